@@ -1,0 +1,6 @@
+//! A runtime for the EfficientNet family.
+
+pub mod arch;
+pub mod image;
+pub mod plan;
+pub mod weights;

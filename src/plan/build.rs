@@ -1,0 +1,393 @@
+//! From a network to its plan.
+
+use super::arena::{Lifetime, place};
+use super::{Buffer, BufferId, Op, Place, Plan, PlanError, PointwiseRole, Step};
+use crate::arch::{Activation, BlockSpec, ConvGeometry, Network, NetworkGeometry, Padding, Size};
+use crate::weights::{Layer, PackedTensor, Precision, TensorId, TensorKind, packed_tensors};
+use std::collections::HashMap;
+
+/// What a plan is made for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PlanOptions {
+    /// Largest number of images in a run: 1 to [`PlanOptions::MAX_BATCH`].
+    pub batch: usize,
+    /// Size of the input images.
+    pub size: Size,
+    /// Padding convention of the checkpoint.
+    pub padding: Padding,
+    /// Element type of activations. Squeeze, gate, features and logits are f32 in both.
+    pub precision: Precision,
+}
+
+impl PlanOptions {
+    /// The largest batch.
+    pub const MAX_BATCH: usize = 1024;
+}
+
+/// The plan under construction.
+struct Builder {
+    options: PlanOptions,
+    tensors: Vec<PackedTensor>,
+    ids: HashMap<(Layer, TensorKind), TensorId>,
+    steps: Vec<Step>,
+    buffers: Vec<Buffer>,
+}
+
+pub(super) fn build(network: &Network, options: PlanOptions) -> Result<Plan, PlanError> {
+    if !(1..=PlanOptions::MAX_BATCH).contains(&options.batch) {
+        return Err(PlanError::Batch { found: options.batch });
+    }
+    let geometry = NetworkGeometry::new(network, options.size, options.padding)?;
+    let tensors = packed_tensors(network);
+    let ids = tensors
+        .iter()
+        .enumerate()
+        .map(|(index, tensor)| ((tensor.layer, tensor.kind), TensorId(index as u32)))
+        .collect();
+    let mut b = Builder { options, tensors, ids, steps: Vec::new(), buffers: Vec::new() };
+
+    let input = b.buffer("input", options.size, Network::C_IMAGE, options.precision);
+    let mut x = b.stem(network, geometry.stem, input);
+    for (block, &conv) in network.blocks.iter().zip(&geometry.blocks) {
+        x = b.block(network, block, conv, x);
+    }
+    let size = geometry.last();
+    let head = b.pointwise(
+        PointwiseRole::HeadConv,
+        Layer::HeadConv,
+        size,
+        [network.c_last(), network.c_head],
+        network.activation,
+        [Some(x), None, None],
+    );
+    let features = b.vector("pool", network.c_head);
+    b.step("pool", None, Op::Pool { size, c: network.c_head, input: head, output: features }, 0);
+    let logits = b.vector("classifier", network.classes);
+    let op = Op::Classifier {
+        c_in: network.c_head,
+        classes: network.classes,
+        input: features,
+        output: logits,
+        weight: b.id(Layer::Classifier, TensorKind::Weight),
+        bias: b.id(Layer::Classifier, TensorKind::Bias),
+    };
+    b.step("classifier", None, op, network.c_head * network.classes);
+
+    let arena_bytes = b.place_buffers(input, &[features, logits]);
+    Ok(Plan {
+        network: network.clone(),
+        geometry,
+        padding: options.padding,
+        batch: options.batch,
+        precision: options.precision,
+        steps: b.steps,
+        buffers: b.buffers,
+        arena_bytes,
+        input,
+        features,
+        logits,
+    })
+}
+
+impl Builder {
+    fn id(&self, layer: Layer, kind: TensorKind) -> TensorId {
+        self.ids[&(layer, kind)]
+    }
+
+    fn buffer(&mut self, name: &str, size: Size, c: usize, precision: Precision) -> BufferId {
+        self.buffers.push(Buffer {
+            name: name.to_owned(),
+            shape: [self.options.batch, size.h, size.w, c],
+            precision,
+            place: Place::Input,
+            first_step: usize::MAX,
+            last_step: 0,
+        });
+        BufferId(self.buffers.len() as u32 - 1)
+    }
+
+    /// A map of activations.
+    fn map(&mut self, name: &str, size: Size, c: usize) -> BufferId {
+        self.buffer(name, size, c, self.options.precision)
+    }
+
+    /// A vector per image, always f32.
+    fn vector(&mut self, name: &str, c: usize) -> BufferId {
+        self.buffer(name, Size { h: 1, w: 1 }, c, Precision::Fp32)
+    }
+
+    fn step(&mut self, name: &str, block: Option<usize>, op: Op, macs_per_image: usize) {
+        let index = self.steps.len();
+        let mut activation_bytes = 0;
+        for id in op.reads().into_iter().chain(op.writes()) {
+            let buffer = &mut self.buffers[id.0 as usize];
+            buffer.first_step = buffer.first_step.min(index);
+            buffer.last_step = index;
+            activation_bytes += buffer.bytes() as u64;
+        }
+        let weight_bytes = op.weights().into_iter().map(|id| {
+            let tensor = &self.tensors[id.0 as usize];
+            (tensor.elems() * tensor.precision(self.options.precision).elem_bytes()) as u64
+        });
+        self.steps.push(Step {
+            name: name.to_owned(),
+            block,
+            macs: macs_per_image as u64 * self.options.batch as u64,
+            activation_bytes,
+            weight_bytes: weight_bytes.sum(),
+            op,
+        });
+    }
+
+    fn stem(&mut self, network: &Network, conv: ConvGeometry, input: BufferId) -> BufferId {
+        let output = self.map("stem", conv.output, network.c_stem);
+        let op = Op::Stem {
+            conv,
+            c_out: network.c_stem,
+            activation: network.activation,
+            input,
+            output,
+            weight: self.id(Layer::Stem, TensorKind::Weight),
+            scale: self.id(Layer::Stem, TensorKind::BnScale),
+            shift: self.id(Layer::Stem, TensorKind::BnShift),
+        };
+        let taps = conv.k * conv.k * Network::C_IMAGE;
+        self.step("stem", None, op, taps * network.c_stem * conv.output.pixels());
+        output
+    }
+
+    /// `inputs` are the map, the gate and the skip.
+    fn pointwise(
+        &mut self,
+        role: PointwiseRole,
+        layer: Layer,
+        size: Size,
+        [c_in, c_out]: [usize; 2],
+        activation: Activation,
+        inputs: [Option<BufferId>; 3],
+    ) -> BufferId {
+        let name = layer.to_string();
+        let output = self.map(&name, size, c_out);
+        let [input, gate, skip] = inputs;
+        let op = Op::Pointwise {
+            role,
+            size,
+            c_in,
+            c_out,
+            activation,
+            input: input.expect("every pointwise convolution has an input"),
+            gate,
+            skip,
+            output,
+            weight: self.id(layer, TensorKind::Weight),
+            scale: self.id(layer, TensorKind::BnScale),
+            shift: self.id(layer, TensorKind::BnShift),
+        };
+        let block = match layer {
+            Layer::Expand(block) | Layer::Project(block) => Some(block),
+            _ => None,
+        };
+        self.step(&name, block, op, c_in * c_out * size.pixels());
+        output
+    }
+
+    fn block(
+        &mut self,
+        network: &Network,
+        block: &BlockSpec,
+        conv: ConvGeometry,
+        x: BufferId,
+    ) -> BufferId {
+        let n = block.index;
+        let mid = if block.has_expand() {
+            self.pointwise(
+                PointwiseRole::Expand,
+                Layer::Expand(n),
+                conv.input,
+                [block.c_in, block.c_mid],
+                network.activation,
+                [Some(x), None, None],
+            )
+        } else {
+            x
+        };
+
+        let name = Layer::Depthwise(n).to_string();
+        let output = self.map(&name, conv.output, block.c_mid);
+        let squeeze = block.c_se.map(|_| self.vector(&format!("blocks.{n}.squeeze"), block.c_mid));
+        let op = Op::Depthwise {
+            conv,
+            c: block.c_mid,
+            activation: network.activation,
+            input: mid,
+            output,
+            squeeze,
+            weight: self.id(Layer::Depthwise(n), TensorKind::Weight),
+            scale: self.id(Layer::Depthwise(n), TensorKind::BnScale),
+            shift: self.id(Layer::Depthwise(n), TensorKind::BnShift),
+        };
+        self.step(&name, Some(n), op, conv.k * conv.k * block.c_mid * conv.output.pixels());
+
+        let gate = block.c_se.zip(squeeze).map(|(c_se, squeeze)| {
+            let gate = self.vector(&format!("blocks.{n}.gate"), block.c_mid);
+            let op = Op::SqueezeExcite {
+                c: block.c_mid,
+                c_se,
+                squeeze,
+                gate,
+                reduce_weight: self.id(Layer::SeReduce(n), TensorKind::Weight),
+                reduce_bias: self.id(Layer::SeReduce(n), TensorKind::Bias),
+                expand_weight: self.id(Layer::SeExpand(n), TensorKind::Weight),
+                expand_bias: self.id(Layer::SeExpand(n), TensorKind::Bias),
+            };
+            let name = format!("blocks.{n}.squeeze_excite");
+            self.step(&name, Some(n), op, 2 * block.c_mid * c_se);
+            gate
+        });
+
+        self.pointwise(
+            PointwiseRole::Project,
+            Layer::Project(n),
+            conv.output,
+            [block.c_mid, block.c_out],
+            Activation::None,
+            [Some(output), gate, block.skip.then_some(x)],
+        )
+    }
+
+    /// Places everything but the input; `outputs` stay alive to the end. Returns the arena's size.
+    fn place_buffers(&mut self, input: BufferId, outputs: &[BufferId]) -> usize {
+        for &BufferId(id) in outputs {
+            self.buffers[id as usize].last_step = self.steps.len() - 1;
+        }
+        let in_arena: Vec<usize> =
+            (0..self.buffers.len()).filter(|&i| i != input.0 as usize).collect();
+        let lifetimes: Vec<Lifetime> = in_arena
+            .iter()
+            .map(|&i| Lifetime {
+                bytes: self.buffers[i].bytes(),
+                first_step: self.buffers[i].first_step,
+                last_step: self.buffers[i].last_step,
+            })
+            .collect();
+        let (offsets, arena_bytes) = place(&lifetimes, Plan::ALIGN_BYTES);
+        for (&i, offset_bytes) in in_arena.iter().zip(offsets) {
+            self.buffers[i].place = Place::Arena { offset_bytes };
+        }
+        arena_bytes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::arch::{Costs, Variant};
+
+    fn plans() -> impl Iterator<Item = Plan> {
+        Variant::all().flat_map(|variant| {
+            [
+                (1, Precision::Fp32),
+                (3, Precision::Fp16),
+                (8, Precision::Fp32),
+                (32, Precision::Fp16),
+            ]
+            .into_iter()
+            .map(move |(batch, precision)| {
+                let options = PlanOptions {
+                    batch,
+                    size: variant.native(),
+                    padding: Padding::SameDynamic,
+                    precision,
+                };
+                Plan::new(&Network::new(variant, 1000), options).unwrap()
+            })
+        })
+    }
+
+    #[test]
+    fn live_buffers_never_overlap() {
+        for plan in plans() {
+            let placed: Vec<_> = plan
+                .buffers
+                .iter()
+                .filter_map(|buffer| match buffer.place {
+                    Place::Arena { offset_bytes } => Some((buffer, offset_bytes)),
+                    Place::Input => None,
+                })
+                .collect();
+            for (i, &(a, a_start)) in placed.iter().enumerate() {
+                assert_eq!(a_start % Plan::ALIGN_BYTES, 0);
+                assert!(a_start + a.bytes() <= plan.arena_bytes);
+                for &(b, b_start) in &placed[i + 1..] {
+                    let together = a.first_step <= b.last_step && b.first_step <= a.last_step;
+                    let apart = a_start + a.bytes() <= b_start || b_start + b.bytes() <= a_start;
+                    assert!(!together || apart, "{} and {} share bytes", a.name, b.name);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_tensor_is_used_once_and_every_buffer_is_written_before_it_is_read() {
+        for plan in plans() {
+            let mut used = vec![0; packed_tensors(&plan.network).len()];
+            let mut written = vec![false; plan.buffers.len()];
+            written[plan.input.0 as usize] = true;
+            for step in &plan.steps {
+                for TensorId(id) in step.op.weights() {
+                    used[id as usize] += 1;
+                }
+                for BufferId(id) in step.op.reads() {
+                    assert!(written[id as usize], "{} reads an unwritten buffer", step.name);
+                }
+                for BufferId(id) in step.op.writes() {
+                    assert!(!written[id as usize], "{} writes a buffer again", step.name);
+                    written[id as usize] = true;
+                }
+            }
+            assert!(used.iter().all(|&count| count == 1));
+            assert!(written.iter().all(|&written| written));
+        }
+    }
+
+    #[test]
+    fn shapes_chain_and_macs_add_up() {
+        for plan in plans() {
+            let costs = Costs::new(&plan.network, &plan.geometry);
+            assert_eq!(plan.macs(), costs.macs * plan.batch as u64);
+            for step in &plan.steps {
+                if let Op::Pointwise { size, c_in, c_out, input, output, skip, gate, .. } = step.op
+                {
+                    let n = plan.batch;
+                    assert_eq!(plan.buffer(input).shape, [n, size.h, size.w, c_in]);
+                    assert_eq!(plan.buffer(output).shape, [n, size.h, size.w, c_out]);
+                    if let Some(skip) = skip {
+                        assert_eq!(plan.buffer(skip).shape, plan.buffer(output).shape);
+                    }
+                    if let Some(gate) = gate {
+                        assert_eq!(plan.buffer(gate).shape, [n, 1, 1, c_in]);
+                    }
+                }
+                if let Op::Depthwise { conv, c, input, output, .. } = step.op {
+                    let n = plan.batch;
+                    assert_eq!(plan.buffer(input).shape, [n, conv.input.h, conv.input.w, c]);
+                    assert_eq!(plan.buffer(output).shape, [n, conv.output.h, conv.output.w, c]);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_batch_out_of_range_is_refused() {
+        let network = Network::new(Variant::B0, 1000);
+        for batch in [0, 1025] {
+            let options = PlanOptions {
+                batch,
+                size: Size::square(224),
+                padding: Padding::Symmetric,
+                precision: Precision::Fp32,
+            };
+            assert_eq!(Plan::new(&network, options), Err(PlanError::Batch { found: batch }));
+        }
+    }
+}

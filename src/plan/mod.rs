@@ -1,0 +1,130 @@
+//! The static plan: every step, tensor and buffer of one (network, batch, size, padding).
+//!
+//! A plan is plain data, computed once. Running it allocates nothing, looks nothing up by name and
+//! formats no strings. Executors walk [`Plan::steps`] in order.
+
+mod arena;
+mod build;
+mod step;
+
+pub use build::PlanOptions;
+pub use step::{Op, PointwiseRole, Step};
+
+use crate::arch::{GeometryError, Network, NetworkGeometry, Padding, Size};
+use crate::weights::Precision;
+
+/// Index of a buffer in [`Plan::buffers`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct BufferId(pub u32);
+
+/// Where a buffer lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// The caller's input tensor.
+    Input,
+    /// The arena, at this offset; a multiple of [`Plan::ALIGN_BYTES`].
+    Arena {
+        /// Offset from the arena's start.
+        offset_bytes: usize,
+    },
+}
+
+/// A tensor that a step writes and later steps read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Buffer {
+    /// For people: the step that writes it, and what of it, as in `blocks.3.expand`.
+    pub name: String,
+    /// `[n, h, w, c]`; vectors per image are `[n, 1, 1, c]`.
+    pub shape: [usize; 4],
+    /// Element type.
+    pub precision: Precision,
+    /// Where it lives.
+    pub place: Place,
+    /// First step that touches it.
+    pub first_step: usize,
+    /// Last step that touches it. Outputs stay alive to the end of the plan.
+    pub last_step: usize,
+}
+
+impl Buffer {
+    /// Number of elements.
+    pub fn elems(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// Elements of one image.
+    pub fn elems_per_image(&self) -> usize {
+        self.shape[1..].iter().product()
+    }
+
+    /// Size in bytes.
+    pub fn bytes(&self) -> usize {
+        self.elems() * self.precision.elem_bytes()
+    }
+}
+
+/// Everything about a network's execution that is known before the first image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// The network.
+    pub network: Network,
+    /// Its spatial sizes.
+    pub geometry: NetworkGeometry,
+    /// The padding convention that the sizes follow.
+    pub padding: Padding,
+    /// Largest number of images in a run.
+    pub batch: usize,
+    /// Element type of activations.
+    pub precision: Precision,
+    /// The steps, in order of execution.
+    pub steps: Vec<Step>,
+    /// Every buffer.
+    pub buffers: Vec<Buffer>,
+    /// Size of the arena that holds all buffers but the input.
+    pub arena_bytes: usize,
+    /// The input tensor, `[n, h, w, 3]`.
+    pub input: BufferId,
+    /// Pooled features before the classifier, `[n, 1, 1, c_head]`, f32.
+    pub features: BufferId,
+    /// Logits, `[n, 1, 1, classes]`, f32.
+    pub logits: BufferId,
+}
+
+impl Plan {
+    /// Alignment of every buffer in the arena.
+    pub const ALIGN_BYTES: usize = 256;
+
+    /// The plan of `network` under `options`.
+    pub fn new(network: &Network, options: PlanOptions) -> Result<Plan, PlanError> {
+        build::build(network, options)
+    }
+
+    /// The buffer behind an id.
+    pub fn buffer(&self, id: BufferId) -> &Buffer {
+        &self.buffers[id.0 as usize]
+    }
+
+    /// Multiply-accumulates of one run at the full batch.
+    pub fn macs(&self) -> u64 {
+        self.steps.iter().map(|step| step.macs).sum()
+    }
+
+    /// Size of the input images.
+    pub fn input_size(&self) -> Size {
+        self.geometry.input
+    }
+}
+
+/// Why there is no plan.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum PlanError {
+    /// The input size does not work.
+    #[error(transparent)]
+    Geometry(#[from] GeometryError),
+    /// The batch is out of range.
+    #[error("batch {found} is not usable: expected 1 to {max}", max = PlanOptions::MAX_BATCH)]
+    Batch {
+        /// The batch asked for.
+        found: usize,
+    },
+}
