@@ -1,0 +1,443 @@
+//! Packed files: written once by the importer, mapped and validated by everything else.
+
+use super::{Metadata, PackedTensor, Precision, TensorId, packed_tensors};
+use crate::arch::Network;
+use half::f16;
+use memmap2::{Mmap, MmapMut};
+use safetensors::tensor::{Dtype, SafeTensorError};
+use safetensors::{SafeTensors, View};
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::fs::File;
+use std::io;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+/// Why a packed file could not be opened or written.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The file system said no.
+    #[error("{path}: {source}", path = path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What it said.
+        source: io::Error,
+    },
+    /// Not a safetensors file, or a damaged one.
+    #[error(
+        "{path}: not a valid safetensors file of {bytes} bytes: {source}; import the checkpoint \
+         again with `effnet import`",
+        path = path.display()
+    )]
+    Container {
+        /// The file.
+        path: PathBuf,
+        /// Its length.
+        bytes: usize,
+        /// What the reader found.
+        source: SafeTensorError,
+    },
+    /// A safetensors file that is no packed file.
+    #[error(
+        "{path}: a safetensors file without '{key}' metadata, so not a packed file; if it is a \
+         checkpoint, run `effnet import {path}` first",
+        path = path.display(), key = Metadata::KEY
+    )]
+    NotPacked {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The metadata cannot be understood.
+    #[error("{path}: metadata field {field}: expected {expected}, found {found}", path = path.display())]
+    Metadata {
+        /// The file.
+        path: PathBuf,
+        /// The field at fault.
+        field: String,
+        /// What would be right.
+        expected: String,
+        /// What is there.
+        found: String,
+    },
+    /// Packed by another version of the program.
+    #[error(
+        "{path}: layout version {found}, expected {expected}; import the checkpoint again",
+        path = path.display(), expected = Metadata::LAYOUT_VERSION
+    )]
+    LayoutVersion {
+        /// The file.
+        path: PathBuf,
+        /// The version in the file.
+        found: u64,
+    },
+    /// Tensors are missing, unexpected, or of another type or shape: all of them, one a line.
+    #[error("{path}: {count} tensors do not fit {variant}:\n{list}",
+            path = path.display(), count = faults.len(), list = faults.join("\n"))]
+    Tensors {
+        /// The file.
+        path: PathBuf,
+        /// The variant that the metadata names.
+        variant: &'static str,
+        /// `name: expected ..., found ...`.
+        faults: Vec<String>,
+    },
+}
+
+/// An open packed file: metadata, and typed views into the mapping.
+#[derive(Debug)]
+pub struct Weights {
+    map: Mmap,
+    path: PathBuf,
+    metadata: Metadata,
+    network: Network,
+    tensors: Vec<PackedTensor>,
+    /// Byte range of each tensor, by [`TensorId`].
+    ranges: Vec<Range<usize>>,
+}
+
+fn dtype(precision: Precision) -> Dtype {
+    match precision {
+        Precision::Fp16 => Dtype::F16,
+        Precision::Fp32 => Dtype::F32,
+    }
+}
+
+impl Weights {
+    /// Maps and validates a packed file. No tensor is read or copied.
+    pub fn open(path: &Path) -> Result<Weights, StoreError> {
+        let io = |source| StoreError::Io { path: path.to_owned(), source };
+        let file = File::open(path).map_err(io)?;
+        // SAFETY: the mapping is private and read-only. The importer replaces packed files by
+        // renaming, so their bytes do not change under a mapping; a file truncated by another
+        // program while mapped ends this process with a signal, as with every mapped file.
+        let map = unsafe { Mmap::map(&file) }.map_err(io)?;
+        Weights::validate(map, path.to_owned())
+    }
+
+    /// A packed file's bytes, validated like a file: for tests and fuzzing.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Weights, StoreError> {
+        let path = PathBuf::from("(memory)");
+        let io = |source| StoreError::Io { path: path.clone(), source };
+        // Page-aligned, as a mapped file is, so that views have the same alignment.
+        let mut map = MmapMut::map_anon(bytes.len().max(1)).map_err(io)?;
+        map[..bytes.len()].copy_from_slice(bytes);
+        let map = map.make_read_only().map_err(io)?;
+        Weights::validate(map, path)
+    }
+
+    fn validate(map: Mmap, path: PathBuf) -> Result<Weights, StoreError> {
+        let container =
+            |source| StoreError::Container { path: path.clone(), bytes: map.len(), source };
+        let (header_bytes, header) = SafeTensors::read_metadata(&map).map_err(container)?;
+        // The header is preceded by its own length, a u64.
+        let data_start = size_of::<u64>() + header_bytes;
+
+        let json = header
+            .metadata()
+            .as_ref()
+            .and_then(|metadata| metadata.get(Metadata::KEY))
+            .ok_or_else(|| StoreError::NotPacked { path: path.clone() })?;
+        let fault = |field: &str, expected: String, found: String| StoreError::Metadata {
+            path: path.clone(),
+            field: field.to_owned(),
+            expected,
+            found,
+        };
+        // The version first: another version may have other fields.
+        let value: serde_json::Value = serde_json::from_str(json)
+            .map_err(|error| fault(Metadata::KEY, "a JSON object".into(), error.to_string()))?;
+        let version = value
+            .get("layout_version")
+            .and_then(serde_json::Value::as_u64)
+            .ok_or_else(|| fault("layout_version", "a whole number".into(), "none".into()))?;
+        if version != u64::from(Metadata::LAYOUT_VERSION) {
+            return Err(StoreError::LayoutVersion { path, found: version });
+        }
+        let metadata: Metadata = serde_json::from_value(value)
+            .map_err(|error| fault(Metadata::KEY, "every field".into(), error.to_string()))?;
+        if let Some((field, expected, found)) = metadata.fault() {
+            return Err(fault(field, expected, found));
+        }
+
+        let network = Network::new(metadata.variant, metadata.classes);
+        let tensors = packed_tensors(&network);
+        let mut present = header.tensors();
+        let mut ranges = Vec::with_capacity(tensors.len());
+        let mut faults = Vec::new();
+        for tensor in &tensors {
+            let name = tensor.name();
+            let expected = dtype(tensor.precision(metadata.precision));
+            match present.remove(&name) {
+                None => faults.push(format!(
+                    "  {name}: expected {expected:?} {:?}, found nothing",
+                    tensor.shape
+                )),
+                Some(found) if found.dtype != expected || found.shape != tensor.shape => faults
+                    .push(format!(
+                        "  {name}: expected {expected:?} {:?}, found {:?} {:?}",
+                        tensor.shape, found.dtype, found.shape
+                    )),
+                Some(found) => {
+                    let (start, end) = found.data_offsets;
+                    let aligned = (data_start + start).is_multiple_of(expected.bitsize() / 8);
+                    if !aligned {
+                        faults.push(format!("  {name}: its data is not aligned to its elements"));
+                    }
+                    ranges.push(data_start + start..data_start + end);
+                }
+            }
+        }
+        let mut extra: Vec<_> = present.into_iter().collect();
+        extra.sort_by(|a, b| a.0.cmp(&b.0));
+        faults.extend(extra.into_iter().map(|(name, found)| {
+            format!("  {name}: expected nothing, found {:?} {:?}", found.dtype, found.shape)
+        }));
+        if !faults.is_empty() {
+            return Err(StoreError::Tensors { path, variant: metadata.variant.name(), faults });
+        }
+        Ok(Weights { map, path, metadata, network, tensors, ranges })
+    }
+
+    /// The file that was opened.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Size of the file.
+    pub fn file_bytes(&self) -> usize {
+        self.map.len()
+    }
+
+    /// What the file says about itself.
+    pub fn metadata(&self) -> &Metadata {
+        &self.metadata
+    }
+
+    /// The network that the weights belong to.
+    pub fn network(&self) -> &Network {
+        &self.network
+    }
+
+    /// The tensors, in the order of their ids.
+    pub fn tensors(&self) -> &[PackedTensor] {
+        &self.tensors
+    }
+
+    /// A tensor's bytes: little-endian, row-major.
+    pub fn bytes(&self, id: TensorId) -> &[u8] {
+        &self.map[self.ranges[id.0 as usize].clone()]
+    }
+
+    /// A tensor's elements, where they are stored as f32.
+    pub fn f32(&self, id: TensorId) -> Option<&[f32]> {
+        let precision = self.tensors[id.0 as usize].precision(self.metadata.precision);
+        (precision == Precision::Fp32).then(|| bytemuck::cast_slice(self.bytes(id)))
+    }
+
+    /// A tensor's elements, where they are stored as f16.
+    pub fn f16(&self, id: TensorId) -> Option<&[f16]> {
+        let precision = self.tensors[id.0 as usize].precision(self.metadata.precision);
+        (precision == Precision::Fp16).then(|| bytemuck::cast_slice(self.bytes(id)))
+    }
+}
+
+/// One tensor on its way into a packed file; f16 tensors are rounded to nearest, ties to even.
+struct Outgoing<'a> {
+    shape: &'a [usize],
+    precision: Precision,
+    data: &'a [f32],
+}
+
+impl View for Outgoing<'_> {
+    fn dtype(&self) -> Dtype {
+        dtype(self.precision)
+    }
+
+    fn shape(&self) -> &[usize] {
+        self.shape
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        match self.precision {
+            Precision::Fp32 => Cow::Borrowed(bytemuck::cast_slice(self.data)),
+            Precision::Fp16 => {
+                let halves: Vec<f16> = self.data.iter().map(|&x| f16::from_f32(x)).collect();
+                Cow::Owned(bytemuck::cast_slice(&halves).to_vec())
+            }
+        }
+    }
+
+    fn data_len(&self) -> usize {
+        self.data.len() * self.precision.elem_bytes()
+    }
+}
+
+/// Writes a packed file: to a temporary file beside `path`, then renamed. `data` holds one vector
+/// per tensor of [`packed_tensors`], in that order and in the packed shapes.
+///
+/// Equal arguments give equal bytes.
+///
+/// # Panics
+///
+/// If `data` does not have the tensors' number and sizes: that is a fault of the caller's code.
+pub fn write_packed(path: &Path, metadata: &Metadata, data: &[Vec<f32>]) -> Result<(), StoreError> {
+    let network = Network::new(metadata.variant, metadata.classes);
+    let tensors = packed_tensors(&network);
+    assert_eq!(data.len(), tensors.len(), "one vector per packed tensor");
+    let views = tensors.iter().zip(data).map(|(tensor, data)| {
+        assert_eq!(data.len(), tensor.elems(), "{}", tensor.name());
+        let precision = tensor.precision(metadata.precision);
+        (tensor.name(), Outgoing { shape: &tensor.shape, precision, data })
+    });
+    let json = serde_json::to_string(metadata).expect("metadata has only plain fields");
+    let header = HashMap::from([(Metadata::KEY.to_owned(), json)]);
+
+    let io = |source| StoreError::Io { path: path.to_owned(), source };
+    // An absolute path always has a parent folder for the temporary file.
+    let target = std::path::absolute(path).map_err(io)?;
+    safetensors::serialize_to_file(views, Some(header), &target).map_err(
+        |source| match source {
+            SafeTensorError::IoError(source) => io(source),
+            source => StoreError::Container { path: path.to_owned(), bytes: 0, source },
+        },
+    )?;
+    // Temporary files are private to their owner; packed files are as public as other files.
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        std::fs::set_permissions(&target, PermissionsExt::from_mode(0o644)).map_err(io)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::arch::{Padding, Size, Variant};
+    use crate::image::{Framing, Interpolation, Recipe, Rounding, ShortSide};
+    use crate::weights::{Family, Labels, Source};
+
+    fn metadata(precision: Precision) -> Metadata {
+        Metadata {
+            layout_version: Metadata::LAYOUT_VERSION,
+            name: "test".into(),
+            variant: Variant::Lite0,
+            family: Family::Timm,
+            precision,
+            padding: Padding::Symmetric,
+            bn_eps: 1e-5,
+            recipe: Recipe {
+                interpolation: Interpolation::PillowBicubic,
+                framing: Framing::ResizeThenCrop {
+                    short_side: ShortSide::CropPct(0.875),
+                    rounding: Rounding::Torchvision,
+                },
+                mean: [0.5; 3],
+                std: [0.5; 3],
+                exif_orientation: false,
+                size: Size::square(224),
+            },
+            classes: 7,
+            labels: Labels::None,
+            source: Source {
+                file_name: "x.pth".into(),
+                sha256: "0".repeat(64),
+                container: "PyTorch zip".into(),
+            },
+        }
+    }
+
+    /// Packed bytes whose element `i` of tensor `t` is `t + i / 4096`.
+    fn packed(metadata: &Metadata) -> Vec<u8> {
+        let network = Network::new(metadata.variant, metadata.classes);
+        let data: Vec<Vec<f32>> = packed_tensors(&network)
+            .iter()
+            .enumerate()
+            .map(|(t, tensor)| (0..tensor.elems()).map(|i| value(t, i)).collect())
+            .collect();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("packed.safetensors");
+        write_packed(&path, metadata, &data).unwrap();
+        std::fs::read(path).unwrap()
+    }
+
+    fn value(t: usize, i: usize) -> f32 {
+        t as f32 + (i % 4096) as f32 / 4096.0
+    }
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        for precision in [Precision::Fp16, Precision::Fp32] {
+            let metadata = metadata(precision);
+            let weights = Weights::from_bytes(&packed(&metadata)).unwrap();
+            assert_eq!(*weights.metadata(), metadata);
+            for (t, tensor) in weights.tensors().iter().enumerate() {
+                let id = TensorId(t as u32);
+                let i = tensor.elems() - 1;
+                match tensor.precision(precision) {
+                    Precision::Fp32 => assert_eq!(weights.f32(id).unwrap()[i], value(t, i)),
+                    Precision::Fp16 => {
+                        assert_eq!(weights.f16(id).unwrap()[i], f16::from_f32(value(t, i)));
+                        assert!(weights.f32(id).is_none());
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn equal_imports_give_equal_bytes() {
+        let metadata = metadata(Precision::Fp16);
+        assert_eq!(packed(&metadata), packed(&metadata));
+    }
+
+    /// Replaces text in the header, keeping its length with spaces.
+    fn with_header(bytes: &[u8], from: &str, to: &str) -> Vec<u8> {
+        let length = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+        let header = std::str::from_utf8(&bytes[8..8 + length]).unwrap();
+        assert!(header.contains(from), "{from}");
+        let mut header = header.replacen(from, to, 1).trim_end().to_owned();
+        let padded = header.len().next_multiple_of(8);
+        header.push_str(&" ".repeat(padded - header.len()));
+        [&(header.len() as u64).to_le_bytes(), header.as_bytes(), &bytes[8 + length..]].concat()
+    }
+
+    #[test]
+    fn each_fault_has_its_own_error() {
+        let good = packed(&metadata(Precision::Fp16));
+        let q = "\\\"";
+        #[rustfmt::skip]
+        let table: Vec<(&str, Vec<u8>, &str)> = vec![
+            ("empty", vec![], "not a valid safetensors file"),
+            ("seven_bytes", good[..7].to_vec(), "not a valid safetensors file"),
+            ("header_cut", good[..100].to_vec(), "not a valid safetensors file"),
+            ("data_cut", good[..good.len() - 1].to_vec(), "not a valid safetensors file"),
+            ("trailing_byte", [&good[..], b"x"].concat(), "not a valid safetensors file"),
+            ("huge_header", [&u64::MAX.to_le_bytes(), &good[8..]].concat(), "not a valid"),
+            ("no_metadata", with_header(&good, "\"effnet\"", "\"other\""), "not a packed file"),
+            ("other_version", with_header(&good, "layout_version\\\":1", "layout_version\\\":2"),
+             "layout version 2, expected 1"),
+            ("unknown_variant", with_header(&good, "lite0", "lite9"), "unknown variant 'lite9'"),
+            ("classes_disagree", with_header(&good, "classes\\\":7", "classes\\\":8"),
+             "classifier.bias: expected F32 [8], found F32 [7]"),
+            ("no_classes", with_header(&good, "classes\\\":7", "classes\\\":0"), "classes: expected 1"),
+            ("labels_disagree",
+             with_header(&good, &format!("labels{q}:{q}none{q}"), &format!("labels{q}:{q}imagenet1k{q}")),
+             "labels: expected 7 names, found 1000"),
+            ("eps_of_zero", with_header(&good, "bn_eps\\\":0.00001", "bn_eps\\\":0.0"), "bn_eps"),
+            ("tensor_renamed", with_header(&good, "blocks.3.expand.scale", "blocks.3.expand.spale"),
+             "blocks.3.expand.spale: expected nothing"),
+        ];
+        for (name, bytes, expected) in table {
+            let error = Weights::from_bytes(&bytes).expect_err(name).to_string();
+            assert!(error.contains(expected), "{name}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_missing_file_is_named() {
+        let error = Weights::open(Path::new("no/such/file")).unwrap_err().to_string();
+        assert!(error.starts_with("no/such/file: "), "{error}");
+    }
+}
