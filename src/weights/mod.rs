@@ -1,6 +1,7 @@
 //! Weights: from public checkpoints to packed files, and from packed files to typed views.
 
 mod family;
+pub mod import;
 mod layout;
 mod metadata;
 mod store;

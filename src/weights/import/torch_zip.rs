@@ -1,0 +1,71 @@
+//! PyTorch's zip container: `data.pkl` describes tensors, `data/<key>` holds their storages.
+
+use super::CheckpointError;
+use super::archive::Member;
+use super::error::{corrupt, quote, unsupported};
+use super::pickle::{Node, Pickle};
+use super::tensor::{Data, View};
+use super::{state_dict, torch_legacy};
+use std::collections::BTreeMap;
+
+const PICKLE: &str = "data.pkl";
+
+pub(super) fn index(
+    file: &[u8],
+    mut members: BTreeMap<String, Member>,
+) -> Result<Vec<(String, View)>, CheckpointError> {
+    for member in members.values_mut() {
+        member.check_crc = false;
+    }
+    // All entries are in one folder, `archive` or the name that the file had when it was written.
+    let folder = members.keys().find_map(|name| {
+        let folder = name.strip_suffix(PICKLE)?;
+        (folder.is_empty() || folder.find('/') == Some(folder.len() - 1)).then(|| folder.to_owned())
+    });
+    let Some(folder) = folder else {
+        return Err(corrupt(
+            "zip archive",
+            0,
+            "PyTorch's data.pkl or NumPy's .npy entries",
+            format!("{} others", members.len()),
+        ));
+    };
+    if let Some(member) = members.get(&format!("{folder}byteorder")) {
+        let order = member.head(file, 16)?;
+        if order.trim_ascii() != b"little" {
+            let found = format!("\"{}\"", order.escape_ascii());
+            return Err(unsupported("byte order", member.range.start, "\"little\"", found));
+        }
+    }
+
+    let member = &members[&format!("{folder}{PICKLE}")];
+    let inflated;
+    let (bytes, start) = if member.is_stored() {
+        // Offsets in errors are then the file's.
+        (&file[..member.range.end], member.range.start)
+    } else {
+        inflated = member.bytes(file)?;
+        (&inflated[..], 0)
+    };
+    let pickle = Pickle::load(bytes, start)?;
+    let tensors =
+        state_dict::find(&pickle, start, |id| matches!(pickle.node(id), Node::Tensor(_)).then_some(id))?;
+    tensors
+        .into_iter()
+        .map(|(name, id)| {
+            let view = torch_legacy::view(&pickle, &name, id, |key, at| {
+                let entry = format!("{folder}data/{key}");
+                match members.get(&entry) {
+                    Some(member) => Ok(Data::Member { member: member.clone(), skip: 0 }),
+                    None => Err(corrupt(
+                        format!("storage of tensor {}", quote(&name)),
+                        at,
+                        format!("a zip entry {}", quote(&entry)),
+                        "none",
+                    )),
+                }
+            })?;
+            Ok((name, view))
+        })
+        .collect()
+}
