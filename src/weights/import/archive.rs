@@ -121,7 +121,12 @@ pub(super) fn members(file: &[u8]) -> Result<BTreeMap<String, Member>, Checkpoin
             CompressionMethod::Stored => false,
             CompressionMethod::Deflated => true,
             other => {
-                return Err(unsupported(what, at, "stored or deflated contents", other.to_string()));
+                return Err(unsupported(
+                    what,
+                    at,
+                    "stored or deflated contents",
+                    other.to_string(),
+                ));
             }
         };
         let range = entry.data_start().and_then(|start| {

@@ -71,8 +71,7 @@ pub(super) fn index(file: &[u8]) -> Result<Vec<(String, View)>, CheckpointError>
             } else {
                 row_major(&array.shape)
             };
-            let view =
-                View::new(&name, array.at, data, dtype, array.shape.clone(), strides, 0)?;
+            let view = View::new(&name, array.at, data, dtype, array.shape.clone(), strides, 0)?;
             Ok((name, view))
         })
         .collect()

@@ -35,8 +35,12 @@ pub(super) fn find(
     let Some(dict) = search(pickle, pickle.root, MAX_WRAPPERS, &tensor) else {
         let found = match pickle.dict(pickle.root) {
             Some(pairs) => {
-                let keys: Vec<_> =
-                    pairs.iter().filter_map(|&(key, _)| pickle.text(key)).take(8).map(quote).collect();
+                let keys: Vec<_> = pairs
+                    .iter()
+                    .filter_map(|&(key, _)| pickle.text(key))
+                    .take(8)
+                    .map(quote)
+                    .collect();
                 format!("a dict of {} with the keys {}", pairs.len(), keys.join(", "))
             }
             None => pickle.kind(pickle.root).to_owned(),

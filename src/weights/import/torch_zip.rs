@@ -48,8 +48,9 @@ pub(super) fn index(
         (&inflated[..], 0)
     };
     let pickle = Pickle::load(bytes, start)?;
-    let tensors =
-        state_dict::find(&pickle, start, |id| matches!(pickle.node(id), Node::Tensor(_)).then_some(id))?;
+    let tensors = state_dict::find(&pickle, start, |id| {
+        matches!(pickle.node(id), Node::Tensor(_)).then_some(id)
+    })?;
     tensors
         .into_iter()
         .map(|(name, id)| {
