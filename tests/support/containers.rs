@@ -101,11 +101,7 @@ pub fn container_bytes(kind: ContainerKind, tensors: &[NamedTensor]) -> Vec<u8> 
     out.into_inner()
 }
 
-fn write_container_to(
-    out: &mut (impl Write + Seek),
-    kind: ContainerKind,
-    tensors: &[NamedTensor],
-) {
+fn write_container_to(out: &mut (impl Write + Seek), kind: ContainerKind, tensors: &[NamedTensor]) {
     for tensor in tensors {
         let elems: usize = tensor.shape.iter().product();
         assert_eq!(elems, tensor.data.len(), "{}: shape and data disagree", tensor.name);

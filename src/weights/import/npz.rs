@@ -94,7 +94,12 @@ impl Header {
         };
         if text_len > MAX_HEADER_BYTES {
             let found = format!("{text_len} bytes");
-            return Err(corrupt(what(), at + 8, format!("at most {MAX_HEADER_BYTES} bytes"), found));
+            return Err(corrupt(
+                what(),
+                at + 8,
+                format!("at most {MAX_HEADER_BYTES} bytes"),
+                found,
+            ));
         }
         let len = start + text_len;
         let text = head.get(start..len).ok_or_else(|| truncated(len))?;

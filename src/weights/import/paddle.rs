@@ -28,8 +28,7 @@ pub(super) fn index(file: &[u8]) -> Result<Vec<(String, View)>, CheckpointError>
         // Saves of more than a state dict keep tensors as `(name, array)`.
         Node::Tuple(pair) => match **pair {
             [name, array]
-                if pickle.text(name).is_some()
-                    && matches!(pickle.node(array), Node::NdArray(_)) =>
+                if pickle.is_text(name) && matches!(pickle.node(array), Node::NdArray(_)) =>
             {
                 Some(array)
             }
@@ -71,8 +70,7 @@ pub(super) fn index(file: &[u8]) -> Result<Vec<(String, View)>, CheckpointError>
             } else {
                 row_major(&array.shape)
             };
-            let view =
-                View::new(&name, array.at, data, dtype, array.shape.clone(), strides, 0)?;
+            let view = View::new(&name, array.at, data, dtype, array.shape.clone(), strides, 0)?;
             Ok((name, view))
         })
         .collect()

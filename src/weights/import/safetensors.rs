@@ -71,7 +71,8 @@ fn fault(file: &[u8], error: SafeTensorError) -> CheckpointError {
         SafeTensorError::InvalidHeader(error) => {
             corrupt(header, LENGTH_BYTES + error.valid_up_to(), "UTF-8", "other bytes")
         }
-        SafeTensorError::InvalidHeaderDeserialization(error) | SafeTensorError::JsonError(error) => {
+        SafeTensorError::InvalidHeaderDeserialization(error)
+        | SafeTensorError::JsonError(error) => {
             // The header is one line in every file seen, so that the column is the offset.
             let at = if error.line() <= 1 { error.column() } else { 0 };
             corrupt(header, LENGTH_BYTES + at, "JSON that describes tensors", error.to_string())

@@ -234,10 +234,11 @@ impl View {
                 format!("0 along an axis of {n}"),
             ));
         }
-        let last = axes.map(|(&n, &stride)| (n.saturating_sub(1), stride)).try_fold(
-            start,
-            |last, (steps, stride)| steps.checked_mul(stride).and_then(|far| last.checked_add(far)),
-        );
+        let last = axes
+            .map(|(&n, &stride)| (n.saturating_sub(1), stride))
+            .try_fold(start, |last, (steps, stride)| {
+                steps.checked_mul(stride).and_then(|far| last.checked_add(far))
+            });
         let fits = last.is_some_and(|last| last < stored) && elems <= stored;
         if elems != 0 && !fits {
             return Err(corrupt(

@@ -37,8 +37,9 @@ pub(super) fn index(file: &[u8]) -> Result<Vec<(String, View)>, CheckpointError>
 
     let at = system.end;
     let object = Pickle::load(file, at)?;
-    let tensors =
-        state_dict::find(&object, at, |id| matches!(object.node(id), Node::Tensor(_)).then_some(id))?;
+    let tensors = state_dict::find(&object, at, |id| {
+        matches!(object.node(id), Node::Tensor(_)).then_some(id)
+    })?;
     let storages = storages(file, &object)?;
     tensors
         .into_iter()

@@ -79,21 +79,19 @@ pub(super) fn find(module: &[u8], name: &[u8]) -> Option<Global> {
         (b"torch._utils", b"_rebuild_parameter" | b"_rebuild_parameter_with_state") => {
             Global::RebuildParameter
         }
-        (b"torch", storage) if storage.ends_with(b"Storage") => {
-            Global::Storage(match storage {
-                b"HalfStorage" => Dtype::F16,
-                b"BFloat16Storage" => Dtype::Bf16,
-                b"FloatStorage" => Dtype::F32,
-                b"DoubleStorage" => Dtype::F64,
-                b"CharStorage" => Dtype::I8,
-                b"ShortStorage" => Dtype::I16,
-                b"IntStorage" => Dtype::I32,
-                b"LongStorage" => Dtype::I64,
-                b"ByteStorage" => Dtype::U8,
-                b"BoolStorage" => Dtype::Bool,
-                _ => return None,
-            })
-        }
+        (b"torch", storage) if storage.ends_with(b"Storage") => Global::Storage(match storage {
+            b"HalfStorage" => Dtype::F16,
+            b"BFloat16Storage" => Dtype::Bf16,
+            b"FloatStorage" => Dtype::F32,
+            b"DoubleStorage" => Dtype::F64,
+            b"CharStorage" => Dtype::I8,
+            b"ShortStorage" => Dtype::I16,
+            b"IntStorage" => Dtype::I32,
+            b"LongStorage" => Dtype::I64,
+            b"ByteStorage" => Dtype::U8,
+            b"BoolStorage" => Dtype::Bool,
+            _ => return None,
+        }),
         // Counts bytes.
         (b"torch.storage", b"UntypedStorage") => Global::Storage(Dtype::U8),
         (b"torch", dtype) => Global::TorchDtype(match dtype {
