@@ -57,7 +57,8 @@ impl Member {
         if !self.deflated {
             return Ok(raw[..len].into());
         }
-        let mut bytes = Vec::with_capacity(len);
+        // A declared size is no reason to allocate: beyond this the vector grows as bytes come.
+        let mut bytes = Vec::with_capacity(len.min(raw.len().saturating_mul(4)));
         let mut inflate = DeflateDecoder::new(raw).take(len as u64);
         inflate.read_to_end(&mut bytes).map_err(|error| {
             corrupt("a zip entry", self.range.start, "a deflate stream", error.to_string())

@@ -28,8 +28,7 @@ pub(super) fn index(file: &[u8]) -> Result<Vec<(String, View)>, CheckpointError>
         // Saves of more than a state dict keep tensors as `(name, array)`.
         Node::Tuple(pair) => match **pair {
             [name, array]
-                if pickle.text(name).is_some()
-                    && matches!(pickle.node(array), Node::NdArray(_)) =>
+                if pickle.is_text(name) && matches!(pickle.node(array), Node::NdArray(_)) =>
             {
                 Some(array)
             }

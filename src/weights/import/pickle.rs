@@ -7,12 +7,13 @@
 
 mod globals;
 mod node;
+mod objects;
 
 pub(super) use globals::Global;
 pub(super) use node::{Id, NdArray, Node, Storage, Tensor};
 
-use super::error::{corrupt, quote, too_large};
-use super::{CheckpointError, Dtype, latin1};
+use super::error::{corrupt, too_large};
+use super::{CheckpointError, Dtype};
 use std::collections::HashMap;
 use std::ops::Range;
 
@@ -49,6 +50,8 @@ impl<'a> Pickle<'a> {
             stack: Vec::new(),
             marks: Vec::new(),
             memo: HashMap::new(),
+            decoded: HashMap::new(),
+            charged: 0,
         };
         let root = machine.run()?;
         Ok(Pickle { bytes, nodes: machine.nodes, root, end: machine.pos })
@@ -60,7 +63,17 @@ impl<'a> Pickle<'a> {
 
     /// The text of a string object.
     pub(super) fn text(&self, id: Id) -> Option<&'a str> {
-        text(self.bytes, self.node(id))
+        self.node(id).text_range().and_then(|range| std::str::from_utf8(&self.bytes[range]).ok())
+    }
+
+    /// Whether an object is a string, without a look at its bytes.
+    pub(super) fn is_text(&self, id: Id) -> bool {
+        self.node(id).text_range().is_some()
+    }
+
+    /// Whether an object is this string.
+    pub(super) fn text_is(&self, id: Id, word: &str) -> bool {
+        self.node(id).text_range().is_some_and(|range| &self.bytes[range] == word.as_bytes())
     }
 
     /// The text at `range`, which a string object named.
@@ -79,7 +92,7 @@ impl<'a> Pickle<'a> {
     /// The value of a dict's key, the last one where it was set twice.
     pub(super) fn get(&self, dict: Id, key: &str) -> Option<Id> {
         let pairs = self.dict(dict)?;
-        pairs.iter().rev().find(|(k, _)| self.text(*k) == Some(key)).map(|&(_, value)| value)
+        pairs.iter().rev().find(|(k, _)| self.text_is(*k, key)).map(|&(_, value)| value)
     }
 
     /// Every storage that the pickle refers to.
@@ -93,15 +106,6 @@ impl<'a> Pickle<'a> {
     /// What an object is, for messages.
     pub(super) fn kind(&self, id: Id) -> &'static str {
         self.node(id).kind()
-    }
-}
-
-fn text<'a>(bytes: &'a [u8], node: &Node) -> Option<&'a str> {
-    match node {
-        Node::Text(range) | Node::ByteText(range) => {
-            std::str::from_utf8(&bytes[range.clone()]).ok()
-        }
-        _ => None,
     }
 }
 
@@ -120,6 +124,10 @@ struct Machine<'a> {
     /// Heights of the stack where MARK was run.
     marks: Vec<usize>,
     memo: HashMap<u32, Id>,
+    /// Bytes that Latin-1 texts stand for, by where they start.
+    decoded: HashMap<usize, usize>,
+    /// Items copied from one object to another.
+    charged: usize,
 }
 
 type Outcome<T = ()> = Result<T, CheckpointError>;
@@ -425,6 +433,16 @@ impl Machine<'_> {
         Ok(id)
     }
 
+    /// Counts copied items like objects.
+    fn charge(&mut self, items: usize) -> Outcome {
+        self.charged = self.charged.saturating_add(items);
+        if self.charged > MAX_NODES {
+            let (limit, found) = (MAX_NODES as u64, self.charged as u64);
+            return Err(too_large("copied pickle items", self.op_at, limit, found));
+        }
+        Ok(())
+    }
+
     /// The height of the stack below which an opcode may not reach.
     fn floor(&self) -> usize {
         self.marks.last().copied().unwrap_or(0)
@@ -482,8 +500,6 @@ impl Machine<'_> {
         }
     }
 
-    // Objects.
-
     fn append(&mut self, items: Vec<Id>) -> Outcome {
         let list = self.top()?;
         match &mut self.nodes[list.index()] {
@@ -512,287 +528,5 @@ impl Machine<'_> {
             }
         }
         Ok(())
-    }
-
-    fn global(&mut self, module: Range<usize>, name: Range<usize>) -> Outcome {
-        let [module, name] = [module, name].map(|range| &self.bytes[range]);
-        match globals::find(module, name) {
-            Some(global) => self.push(Node::Global(global)),
-            None => {
-                let mut global = String::from_utf8_lossy(module).into_owned();
-                global.push('.');
-                global.push_str(&String::from_utf8_lossy(name));
-                // A name taken from the stack can be as long as the file.
-                if global.len() > 2 * MAX_GLOBAL_BYTES {
-                    global = quote(&global);
-                }
-                Err(CheckpointError::ForbiddenGlobal { offset: self.op_at as u64, global })
-            }
-        }
-    }
-
-    fn int(&self, id: Id) -> Option<usize> {
-        match self.nodes[id.index()] {
-            Node::Int(value) => usize::try_from(value).ok(),
-            _ => None,
-        }
-    }
-
-    /// A tuple or list of numbers that are not negative.
-    fn ints(&self, id: Id) -> Option<Vec<usize>> {
-        match &self.nodes[id.index()] {
-            Node::Tuple(items) => items.iter().map(|&item| self.int(item)).collect(),
-            Node::List(items) => items.iter().map(|&item| self.int(item)).collect(),
-            _ => None,
-        }
-    }
-
-    fn text(&self, id: Id) -> Option<&str> {
-        text(self.bytes, &self.nodes[id.index()])
-    }
-
-    /// A call of a known global; what other pickles would call is refused by name before.
-    fn reduce(&mut self, callee: Id, args: Id) -> Outcome {
-        let (global, args) = match (&self.nodes[callee.index()], &self.nodes[args.index()]) {
-            (Node::Global(global), Node::Tuple(args)) => (*global, args.clone()),
-            (callee, args) => {
-                let found = format!("{} and {}", callee.kind(), args.kind());
-                return Err(self.wrong("operands of REDUCE", "a global and a tuple", found));
-            }
-        };
-        let node = match (global, &args[..]) {
-            (Global::OrderedDict, []) => Node::Dict(Vec::new()),
-            (Global::OrderedDict, &[pairs]) => Node::Dict(self.pairs(pairs)?),
-            // A parameter is its tensor.
-            (Global::RebuildParameter, &[tensor, ..])
-                if matches!(self.nodes[tensor.index()], Node::Tensor(_)) =>
-            {
-                self.stack.push(tensor);
-                return Ok(());
-            }
-            (Global::RebuildTensor, &[storage, start, shape, strides, ..]) => {
-                self.tensor(storage, start, shape, strides, None)?
-            }
-            (Global::RebuildTensorV3, &[storage, start, shape, strides, _, _, dtype, ..]) => {
-                let Node::Global(Global::TorchDtype(dtype)) = self.nodes[dtype.index()] else {
-                    let found = self.nodes[dtype.index()].kind();
-                    return Err(self.wrong("element type of a tensor", "torch.dtype", found));
-                };
-                self.tensor(storage, start, shape, strides, Some(dtype))?
-            }
-            (Global::Reconstruct, _) => Node::NdArray(None),
-            (Global::NumpyDtype, &[descr, ..]) => {
-                let (Node::Text(descr) | Node::ByteText(descr)) = &self.nodes[descr.index()] else {
-                    let found = self.nodes[descr.index()].kind();
-                    return Err(self.wrong("NumPy dtype", "its description as text", found));
-                };
-                Node::NumpyDtype { descr: descr.clone(), big_endian: false }
-            }
-            (Global::Encode, &[text, encoding]) => self.encoded(text, encoding)?,
-            (Global::Bytes, []) => Node::Bytes(self.pos..self.pos),
-            // `tuple(items)`, as Paddle writes `(name, array)`, and `torch.Size(items)`.
-            (Global::Tuple, []) => Node::Tuple(Box::new([])),
-            (Global::Tuple, &[items]) => match &self.nodes[items.index()] {
-                Node::Tuple(items) => Node::Tuple(items.clone()),
-                Node::List(items) => Node::Tuple(items.as_slice().into()),
-                other => {
-                    let found = other.kind();
-                    return Err(self.wrong("argument of tuple()", "a tuple or list", found));
-                }
-            },
-            (Global::Plain, _) => Node::Opaque,
-            (global, args) => {
-                let what = format!("arguments of {}", global.name());
-                let kinds: Vec<_> =
-                    args.iter().take(8).map(|arg| self.nodes[arg.index()].kind()).collect();
-                return Err(self.wrong(&what, global.signature(), kinds.join(", ")));
-            }
-        };
-        self.push(node)
-    }
-
-    /// The items of `OrderedDict([[key, value], ..])`, as Python 2 wrote it.
-    fn pairs(&self, list: Id) -> Outcome<Vec<(Id, Id)>> {
-        let pair = |&id: &Id| match &self.nodes[id.index()] {
-            Node::Tuple(pair) => <[Id; 2]>::try_from(&pair[..]).ok(),
-            Node::List(pair) => <[Id; 2]>::try_from(&pair[..]).ok(),
-            _ => None,
-        };
-        let pairs: Option<Vec<_>> = match &self.nodes[list.index()] {
-            Node::List(list) => list.iter().map(pair).collect(),
-            Node::Tuple(list) => list.iter().map(pair).collect(),
-            _ => None,
-        };
-        match pairs {
-            Some(pairs) => Ok(pairs.into_iter().map(|[key, value]| (key, value)).collect()),
-            None => {
-                let found = self.nodes[list.index()].kind();
-                Err(self.wrong("argument of OrderedDict", "a list of pairs", found))
-            }
-        }
-    }
-
-    fn tensor(
-        &self,
-        storage: Id,
-        start: Id,
-        shape: Id,
-        strides: Id,
-        dtype: Option<Dtype>,
-    ) -> Outcome<Node> {
-        if !matches!(self.nodes[storage.index()], Node::Storage(_)) {
-            let found = self.nodes[storage.index()].kind();
-            return Err(self.wrong("first argument of a tensor", "a storage", found));
-        }
-        let number = "numbers that are not negative";
-        let Some(start) = self.int(start) else {
-            let found = format!("{:?}", self.nodes[start.index()]);
-            return Err(self.wrong("storage offset of a tensor", number, found));
-        };
-        let ints = |what: &str, id| {
-            self.ints(id).ok_or_else(|| self.wrong(what, number, "a negative one or another type"))
-        };
-        let (shape, strides) =
-            (ints("shape of a tensor", shape)?, ints("strides of a tensor", strides)?);
-        let tensor = Tensor { at: self.op_at, storage, dtype, start, shape, strides };
-        Ok(Node::Tensor(Box::new(tensor)))
-    }
-
-    /// `_codecs.encode(text, 'latin1')`, which is how protocol 2 writes bytes.
-    fn encoded(&self, text: Id, encoding: Id) -> Outcome<Node> {
-        if !matches!(self.text(encoding), Some("latin1" | "latin-1")) {
-            let found = self.nodes[encoding.index()].kind();
-            return Err(self.wrong("encoding of _codecs.encode", "\"latin1\"", found));
-        }
-        let Node::Text(range) = &self.nodes[text.index()] else {
-            let found = self.nodes[text.index()].kind();
-            return Err(self.wrong("text of _codecs.encode", "a string", found));
-        };
-        Ok(Node::EncodedBytes(range.clone()))
-    }
-
-    fn build(&mut self, state: Id) -> Outcome {
-        let target = self.top()?;
-        let built = match &self.nodes[target.index()] {
-            // An OrderedDict's attributes, such as `_metadata`; the state of plain objects.
-            Node::Dict(_) | Node::Opaque | Node::Tensor(_) => return Ok(()),
-            Node::NdArray(None) => Node::NdArray(Some(Box::new(self.array_state(state)?))),
-            Node::NumpyDtype { descr, .. } => {
-                Node::NumpyDtype { descr: descr.clone(), big_endian: self.big_endian(state)? }
-            }
-            other => {
-                let found = other.kind();
-                return Err(self.wrong("target of BUILD", "an array, dtype or dict", found));
-            }
-        };
-        self.nodes[target.index()] = built;
-        Ok(())
-    }
-
-    /// The state of a `numpy.dtype`: `(3, '<', ..)`.
-    fn big_endian(&self, state: Id) -> Outcome<bool> {
-        let order = match &self.nodes[state.index()] {
-            Node::Tuple(items) => items.get(1).and_then(|&order| self.text(order)),
-            _ => None,
-        };
-        match order {
-            Some("<" | "|" | "=") => Ok(false),
-            Some(">") => Ok(true),
-            _ => Err(self.wrong("byte order of a NumPy dtype", "'<', '|', '=' or '>'", "another")),
-        }
-    }
-
-    /// The state of a `numpy.ndarray`: `(1, shape, dtype, fortran_order, bytes)`.
-    fn array_state(&self, state: Id) -> Outcome<NdArray> {
-        let &[_, shape, dtype, order, data] = (match &self.nodes[state.index()] {
-            Node::Tuple(items) => &items[..],
-            _ => &[],
-        }) else {
-            let found = self.nodes[state.index()].kind();
-            return Err(self.wrong(
-                "state of a NumPy array",
-                "(version, shape, dtype, fortran_order, bytes)",
-                found,
-            ));
-        };
-        let Some(shape) = self.ints(shape) else {
-            let expected = "numbers that are not negative";
-            return Err(self.wrong("shape of a NumPy array", expected, "something else"));
-        };
-        let Node::NumpyDtype { descr, big_endian } = &self.nodes[dtype.index()] else {
-            let found = self.nodes[dtype.index()].kind();
-            return Err(self.wrong("dtype of a NumPy array", "numpy.dtype", found));
-        };
-        let fortran_order = match self.nodes[order.index()] {
-            Node::Bool(value) => value,
-            Node::Int(value) => value != 0,
-            ref other => {
-                let found = other.kind();
-                return Err(self.wrong("order of a NumPy array", "a bool", found));
-            }
-        };
-        let (bytes, latin1_len) = match &self.nodes[data.index()] {
-            Node::Bytes(range) | Node::ByteText(range) => (range.clone(), None),
-            Node::EncodedBytes(range) => {
-                let len = latin1::decoded_len(&self.bytes[range.clone()]).map_err(|at| {
-                    let expected = "code points below 256";
-                    corrupt("Latin-1 text", range.start + at, expected, "another")
-                })?;
-                (range.clone(), Some(len))
-            }
-            other => {
-                let found = other.kind();
-                return Err(self.wrong("data of a NumPy array", "bytes", found));
-            }
-        };
-        Ok(NdArray {
-            at: self.op_at,
-            descr: descr.clone(),
-            big_endian: *big_endian,
-            fortran_order,
-            shape,
-            bytes,
-            latin1_len,
-        })
-    }
-
-    /// PyTorch's `('storage', class, key, location, elements[, view])`.
-    fn persistent(&mut self, id: Id) -> Outcome {
-        let expected = "('storage', class, key, location, number of elements)";
-        let items = match &self.nodes[id.index()] {
-            Node::Tuple(items) => &items[..],
-            other => {
-                let found = other.kind();
-                return Err(self.wrong("persistent id", expected, found));
-            }
-        };
-        let (&[kind, class, key, _, elems], view) = match items {
-            [a, b, c, d, e] => (&[*a, *b, *c, *d, *e], None),
-            [a, b, c, d, e, view] => (&[*a, *b, *c, *d, *e], Some(*view)),
-            _ => {
-                let found = format!("a tuple of {}", items.len());
-                return Err(self.wrong("persistent id", expected, found));
-            }
-        };
-        if self.text(kind) != Some("storage") {
-            return Err(self.wrong("persistent id", expected, "one of another kind"));
-        }
-        let Node::Global(Global::Storage(dtype)) = self.nodes[class.index()] else {
-            let found = self.nodes[class.index()].kind();
-            return Err(self.wrong("class of a storage", "a torch storage", found));
-        };
-        let (Node::Text(key) | Node::ByteText(key)) = &self.nodes[key.index()] else {
-            let found = self.nodes[key.index()].kind();
-            return Err(self.wrong("key of a storage", "a string", found));
-        };
-        let Some(elems) = self.int(elems) else {
-            let number = "a number that is not negative";
-            return Err(self.wrong("elements of a storage", number, "something else"));
-        };
-        if view.is_some_and(|view| view != NONE) {
-            return Err(self.wrong("view of a storage", "None", "a storage inside another"));
-        }
-        let storage = Storage { at: self.op_at, key: key.clone(), dtype, elems };
-        self.push(Node::Storage(Box::new(storage)))
     }
 }

@@ -32,7 +32,7 @@ pub(super) fn find(
     start: usize,
     tensor: impl Fn(Id) -> Option<Id>,
 ) -> Result<Vec<(String, Id)>, CheckpointError> {
-    let Some(dict) = search(pickle, pickle.root, MAX_WRAPPERS, &tensor) else {
+    let Some(dict) = search(pickle, pickle.root, MAX_WRAPPERS, &tensor, &mut Vec::new()) else {
         let found = match pickle.dict(pickle.root) {
             Some(pairs) => {
                 let keys: Vec<_> = pairs
@@ -50,7 +50,8 @@ pub(super) fn find(
     let mut names = HashSet::new();
     let mut tensors = Vec::new();
     for &(key, value) in pickle.dict(dict).unwrap_or_default() {
-        let (Some(name), Some(tensor)) = (pickle.text(key), tensor(value)) else { continue };
+        let Some(tensor) = tensor(value) else { continue };
+        let Some(name) = pickle.text(key) else { continue };
         if !names.insert(name) {
             let (name, offset) = (name.to_owned(), start as u64);
             return Err(CheckpointError::DuplicateTensor { name, offset });
@@ -60,20 +61,27 @@ pub(super) fn find(
     Ok(tensors)
 }
 
-/// The dict that holds tensors: one under a usual key, else `dict` itself.
+/// The dict that holds tensors: one under a usual key, else `dict` itself. `seen` are the dicts
+/// searched before, for a dict can hold itself.
 fn search(
     pickle: &Pickle<'_>,
     dict: Id,
-    depth: usize,
+    wrappers: usize,
     tensor: &impl Fn(Id) -> Option<Id>,
+    seen: &mut Vec<Id>,
 ) -> Option<Id> {
     let pairs = pickle.dict(dict)?;
-    if depth > 0 {
+    if seen.contains(&dict) {
+        return None;
+    }
+    seen.push(dict);
+    if wrappers > 0 {
         let mut wrapped = WRAPPERS.iter().filter_map(|key| pickle.get(dict, key));
-        if let Some(found) = wrapped.find_map(|value| search(pickle, value, depth - 1, tensor)) {
-            return Some(found);
+        let inner = wrapped.find_map(|value| search(pickle, value, wrappers - 1, tensor, seen));
+        if inner.is_some() {
+            return inner;
         }
     }
-    let named = |&(key, value): &(Id, Id)| pickle.text(key).is_some() && tensor(value).is_some();
+    let named = |&(key, value): &(Id, Id)| pickle.is_text(key) && tensor(value).is_some();
     pairs.iter().any(named).then_some(dict)
 }

@@ -2,13 +2,15 @@
 
 use super::CheckpointError;
 use super::archive::Member;
-use super::error::{corrupt, quote, unsupported};
+use super::error::{corrupt, quote, too_large, unsupported};
 use super::pickle::{Node, Pickle};
 use super::tensor::{Data, View};
 use super::{state_dict, torch_legacy};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 const PICKLE: &str = "data.pkl";
+/// Real ones take about 150 bytes a tensor.
+const MAX_INFLATED_PICKLE: usize = 64 << 20;
 
 pub(super) fn index(
     file: &[u8],
@@ -44,9 +46,18 @@ pub(super) fn index(
         // Offsets in errors are then the file's.
         (&file[..member.range.end], member.range.start)
     } else {
+        if member.size > MAX_INFLATED_PICKLE {
+            let (limit, found) = (MAX_INFLATED_PICKLE as u64, member.size as u64);
+            return Err(too_large("inflated data.pkl", member.range.start, limit, found));
+        }
         inflated = member.bytes(file)?;
         (&inflated[..], 0)
     };
+    let storages_at = format!("{folder}data/");
+    let storages: HashMap<&str, &Member> = members
+        .iter()
+        .filter_map(|(name, member)| Some((name.strip_prefix(&storages_at)?, member)))
+        .collect();
     let pickle = Pickle::load(bytes, start)?;
     let tensors = state_dict::find(&pickle, start, |id| {
         matches!(pickle.node(id), Node::Tensor(_)).then_some(id)
@@ -54,17 +65,14 @@ pub(super) fn index(
     tensors
         .into_iter()
         .map(|(name, id)| {
-            let view = torch_legacy::view(&pickle, &name, id, |key, at| {
-                let entry = format!("{folder}data/{key}");
-                match members.get(&entry) {
-                    Some(member) => Ok(Data::Member { member: member.clone(), skip: 0 }),
-                    None => Err(corrupt(
-                        format!("storage of tensor {}", quote(&name)),
-                        at,
-                        format!("a zip entry {}", quote(&entry)),
-                        "none",
-                    )),
-                }
+            let view = torch_legacy::view(&pickle, &name, id, |key, at| match storages.get(key) {
+                Some(member) => Ok(Data::Member { member: (*member).clone(), skip: 0 }),
+                None => Err(corrupt(
+                    format!("storage of tensor {}", quote(&name)),
+                    at,
+                    format!("a zip entry {}", quote(&format!("{storages_at}{key}"))),
+                    "none",
+                )),
             })?;
             Ok((name, view))
         })

@@ -31,8 +31,11 @@ pub(in super::super) enum Node {
     Bytes(Range<usize>),
     /// A string of Python 2.
     ByteText(Range<usize>),
-    /// Bytes in the disguise of Latin-1 text in UTF-8.
-    EncodedBytes(Range<usize>),
+    /// `len` bytes in the disguise of Latin-1 text in UTF-8.
+    EncodedBytes {
+        text: Range<usize>,
+        len: usize,
+    },
     Tuple(Box<[Id]>),
     List(Vec<Id>),
     Dict(Vec<(Id, Id)>),
@@ -50,6 +53,14 @@ pub(in super::super) enum Node {
 }
 
 impl Node {
+    /// Where the bytes of a string are.
+    pub(super) fn text_range(&self) -> Option<Range<usize>> {
+        match self {
+            Node::Text(range) | Node::ByteText(range) => Some(range.clone()),
+            _ => None,
+        }
+    }
+
     /// What it is, for messages.
     pub(super) fn kind(&self) -> &'static str {
         match self {
@@ -58,7 +69,7 @@ impl Node {
             Node::Int(_) | Node::LongInt => "an integer",
             Node::Float => "a float",
             Node::Text(_) | Node::ByteText(_) => "a string",
-            Node::Bytes(_) | Node::EncodedBytes(_) => "bytes",
+            Node::Bytes(_) | Node::EncodedBytes { .. } => "bytes",
             Node::Tuple(_) => "a tuple",
             Node::List(_) => "a list",
             Node::Dict(_) => "a dict",
