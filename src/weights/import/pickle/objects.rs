@@ -2,7 +2,8 @@
 
 use super::super::error::{corrupt, quote};
 use super::super::{CheckpointError, Dtype, latin1};
-use super::{Global, Id, Machine, NONE, NdArray, Node, Outcome, Storage, Tensor, globals};
+use super::machine::{Machine, NONE, Outcome};
+use super::{Global, Id, NdArray, Node, Storage, Tensor, globals};
 use std::ops::Range;
 
 /// Bytes of a global's name that a message repeats.
@@ -15,6 +16,38 @@ const MAX_RANK: usize = 32;
 const MAX_KEY_BYTES: usize = 64;
 
 impl Machine<'_> {
+    /// APPEND and APPENDS.
+    pub(super) fn append(&mut self, items: Vec<Id>) -> Outcome {
+        let list = self.top()?;
+        match &mut self.nodes[list.index()] {
+            Node::List(list) => list.extend(items),
+            Node::Opaque => {}
+            other => {
+                let found = other.kind();
+                return Err(self.wrong("target of APPENDS", "a list", found));
+            }
+        }
+        Ok(())
+    }
+
+    /// SETITEM and SETITEMS: keys and values by turns.
+    pub(super) fn set_items(&mut self, items: Vec<Id>) -> Outcome {
+        let dict = self.top()?;
+        let (pairs, odd) = items.as_chunks::<2>();
+        if !odd.is_empty() {
+            return Err(self.wrong("operands of SETITEMS", "pairs", "an odd number"));
+        }
+        match &mut self.nodes[dict.index()] {
+            Node::Dict(dict) => dict.extend(pairs.iter().map(|&[key, value]| (key, value))),
+            Node::Opaque => {}
+            other => {
+                let found = other.kind();
+                return Err(self.wrong("target of SETITEMS", "a dict", found));
+            }
+        }
+        Ok(())
+    }
+
     /// GLOBAL and STACK_GLOBAL.
     pub(super) fn global(&mut self, module: Range<usize>, name: Range<usize>) -> Outcome {
         let [module, name] = [module, name].map(|range| &self.bytes[range]);
@@ -148,7 +181,7 @@ impl Machine<'_> {
     }
 
     fn tensor(
-        &self,
+        &mut self,
         storage: Id,
         start: Id,
         shape: Id,
@@ -169,6 +202,8 @@ impl Machine<'_> {
         };
         let (shape, strides) =
             (ints("shape of a tensor", shape)?, ints("strides of a tensor", strides)?);
+        // One tuple can be the shape of many tensors.
+        self.charge(shape.len() + strides.len())?;
         let tensor = Tensor { at: self.op_at, storage, dtype, start, shape, strides };
         Ok(Node::Tensor(Box::new(tensor)))
     }
@@ -205,7 +240,11 @@ impl Machine<'_> {
         let built = match &self.nodes[target.index()] {
             // An OrderedDict's attributes, such as `_metadata`; the state of plain objects.
             Node::Dict(_) | Node::Opaque | Node::Tensor(_) => return Ok(()),
-            Node::NdArray(None) => Node::NdArray(Some(Box::new(self.array_state(state)?))),
+            Node::NdArray(None) => {
+                let array = self.array_state(state)?;
+                self.charge(array.shape.len())?;
+                Node::NdArray(Some(Box::new(array)))
+            }
             Node::NumpyDtype { descr, .. } => {
                 Node::NumpyDtype { descr: descr.clone(), big_endian: self.big_endian(state)? }
             }
