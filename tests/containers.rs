@@ -6,7 +6,7 @@ mod support;
 use effnet::weights::import::{Checkpoint, CheckpointError, Container, Dtype, TensorInfo};
 use std::io::{Cursor, Write};
 use std::path::Path;
-use support::containers::{ContainerKind, NamedTensor, container_bytes, write_container};
+use support::containers::{ContainerKind, NamedTensor, Pickle, container_bytes, write_container};
 
 /// A value for every index: no two alike, all exact in f32.
 fn ramp(len: usize, step: f32) -> Vec<f32> {
@@ -244,4 +244,46 @@ fn prefixes_of_wrappers_are_removed_only_where_all_names_have_them() {
     assert_eq!(named(&["module.a", "module.b"]), ["a", "b"]);
     assert_eq!(named(&["module._orig_mod.a"]), ["a"]);
     assert_eq!(named(&["module.a", "b"]), ["b", "module.a"]);
+}
+
+#[test]
+fn pickles_of_python_2_are_read() {
+    // Strings and bytes are both BINSTRINGs, and an OrderedDict is made of a list of pairs.
+    let mut pickle = Pickle::new(2);
+    pickle.global("collections", "OrderedDict").op(b"]]q\x01(U\x01a");
+    pickle.global("numpy.core.multiarray", "_reconstruct").global("numpy", "ndarray");
+    pickle.op(b"K\x00\x85U\x01b\x87R(K\x01").tuple(&[2, 2]).global("numpy", "dtype");
+    pickle.op(b"U\x02f4K\x00K\x01\x87R(K\x03U\x01<NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb");
+    // Fortran order.
+    pickle.op(b"\x88U\x10");
+    for value in [1.0f32, -2.0, 3.5, 1e9] {
+        pickle.op(&value.to_le_bytes());
+    }
+    pickle.op(b"tbea\x85R.");
+    let checkpoint = Checkpoint::from_bytes(pickle.0).unwrap();
+    assert_eq!(checkpoint.container(), Container::Paddle);
+    assert_eq!(checkpoint.read_f32("a").unwrap(), [1.0, 3.5, -2.0, 1e9]);
+}
+
+#[test]
+fn an_untyped_storage_takes_its_type_from_the_tensor() {
+    let mut pickle = Pickle::new(2);
+    pickle.op(b"}").text("a").global("torch._utils", "_rebuild_tensor_v3").op(b"((");
+    pickle.text("storage").global("torch.storage", "UntypedStorage").text("0").text("cpu").int(12);
+    pickle.op(b"tQ").int(1).tuple(&[2]).tuple(&[1]).op(b"\x89");
+    pickle.global("collections", "OrderedDict").op(b")R").global("torch", "float32").op(b"NtRs.");
+    let values: Vec<u8> = [9.0f32, 0.5, -0.25].into_iter().flat_map(f32::to_le_bytes).collect();
+    let mut file = zip::ZipWriter::new(Cursor::new(Vec::new()));
+    for (name, bytes) in [("x/data.pkl", &pickle.0), ("x/data/0", &values)] {
+        file.start_file(name, zip::write::SimpleFileOptions::default()).unwrap();
+        file.write_all(bytes).unwrap();
+    }
+    let checkpoint = Checkpoint::from_bytes(file.finish().unwrap().into_inner()).unwrap();
+    assert_eq!(checkpoint.read_f32("a").unwrap(), [0.5, -0.25]);
+}
+
+#[test]
+fn a_checkpoint_can_be_shared_between_threads() {
+    fn shared<T: Send + Sync>() {}
+    shared::<Checkpoint>();
 }
