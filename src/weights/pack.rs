@@ -495,6 +495,36 @@ mod tests {
     }
 
     #[test]
+    fn a_published_file_has_its_own_recipe_under_the_user_s_options() {
+        let network = Network::new(Variant::B1, 1000);
+        let recognised =
+            Recognised { family: Family::Timm, network, tensors: vec![], notes: vec![] };
+        let source = || Source {
+            file_name: "renamed.pth".into(),
+            sha256: String::new(),
+            container: String::new(),
+        };
+        let entry = crate::weights::find("timm/efficientnet_b1.ft_in1k").unwrap();
+        let of = |options: &ImportOptions, entry| {
+            metadata(&recognised, options, Some(entry), source()).unwrap()
+        };
+        let found = of(&ImportOptions::default(), entry);
+        assert_eq!(found.name, "timm/efficientnet_b1.ft_in1k");
+        let size = crate::arch::Size::square(256);
+        assert_eq!((found.recipe.size, found.recipe.mean), (size, [0.485, 0.456, 0.406]));
+
+        let recipe = RecipeOverrides { mean: Some([0.0; 3]), ..Default::default() };
+        let mine = of(&ImportOptions { recipe, ..Default::default() }, entry);
+        assert_eq!((mine.recipe.size, mine.recipe.mean), (size, [0.0; 3]));
+
+        // An entry of another family or variant has no say.
+        let other = crate::weights::find("timm/tf_efficientnet_b1.ap_in1k").unwrap();
+        let own = of(&ImportOptions::default(), other);
+        assert_eq!(own.recipe, settings(Family::Timm, Variant::B1).recipe);
+        assert_eq!(own.name, "renamed");
+    }
+
+    #[test]
     fn transposing_turns_rows_into_columns() {
         assert_eq!(transpose(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0], 2), [1.0, 4.0, 2.0, 5.0, 3.0, 6.0]);
     }

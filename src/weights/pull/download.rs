@@ -107,7 +107,7 @@ fn request(
     request.call().map_err(|source| job.network(url, source, resume_at))
 }
 
-fn header_text<'a>(response: &'a Response<Body>, name: header::HeaderName) -> Option<&'a str> {
+fn header_text(response: &Response<Body>, name: header::HeaderName) -> Option<&str> {
     response.headers().get(name)?.to_str().ok()
 }
 
