@@ -97,7 +97,7 @@ fn request(
     resume_at: u64,
     etag: Option<&str>,
 ) -> Result<Response<Body>, PullError> {
-    let mut request = job.agent().get(url);
+    let mut request = job.agent(url).get(url);
     if resume_at > 0 {
         request = request.header(header::RANGE, format!("bytes={resume_at}-"));
         if let Some(etag) = etag {
