@@ -1,11 +1,34 @@
 //! Weights: from public checkpoints to packed files, and from packed files to typed views.
+//!
+//! Reading order: [`Family`] (who publishes weights), `names` (how they spell the tensors),
+//! `recognise` (which of them a file is), [`settings`] (the padding, eps and recipe that belong to
+//! it), [`import`](fn@import) (into the layouts of `layout`), [`Weights`] (the packed file, opened),
+//! [`catalogue`] and [`pull`](fn@pull) (known checkpoints, fetched). The module [`import`](mod@import)
+//! reads the containers.
 
+mod catalogue;
 mod family;
+pub mod import;
 mod layout;
 mod metadata;
+mod names;
+mod pack;
+mod pull;
+mod recognise;
+mod settings;
 mod store;
+mod wheel;
 
+pub use catalogue::{CatalogueEntry, Package, UnknownModel, catalogue, find};
 pub use family::{Family, UnknownFamily};
 pub use layout::{Layer, PackedTensor, Precision, TensorId, TensorKind, packed_tensors};
 pub use metadata::{Labels, Metadata, Source};
+pub use names::{SourceRole, SourceTensor, source_names};
+pub use pack::{ImportError, ImportOptions, ImportReport, import};
+pub use pull::{PullError, PullOptions, PullReport, default_cache_dir, packed_path, pull};
+pub use recognise::{RecogniseError, TensorFault};
+pub use settings::{
+    PaddingChoice, RecipeOverrides, SettingError, Settings, UnknownPadding, settings,
+};
 pub use store::{StoreError, Weights, write_packed};
+pub use wheel::WheelError;
