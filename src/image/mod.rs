@@ -191,6 +191,3 @@ fn normalise(levels: &mut [f32], mean: [f32; 3], std: [f32; 3]) {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;
