@@ -321,6 +321,19 @@ fn header_that_the_file_cannot_fill() {
     }
 }
 
+/// Found by flipping bytes: it made the JPEG decoder index past a plane.
+#[test]
+fn cmyk_with_a_coarser_component() {
+    let whole = fixture("formats/cmyk.jpg");
+    let sof = whole.windows(2).position(|marker| marker == [0xff, 0xc0]).unwrap();
+    for component in 0..4 {
+        let mut jpeg = whole.clone();
+        jpeg[sof + 11 + 3 * component] = 0x22;
+        let found = decode(&jpeg, false);
+        assert!(found.is_err(), "component {component}");
+    }
+}
+
 #[test]
 fn zero_sized() {
     for encoded in [png_of_size(0, 9), jpeg_of_size(0, 9), bmp_of_size(0, 9), gif_of_size(0, 9)] {
