@@ -101,14 +101,13 @@ fn decode_jpeg(encoded: &[u8], exif_orientation: bool) -> Result<RgbImage8, Imag
         4 => true,
         n => return unsupported(format!("{n} components")),
     };
-    // The decoder reads beyond the planes if black or the first ink is coarser than another.
+    // The decoder would index past a plane that is coarser than another one expects.
     let sampling = |i: usize| {
         let component = &header.components[i];
         (component.horizontal_sampling, component.vertical_sampling)
     };
-    if cmyk && (0..4).any(|i| sampling(i).0 > sampling(0).0 || sampling(i).1 > sampling(0).1)
-        || cmyk && sampling(3) != sampling(0)
-    {
+    let coarser = |i| sampling(i).0 > sampling(0).0 || sampling(i).1 > sampling(0).1;
+    if cmyk && (sampling(3) != sampling(0) || (1..3).any(coarser)) {
         return unsupported("CMYK whose first or black component is subsampled".into());
     }
     decoder.set_output_format(if cmyk { PixelFormat::Cmyk } else { PixelFormat::Rgb });
