@@ -4,4 +4,5 @@ pub mod arch;
 pub mod cpu;
 pub mod image;
 pub mod plan;
+pub mod session;
 pub mod weights;
