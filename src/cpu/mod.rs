@@ -1,8 +1,9 @@
 //! The CPU executor: a plan's steps in f32, on all cores.
 //!
-//! Reading order: [`CpuExecutor`] (what happens once, and what happens in a run), `program` (steps
-//! become kernels), `tile` (the matrix product behind most of them), `depthwise`, `pointwise`,
-//! `stem`, `vector` (the kernels), `activation`, `simd`, `memory`, `team` (what they stand on).
+//! Reading order: [`CpuExecutor`] (what happens once, and what happens in a run), `layout` (where
+//! buffers are), `program` (steps become kernels), `tile` (the matrix product behind most of them),
+//! `depthwise`, `pointwise`, `stem`, `vector` (the kernels), `activation`, `simd`, `memory`, `team`
+//! (what they stand on).
 //!
 //! Batch-norm, activation, gate and skip are applied by the kernel that makes the values, and the
 //! squeeze is summed by the depthwise convolution. An `expand` step runs inside of the depthwise
