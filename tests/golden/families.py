@@ -117,6 +117,39 @@ def canonical_names(implementation, keys):
     return names
 
 
+PADDLE = {
+    "stem": "_ef._conv_stem._conv",
+    "expand": "_ecn._conv",
+    "depthwise": "_dcn._conv",
+    "se_reduce": "_se._conv1",
+    "se_expand": "_se._conv2",
+    "project": "_pcn._conv",
+    "head_conv": "_conv",
+    "classifier": "_fc",
+}
+PADDLE_BN = {"gamma": "weight", "beta": "bias", "mean": "_mean", "var": "_variance"}
+
+
+def paddle_name(layer, kind, block, skips):
+    """PaddleClas's key of a tensor; `block` is as in `blocks.3`, or empty.
+
+    The first block of a stage, which is the one that adds no input, stands in another list than
+    the rest, and every block's name ends in a dot of its own.
+    """
+    place = ""
+    if block:
+        number = block.removeprefix("blocks.")
+        place = f"_ef.{'block' if skips else '_blocks'}.{number}.."
+    module = PADDLE[layer]
+    if kind in PADDLE_BN:
+        return f"{place}{module}._bn.{PADDLE_BN[kind]}"
+    if layer == "classifier":
+        return f"{module}.{kind}"
+    # A ConvBNLayer holds a Conv2ds, which holds a Conv2D; an SEBlock holds Conv2ds.
+    depth = "._conv" if layer.startswith("se_") else "._conv._conv"
+    return f"{place}{module}{depth}.{kind}"
+
+
 def is_lite(variant):
     return variant.startswith("lite")
 

@@ -153,9 +153,7 @@ def f32_arithmetic(family, variant, image):
 def f16_weights(family, variant, image):
     """Convolution and classifier weights rounded to f16; everything else exact."""
     net = network(family, variant)
-    for name, parameter in net.model.named_parameters():
-        if parameter.dim() > 1:
-            parameter.data = parameter.data.half().double()
+    net.round_weights_to_f16()
     return net.logits(image)
 
 

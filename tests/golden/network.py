@@ -36,12 +36,11 @@ class Network:
         assert not unexpected, unexpected
         assert all(key.endswith(".num_batches_tracked") for key in missing), missing
         self.model.eval().double()
-        self.names_sha256 = hashlib.sha256(
-            "".join(
-                f"{key} {list(state[key].shape)}\n" for key in sorted(self.names)
-            ).encode()
-        ).hexdigest()
-        self.parameters = sum(p.numel() for p in self.model.parameters())
+        published = {key: list(state[key].shape) for key in self.names}
+        if family == "paddle-clas":
+            published = self.paddle_names(shapes)
+        lines = "".join(f"{key} {shape}\n" for key, shape in sorted(published.items()))
+        self.names_sha256 = hashlib.sha256(lines.encode()).hexdigest()
 
     @staticmethod
     def skips(shapes, prefix):
@@ -51,6 +50,17 @@ class Network:
         c_out, c_mid = shapes[f"{prefix}.project.weight"][:2]
         expand = shapes.get(f"{prefix}.expand.weight")
         return (expand[1] if expand else c_mid) == c_out
+
+    @classmethod
+    def paddle_names(cls, shapes):
+        """PaddleClas's keys and shapes for the tensors in `shapes`."""
+        found = {}
+        for name, shape in shapes.items():
+            prefix, layer, kind = ("." + name).rsplit(".", 2)
+            key = families.paddle_name(layer, kind, prefix[1:], cls.skips(shapes, prefix[1:]))
+            # Paddle's Linear keeps [in, out].
+            found[key] = list(shape)[::-1] if name == "classifier.weight" else list(shape)
+        return found
 
     @staticmethod
     def check_roles(shapes):
@@ -67,6 +77,13 @@ class Network:
         expected = {f"{l}.{k}" for l in with_bn for k in ("weight", "gamma", "beta", "mean", "var")}
         expected |= {f"{l}.{k}" for l in with_bias for k in ("weight", "bias")}
         assert expected == set(shapes), expected ^ set(shapes)
+
+    def round_weights_to_f16(self):
+        """Rounds the convolutions' and the classifier's weights, and nothing else, to the nearest
+        f16."""
+        for parameter in self.model.parameters():
+            if parameter.dim() > 1:
+                parameter.data = parameter.data.half().double()
 
     def logits(self, image):
         """Logits, f64, of one image [3, h, w]."""

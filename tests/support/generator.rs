@@ -45,7 +45,13 @@ fn gain(layer: Layer, network: &Network, skip: bool) -> f64 {
     let relu6 = network.activation == Activation::Relu6;
     let pick = |with_se, without_se, lite| {
         let has_se = network.variant.has_squeeze_excite();
-        if relu6 { lite } else if has_se { with_se } else { without_se }
+        if relu6 {
+            lite
+        } else if has_se {
+            with_se
+        } else {
+            without_se
+        }
     };
     match layer {
         Layer::Stem => 4.0,
@@ -128,7 +134,10 @@ fn stored(seed: u64, family: Family, network: &Network, source: &SourceTensor) -
     let data = if transposed {
         let (inputs, outputs) = (source.shape[0], source.shape[1]);
         let rows = tensor(seed, network, source.layer, source.role, &[outputs, inputs]);
-        (0..inputs).flat_map(|i| (0..outputs).map(move |o| (i, o))).map(|(i, o)| rows[o * inputs + i]).collect()
+        (0..inputs)
+            .flat_map(|i| (0..outputs).map(move |o| (i, o)))
+            .map(|(i, o)| rows[o * inputs + i])
+            .collect()
     } else {
         tensor(seed, network, source.layer, source.role, &source.shape)
     };
