@@ -12,8 +12,9 @@
 //! sizes of one image, and every sum has a fixed order. They differ in rounding between CPUs with
 //! vectors of different lengths.
 //!
-//! Weights of the `expand`, `project` and `head_conv` convolutions are packed into the order in
-//! which they are used; squeeze-excite and classifier read f32 weights where they are mapped. f16
+//! Weights of the `expand`, `project` and `head_conv` convolutions are packed, one after the other,
+//! into the order in which they are used, and the mapped pages that they came from are given back:
+//! memory holds one copy. Squeeze-excite and classifier read f32 weights where they are mapped. f16
 //! weights are converted once.
 
 mod activation;
@@ -24,6 +25,8 @@ mod program;
 mod simd;
 mod stem;
 mod team;
+#[cfg(test)]
+mod tests;
 mod tile;
 mod vector;
 
@@ -41,7 +44,9 @@ use team::{Gate, Tasks, Team};
 #[derive(Debug, thiserror::Error)]
 pub enum CpuError {
     /// Plan and weights are of different networks.
-    #[error("the plan is for {plan} and the weights are of {weights}: make the plan from the weights' network")]
+    #[error(
+        "the plan is for {plan} and the weights are of {weights}: make the plan from the weights' network"
+    )]
     Network {
         /// The plan's network.
         plan: String,
@@ -49,7 +54,9 @@ pub enum CpuError {
         weights: String,
     },
     /// The plan asks for activations that this executor does not have.
-    #[error("the CPU executor computes in fp32, and the plan asks for {found} activations: plan with fp32")]
+    #[error(
+        "the CPU executor computes in fp32, and the plan asks for {found} activations: plan with fp32"
+    )]
     Precision {
         /// The plan's precision.
         found: Precision,
@@ -386,7 +393,9 @@ impl WithSimd for WalkThread<'_> {
         let mut times = times.as_mut().and_then(|times| times.as_deref_mut());
         let mut began = Instant::now();
         for (item, tasks) in program.kernels.iter().zip(*tasks) {
-            tasks.work(item.kernel.tasks(run.n), gate, |task| item.kernel.run(s, run, task, scratch));
+            tasks.work(item.kernel.tasks(run.n), gate, |task| {
+                item.kernel.run(s, run, task, scratch)
+            });
             if let Some(times) = &mut times {
                 let now = Instant::now();
                 times[item.step] += now - began;
