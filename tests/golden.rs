@@ -3,8 +3,6 @@
 //! `tests/golden/*.json` hold logits that the public implementations gave in f64, with weights and
 //! images from a counter-based generator (`tests/golden/README.md`). Here the same checkpoint is
 //! rebuilt in the family's own naming, written in one of the containers, imported, and run.
-//!
-//! `EFFNET_TEST_ALL=1` adds the cases marked `long`.
 
 mod support;
 
@@ -40,8 +38,6 @@ struct Case {
     tensors_sha256: BTreeMap<String, String>,
     argmax: usize,
     logits: Vec<f64>,
-    #[serde(default)]
-    long: bool,
 }
 
 impl Case {
@@ -119,13 +115,8 @@ fn compare(found: &[f64], expected: &[f64], tolerance: f64) -> Result<f64, Strin
 
 /// Runs a family's cases, each container in turn, and reports every failure.
 fn check_family(family: Family) {
-    let all = std::env::var_os("EFFNET_TEST_ALL").is_some_and(|value| value == "1");
     let mut failures = Vec::new();
     for (index, case) in cases(family.name()).iter().enumerate() {
-        if case.long && !all {
-            println!("{}: skipped, it belongs to the longer set (EFFNET_TEST_ALL=1)", case.name);
-            continue;
-        }
         let kind = ContainerKind::ALL[index % ContainerKind::ALL.len()];
         let start = std::time::Instant::now();
         let result = run(case, kind, Precision::Fp32).and_then(|logits| {
