@@ -86,7 +86,7 @@ pub(super) mod tests {
             // 1024 mantissas of every exponent, subnormals to 2^127, both signs.
             for step in 0..255 << 10 {
                 for sign in [0, 1 << 31] {
-                    let x = f32::from_bits((step << 13) | (step * 0x95f & 0x1fff) | sign);
+                    let x = f32::from_bits((step << 13) | ((step * 0x95f) & 0x1fff) | sign);
                     let [sigmoid, swish, relu6] = apply_all(s, x).map(f64::from);
                     assert_eq!(relu6, f64::from(x.clamp(0.0, 6.0)));
                     let exact = 1.0 / (1.0 + (-f64::from(x)).exp());

@@ -247,10 +247,10 @@ unsafe fn tile<S: Simd, const MR: usize, const NV: usize, E: Epilogue<S, NV>>(
     const { assert!(MR * NV * S::LANES <= TILE_ELEMS) };
     let mut rows = [MaybeUninit::<f32>::uninit(); TILE_ELEMS];
     let rows = rows.as_mut_ptr().cast::<f32>();
-    for r in 0..MR {
-        for v in 0..NV {
+    for (r, sums) in sums.iter().enumerate() {
+        for (v, &sum) in sums.iter().enumerate() {
             // SAFETY: the tile fits `rows`, as asserted.
-            unsafe { s.store(rows.add((r * NV + v) * S::LANES), sums[r][v]) };
+            unsafe { s.store(rows.add((r * NV + v) * S::LANES), sum) };
         }
     }
     for r in 0..MR {
