@@ -1,7 +1,9 @@
-//! What several test files share: containers, and networks with seeded random weights.
+//! What several test files share: containers, the golden generator, and networks with seeded random
+//! weights.
 #![allow(dead_code)] // each test file uses a part of it
 
 pub mod containers;
+pub mod generator;
 pub mod oracle;
 
 use effnet::arch::{Network, Padding, Size, Variant};

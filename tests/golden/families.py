@@ -1,0 +1,185 @@
+"""The public implementations: how each is built, and what its tensors are to the network.
+
+The name maps are regular expressions over the public models' own `state_dict` keys, written from
+those projects' sources and independent of the importer's.
+"""
+
+import re
+
+import efficientnet_lite_pytorch
+import efficientnet_pytorch
+import timm
+import torchvision
+from torch import nn
+
+BN = {"weight": "gamma", "bias": "beta", "running_mean": "mean", "running_var": "var"}
+CONV = {"weight": "weight", "bias": "bias"}
+
+
+def rules(*pairs):
+    return [(re.compile(pattern + r"\.(\w+)$"), layer, kinds) for pattern, layer, kinds in pairs]
+
+
+LUKEMELAS = rules(
+    (r"_conv_stem", "stem", CONV),
+    (r"_bn0", "stem", BN),
+    (r"_blocks\.(\d+)\._expand_conv", "expand", CONV),
+    (r"_blocks\.(\d+)\._bn0", "expand", BN),
+    (r"_blocks\.(\d+)\._depthwise_conv", "depthwise", CONV),
+    (r"_blocks\.(\d+)\._bn1", "depthwise", BN),
+    (r"_blocks\.(\d+)\._se_reduce", "se_reduce", CONV),
+    (r"_blocks\.(\d+)\._se_expand", "se_expand", CONV),
+    (r"_blocks\.(\d+)\._project_conv", "project", CONV),
+    (r"_blocks\.(\d+)\._bn2", "project", BN),
+    (r"_conv_head", "head_conv", CONV),
+    (r"_bn1", "head_conv", BN),
+    (r"_fc", "classifier", CONV),
+)
+
+# Stage 0 of timm and torchvision has no expand, and there the other layers have other names.
+TIMM = rules(
+    (r"conv_stem", "stem", CONV),
+    (r"bn1", "stem", BN),
+    (r"blocks\.(0\.\d+)\.conv_dw", "depthwise", CONV),
+    (r"blocks\.(0\.\d+)\.bn1", "depthwise", BN),
+    (r"blocks\.(0\.\d+)\.conv_pw", "project", CONV),
+    (r"blocks\.(0\.\d+)\.bn2", "project", BN),
+    (r"blocks\.([1-9]\.\d+)\.conv_pw", "expand", CONV),
+    (r"blocks\.([1-9]\.\d+)\.bn1", "expand", BN),
+    (r"blocks\.([1-9]\.\d+)\.conv_dw", "depthwise", CONV),
+    (r"blocks\.([1-9]\.\d+)\.bn2", "depthwise", BN),
+    (r"blocks\.([1-9]\.\d+)\.conv_pwl", "project", CONV),
+    (r"blocks\.([1-9]\.\d+)\.bn3", "project", BN),
+    (r"blocks\.(\d\.\d+)\.se\.conv_reduce", "se_reduce", CONV),
+    (r"blocks\.(\d\.\d+)\.se\.conv_expand", "se_expand", CONV),
+    (r"conv_head", "head_conv", CONV),
+    (r"bn2", "head_conv", BN),
+    (r"classifier", "classifier", CONV),
+)
+
+TORCHVISION = rules(
+    (r"features\.0\.0", "stem", CONV),
+    (r"features\.0\.1", "stem", BN),
+    (r"features\.(1\.\d+)\.block\.0\.0", "depthwise", CONV),
+    (r"features\.(1\.\d+)\.block\.0\.1", "depthwise", BN),
+    (r"features\.(1\.\d+)\.block\.1\.fc1", "se_reduce", CONV),
+    (r"features\.(1\.\d+)\.block\.1\.fc2", "se_expand", CONV),
+    (r"features\.(1\.\d+)\.block\.2\.0", "project", CONV),
+    (r"features\.(1\.\d+)\.block\.2\.1", "project", BN),
+    (r"features\.([2-7]\.\d+)\.block\.0\.0", "expand", CONV),
+    (r"features\.([2-7]\.\d+)\.block\.0\.1", "expand", BN),
+    (r"features\.([2-7]\.\d+)\.block\.1\.0", "depthwise", CONV),
+    (r"features\.([2-7]\.\d+)\.block\.1\.1", "depthwise", BN),
+    (r"features\.([2-7]\.\d+)\.block\.2\.fc1", "se_reduce", CONV),
+    (r"features\.([2-7]\.\d+)\.block\.2\.fc2", "se_expand", CONV),
+    (r"features\.([2-7]\.\d+)\.block\.3\.0", "project", CONV),
+    (r"features\.([2-7]\.\d+)\.block\.3\.1", "project", BN),
+    (r"features\.8\.0", "head_conv", CONV),
+    (r"features\.8\.1", "head_conv", BN),
+    (r"classifier\.1", "classifier", CONV),
+)
+
+NAME_MAPS = {
+    "timm": TIMM,
+    "timm-tf": TIMM,
+    "torchvision": TORCHVISION,
+    "lukemelas": LUKEMELAS,
+    "lite-pytorch": LUKEMELAS,
+}
+
+
+def canonical_names(implementation, keys):
+    """Maps a public model's `state_dict` keys to the network's own names.
+
+    Every key but `num_batches_tracked` must match exactly one rule, and no two keys may mean the
+    same tensor.
+    """
+    found = {}
+    for key in keys:
+        if key.endswith(".num_batches_tracked"):
+            continue
+        matches = [
+            (match.groups()[:-1], layer, kinds[match.groups()[-1]])
+            for pattern, layer, kinds in NAME_MAPS[implementation]
+            if (match := pattern.match(key)) and match.groups()[-1] in kinds
+        ]
+        assert len(matches) == 1, f"{implementation}: '{key}' matches {len(matches)} rules"
+        found[key] = matches[0]
+    # Flat block numbers: the order of (stage, position) pairs, or of flat numbers.
+    places = {block[0] for block, _, _ in found.values() if block}
+    ordered = sorted(places, key=lambda place: [int(part) for part in place.split(".")])
+    flat = {place: index for index, place in enumerate(ordered)}
+    names = {
+        key: (f"blocks.{flat[block[0]]}." if block else "") + f"{layer}.{kind}"
+        for key, (block, layer, kind) in found.items()
+    }
+    assert len(set(names.values())) == len(names), f"{implementation}: one tensor has two names"
+    return names
+
+
+PADDLE = {
+    "stem": "_ef._conv_stem._conv",
+    "expand": "_ecn._conv",
+    "depthwise": "_dcn._conv",
+    "se_reduce": "_se._conv1",
+    "se_expand": "_se._conv2",
+    "project": "_pcn._conv",
+    "head_conv": "_conv",
+    "classifier": "_fc",
+}
+PADDLE_BN = {"gamma": "weight", "beta": "bias", "mean": "_mean", "var": "_variance"}
+
+
+def paddle_name(layer, kind, block, skips):
+    """PaddleClas's key of a tensor; `block` is as in `blocks.3`, or empty.
+
+    The first block of a stage, which is the one that adds no input, stands in another list than
+    the rest, and every block's name ends in a dot of its own.
+    """
+    place = ""
+    if block:
+        number = block.removeprefix("blocks.")
+        place = f"_ef.{'block' if skips else '_blocks'}.{number}.."
+    module = PADDLE[layer]
+    if kind in PADDLE_BN:
+        return f"{place}{module}._bn.{PADDLE_BN[kind]}"
+    if layer == "classifier":
+        return f"{module}.{kind}"
+    # A ConvBNLayer holds a Conv2ds, which holds a Conv2D; an SEBlock holds Conv2ds.
+    depth = "._conv" if layer.startswith("se_") else "._conv._conv"
+    return f"{place}{module}{depth}.{kind}"
+
+
+def is_lite(variant):
+    return variant.startswith("lite")
+
+
+def build(family, variant, classes, **changes):
+    """The public model of a family's variant, untrained; also says whose code it is.
+
+    `changes` go to the public constructor: they are how `mutations.py` gets its wrong networks.
+    """
+    name = variant.replace("-", "_")
+    if family == "paddle-clas":
+        # Without Paddle: its networks are, to the last operation, these two.
+        if variant == "b0-small":
+            changes = {"act_layer": nn.SiLU, "bn_eps": 1e-3, **changes}
+            model, implementation = build("timm", "lite0", classes, **changes)
+            return model, implementation
+        return build("lukemelas", variant, classes, **changes)
+    if family in ("timm", "timm-tf"):
+        prefix = "tf_" if family == "timm-tf" else ""
+        model = timm.create_model(f"{prefix}efficientnet_{name}", num_classes=classes, **changes)
+    elif family == "torchvision":
+        model = getattr(torchvision.models, f"efficientnet_{name}")(num_classes=classes, **changes)
+    elif family == "lukemelas":
+        model = efficientnet_pytorch.EfficientNet.from_name(
+            f"efficientnet-{variant}", num_classes=classes, **changes
+        )
+    elif family == "lite-pytorch":
+        model = efficientnet_lite_pytorch.EfficientNet.from_name(
+            f"efficientnet-{variant}", num_classes=classes, **changes
+        )
+    else:
+        raise ValueError(f"unknown family {family}")
+    return model, family
