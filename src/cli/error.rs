@@ -1,0 +1,26 @@
+//! Why a command could not do its work.
+
+use effnet::arch::{GeometryError, UnknownVariant};
+use effnet::plan::PlanError;
+use effnet::weights::StoreError;
+use std::io;
+
+/// Ends a command with exit status 2.
+#[derive(Debug, thiserror::Error)]
+pub enum CliError {
+    /// Standard output is closed or full.
+    #[error("standard output: {0}")]
+    Stdout(#[source] io::Error),
+    /// An input size without a network.
+    #[error("--size: {0}")]
+    Geometry(#[from] GeometryError),
+    /// No such plan.
+    #[error("{0}")]
+    Plan(#[from] PlanError),
+    /// A packed file that cannot be used.
+    #[error("{0}")]
+    Store(#[from] StoreError),
+    /// Neither a variant nor a file.
+    #[error("{0}; nor is there a file of this name")]
+    VariantOrFile(UnknownVariant),
+}
