@@ -5,9 +5,13 @@
 
 mod args;
 mod completions;
+mod dataset;
 mod error;
 mod info;
+mod inputs;
+mod models;
 mod output;
+mod pipeline;
 mod plan;
 
 use clap::{Parser, Subcommand};

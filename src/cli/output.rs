@@ -91,12 +91,13 @@ impl Table {
         let widths: Vec<usize> = (0..self.columns.len()).map(width).collect();
         let headings = self.columns.iter().map(|column| column.0.to_owned()).collect();
         std::iter::once(headings).chain(self.rows.iter().cloned()).map(move |row: Vec<String>| {
-            let cells = row.iter().zip(&widths).zip(&self.columns).map(|((cell, &width), column)| {
-                match column.1 {
-                    Align::Left => format!("{cell:<width$}"),
-                    Align::Right => format!("{cell:>width$}"),
-                }
-            });
+            let cells =
+                row.iter().zip(&widths).zip(&self.columns).map(|((cell, &width), column)| {
+                    match column.1 {
+                        Align::Left => format!("{cell:<width$}"),
+                        Align::Right => format!("{cell:>width$}"),
+                    }
+                });
             cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
         })
     }

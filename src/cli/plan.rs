@@ -119,7 +119,11 @@ pub fn run(args: Args, out: &mut Out) -> Result<Status, CliError> {
             precision: args.precision,
         },
     )?;
-    if args.json { out.json(&report(&plan))? } else { tables(&plan, out)? }
+    if args.json {
+        out.json(&report(&plan))?
+    } else {
+        tables(&plan, out)?
+    }
     Ok(Status::Complete)
 }
 
@@ -214,9 +218,8 @@ fn shape(shape: [usize; 4]) -> String {
 }
 
 fn tables(plan: &Plan, out: &mut Out) -> Result<(), CliError> {
-    let ids = |list: Vec<BufferId>| {
-        list.iter().map(|id| id.0.to_string()).collect::<Vec<_>>().join(" ")
-    };
+    let ids =
+        |list: Vec<BufferId>| list.iter().map(|id| id.0.to_string()).collect::<Vec<_>>().join(" ");
     out.line(format_args!(
         "{}: batch {}, input {}, padding {}, {}, {} classes\n",
         plan.network.variant,
