@@ -2,7 +2,10 @@
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use effnet::arch::{Padding, Size, Variant};
-use effnet::weights::Precision;
+use effnet::image::Interpolation;
+use effnet::weights::{Family, Precision};
+use std::convert::Infallible;
+use std::path::PathBuf;
 use std::str::FromStr;
 
 /// Parses `HxW`, or one number for a square, each side within [`Size::MAX_SIDE`].
@@ -78,9 +81,80 @@ pub fn padding_text(padding: Padding) -> String {
     }
 }
 
+/// Parses a checkpoint family; the error lists all of them.
+pub fn family(text: &str) -> Result<Family, String> {
+    Family::from_str(text).map_err(|error| error.to_string())
+}
+
+/// Where class names come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LabelsArg {
+    /// The built-in ones of ImageNet-1k.
+    Imagenet,
+    /// Nowhere: classes are shown by their numbers.
+    None,
+    /// A file, one name a line.
+    File(PathBuf),
+}
+
+/// Parses where class names come from.
+pub fn labels(text: &str) -> Result<LabelsArg, Infallible> {
+    Ok(match text {
+        "imagenet" => LabelsArg::Imagenet,
+        "none" => LabelsArg::None,
+        _ => LabelsArg::File(text.into()),
+    })
+}
+
+/// Parses a resampling kernel.
+pub fn interpolation() -> impl TypedValueParser<Value = Interpolation> {
+    const KERNELS: [(&str, Interpolation); 4] = [
+        ("pillow-bicubic", Interpolation::PillowBicubic),
+        ("pillow-bilinear", Interpolation::PillowBilinear),
+        ("opencv-bilinear", Interpolation::OpencvBilinear),
+        ("tensorflow-bicubic", Interpolation::TensorflowBicubic),
+    ];
+    PossibleValuesParser::new(KERNELS.map(|(name, _)| name)).try_map(|name| {
+        let found = KERNELS.iter().find(|(known, _)| *known == name);
+        found.map(|(_, kernel)| *kernel).ok_or("unknown kernel")
+    })
+}
+
+/// Parses `on` or `off`.
+pub fn on_off() -> impl TypedValueParser<Value = bool> {
+    PossibleValuesParser::new(["on", "off"]).map(|word| word == "on")
+}
+
+/// Parses `r,g,b`.
+pub fn rgb(text: &str) -> Result<[f32; 3], String> {
+    let numbers: Result<Vec<f32>, _> = text.split(',').map(|x| x.trim().parse()).collect();
+    match numbers.as_deref() {
+        Ok(&[r, g, b]) if [r, g, b].iter().all(|x: &f32| x.is_finite()) => Ok([r, g, b]),
+        _ => Err("expected three numbers, as in 0.485,0.456,0.406".to_owned()),
+    }
+}
+
+/// Parses a batch-norm eps.
+pub fn eps(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(eps) if eps > 0.0 && eps < 1.0 => Ok(eps),
+        _ => Err("expected a number between 0 and 1, as in 1e-3".to_owned()),
+    }
+}
+
 /// A number of classes: at least one, and no more than a packed file may have.
 pub fn classes(text: &str) -> Result<usize, String> {
     within(text, 1, effnet::weights::Metadata::MAX_CLASSES)
+}
+
+/// A number of classes to print.
+pub fn topk(text: &str) -> Result<usize, String> {
+    within(text, 1, effnet::weights::Metadata::MAX_CLASSES)
+}
+
+/// A number of threads.
+pub fn threads(text: &str) -> Result<usize, String> {
+    within(text, 1, 1024)
 }
 
 /// A number of images per run.
@@ -119,6 +193,18 @@ mod tests {
         assert_eq!(native, Padding::SameFrozen(Size::square(300)));
         for bad in ["", "SAMe", "same:3", "same-frozen:0", "valid"] {
             assert!(padding(bad).is_err(), "'{bad}'");
+        }
+    }
+
+    #[test]
+    fn colours_and_eps() {
+        assert_eq!(rgb("0.5, .25,1"), Ok([0.5, 0.25, 1.0]));
+        for bad in ["", "1,2", "1,2,3,4", "1,2,x", "inf,0,0", "NaN,0,0"] {
+            assert!(rgb(bad).is_err(), "'{bad}'");
+        }
+        assert_eq!(eps("1e-3"), Ok(1e-3));
+        for bad in ["0", "1", "-1e-3", "NaN", ""] {
+            assert!(eps(bad).is_err(), "'{bad}'");
         }
     }
 

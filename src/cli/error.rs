@@ -2,9 +2,12 @@
 
 use super::dataset::DatasetError;
 use super::models::ModelError;
+use super::labels::LabelCount;
 use effnet::arch::{GeometryError, UnknownVariant};
 use effnet::plan::PlanError;
-use effnet::weights::StoreError;
+use effnet::labels::LabelsError;
+use effnet::session::SessionError;
+use effnet::weights::{ImportError, StoreError};
 use std::io;
 
 /// Ends a command with exit status 2.
@@ -19,6 +22,24 @@ pub enum CliError {
     /// No weights to run.
     #[error(transparent)]
     Model(#[from] ModelError),
+    /// No PATH gives an image.
+    #[error("nothing to classify:\n{}", indented(.0))]
+    NoImages(Vec<String>),
+    /// Every image of a dataset failed.
+    #[error("none of {0} images could be read: no accuracy to report")]
+    AllFailed(usize),
+    /// A label file that cannot be used.
+    #[error("--labels: {0}")]
+    Labels(#[from] LabelsError),
+    /// A label file for another number of classes.
+    #[error("--labels: {0}")]
+    LabelCount(#[from] LabelCount),
+    /// A checkpoint that cannot be imported.
+    #[error(transparent)]
+    Import(#[from] ImportError),
+    /// Weights that cannot be run.
+    #[error(transparent)]
+    Session(#[from] SessionError),
     /// No images with known classes.
     #[error(transparent)]
     Dataset(#[from] DatasetError),
@@ -34,4 +55,8 @@ pub enum CliError {
     /// Neither a variant nor a file.
     #[error("{0}; nor is there a file of this name")]
     VariantOrFile(UnknownVariant),
+}
+
+fn indented(lines: &[String]) -> String {
+    lines.iter().map(|line| format!("  {line}")).collect::<Vec<_>>().join("\n")
 }

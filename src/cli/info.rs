@@ -5,7 +5,8 @@ use super::args;
 use super::error::CliError;
 use super::output::{self, Align, Out, Table, thousands};
 use effnet::arch::{Costs, Network, NetworkGeometry, Padding, Size, Variant};
-use effnet::weights::{Metadata, Weights};
+use effnet::image::{Framing, Interpolation, ShortSide};
+use effnet::weights::{CatalogueEntry, Labels, Metadata, Weights, catalogue, settings};
 use serde::Serialize;
 use std::path::Path;
 
@@ -53,6 +54,17 @@ struct VariantReport {
     stages: Vec<StageReport>,
     parameters: u64,
     macs: u64,
+    published: Vec<CheckpointReport>,
+}
+
+/// A public checkpoint of a variant; accuracies on ImageNet-1k's validation set, in percent.
+#[derive(Serialize)]
+struct CheckpointReport {
+    name: &'static str,
+    size: Size,
+    top1: Option<f64>,
+    top5: Option<f64>,
+    license: &'static str,
 }
 
 /// One stage: `blocks` MBConv blocks, of which the first has the stride.
@@ -127,12 +139,42 @@ fn report(variant: Variant, args: &Args) -> Result<VariantReport, CliError> {
         stages: stages.collect(),
         parameters: costs.parameters,
         macs: costs.macs,
+        published: published(variant),
     })
+}
+
+/// The catalogue's checkpoints of a variant, the most accurate first.
+fn published(variant: Variant) -> Vec<CheckpointReport> {
+    let of_variant = catalogue().iter().filter(|entry| entry.variant == variant);
+    let mut list: Vec<_> = of_variant.map(checkpoint).collect();
+    list.sort_by(|a, b| b.top1.unwrap_or(0.0).total_cmp(&a.top1.unwrap_or(0.0)));
+    list
+}
+
+fn checkpoint(entry: &'static CatalogueEntry) -> CheckpointReport {
+    let usual = settings(entry.family, entry.variant).recipe.size;
+    CheckpointReport {
+        name: &entry.name,
+        size: entry.recipe.size.unwrap_or(usual),
+        top1: entry.top1,
+        top5: entry.top5,
+        license: &entry.license,
+    }
+}
+
+/// An accuracy in percent, where it is known.
+fn percent(accuracy: Option<f64>) -> String {
+    accuracy.map(|percent| format!("{percent:.3}")).unwrap_or_default()
 }
 
 /// Multiply-accumulates in thousand millions, to three digits behind the point.
 pub fn giga(macs: u64) -> String {
     format!("{:.3} G", macs as f64 / 1e9)
+}
+
+/// A checkpoint's name, and the size at which its accuracy holds.
+fn at_size(checkpoint: &CheckpointReport) -> String {
+    format!("{} at {}", checkpoint.name, checkpoint.size)
 }
 
 fn family(args: &Args, out: &mut Out) -> Result<(), CliError> {
@@ -142,6 +184,9 @@ fn family(args: &Args, out: &mut Out) -> Result<(), CliError> {
         ("blocks", Align::Right),
         ("parameters", Align::Right),
         ("MACs", Align::Right),
+        ("top-1", Align::Right),
+        ("top-5", Align::Right),
+        ("most accurate checkpoint", Align::Left),
     ]);
     for variant in Variant::all() {
         let report = report(variant, args)?;
@@ -155,6 +200,9 @@ fn family(args: &Args, out: &mut Out) -> Result<(), CliError> {
             report.blocks.to_string(),
             thousands(report.parameters),
             giga(report.macs),
+            percent(report.published.first().and_then(|best| best.top1)),
+            percent(report.published.first().and_then(|best| best.top5)),
+            report.published.first().map(at_size).unwrap_or_default(),
         ]);
     }
     if !args.json {
@@ -213,7 +261,31 @@ fn one_variant(args: &Args, variant: Variant, out: &mut Out) -> Result<(), CliEr
     out.line(format_args!(
         "\nstem 3 -> {}, head_conv -> {}, classifier -> {}",
         report.c_stem, report.c_head, report.classes
-    ))
+    ))?;
+    if report.published.is_empty() {
+        return Ok(());
+    }
+    out.line("")?;
+    let mut table = Table::new(&[
+        ("published checkpoint", Align::Left),
+        ("input", Align::Left),
+        ("top-1", Align::Right),
+        ("top-5", Align::Right),
+        ("licence", Align::Left),
+    ]);
+    for checkpoint in &report.published {
+        table.row([
+            checkpoint.name.to_owned(),
+            checkpoint.size.to_string(),
+            percent(checkpoint.top1),
+            percent(checkpoint.top5),
+            checkpoint.license.to_owned(),
+        ]);
+    }
+    for line in table.lines() {
+        out.line(line)?;
+    }
+    Ok(())
 }
 
 fn file(args: &Args, path: &Path, out: &mut Out) -> Result<(), CliError> {
@@ -228,15 +300,65 @@ fn file(args: &Args, path: &Path, out: &mut Out) -> Result<(), CliError> {
         });
     }
     out.line(format_args!(
-        "{}: packed weights of {}, {}, {} classes",
+        "{}: {} in {} tensors",
         path.display(),
+        output::bytes(weights.file_bytes() as u64),
+        weights.tensors().len(),
+    ))?;
+    self::metadata(metadata, out)
+}
+
+/// Prints what a packed file says about itself.
+pub fn metadata(metadata: &Metadata, out: &mut Out) -> Result<(), CliError> {
+    let recipe = &metadata.recipe;
+    let interpolation = match recipe.interpolation {
+        Interpolation::PillowBicubic => "Pillow bicubic",
+        Interpolation::PillowBilinear => "Pillow bilinear",
+        Interpolation::OpencvBilinear => "OpenCV bilinear",
+        Interpolation::TensorflowBicubic => "TensorFlow bicubic",
+    };
+    let framing = match recipe.framing {
+        Framing::ResizeThenCrop { short_side: ShortSide::Margin(margin), .. } => {
+            format!("short side resized to the crop's plus {margin}, centre crop")
+        }
+        Framing::ResizeThenCrop { short_side: ShortSide::CropPct(pct), .. } => {
+            format!("short side resized to the crop's / {pct}, centre crop")
+        }
+        Framing::Squash { crop_pct } => {
+            format!("both sides resized to the crop's / {crop_pct}, centre crop")
+        }
+        Framing::CropThenResize { margin } => {
+            format!("centre crop with a margin of {margin}, then resized")
+        }
+    };
+    let exif = if recipe.exif_orientation { "applied" } else { "ignored" };
+    let labels = match &metadata.labels {
+        Labels::Imagenet1k => "ImageNet-1k".to_owned(),
+        Labels::Names(names) => format!("{}, ...", names.first().map_or("", String::as_str)),
+        Labels::None => "unnamed".to_owned(),
+    };
+    let rgb = |[r, g, b]: [f32; 3]| format!("{r} {g} {b}");
+    out.line(format_args!(
+        "  name       {}\n  \
+           variant    {}, {}\n  \
+           family     {}: padding {}, batch-norm eps {}\n  \
+           classes    {} ({labels})\n  \
+           input      {}, {interpolation}, {framing}, EXIF orientation {exif}\n  \
+           normalise  mean {}, std {}\n  \
+           source     {} ({})\n  \
+           sha256     {}",
+        metadata.name,
         metadata.variant,
         metadata.precision,
+        metadata.family,
+        metadata.padding,
+        metadata.bn_eps,
         metadata.classes,
-    ))?;
-    out.line(format_args!(
-        "file          {} in {} tensors",
-        output::bytes(weights.file_bytes() as u64),
-        weights.tensors().len()
+        recipe.size,
+        rgb(recipe.mean),
+        rgb(recipe.std),
+        metadata.source.file_name,
+        metadata.source.container,
+        metadata.source.sha256,
     ))
 }

@@ -157,7 +157,7 @@ fn pattern(path: &Path, list: &mut Vec<Result<Source, InputError>>) {
             Ok(path) => existing(&path, list),
             Err(error) => {
                 let path = error.path().to_owned();
-                list.push(Err(InputError::Io { path, source: error.into_error() }));
+                list.push(Err(InputError::Io { path, source: error.into() }));
             }
         }
     }

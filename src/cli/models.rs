@@ -1,10 +1,11 @@
 //! Which packed weights a command runs: `--weights FILE`, `--model NAME`, or the only ones there.
 
 use super::error::CliError;
-use effnet::weights::{StoreError, Weights};
+use effnet::weights::{Precision, StoreError, Weights, find};
 use std::env;
 use std::fmt;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// Ending of packed files.
@@ -29,6 +30,20 @@ pub struct Chosen {
     pub weights: Weights,
     /// Not named: found as the only packed file.
     pub by_default: bool,
+}
+
+impl Chosen {
+    /// The file, and what is in it, for people.
+    pub fn describe(&self) -> String {
+        let metadata = self.weights.metadata();
+        format!(
+            "weights {}: {} ({}, {})",
+            self.weights.path().display(),
+            metadata.name,
+            metadata.variant,
+            metadata.precision,
+        )
+    }
 }
 
 /// Why there are no weights to run.
@@ -67,6 +82,21 @@ pub enum ModelError {
         count: usize,
         /// The folders, one a line, each with the packed files in it.
         searched: Listing,
+    },
+    /// There is nowhere to put packed weights.
+    #[error(
+        "nowhere to put the packed weights: there is no folder ./weights, and neither \
+         EFFNET_WEIGHTS_DIR nor HOME is set; name a file with -o"
+    )]
+    NoFolder,
+    /// The folder for packed weights cannot be made.
+    #[error("{path}: cannot make this folder for the packed weights: {source}; name a file with -o",
+            path = path.display())]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
     },
     /// The only packed file with the name cannot be used.
     #[error("{0}")]
@@ -108,13 +138,15 @@ pub struct Folder {
     pub origin: &'static str,
 }
 
+const CURRENT: &str = "in the current folder";
+
 /// The folders that packed weights are looked for in, in order.
 pub fn folders() -> Vec<Folder> {
     let mut list = Vec::new();
     if let Some(path) = env::var_os("EFFNET_WEIGHTS_DIR").filter(|path| !path.is_empty()) {
         list.push(Folder { path: path.into(), origin: "EFFNET_WEIGHTS_DIR" });
     }
-    list.push(Folder { path: "weights".into(), origin: "the current folder's" });
+    list.push(Folder { path: "weights".into(), origin: CURRENT });
     list.extend(cache().map(|path| Folder { path, origin: "the user's cache" }));
     list
 }
@@ -142,6 +174,18 @@ impl ModelArgs {
         }
         Ok(choose(self.model.as_deref(), folders())?)
     }
+}
+
+/// Where a packed file goes that was given no place: `NAME-PRECISION.safetensors` in the first
+/// folder that exists or was asked for. The folder is made if need be.
+pub fn default_output(name: &str, precision: Precision) -> Result<PathBuf, ModelError> {
+    let wanted = |folder: &Folder| folder.origin != CURRENT || folder.path.is_dir();
+    let folder = folders().into_iter().find(wanted).ok_or(ModelError::NoFolder)?.path;
+    fs::create_dir_all(&folder)
+        .map_err(|source| ModelError::Folder { path: folder.clone(), source })?;
+    // Published names have a publisher before a slash, which no file name can have.
+    let name = name.rsplit(['/', '\\']).next().unwrap_or(name);
+    Ok(folder.join(format!("{name}-{precision}.{EXTENSION}")))
 }
 
 /// The files in a folder that may be packed weights, sorted.
@@ -200,12 +244,14 @@ fn stem(path: &Path) -> &str {
 }
 
 /// The one of a folder's packed files that `name` means: by file name, else by the checkpoint's
-/// name, else by variant.
+/// name (in full, or as the catalogue understands it), else by variant.
 fn named(name: &str, mut opened: Vec<Weights>) -> Result<Option<Weights>, ModelError> {
     let variant = name.parse().ok();
-    let tests: [&dyn Fn(&Weights) -> bool; 3] = [
+    let published = find(name).ok();
+    let tests: [&dyn Fn(&Weights) -> bool; 4] = [
         &|weights| stem(weights.path()) == name,
         &|weights| weights.metadata().name == name,
+        &|weights| published.is_some_and(|entry| entry.name == weights.metadata().name),
         &|weights| Some(weights.metadata().variant) == variant,
     ];
     for test in tests {

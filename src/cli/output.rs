@@ -1,6 +1,7 @@
 //! Standard output for programs and people, standard error for the person at the terminal.
 
 use super::error::CliError;
+use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use std::fmt;
 use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
@@ -28,6 +29,14 @@ impl Out {
         self.line(text)
     }
 
+    /// Writes one record of comma-separated values.
+    pub fn csv<const N: usize>(&mut self, fields: [&str; N]) -> Result<(), CliError> {
+        let mut writer = csv::Writer::from_writer(Vec::new());
+        writer.write_record(fields).expect("a vector takes every record");
+        let record = writer.into_inner().expect("a vector takes every record");
+        self.bytes(&record)
+    }
+
     /// Writes bytes as they are.
     pub fn bytes(&mut self, bytes: &[u8]) -> Result<(), CliError> {
         self.writer.write_all(bytes).map_err(CliError::Stdout)
@@ -50,9 +59,24 @@ fn say(kind: &str, colour: &str, message: &dyn fmt::Display) {
     };
 }
 
-/// Reports what ends the command.
+/// Reports what ends the command, or one input of it.
 pub fn error(message: &dyn fmt::Display) {
     say("error", "31", message);
+}
+
+/// Says what was chosen or assumed.
+pub fn note(message: &dyn fmt::Display) {
+    say("note", "36", message);
+}
+
+/// A progress bar on standard error, if that is a terminal and there is more than one thing to do.
+pub fn progress(total: u64, unit: &'static str, wanted: bool) -> ProgressBar {
+    if !wanted || total < 2 {
+        return ProgressBar::hidden();
+    }
+    let template = format!("{{bar:30}} {{pos}}/{{len}} {unit}  {{per_sec}}  {{eta}} left");
+    let style = ProgressStyle::with_template(&template).expect("the template is valid");
+    ProgressBar::new(total).with_style(style)
 }
 
 /// Columns of text, each as wide as its widest cell.
@@ -114,6 +138,12 @@ pub fn thousands(n: u64) -> String {
         text.push(digit);
     }
     text
+}
+
+/// A number of things, as in `1 image` and `2 images`.
+pub fn count(n: usize, thing: &str) -> String {
+    let plural = if n == 1 { "" } else { "s" };
+    format!("{} {thing}{plural}", thousands(n as u64))
 }
 
 /// A number of bytes in the largest unit that keeps at least one digit before the point.
