@@ -2,5 +2,6 @@
 
 pub mod arch;
 pub mod image;
+pub mod labels;
 pub mod plan;
 pub mod weights;

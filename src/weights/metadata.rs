@@ -102,7 +102,7 @@ impl Metadata {
     }
 }
 
-mod variant_name {
+pub(super) mod variant_name {
     use crate::arch::Variant;
     use serde::{Deserialize, Deserializer, Serializer, de};
 

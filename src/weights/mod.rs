@@ -1,11 +1,26 @@
 //! Weights: from public checkpoints to packed files, and from packed files to typed views.
 
+mod catalogue;
 mod family;
+pub mod import;
 mod layout;
 mod metadata;
+mod names;
+mod pack;
+mod recognise;
+mod settings;
 mod store;
+mod wheel;
 
+pub use catalogue::{CatalogueEntry, Package, UnknownModel, catalogue, find};
 pub use family::{Family, UnknownFamily};
 pub use layout::{Layer, PackedTensor, Precision, TensorId, TensorKind, packed_tensors};
 pub use metadata::{Labels, Metadata, Source};
+pub use names::{SourceRole, SourceTensor, source_names};
+pub use pack::{ImportError, ImportOptions, ImportReport, import};
+pub use recognise::{RecogniseError, TensorFault};
+pub use settings::{
+    PaddingChoice, RecipeOverrides, SettingError, Settings, UnknownPadding, settings,
+};
 pub use store::{StoreError, Weights, write_packed};
+pub use wheel::WheelError;

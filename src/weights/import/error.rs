@@ -1,0 +1,192 @@
+//! What can be wrong with a checkpoint file.
+
+use super::Dtype;
+use std::path::PathBuf;
+use thiserror::Error;
+
+/// Why a checkpoint, or one of its tensors, could not be read.
+///
+/// `offset` counts bytes from the start of the file. Inside a compressed zip entry, whose bytes
+/// have no offset of their own in the file, it counts from the start of the inflated entry.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum CheckpointError {
+    /// The operating system refused.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file asked for.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// None of the containers starts like this.
+    #[error(
+        "offset 0: expected the start of a safetensors, PyTorch (zip or legacy), Paddle .pdparams \
+         or .npz checkpoint, found {found}; save the state dict again in one of these containers"
+    )]
+    UnknownContainer {
+        /// The first bytes.
+        found: String,
+    },
+    /// The file ends, or its enclosing part does, before something it announced.
+    #[error(
+        "offset {offset}: truncated {what}: expected {needed} more bytes, found {remaining}; \
+         fetch the file again"
+    )]
+    Truncated {
+        /// What was being read.
+        what: &'static str,
+        /// Where the missing bytes were to start.
+        offset: u64,
+        /// How many were announced.
+        needed: u64,
+        /// How many there are.
+        remaining: u64,
+    },
+    /// The file contradicts itself or its format.
+    #[error("offset {offset}: {what}: expected {expected}, found {found}")]
+    Corrupt {
+        /// What is wrong.
+        what: String,
+        /// Where it is.
+        offset: u64,
+        /// What the format asks for.
+        expected: String,
+        /// What is there.
+        found: String,
+    },
+    /// The file is sound as far as it was read, but uses what this reader does not handle.
+    #[error("offset {offset}: unsupported {what}: expected {expected}, found {found}")]
+    Unsupported {
+        /// The feature.
+        what: String,
+        /// Where it is.
+        offset: u64,
+        /// What the reader handles.
+        expected: String,
+        /// What is there.
+        found: String,
+    },
+    /// A pickle opcode outside the closed list.
+    #[error(
+        "offset {offset}: expected a pickle opcode that plain data needs, found 0x{opcode:02x}; \
+         nothing was run; save the state dict alone"
+    )]
+    ForbiddenOpcode {
+        /// Where the opcode stands.
+        offset: u64,
+        /// The opcode.
+        opcode: u8,
+    },
+    /// A pickle global outside the closed list.
+    #[error(
+        "offset {offset}: expected a global that tensors or plain data need, found {global:?}; \
+         nothing was run; save the state dict alone, or convert it to safetensors where it is \
+         trusted"
+    )]
+    ForbiddenGlobal {
+        /// Where the opcode that names it stands.
+        offset: u64,
+        /// `module.name`.
+        global: String,
+    },
+    /// More than the reader is ready to hold or do, or than the file's size can justify.
+    #[error("offset {offset}: {what}: expected at most {limit}, found {found}")]
+    TooLarge {
+        /// What is counted.
+        what: String,
+        /// Where.
+        offset: u64,
+        /// The largest accepted.
+        limit: u64,
+        /// What the file asks for.
+        found: u64,
+    },
+    /// Two tensors of one name.
+    #[error("offset {offset}: expected tensor names to be unique, found {name:?} twice")]
+    DuplicateTensor {
+        /// The name.
+        name: String,
+        /// Where the second one, or the list that holds it, starts.
+        offset: u64,
+    },
+    /// The file is sound, but no state dict was found in it.
+    #[error(
+        "offset {offset}: expected a state dict of named tensors, or one under a usual key such \
+         as \"state_dict\", found {found}"
+    )]
+    NoTensors {
+        /// Where the outermost object starts.
+        offset: u64,
+        /// What the outermost object holds.
+        found: String,
+    },
+    /// [`Checkpoint::read_f32`](super::Checkpoint::read_f32) was asked for a tensor that is not
+    /// there.
+    #[error("expected one of the checkpoint's {tensors} tensors, found no {name:?}")]
+    UnknownTensor {
+        /// The name asked for.
+        name: String,
+        /// How many tensors there are.
+        tensors: usize,
+    },
+    /// [`Checkpoint::read_f32`](super::Checkpoint::read_f32) was asked for a tensor of integers.
+    #[error("offset {offset}: tensor {name:?}: expected f16, bf16, f32 or f64, found {dtype}")]
+    NotFloat {
+        /// The name asked for.
+        name: String,
+        /// Its element type.
+        dtype: Dtype,
+        /// Where its data start.
+        offset: u64,
+    },
+}
+
+/// Text of a file, escaped and cut to a length fit for a message.
+pub(super) fn quote(text: &str) -> String {
+    const MAX_CHARS: usize = 80;
+    match text.char_indices().nth(MAX_CHARS) {
+        Some((cut, _)) => format!("{:?} and {} more bytes", &text[..cut], text.len() - cut),
+        None => format!("{text:?}"),
+    }
+}
+
+/// Shorthand for [`CheckpointError::Corrupt`].
+pub(super) fn corrupt(
+    what: impl Into<String>,
+    offset: usize,
+    expected: impl Into<String>,
+    found: impl Into<String>,
+) -> CheckpointError {
+    CheckpointError::Corrupt {
+        what: what.into(),
+        offset: offset as u64,
+        expected: expected.into(),
+        found: found.into(),
+    }
+}
+
+/// Shorthand for [`CheckpointError::Unsupported`].
+pub(super) fn unsupported(
+    what: impl Into<String>,
+    offset: usize,
+    expected: impl Into<String>,
+    found: impl Into<String>,
+) -> CheckpointError {
+    CheckpointError::Unsupported {
+        what: what.into(),
+        offset: offset as u64,
+        expected: expected.into(),
+        found: found.into(),
+    }
+}
+
+/// Shorthand for [`CheckpointError::TooLarge`].
+pub(super) fn too_large(
+    what: impl Into<String>,
+    offset: usize,
+    limit: u64,
+    found: u64,
+) -> CheckpointError {
+    CheckpointError::TooLarge { what: what.into(), offset: offset as u64, limit, found }
+}

@@ -1,0 +1,239 @@
+//! Reading public checkpoints without running anything found in them.
+//!
+//! [`Checkpoint::open`] maps a file, recognises its container from the first bytes, and indexes
+//! its tensors; [`Checkpoint::read_f32`] reads one of them. Files are taken to be hostile: lengths
+//! are compared with the bytes that remain before anything is allocated, pickles are interpreted
+//! by a closed list of opcodes and globals, and tensors are proved to lie inside their storage when
+//! the file is opened.
+//!
+//! | container | module | tensors |
+//! |---|---|---|
+//! | safetensors | `safetensors` | row-major |
+//! | PyTorch zip (1.6 and later) | `torch_zip` | strided views of zip entries |
+//! | PyTorch legacy | `torch_legacy` | strided views of storages after five pickles |
+//! | Paddle `.pdparams` | `paddle` | NumPy arrays in one pickle of protocol 2 to 4 |
+//! | `.npz` | `npz` | one `.npy` a zip entry |
+//!
+//! # Which tensors
+//!
+//! The state dict may be the pickle's outermost dict or sit under a usual key of a training
+//! checkpoint: `state_dict`, `model_state_dict`, `model`, `params`, `module`, `net`, `network` or
+//! `weights`, the first that holds tensors; failing those, under `state_dict_ema`, `model_ema`,
+//! `params_ema`, `ema_state_dict` or `ema`. Two such levels may be nested. Its entries that are no
+//! tensors (epochs, optimiser state, arguments) are skipped. A prefix `module.` that all names
+//! share is removed, as `torch.nn.DataParallel` adds it; so is `torch.compile`'s `_orig_mod.`.
+
+mod archive;
+mod error;
+mod latin1;
+mod npz;
+mod paddle;
+mod pickle;
+mod safetensors;
+mod state_dict;
+mod tensor;
+mod torch_legacy;
+mod torch_zip;
+
+pub use error::CheckpointError;
+pub use tensor::{Dtype, TensorInfo};
+
+use memmap2::Mmap;
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::fmt::{self, Write};
+use std::fs::File;
+use std::ops::Deref;
+use std::path::Path;
+use tensor::View;
+
+/// The file formats that hold checkpoints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Container {
+    /// Hugging Face safetensors.
+    Safetensors,
+    /// `torch.save` since PyTorch 1.6.
+    TorchZip,
+    /// `torch.save` before PyTorch 1.6.
+    TorchLegacy,
+    /// `paddle.save` of a state dict.
+    Paddle,
+    /// `numpy.savez` and `numpy.savez_compressed`.
+    Npz,
+}
+
+impl fmt::Display for Container {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Container::Safetensors => "safetensors",
+            Container::TorchZip => "PyTorch zip",
+            Container::TorchLegacy => "PyTorch legacy",
+            Container::Paddle => "Paddle",
+            Container::Npz => "npz",
+        })
+    }
+}
+
+/// The bytes of a checkpoint.
+enum Source {
+    Mapped(Mmap),
+    Owned(Vec<u8>),
+}
+
+impl Deref for Source {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Source::Mapped(map) => map,
+            Source::Owned(bytes) => bytes,
+        }
+    }
+}
+
+/// An opened checkpoint: its bytes, and where each tensor is in them.
+pub struct Checkpoint {
+    source: Source,
+    container: Container,
+    infos: BTreeMap<String, TensorInfo>,
+    views: BTreeMap<String, View>,
+}
+
+impl fmt::Debug for Checkpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Checkpoint")
+            .field("container", &self.container)
+            .field("bytes", &self.source.len())
+            .field("tensors", &self.infos.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Checkpoint {
+    /// Maps the file at `path` and indexes its tensors. The container is recognised by its content,
+    /// never by its name.
+    ///
+    /// The file must not be truncated by another process while the checkpoint is open: like every
+    /// mapped file, it would then fault when read.
+    pub fn open(path: &Path) -> Result<Checkpoint, CheckpointError> {
+        let failed = |source| CheckpointError::Io { path: path.to_owned(), source };
+        let file = File::open(path).map_err(failed)?;
+        let metadata = file.metadata().map_err(failed)?;
+        if metadata.is_dir() {
+            return Err(failed(std::io::ErrorKind::IsADirectory.into()));
+        }
+        // An empty file cannot be mapped everywhere.
+        if metadata.len() == 0 {
+            return Checkpoint::from_source(Source::Owned(Vec::new()));
+        }
+        // SAFETY: the mapping is private and read-only, and every access goes through a bounds-
+        // checked byte slice, so that any contents are sound to read. That nobody truncates the
+        // file meanwhile cannot be enforced here; it is asked for above.
+        let map = unsafe { Mmap::map(&file) }.map_err(failed)?;
+        Checkpoint::from_source(Source::Mapped(map))
+    }
+
+    /// Like [`open`](Checkpoint::open), from memory.
+    pub fn from_bytes(bytes: Vec<u8>) -> Result<Checkpoint, CheckpointError> {
+        Checkpoint::from_source(Source::Owned(bytes))
+    }
+
+    fn from_source(source: Source) -> Result<Checkpoint, CheckpointError> {
+        let file: &[u8] = &source;
+        let (container, tensors) = if archive::recognises(file) {
+            // Entries named `.npy` make it an `.npz`; PyTorch's archives always hold `data.pkl`.
+            let members = archive::members(file)?;
+            if npz::recognises(&members) {
+                (Container::Npz, npz::index(file, members)?)
+            } else {
+                (Container::TorchZip, torch_zip::index(file, members)?)
+            }
+        } else if torch_legacy::recognises(file) {
+            (Container::TorchLegacy, torch_legacy::index(file)?)
+        } else if paddle::recognises(file) {
+            (Container::Paddle, paddle::index(file)?)
+        } else if safetensors::recognises(file) {
+            (Container::Safetensors, safetensors::index(file)?)
+        } else {
+            let start = &file[..file.len().min(16)];
+            let found = if file.is_empty() {
+                "an empty file".to_owned()
+            } else {
+                format!("\"{}\"", start.escape_ascii())
+            };
+            return Err(CheckpointError::UnknownContainer { found });
+        };
+        if tensors.is_empty() {
+            let found = format!("a {container} file without any");
+            return Err(CheckpointError::NoTensors { offset: 0, found });
+        }
+
+        let views = by_name(tensors)?;
+        let infos = views.iter().map(|(name, view)| (name.clone(), view.info())).collect();
+        Ok(Checkpoint { source, container, infos, views })
+    }
+
+    /// The container that the file turned out to be.
+    pub fn container(&self) -> Container {
+        self.container
+    }
+
+    /// Every tensor of the state dict by name.
+    pub fn tensors(&self) -> &BTreeMap<String, TensorInfo> {
+        &self.infos
+    }
+
+    /// The elements of a tensor in row-major order of its logical shape, whatever its strides.
+    ///
+    /// f16 and bf16 are widened exactly, f64 is rounded to the nearest f32. A compressed zip entry
+    /// is inflated anew by every call.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such tensor, if it holds integers, or if its compressed data are corrupt.
+    pub fn read_f32(&self, name: &str) -> Result<Vec<f32>, CheckpointError> {
+        match self.views.get(name) {
+            Some(view) => view.read_f32(name, &self.source),
+            None => Err(CheckpointError::UnknownTensor {
+                name: name.to_owned(),
+                tensors: self.views.len(),
+            }),
+        }
+    }
+
+    /// SHA-256 of the whole file in lower-case hexadecimal.
+    pub fn sha256(&self) -> String {
+        let digest = Sha256::digest(&*self.source);
+        digest.iter().fold(String::with_capacity(64), |mut hex, byte| {
+            // Writing to a string cannot fail.
+            let _ = write!(hex, "{byte:02x}");
+            hex
+        })
+    }
+}
+
+/// Orders tensors by name, without the prefixes that wrappers add to every name.
+fn by_name(tensors: Vec<(String, View)>) -> Result<BTreeMap<String, View>, CheckpointError> {
+    const WRAPPER_PREFIXES: [&str; 2] = ["module.", "_orig_mod."];
+    let mut skip = 0;
+    while let Some(prefix) = WRAPPER_PREFIXES
+        .iter()
+        .find(|prefix| tensors.iter().all(|(name, _)| name[skip..].starts_with(**prefix)))
+    {
+        skip += prefix.len();
+    }
+    let mut views = BTreeMap::new();
+    for (name, view) in tensors {
+        match views.entry(name[skip..].to_owned()) {
+            Entry::Vacant(entry) => entry.insert(view),
+            Entry::Occupied(entry) => {
+                return Err(CheckpointError::DuplicateTensor {
+                    name: entry.key().clone(),
+                    offset: view.offset() as u64,
+                });
+            }
+        };
+    }
+    Ok(views)
+}

@@ -1,0 +1,126 @@
+//! The objects that a pickle builds.
+
+use super::{Dtype, Global};
+use std::ops::Range;
+
+/// Index of an object in its pickle.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in super::super) struct Id(u32);
+
+impl Id {
+    pub(super) const fn new(index: u32) -> Id {
+        Id(index)
+    }
+
+    pub(super) fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// An object. Ranges are offsets in the pickle's bytes.
+#[derive(Debug)]
+pub(in super::super) enum Node {
+    None,
+    Bool(bool),
+    Int(i64),
+    /// Over 64 bits; only the legacy magic number is.
+    LongInt,
+    Float,
+    /// Valid UTF-8.
+    Text(Range<usize>),
+    Bytes(Range<usize>),
+    /// A string of Python 2.
+    ByteText(Range<usize>),
+    /// `len` bytes in the disguise of Latin-1 text in UTF-8.
+    EncodedBytes {
+        text: Range<usize>,
+        len: usize,
+    },
+    Tuple(Box<[Id]>),
+    List(Vec<Id>),
+    Dict(Vec<(Id, Id)>),
+    Global(Global),
+    Storage(Box<Storage>),
+    Tensor(Box<Tensor>),
+    NumpyDtype {
+        descr: Range<usize>,
+        big_endian: bool,
+    },
+    /// `None` until BUILD gives it its state.
+    NdArray(Option<Box<NdArray>>),
+    /// Plain data that no tensor needs.
+    Opaque,
+}
+
+impl Node {
+    /// Where the bytes of a string are.
+    pub(super) fn text_range(&self) -> Option<Range<usize>> {
+        match self {
+            Node::Text(range) | Node::ByteText(range) => Some(range.clone()),
+            _ => None,
+        }
+    }
+
+    /// What it is, for messages.
+    pub(super) fn kind(&self) -> &'static str {
+        match self {
+            Node::None => "None",
+            Node::Bool(_) => "a bool",
+            Node::Int(_) | Node::LongInt => "an integer",
+            Node::Float => "a float",
+            Node::Text(_) | Node::ByteText(_) => "a string",
+            Node::Bytes(_) | Node::EncodedBytes { .. } => "bytes",
+            Node::Tuple(_) => "a tuple",
+            Node::List(_) => "a list",
+            Node::Dict(_) => "a dict",
+            Node::Global(_) => "a global",
+            Node::Storage(_) => "a storage",
+            Node::Tensor(_) => "a tensor",
+            Node::NumpyDtype { .. } => "a NumPy dtype",
+            Node::NdArray(_) => "a NumPy array",
+            Node::Opaque => "a plain object",
+        }
+    }
+}
+
+/// A storage that a PyTorch pickle refers to.
+#[derive(Debug)]
+pub(in super::super) struct Storage {
+    /// Where it is described.
+    pub(in super::super) at: usize,
+    /// Its name in the file.
+    pub(in super::super) key: Range<usize>,
+    pub(in super::super) dtype: Dtype,
+    pub(in super::super) elems: usize,
+}
+
+/// A strided view of a [`Storage`].
+#[derive(Debug)]
+pub(in super::super) struct Tensor {
+    /// Where it is described.
+    pub(in super::super) at: usize,
+    /// Always a [`Node::Storage`].
+    pub(in super::super) storage: Id,
+    /// Where it differs from the storage's.
+    pub(in super::super) dtype: Option<Dtype>,
+    /// First element.
+    pub(in super::super) start: usize,
+    pub(in super::super) shape: Vec<usize>,
+    /// In elements.
+    pub(in super::super) strides: Vec<usize>,
+}
+
+/// A NumPy array with its bytes in the pickle.
+#[derive(Debug)]
+pub(in super::super) struct NdArray {
+    /// Where it is described.
+    pub(in super::super) at: usize,
+    /// NumPy's letter and width, as in `f4`.
+    pub(in super::super) descr: Range<usize>,
+    pub(in super::super) big_endian: bool,
+    pub(in super::super) fortran_order: bool,
+    pub(in super::super) shape: Vec<usize>,
+    pub(in super::super) bytes: Range<usize>,
+    /// How many bytes the range stands for, where it is Latin-1 text in UTF-8.
+    pub(in super::super) latin1_len: Option<usize>,
+}

@@ -1,0 +1,325 @@
+//! What the calls in a pickle of tensors build, one function for each known global and state.
+
+use super::super::error::{corrupt, quote};
+use super::super::{CheckpointError, Dtype, latin1};
+use super::{Global, Id, Machine, NONE, NdArray, Node, Outcome, Storage, Tensor, globals};
+use std::ops::Range;
+
+/// Bytes of a global's name that a message repeats.
+const MAX_GLOBAL_CHARS: usize = 256;
+/// Arguments of any known call.
+const MAX_ARGS: usize = 16;
+/// Axes of a tensor whose description is kept; more are refused.
+const MAX_RANK: usize = 32;
+/// Bytes of a storage's key: real ones are small numbers or addresses.
+const MAX_KEY_BYTES: usize = 64;
+
+impl Machine<'_> {
+    /// GLOBAL and STACK_GLOBAL.
+    pub(super) fn global(&mut self, module: Range<usize>, name: Range<usize>) -> Outcome {
+        let [module, name] = [module, name].map(|range| &self.bytes[range]);
+        match globals::find(module, name) {
+            Some(global) => self.push(Node::Global(global)),
+            None => {
+                let mut global = String::from_utf8_lossy(module).into_owned();
+                global.push('.');
+                global.push_str(&String::from_utf8_lossy(name));
+                // A name taken from the stack can be as long as the file.
+                if global.len() > MAX_GLOBAL_CHARS {
+                    global = quote(&global);
+                }
+                Err(CheckpointError::ForbiddenGlobal { offset: self.op_at as u64, global })
+            }
+        }
+    }
+
+    fn int(&self, id: Id) -> Option<usize> {
+        match self.nodes[id.index()] {
+            Node::Int(value) => usize::try_from(value).ok(),
+            _ => None,
+        }
+    }
+
+    /// A tuple or list of numbers that are not negative.
+    fn ints(&self, id: Id) -> Option<Vec<usize>> {
+        match &self.nodes[id.index()] {
+            Node::Tuple(items) if items.len() > MAX_RANK => None,
+            Node::List(items) if items.len() > MAX_RANK => None,
+            Node::Tuple(items) => items.iter().map(|&item| self.int(item)).collect(),
+            Node::List(items) => items.iter().map(|&item| self.int(item)).collect(),
+            _ => None,
+        }
+    }
+
+    /// Whether an object is one of these strings.
+    fn is_text(&self, id: Id, words: &[&str]) -> bool {
+        let node = &self.nodes[id.index()];
+        node.text_range().is_some_and(|range| {
+            let bytes = &self.bytes[range.clone()];
+            words.iter().any(|word| word.as_bytes() == bytes)
+        })
+    }
+
+    /// A call of a known global; what other pickles would call is refused by name before.
+    pub(super) fn reduce(&mut self, callee: Id, args: Id) -> Outcome {
+        let (global, args) = match (&self.nodes[callee.index()], &self.nodes[args.index()]) {
+            (Node::Global(Global::Plain), Node::Tuple(_)) => {
+                return self.push(Node::Opaque);
+            }
+            (Node::Global(global), Node::Tuple(args)) if args.len() > MAX_ARGS => {
+                let what = format!("arguments of {}", global.name());
+                let found = format!("{} of them", args.len());
+                return Err(self.wrong(&what, global.signature(), found));
+            }
+            (Node::Global(global), Node::Tuple(args)) => (*global, args.clone()),
+            (callee, args) => {
+                let found = format!("{} and {}", callee.kind(), args.kind());
+                return Err(self.wrong("operands of REDUCE", "a global and a tuple", found));
+            }
+        };
+        let node = match (global, &args[..]) {
+            (Global::OrderedDict, []) => Node::Dict(Vec::new()),
+            (Global::OrderedDict, &[pairs]) => Node::Dict(self.pairs(pairs)?),
+            // `tuple(items)`, as Paddle writes `(name, array)`, and `torch.Size(items)`: tuples do
+            // not change, so that the new one is the old one. A parameter is its tensor.
+            (Global::Tuple, &[items]) if matches!(self.nodes[items.index()], Node::Tuple(_)) => {
+                self.stack.push(items);
+                return Ok(());
+            }
+            (Global::RebuildParameter, &[tensor, ..])
+                if matches!(self.nodes[tensor.index()], Node::Tensor(_)) =>
+            {
+                self.stack.push(tensor);
+                return Ok(());
+            }
+            (Global::RebuildTensor, &[storage, start, shape, strides, ..]) => {
+                self.tensor(storage, start, shape, strides, None)?
+            }
+            (Global::RebuildTensorV3, &[storage, start, shape, strides, _, _, dtype, ..]) => {
+                let Node::Global(Global::TorchDtype(dtype)) = self.nodes[dtype.index()] else {
+                    let found = self.nodes[dtype.index()].kind();
+                    return Err(self.wrong("element type of a tensor", "torch.dtype", found));
+                };
+                self.tensor(storage, start, shape, strides, Some(dtype))?
+            }
+            (Global::Reconstruct, [_, _, _]) => Node::NdArray(None),
+            (Global::NumpyDtype, &[descr, ..]) => {
+                let (Node::Text(descr) | Node::ByteText(descr)) = &self.nodes[descr.index()] else {
+                    let found = self.nodes[descr.index()].kind();
+                    return Err(self.wrong("NumPy dtype", "its description as text", found));
+                };
+                Node::NumpyDtype { descr: descr.clone(), big_endian: false }
+            }
+            (Global::Encode, &[text, encoding]) => self.encoded(text, encoding)?,
+            (Global::Bytes, []) => Node::Bytes(self.pos..self.pos),
+            (global, args) => {
+                let what = format!("arguments of {}", global.name());
+                let kinds: Vec<_> =
+                    args.iter().take(8).map(|arg| self.nodes[arg.index()].kind()).collect();
+                return Err(self.wrong(&what, global.signature(), kinds.join(", ")));
+            }
+        };
+        self.push(node)
+    }
+
+    /// The items of `OrderedDict([[key, value], ..])`, as Python 2 wrote it.
+    fn pairs(&mut self, list: Id) -> Outcome<Vec<(Id, Id)>> {
+        let pair = |&id: &Id| match &self.nodes[id.index()] {
+            Node::Tuple(pair) => <[Id; 2]>::try_from(&pair[..]).ok(),
+            Node::List(pair) => <[Id; 2]>::try_from(&pair[..]).ok(),
+            _ => None,
+        };
+        let pairs: Option<Vec<_>> = match &self.nodes[list.index()] {
+            Node::List(list) => list.iter().map(pair).collect(),
+            Node::Tuple(list) => list.iter().map(pair).collect(),
+            _ => None,
+        };
+        match pairs {
+            Some(pairs) => {
+                // The list is copied, and one list can be copied by many calls.
+                self.charge(pairs.len())?;
+                Ok(pairs.into_iter().map(|[key, value]| (key, value)).collect())
+            }
+            None => {
+                let found = self.nodes[list.index()].kind();
+                Err(self.wrong("argument of OrderedDict", "a list of pairs", found))
+            }
+        }
+    }
+
+    fn tensor(
+        &self,
+        storage: Id,
+        start: Id,
+        shape: Id,
+        strides: Id,
+        dtype: Option<Dtype>,
+    ) -> Outcome<Node> {
+        if !matches!(self.nodes[storage.index()], Node::Storage(_)) {
+            let found = self.nodes[storage.index()].kind();
+            return Err(self.wrong("first argument of a tensor", "a storage", found));
+        }
+        let number = "up to 32 numbers that are not negative";
+        let Some(start) = self.int(start) else {
+            let expected = "a number that is not negative";
+            return Err(self.wrong("storage offset of a tensor", expected, "something else"));
+        };
+        let ints = |what: &str, id| {
+            self.ints(id).ok_or_else(|| self.wrong(what, number, "something else"))
+        };
+        let (shape, strides) =
+            (ints("shape of a tensor", shape)?, ints("strides of a tensor", strides)?);
+        let tensor = Tensor { at: self.op_at, storage, dtype, start, shape, strides };
+        Ok(Node::Tensor(Box::new(tensor)))
+    }
+
+    /// `_codecs.encode(text, 'latin1')`, which is how protocol 2 writes bytes.
+    fn encoded(&mut self, text: Id, encoding: Id) -> Outcome<Node> {
+        if !self.is_text(encoding, &["latin1", "latin-1"]) {
+            let found = self.nodes[encoding.index()].kind();
+            return Err(self.wrong("encoding of _codecs.encode", "\"latin1\"", found));
+        }
+        let Node::Text(range) = &self.nodes[text.index()] else {
+            let found = self.nodes[text.index()].kind();
+            return Err(self.wrong("text of _codecs.encode", "a string", found));
+        };
+        // Counted once, however often a shared string is encoded.
+        let range = range.clone();
+        let len = match self.decoded.get(&range.start) {
+            Some(&len) => len,
+            None => {
+                let len = latin1::decoded_len(&self.bytes[range.clone()]).map_err(|at| {
+                    let expected = "code points below 256";
+                    corrupt("Latin-1 text", range.start + at, expected, "another")
+                })?;
+                self.decoded.insert(range.start, len);
+                len
+            }
+        };
+        Ok(Node::EncodedBytes { text: range, len })
+    }
+
+    /// BUILD: the state of the object on top of the stack.
+    pub(super) fn build(&mut self, state: Id) -> Outcome {
+        let target = self.top()?;
+        let built = match &self.nodes[target.index()] {
+            // An OrderedDict's attributes, such as `_metadata`; the state of plain objects.
+            Node::Dict(_) | Node::Opaque | Node::Tensor(_) => return Ok(()),
+            Node::NdArray(None) => Node::NdArray(Some(Box::new(self.array_state(state)?))),
+            Node::NumpyDtype { descr, .. } => {
+                Node::NumpyDtype { descr: descr.clone(), big_endian: self.big_endian(state)? }
+            }
+            other => {
+                let found = other.kind();
+                return Err(self.wrong("target of BUILD", "an array, dtype or dict", found));
+            }
+        };
+        self.nodes[target.index()] = built;
+        Ok(())
+    }
+
+    /// The state of a `numpy.dtype`: `(3, '<', ..)`.
+    fn big_endian(&self, state: Id) -> Outcome<bool> {
+        let order = match &self.nodes[state.index()] {
+            Node::Tuple(items) => items.get(1).copied(),
+            _ => None,
+        };
+        match order {
+            Some(order) if self.is_text(order, &["<", "|", "="]) => Ok(false),
+            Some(order) if self.is_text(order, &[">"]) => Ok(true),
+            _ => Err(self.wrong("byte order of a NumPy dtype", "'<', '|', '=' or '>'", "another")),
+        }
+    }
+
+    /// The state of a `numpy.ndarray`: `(1, shape, dtype, fortran_order, bytes)`.
+    fn array_state(&self, state: Id) -> Outcome<NdArray> {
+        let &[_, shape, dtype, order, data] = (match &self.nodes[state.index()] {
+            Node::Tuple(items) => &items[..],
+            _ => &[],
+        }) else {
+            let found = self.nodes[state.index()].kind();
+            return Err(self.wrong(
+                "state of a NumPy array",
+                "(version, shape, dtype, fortran_order, bytes)",
+                found,
+            ));
+        };
+        let Some(shape) = self.ints(shape) else {
+            let expected = "up to 32 numbers that are not negative";
+            return Err(self.wrong("shape of a NumPy array", expected, "something else"));
+        };
+        let Node::NumpyDtype { descr, big_endian } = &self.nodes[dtype.index()] else {
+            let found = self.nodes[dtype.index()].kind();
+            return Err(self.wrong("dtype of a NumPy array", "numpy.dtype", found));
+        };
+        let fortran_order = match self.nodes[order.index()] {
+            Node::Bool(value) => value,
+            Node::Int(value) => value != 0,
+            ref other => {
+                let found = other.kind();
+                return Err(self.wrong("order of a NumPy array", "a bool", found));
+            }
+        };
+        let (bytes, latin1_len) = match &self.nodes[data.index()] {
+            Node::Bytes(range) | Node::ByteText(range) => (range.clone(), None),
+            Node::EncodedBytes { text, len } => (text.clone(), Some(*len)),
+            other => {
+                let found = other.kind();
+                return Err(self.wrong("data of a NumPy array", "bytes", found));
+            }
+        };
+        Ok(NdArray {
+            at: self.op_at,
+            descr: descr.clone(),
+            big_endian: *big_endian,
+            fortran_order,
+            shape,
+            bytes,
+            latin1_len,
+        })
+    }
+
+    /// PyTorch's `('storage', class, key, location, elements[, view])`.
+    pub(super) fn persistent(&mut self, id: Id) -> Outcome {
+        let expected = "('storage', class, key, location, number of elements)";
+        let items = match &self.nodes[id.index()] {
+            Node::Tuple(items) => &items[..],
+            other => {
+                let found = other.kind();
+                return Err(self.wrong("persistent id", expected, found));
+            }
+        };
+        let (&[kind, class, key, _, elems], view) = match items {
+            [a, b, c, d, e] => (&[*a, *b, *c, *d, *e], None),
+            [a, b, c, d, e, view] => (&[*a, *b, *c, *d, *e], Some(*view)),
+            _ => {
+                let found = format!("a tuple of {}", items.len());
+                return Err(self.wrong("persistent id", expected, found));
+            }
+        };
+        if !self.is_text(kind, &["storage"]) {
+            return Err(self.wrong("persistent id", expected, "one of another kind"));
+        }
+        let Node::Global(Global::Storage(dtype)) = self.nodes[class.index()] else {
+            let found = self.nodes[class.index()].kind();
+            return Err(self.wrong("class of a storage", "a torch storage", found));
+        };
+        let (Node::Text(key) | Node::ByteText(key)) = &self.nodes[key.index()] else {
+            let found = self.nodes[key.index()].kind();
+            return Err(self.wrong("key of a storage", "a string", found));
+        };
+        if key.len() > MAX_KEY_BYTES {
+            let (expected, found) = (format!("at most {MAX_KEY_BYTES} bytes"), key.len());
+            return Err(self.wrong("key of a storage", expected, found.to_string()));
+        }
+        let Some(elems) = self.int(elems) else {
+            let number = "a number that is not negative";
+            return Err(self.wrong("elements of a storage", number, "something else"));
+        };
+        if view.is_some_and(|view| view != NONE) {
+            return Err(self.wrong("view of a storage", "None", "a storage inside another"));
+        }
+        let storage = Storage { at: self.op_at, key: key.clone(), dtype, elems };
+        self.push(Node::Storage(Box::new(storage)))
+    }
+}

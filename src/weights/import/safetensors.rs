@@ -1,0 +1,100 @@
+//! The safetensors container: a JSON header, then the tensors' bytes without a gap.
+
+use super::error::{corrupt, quote, unsupported};
+use super::tensor::{Data, View, row_major};
+use super::{CheckpointError, Dtype};
+use ::safetensors::tensor::{Dtype as StoredDtype, SafeTensorError, SafeTensors};
+
+/// Bytes of the header's length.
+const LENGTH_BYTES: usize = 8;
+
+/// Whether a file starts like this container. The length is not compared with the file's, so that
+/// a truncated file is told so.
+pub(super) fn recognises(file: &[u8]) -> bool {
+    file.get(LENGTH_BYTES) == Some(&b'{')
+}
+
+pub(super) fn index(file: &[u8]) -> Result<Vec<(String, View)>, CheckpointError> {
+    let (header_len, metadata) = SafeTensors::read_metadata(file).map_err(|e| fault(file, e))?;
+    let data_start = LENGTH_BYTES + header_len;
+    let mut tensors = Vec::new();
+    for (name, info) in metadata.tensors() {
+        let (start, end) = (data_start + info.data_offsets.0, data_start + info.data_offsets.1);
+        let dtype = match info.dtype {
+            StoredDtype::F16 => Dtype::F16,
+            StoredDtype::BF16 => Dtype::Bf16,
+            StoredDtype::F32 => Dtype::F32,
+            StoredDtype::F64 => Dtype::F64,
+            StoredDtype::I8 => Dtype::I8,
+            StoredDtype::I16 => Dtype::I16,
+            StoredDtype::I32 => Dtype::I32,
+            StoredDtype::I64 => Dtype::I64,
+            StoredDtype::U8 => Dtype::U8,
+            StoredDtype::U16 => Dtype::U16,
+            StoredDtype::U32 => Dtype::U32,
+            StoredDtype::U64 => Dtype::U64,
+            StoredDtype::BOOL => Dtype::Bool,
+            other => {
+                let what = format!("element type of tensor {}", quote(&name));
+                return Err(unsupported(what, start, "plain numbers", format!("{other:?}")));
+            }
+        };
+        let strides = row_major(&info.shape);
+        let data = Data::File(start..end);
+        let view = View::new(&name, start, data, dtype, info.shape.clone(), strides, 0)?;
+        tensors.push((name, view));
+    }
+    Ok(tensors)
+}
+
+/// The crate's errors in this reader's words: with offsets, and what the file should have held.
+fn fault(file: &[u8], error: SafeTensorError) -> CheckpointError {
+    let declared = file.first_chunk().map_or(0, |&length| u64::from_le_bytes(length));
+    let after_length = (file.len() - LENGTH_BYTES.min(file.len())) as u64;
+    let data_start = LENGTH_BYTES.saturating_add(declared as usize);
+    let header = "safetensors header";
+    match error {
+        SafeTensorError::HeaderTooSmall => CheckpointError::Truncated {
+            what: header,
+            offset: 0,
+            needed: LENGTH_BYTES as u64,
+            remaining: file.len() as u64,
+        },
+        SafeTensorError::InvalidHeaderLength | SafeTensorError::HeaderTooLarge => {
+            CheckpointError::Truncated {
+                what: header,
+                offset: LENGTH_BYTES as u64,
+                needed: declared,
+                remaining: after_length,
+            }
+        }
+        SafeTensorError::InvalidHeader(error) => {
+            corrupt(header, LENGTH_BYTES + error.valid_up_to(), "UTF-8", "other bytes")
+        }
+        SafeTensorError::InvalidHeaderDeserialization(error)
+        | SafeTensorError::JsonError(error) => {
+            // The header is one line in every file seen, so that the column is the offset.
+            let at = if error.line() <= 1 { error.column() } else { 0 };
+            corrupt(header, LENGTH_BYTES + at, "JSON that describes tensors", error.to_string())
+        }
+        SafeTensorError::InvalidOffset(name) => corrupt(
+            format!("data_offsets of tensor {}", quote(&name)),
+            LENGTH_BYTES,
+            "the byte after the tensor before, without gap or overlap",
+            "another start, or an end before it",
+        ),
+        SafeTensorError::MetadataIncompleteBuffer => corrupt(
+            "safetensors data",
+            data_start,
+            "as many bytes as the header describes",
+            format!("{} bytes", file.len().saturating_sub(data_start)),
+        ),
+        SafeTensorError::TensorInvalidInfo => corrupt(
+            header,
+            LENGTH_BYTES,
+            "data_offsets as far apart as shape and dtype say",
+            "a tensor of another size",
+        ),
+        other => corrupt(header, LENGTH_BYTES, "a sound header", other.to_string()),
+    }
+}

@@ -1,0 +1,80 @@
+//! PyTorch's zip container: `data.pkl` describes tensors, `data/<key>` holds their storages.
+
+use super::CheckpointError;
+use super::archive::Member;
+use super::error::{corrupt, quote, too_large, unsupported};
+use super::pickle::{Node, Pickle};
+use super::tensor::{Data, View};
+use super::{state_dict, torch_legacy};
+use std::collections::{BTreeMap, HashMap};
+
+const PICKLE: &str = "data.pkl";
+/// Real ones take about 150 bytes a tensor.
+const MAX_INFLATED_PICKLE: usize = 64 << 20;
+
+pub(super) fn index(
+    file: &[u8],
+    mut members: BTreeMap<String, Member>,
+) -> Result<Vec<(String, View)>, CheckpointError> {
+    for member in members.values_mut() {
+        member.check_crc = false;
+    }
+    // All entries are in one folder, `archive` or the name that the file had when it was written.
+    let folder = members.keys().find_map(|name| {
+        let folder = name.strip_suffix(PICKLE)?;
+        (folder.is_empty() || folder.find('/') == Some(folder.len() - 1)).then(|| folder.to_owned())
+    });
+    let Some(folder) = folder else {
+        return Err(corrupt(
+            "zip archive",
+            0,
+            "PyTorch's data.pkl or NumPy's .npy entries",
+            format!("{} others", members.len()),
+        ));
+    };
+    if let Some(member) = members.get(&format!("{folder}byteorder")) {
+        let order = member.head(file, 16)?;
+        if order.trim_ascii() != b"little" {
+            let found = format!("\"{}\"", order.escape_ascii());
+            return Err(unsupported("byte order", member.range.start, "\"little\"", found));
+        }
+    }
+
+    let member = &members[&format!("{folder}{PICKLE}")];
+    let inflated;
+    let (bytes, start) = if member.is_stored() {
+        // Offsets in errors are then the file's.
+        (&file[..member.range.end], member.range.start)
+    } else {
+        if member.size > MAX_INFLATED_PICKLE {
+            let (limit, found) = (MAX_INFLATED_PICKLE as u64, member.size as u64);
+            return Err(too_large("inflated data.pkl", member.range.start, limit, found));
+        }
+        inflated = member.bytes(file)?;
+        (&inflated[..], 0)
+    };
+    let storages_at = format!("{folder}data/");
+    let storages: HashMap<&str, &Member> = members
+        .iter()
+        .filter_map(|(name, member)| Some((name.strip_prefix(&storages_at)?, member)))
+        .collect();
+    let pickle = Pickle::load(bytes, start)?;
+    let tensors = state_dict::find(&pickle, start, |id| {
+        matches!(pickle.node(id), Node::Tensor(_)).then_some(id)
+    })?;
+    tensors
+        .into_iter()
+        .map(|(name, id)| {
+            let view = torch_legacy::view(&pickle, &name, id, |key, at| match storages.get(key) {
+                Some(member) => Ok(Data::Member { member: (*member).clone(), skip: 0 }),
+                None => Err(corrupt(
+                    format!("storage of tensor {}", quote(&name)),
+                    at,
+                    format!("a zip entry {}", quote(&format!("{storages_at}{key}"))),
+                    "none",
+                )),
+            })?;
+            Ok((name, view))
+        })
+        .collect()
+}

