@@ -1,12 +1,11 @@
 //! Why a command could not do its work.
 
 use super::dataset::DatasetError;
-use super::models::ModelError;
 use super::labels::LabelCount;
+use super::models::ModelError;
 use effnet::arch::{GeometryError, UnknownVariant};
-use effnet::plan::PlanError;
 use effnet::labels::LabelsError;
-use effnet::session::SessionError;
+use effnet::plan::PlanError;
 use effnet::weights::{ImportError, StoreError};
 use std::io;
 
@@ -37,9 +36,6 @@ pub enum CliError {
     /// A checkpoint that cannot be imported.
     #[error(transparent)]
     Import(#[from] ImportError),
-    /// Weights that cannot be run.
-    #[error(transparent)]
-    Session(#[from] SessionError),
     /// No images with known classes.
     #[error(transparent)]
     Dataset(#[from] DatasetError),

@@ -154,10 +154,6 @@ pub fn print(report: &ImportReport, json: bool, out: &mut Out) -> Result<(), Cli
             notes: &report.notes,
         });
     }
-    out.line(format_args!(
-        "{}: {}",
-        report.output.display(),
-        output::bytes(report.output_bytes)
-    ))?;
+    out.line(format_args!("{}: {}", report.output.display(), output::bytes(report.output_bytes)))?;
     info::metadata(&report.metadata, out)
 }

@@ -7,8 +7,10 @@ mod args;
 mod completions;
 mod dataset;
 mod error;
+mod import;
 mod info;
 mod inputs;
+mod labels;
 mod models;
 mod output;
 mod pipeline;
@@ -52,6 +54,7 @@ Environment:
 #[derive(Debug, Subcommand)]
 enum Command {
     Info(info::Args),
+    Import(import::Args),
     Plan(plan::Args),
     Completions(completions::Args),
 }
@@ -90,6 +93,7 @@ pub fn main() -> ExitCode {
 fn run(cli: Cli, out: &mut Out) -> Result<Status, CliError> {
     match cli.command {
         Command::Info(args) => info::run(args, out),
+        Command::Import(args) => import::run(args, out),
         Command::Plan(args) => plan::run(args, out),
         Command::Completions(args) => completions::run(args, out),
     }
