@@ -5,7 +5,7 @@ use super::error::CliError;
 use super::inputs::{self, Source};
 use super::models::ModelArgs;
 use super::output::{self, Out};
-use super::pipeline::{ItemError, Pipeline};
+use super::pipeline::ItemError;
 use super::{Status, labels};
 use effnet::session::Prediction;
 use effnet::weights::Labels;
@@ -121,7 +121,7 @@ pub fn run(args: Args, verbose: bool, out: &mut Out) -> Result<Status, CliError>
     runner.pipeline().run(
         sources,
         &runner.prepare(),
-        |images| runner.session.top_k(images, k),
+        |images| runner.top_k(images, k),
         |index, result| {
             if let Err(error) = &result {
                 failed += 1;

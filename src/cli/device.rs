@@ -3,10 +3,12 @@
 use super::args;
 use super::error::CliError;
 use super::output;
+use super::pipeline::{BoxError, Pipeline};
 use effnet::arch::Size;
-use effnet::image::Recipe;
-use effnet::session::{Session, SessionOptions};
+use effnet::image::preprocess;
+use effnet::session::{Prediction, Session, SessionOptions};
 use effnet::weights::Weights;
+use std::sync::Arc;
 use std::thread;
 
 /// How the network is run.
@@ -48,14 +50,8 @@ fn device(text: &str) -> Result<Device, String> {
 
 /// A network ready to run.
 pub struct Runner {
-    /// Weights, plan and device.
-    pub session: Session,
-    /// From a photograph to the input tensor, at the size that is run.
-    pub recipe: Recipe,
-    /// Images at once.
-    pub batch: usize,
-    /// Threads that decode.
-    pub threads: usize,
+    session: Session,
+    threads: usize,
     /// The device and why it was taken, for people.
     pub device: String,
 }
@@ -64,18 +60,45 @@ impl RunArgs {
     /// Makes `weights` ready for `images` images.
     pub fn runner(&self, weights: Weights, images: usize) -> Result<Runner, CliError> {
         let size = self.size.unwrap_or(weights.metadata().recipe.size);
-        let recipe = weights.metadata().recipe.with_size(size);
         let batch = self.batch.min(images.max(1));
         let cores = thread::available_parallelism().map_or(1, usize::from);
         let threads = self.threads.unwrap_or(cores);
         let options = SessionOptions { batch, size: Some(size), threads: Some(threads) };
-        let session = Session::new(weights, options)?;
+        let session = Session::new(Arc::new(weights), options)?;
         let reason = match self.device {
             Device::Auto => " (auto: this build has no other device)",
             Device::Cpu => "",
         };
         let device = format!("CPU, f32, {}{reason}", output::count(threads, "thread"));
-        Ok(Runner { session, recipe, batch, threads, device })
+        Ok(Runner { session, threads, device })
+    }
+}
+
+impl Runner {
+    /// Weights, plan and device.
+    pub fn session(&self) -> &Session {
+        &self.session
+    }
+
+    /// The way of images through this network.
+    pub fn pipeline(&self) -> Pipeline {
+        Pipeline {
+            image_elems: self.session.input_elems(),
+            batch: self.session.batch(),
+            threads: self.threads,
+        }
+    }
+
+    /// From encoded bytes to one image's part of the input tensor.
+    pub fn prepare(&self) -> impl Fn(&[u8], &mut [f32]) -> Result<(), BoxError> + Sync + use<> {
+        let recipe = self.session.recipe();
+        move |bytes, image| Ok(preprocess(bytes, &recipe, image)?)
+    }
+
+    /// The `k` best classes of each image of `images`, `[n, h, w, 3]`.
+    pub fn top_k(&mut self, images: &[f32], k: usize) -> Result<Vec<Vec<Prediction>>, CliError> {
+        let outputs = self.session.run(images)?;
+        Ok((0..outputs.len()).map(|image| outputs.top_k(image, k)).collect())
     }
 }
 

@@ -6,6 +6,7 @@ use super::models::ModelError;
 use effnet::arch::{GeometryError, UnknownVariant};
 use effnet::labels::LabelsError;
 use effnet::plan::PlanError;
+use effnet::session::SessionError;
 use effnet::weights::{ImportError, StoreError};
 use std::io;
 
@@ -36,6 +37,9 @@ pub enum CliError {
     /// A checkpoint that cannot be imported.
     #[error(transparent)]
     Import(#[from] ImportError),
+    /// Weights that cannot be run.
+    #[error(transparent)]
+    Session(#[from] SessionError),
     /// No images with known classes.
     #[error(transparent)]
     Dataset(#[from] DatasetError),

@@ -108,7 +108,7 @@ pub fn run(args: Args, verbose: bool, out: &mut Out) -> Result<Status, CliError>
         &runner.prepare(),
         |images| {
             let start = Instant::now();
-            let predictions = runner.session.top_k(images, k);
+            let predictions = runner.top_k(images, k);
             in_network += start.elapsed();
             predictions
         },
@@ -143,9 +143,9 @@ pub fn run(args: Args, verbose: bool, out: &mut Out) -> Result<Status, CliError>
         model: &metadata.name,
         variant: metadata.variant.name(),
         precision: metadata.precision,
-        size: runner.recipe.size,
+        size: runner.session().plan().input_size(),
         device: "cpu",
-        batch: runner.batch,
+        batch: runner.session().batch(),
         images: total,
         failed,
         top1_correct: top1,

@@ -4,9 +4,12 @@
 //! terminal (errors, warnings, notes, progress) goes to standard error.
 
 mod args;
+mod classify;
 mod completions;
 mod dataset;
+mod device;
 mod error;
+mod eval;
 mod import;
 mod info;
 mod inputs;
@@ -53,6 +56,8 @@ Environment:
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Classify(classify::Args),
+    Eval(eval::Args),
     Info(info::Args),
     Import(import::Args),
     Plan(plan::Args),
@@ -92,6 +97,8 @@ pub fn main() -> ExitCode {
 
 fn run(cli: Cli, out: &mut Out) -> Result<Status, CliError> {
     match cli.command {
+        Command::Classify(args) => classify::run(args, cli.verbose, out),
+        Command::Eval(args) => eval::run(args, cli.verbose, out),
         Command::Info(args) => info::run(args, out),
         Command::Import(args) => import::run(args, out),
         Command::Plan(args) => plan::run(args, out),

@@ -18,6 +18,9 @@ use std::thread;
 /// One is decoded, one waits, one runs.
 const HANDOVERS: usize = 3;
 
+/// What is wrong with an image, in its decoder's words.
+pub type BoxError = Box<dyn Error + Send + Sync>;
+
 /// Why one image has no result.
 #[derive(Debug, thiserror::Error)]
 pub enum ItemError {
@@ -30,7 +33,7 @@ pub enum ItemError {
         /// The path.
         name: String,
         /// What is wrong with it.
-        source: Box<dyn Error + Send + Sync>,
+        source: BoxError,
     },
 }
 
@@ -45,8 +48,7 @@ impl ItemError {
 }
 
 /// From encoded bytes to one image's part of the input tensor.
-pub type Prepare<'a> =
-    dyn Fn(&[u8], &mut [f32]) -> Result<(), Box<dyn Error + Send + Sync>> + Sync + 'a;
+pub type Prepare<'a> = dyn Fn(&[u8], &mut [f32]) -> Result<(), BoxError> + Sync + 'a;
 
 /// How images are grouped.
 #[derive(Clone, Copy, Debug)]
@@ -185,7 +187,7 @@ mod tests {
         (0..n).map(file).collect()
     }
 
-    fn parse(bytes: &[u8], image: &mut [f32]) -> Result<(), Box<dyn Error + Send + Sync>> {
+    fn parse(bytes: &[u8], image: &mut [f32]) -> Result<(), BoxError> {
         image.fill(std::str::from_utf8(bytes)?.parse()?);
         Ok(())
     }
