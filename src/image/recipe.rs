@@ -88,3 +88,56 @@ impl Recipe {
         Recipe { size, ..self.clone() }
     }
 }
+
+/// Why a recipe, read from a file's metadata perhaps, cannot be followed.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[error(
+    "invalid image recipe: {field} is {found}, expected {expected}; correct the weights' metadata or give the recipe explicitly"
+)]
+pub struct RecipeError {
+    /// The offending field.
+    pub field: &'static str,
+    /// Its value.
+    pub found: String,
+    /// What values are valid.
+    pub expected: String,
+}
+
+impl Recipe {
+    /// Checks every field: sizes and margins within `1..=`[`Size::MAX_SIDE`] (margins from 0),
+    /// percentages in (0, 1] and not enlarging a side beyond 65535, mean and std finite, std
+    /// positive. A valid recipe can be followed for any image.
+    pub fn validate(&self) -> Result<(), RecipeError> {
+        let error =
+            |field, found: String, expected: String| Err(RecipeError { field, found, expected });
+        let max = Size::MAX_SIDE;
+        let Size { h, w } = self.size;
+        if !(1..=max).contains(&h) || !(1..=max).contains(&w) {
+            return error("size", self.size.to_string(), format!("sides from 1 to {max}"));
+        }
+        if !self.mean.iter().all(|x| x.is_finite()) {
+            return error("mean", format!("{:?}", self.mean), "finite numbers".into());
+        }
+        if !self.std.iter().all(|x| x.is_normal() && *x > 0.0) {
+            return error("std", format!("{:?}", self.std), "finite numbers above 0".into());
+        }
+        match self.framing {
+            Framing::ResizeThenCrop { short_side: ShortSide::Margin(margin), .. }
+            | Framing::CropThenResize { margin } => {
+                if margin > max {
+                    return error("margin", margin.to_string(), format!("at most {max}"));
+                }
+            }
+            Framing::ResizeThenCrop { short_side: ShortSide::CropPct(pct), .. }
+            | Framing::Squash { crop_pct: pct } => {
+                // Written so that a NaN fails too.
+                let valid = pct > 0.0 && pct <= 1.0 && h.max(w) as f64 / pct <= 65_535.0;
+                if !valid {
+                    let least = h.max(w) as f64 / 65_535.0;
+                    return error("crop_pct", pct.to_string(), format!("from {least:.4} to 1"));
+                }
+            }
+        }
+        Ok(())
+    }
+}
