@@ -1,0 +1,78 @@
+//! Memory that several threads write at the same time, in disjoint parts.
+
+use memmap2::MmapMut;
+use std::io;
+use std::marker::PhantomData;
+use std::ops::Range;
+
+/// Zeroed memory, aligned to pages; pages that nothing touches cost nothing.
+pub(super) struct Memory(MmapMut);
+
+impl Memory {
+    /// `elems` zeros.
+    pub(super) fn zeroed(elems: usize) -> io::Result<Memory> {
+        Ok(Memory(MmapMut::map_anon((elems * size_of::<f32>()).max(1))?))
+    }
+
+    /// The elements.
+    pub(super) fn as_slice(&self) -> &[f32] {
+        let bytes = self.0.len() / size_of::<f32>() * size_of::<f32>();
+        bytemuck::cast_slice(&self.0[..bytes])
+    }
+
+    /// A view that threads can share.
+    pub(super) fn shared(&mut self) -> Shared<'_> {
+        let bytes = self.0.len() / size_of::<f32>() * size_of::<f32>();
+        Shared::new(bytemuck::cast_slice_mut(&mut self.0[..bytes]))
+    }
+}
+
+/// A slice that several threads read and write. The plan's buffers and the tasks' shares of them
+/// are disjoint, which types cannot say: every access names its range, checks it, and is unsafe.
+#[derive(Clone, Copy)]
+pub(super) struct Shared<'a> {
+    start: *mut f32,
+    elems: usize,
+    memory: PhantomData<&'a mut [f32]>,
+}
+
+// SAFETY: a `Shared` is a pointer and a length; whoever makes slices of it vouches for them.
+unsafe impl Send for Shared<'_> {}
+// SAFETY: as above.
+unsafe impl Sync for Shared<'_> {}
+
+impl<'a> Shared<'a> {
+    /// Shares a slice.
+    pub(super) fn new(slice: &'a mut [f32]) -> Shared<'a> {
+        Shared { start: slice.as_mut_ptr(), elems: slice.len(), memory: PhantomData }
+    }
+
+    /// Shares a slice that nobody writes.
+    pub(super) fn read_only(slice: &'a [f32]) -> Shared<'a> {
+        Shared { start: slice.as_ptr().cast_mut(), elems: slice.len(), memory: PhantomData }
+    }
+
+    /// A part.
+    pub(super) fn part(self, range: Range<usize>) -> Shared<'a> {
+        assert!(range.start <= range.end && range.end <= self.elems);
+        // SAFETY: within the memory, as just checked.
+        let start = unsafe { self.start.add(range.start) };
+        Shared { start, elems: range.len(), memory: PhantomData }
+    }
+
+    /// # Safety
+    ///
+    /// Nobody may write any of it while the slice lives.
+    pub(super) unsafe fn read(self) -> &'a [f32] {
+        // SAFETY: `start` and `elems` describe a live slice; the caller excludes writers.
+        unsafe { std::slice::from_raw_parts(self.start, self.elems) }
+    }
+
+    /// # Safety
+    ///
+    /// It must not come from [`Shared::read_only`], and nobody else may read or write any of it while the slice lives.
+    pub(super) unsafe fn write(self) -> &'a mut [f32] {
+        // SAFETY: `start` and `elems` describe a live slice; the caller excludes everyone else.
+        unsafe { std::slice::from_raw_parts_mut(self.start, self.elems) }
+    }
+}

@@ -1,0 +1,408 @@
+//! The CPU executor: a plan's steps in f32, on all cores.
+//!
+//! Reading order: [`CpuExecutor`] (what happens once, and what happens in a run), `program` (steps
+//! become kernels), `tile` (the matrix product behind most of them), `depthwise`, `pointwise`,
+//! `stem`, `vector` (the kernels), `activation`, `simd`, `memory`, `team` (what they stand on).
+//!
+//! Batch-norm, activation, gate and skip are applied by the kernel that makes the values, and the
+//! squeeze is summed by the depthwise convolution. An `expand` step runs inside of the depthwise
+//! step that follows it, a few rows and channels at a time, so its map is never stored.
+//!
+//! Results are the same bytes whatever the number of threads and the batch: tasks are cut by the
+//! sizes of one image, and every sum has a fixed order. They differ in rounding between CPUs with
+//! vectors of different lengths.
+//!
+//! Weights of the `expand`, `project` and `head_conv` convolutions are packed into the order in
+//! which they are used; squeeze-excite and classifier read f32 weights where they are mapped. f16
+//! weights are converted once.
+
+mod activation;
+mod depthwise;
+mod memory;
+mod pointwise;
+mod program;
+mod simd;
+mod stem;
+mod team;
+mod tile;
+mod vector;
+
+use crate::plan::{BufferId, Place, Plan};
+use crate::weights::{Precision, TensorId, Weights};
+use memory::{Memory, Shared};
+use program::Program;
+use simd::{Isa, Simd, WithSimd};
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+use team::Team;
+
+/// Why an executor could not be made, or an input not be run.
+#[derive(Debug, thiserror::Error)]
+pub enum CpuError {
+    /// Plan and weights are of different networks.
+    #[error("the plan is for {plan} and the weights are of {weights}: make the plan from the weights' network")]
+    Network {
+        /// The plan's network.
+        plan: String,
+        /// The weights' network.
+        weights: String,
+    },
+    /// The plan asks for activations that this executor does not have.
+    #[error("the CPU executor computes in fp32, and the plan asks for {found} activations: plan with fp32")]
+    Precision {
+        /// The plan's precision.
+        found: Precision,
+    },
+    /// A run on no threads, or on far too many.
+    #[error("{found} threads are not usable: expected 1 to {max}", max = CpuExecutor::MAX_THREADS)]
+    ThreadCount {
+        /// The number asked for.
+        found: usize,
+    },
+    /// A thread could not be started.
+    #[error("cannot start {threads} threads: {source}; ask for fewer")]
+    Threads {
+        /// The number asked for.
+        threads: usize,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Memory for the buffers could not be had.
+    #[error("cannot allocate {bytes} bytes for activations: {source}; use a smaller batch or size")]
+    Memory {
+        /// The number asked for.
+        bytes: usize,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A number of images that the plan has no room for.
+    #[error("{found} images do not fit the plan: expected 1 to {batch}")]
+    Images {
+        /// The plan's batch.
+        batch: usize,
+        /// The number asked for.
+        found: usize,
+    },
+    /// An input of the wrong length.
+    #[error("input for {images} images of {size}: expected {expected} elements, found {found}")]
+    Input {
+        /// The number of images.
+        images: usize,
+        /// The plan's input size.
+        size: crate::arch::Size,
+        /// `images * h * w * 3`.
+        expected: usize,
+        /// The input's length.
+        found: usize,
+    },
+}
+
+/// Where a buffer's elements are.
+#[derive(Clone, Copy, Debug)]
+enum Slot {
+    /// In the caller's input.
+    Input {
+        /// Elements of one image.
+        image_elems: usize,
+    },
+    /// In the arena.
+    Arena {
+        /// The first image's first element.
+        start: usize,
+        /// Elements of one image.
+        image_elems: usize,
+    },
+}
+
+impl Slot {
+    fn new(plan: &Plan, id: BufferId) -> Slot {
+        let buffer = plan.buffer(id);
+        let image_elems = buffer.elems_per_image();
+        match buffer.place {
+            Place::Input => Slot::Input { image_elems },
+            Place::Arena { offset_bytes } => {
+                Slot::Arena { start: offset_bytes / size_of::<f32>(), image_elems }
+            }
+        }
+    }
+}
+
+/// Elements of a tensor of the packed file, as f32.
+#[derive(Debug)]
+enum Values {
+    /// Where they are mapped.
+    Mapped(TensorId),
+    /// Converted from f16.
+    Owned(Vec<f32>),
+}
+
+impl Values {
+    fn new(weights: &Weights, id: TensorId) -> Values {
+        match weights.f16(id) {
+            Some(halves) => Values::Owned(halves.iter().map(|x| x.to_f32()).collect()),
+            None => Values::Mapped(id),
+        }
+    }
+
+    fn get<'a>(&'a self, weights: &'a Weights) -> &'a [f32] {
+        match self {
+            Values::Mapped(id) => weights.f32(*id).unwrap_or_default(),
+            Values::Owned(values) => values,
+        }
+    }
+}
+
+/// What the tasks of a run share.
+struct Run<'a> {
+    n: usize,
+    input: Shared<'a>,
+    arena: Shared<'a>,
+    /// Partial sums of the squeeze: of each image, `[bands, c]`.
+    partials: Shared<'a>,
+    /// Of each image, `[c_se]`, at a stride of `reduced_stride`.
+    reduced: Shared<'a>,
+    reduced_stride: usize,
+    weights: &'a Weights,
+}
+
+impl<'a> Run<'a> {
+    /// A buffer's elements for one image.
+    fn map(&self, slot: Slot, image: usize) -> Shared<'a> {
+        match slot {
+            Slot::Input { image_elems } => {
+                self.input.part(image * image_elems..(image + 1) * image_elems)
+            }
+            Slot::Arena { start, image_elems } => {
+                let start = start + image * image_elems;
+                self.arena.part(start..start + image_elems)
+            }
+        }
+    }
+}
+
+/// Runs a plan on the CPU.
+pub struct CpuExecutor {
+    plan: Plan,
+    weights: Arc<Weights>,
+    isa: Isa,
+    program: Program,
+    arena: Memory,
+    partials: Memory,
+    reduced: Memory,
+    /// Of each thread, `program.scratch_elems`.
+    scratch: Memory,
+    /// Of each kernel, the next task.
+    next: Vec<AtomicUsize>,
+    team: Team,
+    n: usize,
+}
+
+impl std::fmt::Debug for CpuExecutor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CpuExecutor")
+            .field("variant", &self.plan.network.variant)
+            .field("batch", &self.plan.batch)
+            .field("isa", &self.isa)
+            .field("threads", &self.team.threads())
+            .finish_non_exhaustive()
+    }
+}
+
+impl CpuExecutor {
+    /// The most threads that an executor takes.
+    pub const MAX_THREADS: usize = 1024;
+
+    /// Prepares to run `plan` with `weights` on `threads` threads, or on all cores.
+    ///
+    /// Everything that a run needs is allocated and started here.
+    pub fn new(
+        plan: Plan,
+        weights: Arc<Weights>,
+        threads: Option<usize>,
+    ) -> Result<CpuExecutor, CpuError> {
+        let isa = Isa::available().next().unwrap_or(Isa::Portable);
+        CpuExecutor::with_isa(plan, weights, threads, isa)
+    }
+
+    fn with_isa(
+        plan: Plan,
+        weights: Arc<Weights>,
+        threads: Option<usize>,
+        isa: Isa,
+    ) -> Result<CpuExecutor, CpuError> {
+        if plan.network != *weights.network() {
+            let describe = |network: &crate::arch::Network| {
+                format!("{} with {} classes", network.variant, network.classes)
+            };
+            return Err(CpuError::Network {
+                plan: describe(&plan.network),
+                weights: describe(weights.network()),
+            });
+        }
+        if plan.precision != Precision::Fp32 {
+            return Err(CpuError::Precision { found: plan.precision });
+        }
+        let threads =
+            threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
+        if !(1..=CpuExecutor::MAX_THREADS).contains(&threads) {
+            return Err(CpuError::ThreadCount { found: threads });
+        }
+        let program = Program::new(&plan, &weights, isa.lanes());
+        let memory = |elems: usize| {
+            let bytes = elems * size_of::<f32>();
+            Memory::zeroed(elems).map_err(|source| CpuError::Memory { bytes, source })
+        };
+        Ok(CpuExecutor {
+            arena: memory(plan.arena_bytes / size_of::<f32>())?,
+            partials: memory(plan.batch * program.partials_elems)?,
+            reduced: memory(plan.batch * program.reduced_elems)?,
+            scratch: memory(threads * program.scratch_elems)?,
+            next: program.kernels.iter().map(|_| AtomicUsize::new(0)).collect(),
+            team: Team::new(threads).map_err(|source| CpuError::Threads { threads, source })?,
+            n: 0,
+            plan,
+            weights,
+            isa,
+            program,
+        })
+    }
+
+    /// The plan.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// The number of threads that a run uses.
+    pub fn threads(&self) -> usize {
+        self.team.threads()
+    }
+
+    /// Runs `n` images, `1 <= n <= plan.batch`: `input` is `[n, h, w, 3]`.
+    pub fn run(&mut self, input: &[f32], n: usize) -> Result<(), CpuError> {
+        self.walk(input, n, None)
+    }
+
+    /// Runs as [`CpuExecutor::run`] does, and stores how long each step of the plan took. An
+    /// `expand` step is computed inside of the depthwise step after it, and so takes no time.
+    pub fn run_timed(
+        &mut self,
+        input: &[f32],
+        n: usize,
+        times: &mut Vec<Duration>,
+    ) -> Result<(), CpuError> {
+        times.clear();
+        times.resize(self.plan.steps.len(), Duration::ZERO);
+        self.walk(input, n, Some(times))
+    }
+
+    fn walk(
+        &mut self,
+        input: &[f32],
+        n: usize,
+        times: Option<&mut Vec<Duration>>,
+    ) -> Result<(), CpuError> {
+        let batch = self.plan.batch;
+        if !(1..=batch).contains(&n) {
+            return Err(CpuError::Images { batch, found: n });
+        }
+        let expected = n * self.plan.buffer(self.plan.input).elems_per_image();
+        if input.len() != expected {
+            let size = self.plan.input_size();
+            return Err(CpuError::Input { images: n, size, expected, found: input.len() });
+        }
+        self.n = n;
+        for next in &self.next {
+            next.store(0, Ordering::Relaxed);
+        }
+        let threads = self.team.threads();
+        let walk = Walk {
+            run: Run {
+                n,
+                input: Shared::read_only(input),
+                arena: self.arena.shared(),
+                partials: self.partials.shared(),
+                reduced: self.reduced.shared(),
+                reduced_stride: self.program.reduced_elems,
+                weights: &self.weights,
+            },
+            program: &self.program,
+            next: &self.next,
+            scratch: self.scratch.shared(),
+            barrier: self.team.barrier(),
+            times: std::sync::Mutex::new(times.map(Vec::as_mut_slice)),
+        };
+        debug_assert!(threads >= 1);
+        let isa = self.isa;
+        self.team.run(&|thread| isa.dispatch(WalkThread { walk: &walk, thread }));
+        Ok(())
+    }
+
+    fn vectors(&self, id: BufferId) -> &[f32] {
+        match Slot::new(&self.plan, id) {
+            Slot::Arena { start, image_elems } => {
+                &self.arena.as_slice()[start..start + self.n * image_elems]
+            }
+            Slot::Input { .. } => &[],
+        }
+    }
+
+    /// The features of the last run, `[n, c_head]`: what the classifier sees.
+    pub fn features(&self) -> &[f32] {
+        self.vectors(self.plan.features)
+    }
+
+    /// The logits of the last run, `[n, classes]`.
+    pub fn logits(&self) -> &[f32] {
+        self.vectors(self.plan.logits)
+    }
+}
+
+/// One walk over the program.
+struct Walk<'a> {
+    run: Run<'a>,
+    program: &'a Program,
+    next: &'a [AtomicUsize],
+    scratch: Shared<'a>,
+    barrier: team::Barrier,
+    times: std::sync::Mutex<Option<&'a mut [Duration]>>,
+}
+
+/// One thread's part of a walk.
+struct WalkThread<'a> {
+    walk: &'a Walk<'a>,
+    thread: usize,
+}
+
+impl WithSimd for WalkThread<'_> {
+    type Output = ();
+
+    fn call<S: Simd>(self, s: S) {
+        let Walk { run, program, next, scratch, .. } = self.walk;
+        let elems = program.scratch_elems;
+        let scratch = scratch.part(self.thread * elems..(self.thread + 1) * elems);
+        // SAFETY: each thread has a part of its own.
+        let scratch = unsafe { scratch.write() };
+        let mut began = Instant::now();
+        for (item, next) in program.kernels.iter().zip(*next) {
+            let tasks = item.kernel.tasks(run.n);
+            loop {
+                let task = next.fetch_add(1, Ordering::Relaxed);
+                if task >= tasks {
+                    break;
+                }
+                item.kernel.run(s, run, task, scratch);
+            }
+            self.walk.barrier.wait();
+            if self.thread == 0
+                && let Ok(mut times) = self.walk.times.lock()
+                && let Some(times) = times.as_deref_mut()
+            {
+                let now = Instant::now();
+                times[item.step] += now - began;
+                began = now;
+            }
+        }
+    }
+}
