@@ -217,7 +217,8 @@ fn info_reads_variants_and_files() {
     assert!(table.contains("5,288,548") && table.contains("0.386 G"), "{table}");
     let text = place.run(&["info", "EfficientNetB4"]).exits(0).stdout;
     assert!(text.contains("19,341,616") && text.contains("380x380"), "{text}");
-    let line = &place.run(&["info", "b0", "--classes", "10", "--size", "64x96", "--json"]).json()[0];
+    let line =
+        &place.run(&["info", "b0", "--classes", "10", "--size", "64x96", "--json"]).json()[0];
     assert_eq!(line["parameters"], 5_288_548 - 990 * 1281);
     assert_eq!((&line["size"]["h"], &line["size"]["w"]), (&64.into(), &96.into()));
     let file = &place.run(&["info", "--json", "weights/tiny.safetensors"]).exits(0).json()[0];
@@ -233,7 +234,8 @@ fn plan_adds_up() {
     let plan = &place.run(&["plan", "b0", "--batch", "2", "--json"]).exits(0).json()[0];
     let steps = plan["steps"].as_array().unwrap();
     let buffers = plan["buffers"].as_array().unwrap();
-    let sum = |list: &[Value], key: &str| list.iter().map(|x| x[key].as_u64().unwrap()).sum::<u64>();
+    let sum =
+        |list: &[Value], key: &str| list.iter().map(|x| x[key].as_u64().unwrap()).sum::<u64>();
     let totals = &plan["totals"];
     for key in ["macs", "activation_bytes", "weight_bytes"] {
         assert_eq!(totals[key], sum(steps, key), "{key}");
@@ -316,9 +318,13 @@ fn the_weights_are_found_or_the_error_says_how_to_get_them() {
     }
     let path = "weights/tiny.safetensors";
     assert_eq!(classify(&["--weights", path]).exits(0).stdout, expected);
-    classify(&["--model", "b7"])
-        .exits(2)
-        .says(&["'b7'", path, "cache", "effnet pull b7", "effnet import FILE"]);
+    classify(&["--model", "b7"]).exits(2).says(&[
+        "'b7'",
+        path,
+        "cache",
+        "effnet pull b7",
+        "effnet import FILE",
+    ]);
     classify(&["--weights", "a.png"]).exits(2).says(&["a.png", "effnet import"]);
 
     // Two files of one variant: the file's name still decides, the variant's no more.
@@ -388,8 +394,8 @@ fn json_has_an_object_a_line_in_the_order_of_the_paths() {
         }
         for pair in top.windows(2) {
             assert!(pair[0]["logit"].as_f64() >= pair[1]["logit"].as_f64());
-            let odds = pair[0]["probability"].as_f64().unwrap()
-                / pair[1]["probability"].as_f64().unwrap();
+            let odds =
+                pair[0]["probability"].as_f64().unwrap() / pair[1]["probability"].as_f64().unwrap();
             let logits = pair[0]["logit"].as_f64().unwrap() - pair[1]["logit"].as_f64().unwrap();
             assert!((odds.ln() - logits).abs() < 1e-4, "{line}");
         }
@@ -470,7 +476,8 @@ fn without_any_image_nothing_starts() {
 #[test]
 fn folders_and_patterns_are_expanded() {
     let place = Place::with_weights();
-    for (seed, name) in ["d/b.png", "d/a.JPG", "d/e/c.webp", "d/.h.png", "d/g.gif"].iter().enumerate()
+    for (seed, name) in
+        ["d/b.png", "d/a.JPG", "d/e/c.webp", "d/.h.png", "d/g.gif"].iter().enumerate()
     {
         place.picture(name, seed as u32);
     }

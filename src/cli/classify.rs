@@ -196,12 +196,7 @@ impl Writer<'_> {
     }
 
     /// The path, then a line per class: probability, index, label.
-    fn text(
-        &mut self,
-        path: &str,
-        top: &[Prediction],
-        out: &mut Out,
-    ) -> Result<(), CliError> {
+    fn text(&mut self, path: &str, top: &[Prediction], out: &mut Out) -> Result<(), CliError> {
         if !std::mem::take(&mut self.first) {
             out.line("")?;
         }

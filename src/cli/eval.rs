@@ -188,7 +188,10 @@ fn text(report: &EvalReport<'_>, out: &mut Out) -> Result<(), CliError> {
         report.network_seconds,
     ))?;
     if report.failed > 0 {
-        out.line(format_args!("failed   {} (left out above)", output::count(report.failed, "image")))?;
+        out.line(format_args!(
+            "failed   {} (left out above)",
+            output::count(report.failed, "image")
+        ))?;
     }
     Ok(())
 }

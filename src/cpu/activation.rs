@@ -98,8 +98,9 @@ mod tests {
                         continue;
                     }
                     let exact = 1.0 / (1.0 + (-f64::from(x)).exp());
-                    for (i, (name, exact)) in
-                        [("sigmoid", exact), ("swish", f64::from(x) * exact)].into_iter().enumerate()
+                    for (i, (name, exact)) in [("sigmoid", exact), ("swish", f64::from(x) * exact)]
+                        .into_iter()
+                        .enumerate()
                     {
                         let found = f64::from(Map::one(s, x, name));
                         let error = (found - exact).abs();

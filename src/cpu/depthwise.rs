@@ -12,7 +12,9 @@
 
 use super::memory::Shared;
 use super::simd::{MAX_LANES, Simd};
-use super::tile::{MAX_PANEL_VECTORS, Epilogue, Panel, Panels, finish, load_columns, product, store_columns};
+use super::tile::{
+    Epilogue, MAX_PANEL_VECTORS, Panel, Panels, finish, load_columns, product, store_columns,
+};
 use super::{Run, Slot};
 use crate::arch::{Activation, ConvGeometry};
 use std::ops::Range;

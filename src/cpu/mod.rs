@@ -42,7 +42,9 @@ use team::Team;
 #[derive(Debug, thiserror::Error)]
 pub enum CpuError {
     /// Plan and weights are of different networks.
-    #[error("the plan is for {plan} and the weights are of {weights}: make the plan from the weights' network")]
+    #[error(
+        "the plan is for {plan} and the weights are of {weights}: make the plan from the weights' network"
+    )]
     Network {
         /// The plan's network.
         plan: String,
@@ -50,7 +52,9 @@ pub enum CpuError {
         weights: String,
     },
     /// The plan asks for activations that this executor does not have.
-    #[error("the CPU executor computes in fp32, and the plan asks for {found} activations: plan with fp32")]
+    #[error(
+        "the CPU executor computes in fp32, and the plan asks for {found} activations: plan with fp32"
+    )]
     Precision {
         /// The plan's precision.
         found: Precision,

@@ -215,17 +215,8 @@ impl Builder<'_> {
 
     /// Returns the number of bands and the pixels of the output.
     fn depthwise(&mut self, step: usize, op: &Op, expand: Option<&Op>) -> (usize, usize) {
-        let &Op::Depthwise {
-            conv,
-            c,
-            activation,
-            input,
-            output,
-            squeeze,
-            weight,
-            scale,
-            shift,
-        } = op
+        let &Op::Depthwise { conv, c, activation, input, output, squeeze, weight, scale, shift } =
+            op
         else {
             return (1, 1);
         };

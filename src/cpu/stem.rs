@@ -67,8 +67,7 @@ impl Stem {
         let ConvGeometry { k, stride, pad_top, pad_left, input, output } = self.conv;
         windows.fill(0.0);
         for ky in 0..k {
-            let Some(iy) = (y * stride + ky).checked_sub(pad_top).filter(|&iy| iy < input.h)
-            else {
+            let Some(iy) = (y * stride + ky).checked_sub(pad_top).filter(|&iy| iy < input.h) else {
                 continue;
             };
             let row = &x[iy * input.w * C..(iy + 1) * input.w * C];

@@ -87,7 +87,10 @@ impl Team {
             // SAFETY: only the lifetime changes. The last barrier below keeps this call from
             // returning before every thread is done with `work`.
             let work = unsafe {
-                std::mem::transmute::<*const (dyn Fn(usize) + Sync + '_), *const (dyn Fn(usize) + Sync)>(work)
+                std::mem::transmute::<
+                    *const (dyn Fn(usize) + Sync + '_),
+                    *const (dyn Fn(usize) + Sync),
+                >(work)
             };
             let mut state = lock(&self.inner.state);
             state.run += 1;

@@ -120,7 +120,8 @@ impl SeReduce {
         let sums = unsafe { sums.read() };
         let (w, bias) = (self.weight.get(run.weights), self.bias.get(run.weights));
         let rows = task * self.task_rows()..((task + 1) * self.task_rows()).min(self.c_se);
-        let reduced = run.reduced.part(image * run.reduced_stride..(image + 1) * run.reduced_stride);
+        let reduced =
+            run.reduced.part(image * run.reduced_stride..(image + 1) * run.reduced_stride);
         // SAFETY: these rows belong to this task alone.
         let reduced = unsafe { reduced.part(rows.clone()).write() };
         let mean = &mut scratch[..self.c];
