@@ -1,9 +1,12 @@
-//! Every container, read back exactly: files of our own writers.
+//! Every container, read back exactly: files of our own writers, and files that torch, Paddle,
+//! NumPy and safetensors wrote (`tests/fixtures`).
 
 mod support;
 
 use effnet::weights::import::{Checkpoint, CheckpointError, Container, Dtype, TensorInfo};
-use support::containers::{ContainerKind, NamedTensor, container_bytes, write_container};
+use std::io::{Cursor, Write};
+use std::path::Path;
+use support::containers::{ContainerKind, NamedTensor, Pickle, container_bytes, write_container};
 
 /// A value for every index: no two alike, all exact in f32.
 fn ramp(len: usize, step: f32) -> Vec<f32> {
@@ -75,4 +78,212 @@ fn a_file_is_recognised_by_its_content_and_digested_whole() {
         assert_eq!(opened.sha256().len(), 64);
         assert_eq!(opened.sha256(), in_memory.sha256());
     }
+}
+
+/// Opens a file of `tests/fixtures`.
+fn fixture(name: &str) -> Checkpoint {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name);
+    Checkpoint::open(&path).unwrap_or_else(|error| panic!("{name}: {error}"))
+}
+
+/// The tensors that `write_fixtures.py` puts into every file, in its order.
+const FIXTURE_TENSORS: [(&str, &[usize]); 5] = [
+    ("conv.weight", &[4, 3, 3, 3]),
+    ("dw.weight", &[6, 1, 3, 3]),
+    ("fc.weight", &[5, 4]),
+    ("fc.bias", &[5]),
+    ("scalar", &[]),
+];
+
+/// Asserts that `checkpoint` holds the fixture's tensors as `dtype`, and `others` besides.
+fn assert_is_fixture(name: &str, checkpoint: &Checkpoint, dtype: Dtype, others: usize) {
+    assert_eq!(checkpoint.tensors().len(), FIXTURE_TENSORS.len() + others, "{name}");
+    for (n, (tensor, shape)) in FIXTURE_TENSORS.into_iter().enumerate() {
+        let info = TensorInfo { dtype, shape: shape.to_vec() };
+        assert_eq!(checkpoint.tensors().get(tensor), Some(&info), "{name}: {tensor}");
+        let values = ramp(shape.iter().product(), (n + 1) as f32 / 4.0);
+        assert_eq!(checkpoint.read_f32(tensor).unwrap(), values, "{name}: {tensor}");
+    }
+}
+
+#[test]
+fn files_of_torch_are_read_exactly() {
+    for (name, dtype, container) in [
+        ("torch_zip.pth", Dtype::F32, Container::TorchZip),
+        ("torch_zip_strided.pth", Dtype::F32, Container::TorchZip),
+        ("torch_zip_float16.pth", Dtype::F16, Container::TorchZip),
+        ("torch_zip_bfloat16.pth", Dtype::Bf16, Container::TorchZip),
+        ("torch_zip_float64.pth", Dtype::F64, Container::TorchZip),
+        ("torch_zip_protocol4.pth", Dtype::F32, Container::TorchZip),
+        ("torch_legacy.pth", Dtype::F32, Container::TorchLegacy),
+        ("torch_legacy_strided.pth", Dtype::F32, Container::TorchLegacy),
+        ("torch_legacy_float64.pth", Dtype::F64, Container::TorchLegacy),
+    ] {
+        let checkpoint = fixture(name);
+        assert_eq!(checkpoint.container(), container, "{name}");
+        assert_is_fixture(name, &checkpoint, dtype, 1);
+        let counter = &checkpoint.tensors()["bn.num_batches_tracked"];
+        assert_eq!(counter, &TensorInfo { dtype: Dtype::I64, shape: vec![] });
+    }
+}
+
+#[test]
+fn files_of_safetensors_are_read_exactly() {
+    for (name, dtype) in [
+        ("safetensors_float32.safetensors", Dtype::F32),
+        ("safetensors_bfloat16.safetensors", Dtype::Bf16),
+    ] {
+        let checkpoint = fixture(name);
+        assert_eq!(checkpoint.container(), Container::Safetensors);
+        assert_is_fixture(name, &checkpoint, dtype, 1);
+    }
+}
+
+#[test]
+fn files_of_numpy_are_read_exactly() {
+    for (name, dtype, others) in [
+        ("numpy_stored.npz", Dtype::F32, 0),
+        ("numpy_deflated.npz", Dtype::F32, 0),
+        ("numpy_fortran.npz", Dtype::F64, 0),
+        ("numpy_float16.npz", Dtype::F16, 1),
+    ] {
+        let checkpoint = fixture(name);
+        assert_eq!(checkpoint.container(), Container::Npz);
+        assert_is_fixture(name, &checkpoint, dtype, others);
+    }
+}
+
+#[test]
+fn files_of_paddle_are_read_exactly() {
+    for protocol in [2, 3, 4] {
+        let name = format!("paddle_protocol{protocol}.pdparams");
+        let checkpoint = fixture(&name);
+        assert_eq!(checkpoint.container(), Container::Paddle);
+        // The layer's own names have no dots.
+        assert_eq!(checkpoint.tensors().len(), FIXTURE_TENSORS.len());
+        for (n, (tensor, shape)) in FIXTURE_TENSORS.into_iter().enumerate() {
+            let tensor = tensor.replace('.', "_");
+            let info = TensorInfo { dtype: Dtype::F32, shape: shape.to_vec() };
+            assert_eq!(checkpoint.tensors().get(&tensor), Some(&info), "{name}: {tensor}");
+            let values = ramp(shape.iter().product(), (n + 1) as f32 / 4.0);
+            assert_eq!(checkpoint.read_f32(&tensor).unwrap(), values, "{name}: {tensor}");
+        }
+
+        // `{"model": state, ..}`: tensors are `(name, array)`.
+        let name = format!("paddle_nested_protocol{protocol}.pdparams");
+        assert_is_fixture(&name, &fixture(&name), Dtype::F64, 0);
+    }
+}
+
+#[test]
+fn a_training_checkpoint_gives_its_state_dict() {
+    for name in ["torch_zip_training.pth", "torch_legacy_training.pth"] {
+        // `module.` is gone, the averaged weights (all zero) are passed over.
+        assert_is_fixture(name, &fixture(name), Dtype::F32, 1);
+    }
+    let name = "torch_zip_ema_only.pth";
+    assert_is_fixture(name, &fixture(name), Dtype::F32, 1);
+}
+
+#[test]
+fn tensors_may_share_a_storage() {
+    let checkpoint = fixture("torch_zip_shared.pth");
+    let info = |shape: &[usize]| TensorInfo { dtype: Dtype::F32, shape: shape.to_vec() };
+    assert_eq!(checkpoint.tensors()["a"], info(&[3, 4]));
+    assert_eq!(checkpoint.tensors()["b"], info(&[4, 3]));
+    let values: Vec<f32> = (0..24u8).map(f32::from).collect();
+    assert_eq!(checkpoint.read_f32("a").unwrap(), values[..12]);
+    assert_eq!(checkpoint.read_f32("b").unwrap(), values[12..]);
+}
+
+#[test]
+fn big_endian_arrays_are_refused_by_name() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/numpy_big_endian.npz");
+    let error = Checkpoint::open(&path).unwrap_err();
+    assert!(matches!(error, CheckpointError::Unsupported { .. }), "{error}");
+    let text = error.to_string();
+    assert!(text.contains("little-endian") && text.contains(">f4"), "{text}");
+}
+
+#[test]
+fn the_digest_is_that_of_the_whole_file() {
+    // `sha256sum tests/fixtures/torch_legacy.pth`
+    let expected = "7d5b24458af5a7ba993136b8bd91c988adbe2afa99b1efff36f85cb0d5ac8ecc";
+    assert_eq!(fixture("torch_legacy.pth").sha256(), expected);
+}
+
+#[test]
+fn a_deflated_pytorch_archive_is_read() {
+    let original = container_bytes(ContainerKind::TorchZip, &tensors());
+    let mut archive = zip::ZipArchive::new(Cursor::new(original)).unwrap();
+    let mut deflated = zip::ZipWriter::new(Cursor::new(Vec::new()));
+    for index in 0..archive.len() {
+        let mut entry = archive.by_index(index).unwrap();
+        // Another folder's name, as when the file was saved under that name.
+        let name = entry.name().unwrap().replacen("archive", "efficientnet_b0", 1);
+        deflated.start_file(name, zip::write::SimpleFileOptions::default()).unwrap();
+        std::io::copy(&mut entry, &mut deflated).unwrap();
+    }
+    deflated.flush().unwrap();
+    let checkpoint = Checkpoint::from_bytes(deflated.finish().unwrap().into_inner()).unwrap();
+    for tensor in tensors().iter().filter(|tensor| !tensor.name.ends_with("tracked")) {
+        assert_eq!(checkpoint.read_f32(&tensor.name).unwrap(), tensor.data, "{}", tensor.name);
+    }
+}
+
+#[test]
+fn prefixes_of_wrappers_are_removed_only_where_all_names_have_them() {
+    let named = |names: &[&str]| {
+        let tensors: Vec<_> = names
+            .iter()
+            .map(|name| NamedTensor { name: (*name).into(), shape: vec![1], data: vec![1.0] })
+            .collect();
+        let bytes = container_bytes(ContainerKind::Safetensors, &tensors);
+        Checkpoint::from_bytes(bytes).unwrap().tensors().keys().cloned().collect::<Vec<_>>()
+    };
+    assert_eq!(named(&["module.a", "module.b"]), ["a", "b"]);
+    assert_eq!(named(&["module._orig_mod.a"]), ["a"]);
+    assert_eq!(named(&["module.a", "b"]), ["b", "module.a"]);
+}
+
+#[test]
+fn pickles_of_python_2_are_read() {
+    // Strings and bytes are both BINSTRINGs, and an OrderedDict is made of a list of pairs.
+    let mut pickle = Pickle::new(2);
+    pickle.global("collections", "OrderedDict").op(b"]]q\x01(U\x01a");
+    pickle.global("numpy.core.multiarray", "_reconstruct").global("numpy", "ndarray");
+    pickle.op(b"K\x00\x85U\x01b\x87R(K\x01").tuple(&[2, 2]).global("numpy", "dtype");
+    pickle.op(b"U\x02f4K\x00K\x01\x87R(K\x03U\x01<NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb");
+    // Fortran order.
+    pickle.op(b"\x88U\x10");
+    for value in [1.0f32, -2.0, 3.5, 1e9] {
+        pickle.op(&value.to_le_bytes());
+    }
+    pickle.op(b"tbea\x85R.");
+    let checkpoint = Checkpoint::from_bytes(pickle.0).unwrap();
+    assert_eq!(checkpoint.container(), Container::Paddle);
+    assert_eq!(checkpoint.read_f32("a").unwrap(), [1.0, 3.5, -2.0, 1e9]);
+}
+
+#[test]
+fn an_untyped_storage_takes_its_type_from_the_tensor() {
+    let mut pickle = Pickle::new(2);
+    pickle.op(b"}").text("a").global("torch._utils", "_rebuild_tensor_v3").op(b"((");
+    pickle.text("storage").global("torch.storage", "UntypedStorage").text("0").text("cpu").int(12);
+    pickle.op(b"tQ").int(1).tuple(&[2]).tuple(&[1]).op(b"\x89");
+    pickle.global("collections", "OrderedDict").op(b")R").global("torch", "float32").op(b"NtRs.");
+    let values: Vec<u8> = [9.0f32, 0.5, -0.25].into_iter().flat_map(f32::to_le_bytes).collect();
+    let mut file = zip::ZipWriter::new(Cursor::new(Vec::new()));
+    for (name, bytes) in [("x/data.pkl", &pickle.0), ("x/data/0", &values)] {
+        file.start_file(name, zip::write::SimpleFileOptions::default()).unwrap();
+        file.write_all(bytes).unwrap();
+    }
+    let checkpoint = Checkpoint::from_bytes(file.finish().unwrap().into_inner()).unwrap();
+    assert_eq!(checkpoint.read_f32("a").unwrap(), [0.5, -0.25]);
+}
+
+#[test]
+fn a_checkpoint_can_be_shared_between_threads() {
+    fn shared<T: Send + Sync>() {}
+    shared::<Checkpoint>();
 }

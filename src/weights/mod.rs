@@ -7,6 +7,7 @@ mod layout;
 mod metadata;
 mod names;
 mod pack;
+mod pull;
 mod recognise;
 mod settings;
 mod store;
@@ -18,6 +19,7 @@ pub use layout::{Layer, PackedTensor, Precision, TensorId, TensorKind, packed_te
 pub use metadata::{Labels, Metadata, Source};
 pub use names::{SourceRole, SourceTensor, source_names};
 pub use pack::{ImportError, ImportOptions, ImportReport, import};
+pub use pull::{PullError, PullOptions, PullReport, default_cache_dir, packed_path, pull};
 pub use recognise::{RecogniseError, TensorFault};
 pub use settings::{
     PaddingChoice, RecipeOverrides, SettingError, Settings, UnknownPadding, settings,

@@ -262,8 +262,8 @@ pub fn import(
         .len();
 
     let mut notes = recognised.notes;
-    // Some weights of every network are as good as zero; more than that hints at an odd scaling.
-    if flushed_to_zero > weights / 1000 {
+    // A few in a thousand are, in every public checkpoint; more hints at an odd scaling.
+    if flushed_to_zero > weights / 100 {
         notes.push(format!(
             "{flushed_to_zero} of {weights} weights are too small for f16 and became 0; \
              --precision fp32 keeps them"

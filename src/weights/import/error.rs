@@ -80,9 +80,9 @@ pub enum CheckpointError {
     },
     /// A pickle global outside the closed list.
     #[error(
-        "offset {offset}: expected a global that tensors or plain data need, found {global:?}; \
-         nothing was run; save the state dict alone, or convert it to safetensors where it is \
-         trusted"
+        "offset {offset}: expected a global that tensors or plain data need, found {}; nothing \
+         was run; save the state dict alone, or convert it to safetensors where it is trusted",
+        quote(global)
     )]
     ForbiddenGlobal {
         /// Where the opcode that names it stands.
@@ -103,7 +103,7 @@ pub enum CheckpointError {
         found: u64,
     },
     /// Two tensors of one name.
-    #[error("offset {offset}: expected tensor names to be unique, found {name:?} twice")]
+    #[error("offset {offset}: expected tensor names to be unique, found {} twice", quote(name))]
     DuplicateTensor {
         /// The name.
         name: String,
@@ -123,7 +123,7 @@ pub enum CheckpointError {
     },
     /// [`Checkpoint::read_f32`](super::Checkpoint::read_f32) was asked for a tensor that is not
     /// there.
-    #[error("expected one of the checkpoint's {tensors} tensors, found no {name:?}")]
+    #[error("expected one of the checkpoint's {tensors} tensors, found no {}", quote(name))]
     UnknownTensor {
         /// The name asked for.
         name: String,
@@ -131,7 +131,10 @@ pub enum CheckpointError {
         tensors: usize,
     },
     /// [`Checkpoint::read_f32`](super::Checkpoint::read_f32) was asked for a tensor of integers.
-    #[error("offset {offset}: tensor {name:?}: expected f16, bf16, f32 or f64, found {dtype}")]
+    #[error(
+        "offset {offset}: tensor {}: expected f16, bf16, f32 or f64, found {dtype}",
+        quote(name)
+    )]
     NotFloat {
         /// The name asked for.
         name: String,

@@ -288,17 +288,17 @@ impl View {
         let (stored, _) = bytes.as_chunks::<N>();
         let stored = &stored[self.start..];
         // Strides of axes of one element mean nothing, and PyTorch leaves them as they come.
-        let contiguous = row_major(&self.shape);
-        let mut axes = self.shape.iter().zip(&self.strides).zip(&contiguous);
-        if axes.all(|((&n, stride), dense)| n == 1 || stride == dense) {
-            return Ok(stored[..elems].iter().map(|&bytes| convert(bytes)).collect());
-        }
-
+        let axes = self.shape.iter().copied().zip(self.strides.iter().copied());
+        let (shape, strides): (Vec<_>, Vec<_>) = axes.filter(|&(n, _)| n != 1).unzip();
         let (Some((&row, outer)), Some((&step, outer_strides))) =
-            (self.shape.split_last(), self.strides.split_last())
+            (shape.split_last(), strides.split_last())
         else {
             return Ok(vec![convert(stored[0])]);
         };
+        if strides == row_major(&shape) {
+            return Ok(stored[..elems].iter().map(|&bytes| convert(bytes)).collect());
+        }
+
         let mut values = Vec::with_capacity(elems);
         let mut index = vec![0; outer.len()];
         while values.len() < elems {
@@ -336,7 +336,7 @@ mod tests {
         assert_eq!(read(&[2, 3], &[1, 2], 0), [0., 2., 4., 1., 3., 5.]);
         assert_eq!(read(&[2, 1, 2], &[10, 999, 5], 4), [4., 9., 14., 19.]);
         assert_eq!(read(&[], &[], 23), [23.]);
-        assert_eq!(read(&[0, 5], &[5, 1], 900), []);
+        assert!(read(&[0, 5], &[5, 1], 900).is_empty());
     }
 
     #[test]

