@@ -5,4 +5,5 @@ pub mod cpu;
 pub mod image;
 pub mod labels;
 pub mod plan;
+pub mod session;
 pub mod weights;

@@ -1,10 +1,9 @@
 //! The `effnet` binary from end to end: synthetic packed weights, generated pictures.
 
-use effnet::arch::{Network, Padding, Size, Variant};
-use effnet::image::{Framing, Interpolation, Recipe, Rounding, ShortSide};
-use effnet::weights::{
-    Family, Labels, Metadata, Precision, Source, TensorKind, packed_tensors, write_packed,
-};
+mod support;
+
+use effnet::arch::{Padding, Size, Variant};
+use effnet::weights::{Labels, Precision};
 use image::{ImageFormat, Rgb, RgbImage};
 use serde_json::Value;
 use std::fs;
@@ -106,63 +105,14 @@ impl Ran {
     }
 }
 
-/// Packed lite0 weights from a fixed generator, scaled so that activations stay of order one.
+/// Packed lite0 weights for pictures of 32x32 pixels.
 fn packed(path: &Path, labels: Labels, classes: usize) {
-    let network = Network::new(Variant::Lite0, classes);
-    let mut state = 1_u64;
-    // splitmix64; the top 24 bits as a number in [-1, 1).
-    let mut random = move || {
-        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = state;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) >> 40) as f32 / (1 << 23) as f32 - 1.0
-    };
-    let data: Vec<Vec<f32>> = packed_tensors(&network)
-        .iter()
-        .map(|tensor| {
-            let outputs = match tensor.shape.as_slice() {
-                [_, _, c] => *c,
-                [_, _, _, c_out] => *c_out,
-                shape => shape[0],
-            };
-            let fan_in = (tensor.elems() / outputs) as f32;
-            let mut value = || match tensor.kind {
-                TensorKind::Weight => random() * (6.0 / fan_in).sqrt(),
-                TensorKind::BnScale => 1.0 + 0.2 * random(),
-                TensorKind::BnShift | TensorKind::Bias => 0.2 * random(),
-            };
-            (0..tensor.elems()).map(|_| value()).collect()
-        })
-        .collect();
-    let metadata = Metadata {
-        layout_version: Metadata::LAYOUT_VERSION,
-        name: "tiny network".into(),
-        variant: Variant::Lite0,
-        family: Family::LitePytorch,
-        precision: Precision::Fp16,
-        padding: Padding::SameDynamic,
-        bn_eps: 1e-3,
-        recipe: Recipe {
-            interpolation: Interpolation::PillowBilinear,
-            framing: Framing::ResizeThenCrop {
-                short_side: ShortSide::CropPct(1.0),
-                rounding: Rounding::Torchvision,
-            },
-            mean: [0.5; 3],
-            std: [0.5; 3],
-            exif_orientation: false,
-            size: Size::square(32),
-        },
-        classes,
-        labels,
-        source: Source {
-            file_name: "generated".into(),
-            sha256: "0".repeat(64),
-            container: "none".into(),
-        },
-    };
-    write_packed(path, &metadata, &data).unwrap();
+    let mut metadata = support::metadata(Variant::Lite0, Padding::SameDynamic, Precision::Fp16);
+    metadata.name = "tiny network".into();
+    metadata.recipe.size = Size::square(32);
+    metadata.classes = classes;
+    metadata.labels = labels;
+    support::write_random(path, &metadata, 1);
 }
 
 fn paths(lines: &[Value]) -> Vec<&str> {

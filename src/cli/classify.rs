@@ -2,7 +2,7 @@
 
 use super::device::RunArgs;
 use super::error::CliError;
-use super::inputs::{self, Source};
+use super::inputs;
 use super::models::ModelArgs;
 use super::output::{self, Out};
 use super::pipeline::ItemError;

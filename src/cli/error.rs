@@ -7,7 +7,8 @@ use effnet::arch::{GeometryError, UnknownVariant};
 use effnet::labels::LabelsError;
 use effnet::plan::PlanError;
 use effnet::session::SessionError;
-use effnet::weights::{ImportError, StoreError};
+use effnet::weights::PullError;
+use effnet::weights::{ImportError, StoreError, UnknownModel};
 use std::io;
 
 /// Ends a command with exit status 2.
@@ -37,6 +38,12 @@ pub enum CliError {
     /// A checkpoint that cannot be imported.
     #[error(transparent)]
     Import(#[from] ImportError),
+    /// A name that the catalogue does not have.
+    #[error("{0}; `effnet pull --list` lists the known names")]
+    UnknownModel(#[from] UnknownModel),
+    /// A checkpoint that cannot be had.
+    #[error(transparent)]
+    Pull(#[from] PullError),
     /// Weights that cannot be run.
     #[error(transparent)]
     Session(#[from] SessionError),

@@ -26,13 +26,13 @@ Variant and family are recognised from the tensors' names and shapes, and from t
 files. Padding, batch-norm eps, input normalisation and the resize recipe follow the family; each
 option overrides what was recognised, and all of it is recorded in the packed file.
 
-Without -o the packed file is NAME-PRECISION.safetensors (NAME from --name, else FILE's) in the
+Without -o the packed file is NAME.PRECISION.safetensors (NAME from --name, else FILE's) in the
 folder EFFNET_WEIGHTS_DIR, else ./weights if there is one, else the user's cache folder.
 
 Examples:
   effnet import efficientnet_b0_rwightman-7f5810bc.pth
   effnet import EfficientNetB4_pretrained.pdparams --precision fp32 -o b4.safetensors
-  effnet import mine.pth --variant b0 --family timm --labels names.txt --mean .5,.5,.5 --std .5,.5,.5")]
+  effnet import mine.pth --variant b0 --family timm --labels names.txt --crop-pct 0.95")]
 pub struct Args {
     /// The checkpoint.
     file: PathBuf,
@@ -133,7 +133,13 @@ pub fn run(args: Args, out: &mut Out) -> Result<Status, CliError> {
         None => {
             let stem = args.file.file_stem().unwrap_or_default().to_string_lossy();
             let name = args.name.as_deref().unwrap_or(&stem);
-            models::default_output(name, args.precision)?
+            // Published names have a publisher before a slash, which no file name can have.
+            let name = name.replace(['/', '\\'], "--");
+            models::default_folder()?.join(format!(
+                "{name}.{}.{}",
+                args.precision,
+                models::EXTENSION
+            ))
         }
     };
     let report = import(&args.file, &output, &options)?;

