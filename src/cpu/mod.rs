@@ -24,6 +24,8 @@ mod program;
 mod simd;
 mod stem;
 mod team;
+#[cfg(test)]
+mod tests;
 mod tile;
 mod vector;
 
@@ -33,10 +35,9 @@ use memory::{Memory, Shared};
 use program::Program;
 use simd::{Isa, Simd, WithSimd};
 use std::io;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
-use team::Team;
+use team::{Gate, Tasks, Team};
 
 /// Why an executor could not be made, or an input not be run.
 #[derive(Debug, thiserror::Error)]
@@ -197,8 +198,9 @@ pub struct CpuExecutor {
     reduced: Memory,
     /// Of each thread, `program.scratch_elems`.
     scratch: Memory,
-    /// Of each kernel, the next task.
-    next: Vec<AtomicUsize>,
+    /// Of each kernel.
+    tasks: Vec<Tasks>,
+    gate: Gate,
     team: Team,
     n: usize,
 }
@@ -263,7 +265,8 @@ impl CpuExecutor {
             partials: memory(plan.batch * program.partials_elems)?,
             reduced: memory(plan.batch * program.reduced_elems)?,
             scratch: memory(threads * program.scratch_elems)?,
-            next: program.kernels.iter().map(|_| AtomicUsize::new(0)).collect(),
+            tasks: program.kernels.iter().map(|_| Tasks::default()).collect(),
+            gate: Gate::default(),
             team: Team::new(threads).map_err(|source| CpuError::Threads { threads, source })?,
             n: 0,
             plan,
@@ -317,10 +320,7 @@ impl CpuExecutor {
             return Err(CpuError::Input { images: n, size, expected, found: input.len() });
         }
         self.n = n;
-        for next in &self.next {
-            next.store(0, Ordering::Relaxed);
-        }
-        let threads = self.team.threads();
+        self.tasks.iter_mut().for_each(Tasks::reset);
         let walk = Walk {
             run: Run {
                 n,
@@ -332,12 +332,11 @@ impl CpuExecutor {
                 weights: &self.weights,
             },
             program: &self.program,
-            next: &self.next,
+            tasks: &self.tasks,
+            gate: &self.gate,
             scratch: self.scratch.shared(),
-            barrier: self.team.barrier(),
-            times: std::sync::Mutex::new(times.map(Vec::as_mut_slice)),
+            times: Mutex::new(times.map(Vec::as_mut_slice)),
         };
-        debug_assert!(threads >= 1);
         let isa = self.isa;
         self.team.run(&|thread| isa.dispatch(WalkThread { walk: &walk, thread }));
         Ok(())
@@ -367,10 +366,10 @@ impl CpuExecutor {
 struct Walk<'a> {
     run: Run<'a>,
     program: &'a Program,
-    next: &'a [AtomicUsize],
+    tasks: &'a [Tasks],
+    gate: &'a Gate,
     scratch: Shared<'a>,
-    barrier: team::Barrier,
-    times: std::sync::Mutex<Option<&'a mut [Duration]>>,
+    times: Mutex<Option<&'a mut [Duration]>>,
 }
 
 /// One thread's part of a walk.
@@ -383,26 +382,20 @@ impl WithSimd for WalkThread<'_> {
     type Output = ();
 
     fn call<S: Simd>(self, s: S) {
-        let Walk { run, program, next, scratch, .. } = self.walk;
+        let Walk { run, program, tasks, gate, scratch, times } = self.walk;
         let elems = program.scratch_elems;
         let scratch = scratch.part(self.thread * elems..(self.thread + 1) * elems);
         // SAFETY: each thread has a part of its own.
         let scratch = unsafe { scratch.write() };
+        // The first thread keeps the time for all.
+        let mut times = if self.thread == 0 { times.lock().ok() } else { None };
+        let mut times = times.as_mut().and_then(|times| times.as_deref_mut());
         let mut began = Instant::now();
-        for (item, next) in program.kernels.iter().zip(*next) {
-            let tasks = item.kernel.tasks(run.n);
-            loop {
-                let task = next.fetch_add(1, Ordering::Relaxed);
-                if task >= tasks {
-                    break;
-                }
-                item.kernel.run(s, run, task, scratch);
-            }
-            self.walk.barrier.wait();
-            if self.thread == 0
-                && let Ok(mut times) = self.walk.times.lock()
-                && let Some(times) = times.as_deref_mut()
-            {
+        for (item, tasks) in program.kernels.iter().zip(*tasks) {
+            tasks.work(item.kernel.tasks(run.n), gate, |task| {
+                item.kernel.run(s, run, task, scratch)
+            });
+            if let Some(times) = &mut times {
                 let now = Instant::now();
                 times[item.step] += now - began;
                 began = now;

@@ -1,8 +1,9 @@
 //! The threads that walk a plan together.
 //!
-//! All threads run the same walk: a step's tasks are handed out by a counter, and a barrier stands
-//! between steps. A run wakes the threads once and allocates nothing, which queues of jobs do not
-//! promise.
+//! All threads run the same walk: a step's tasks are handed out by a counter, and the next step
+//! begins when the last task is done. Nobody waits for a thread that holds no task, so a thread
+//! that the system does not schedule delays nothing. A run wakes the threads once and allocates
+//! nothing, which queues of jobs do not promise.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -10,45 +11,99 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, JoinHandle};
 
-/// How often a thread looks again before it sleeps: long enough for most waits between steps.
-const SPINS: usize = 20_000;
-
-/// The work of a run, `work(thread)`, with its lifetime taken away: [`Team::run`] does not return
-/// before every thread is done with it.
-#[derive(Clone, Copy)]
-struct Work(*const (dyn Fn(usize) + Sync));
-
-// SAFETY: what is pointed to is `Sync`, and outlives its use by `Team::run`'s contract.
-unsafe impl Send for Work {}
-
-#[derive(Default)]
-struct State {
-    /// Counts runs; threads start when it changes.
-    run: u64,
-    work: Option<Work>,
-    stop: bool,
-}
-
-struct Inner {
-    threads: usize,
-    state: Mutex<State>,
-    start: Condvar,
-    /// Threads that have reached the barrier.
-    arrived: AtomicUsize,
-    /// Counts openings of the barrier.
-    opened: AtomicUsize,
-    sleepers: AtomicUsize,
-    gate: Mutex<()>,
-    open: Condvar,
-}
-
-/// Locks, also after a panic elsewhere: the data is plain and always consistent.
+/// Locks, also after a panic elsewhere: what the locks guard is plain and always consistent.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+fn wait<'a, T>(condition: &Condvar, guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
+    condition.wait(guard).unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The tasks of one step.
+#[derive(Debug, Default)]
+pub(super) struct Tasks {
+    next: AtomicUsize,
+    done: AtomicUsize,
+}
+
+/// Where threads wait for a step's last task.
+#[derive(Debug, Default)]
+pub(super) struct Gate {
+    sleepers: AtomicUsize,
+    mutex: Mutex<()>,
+    opened: Condvar,
+}
+
+impl Tasks {
+    /// Before a run.
+    pub(super) fn reset(&mut self) {
+        *self = Tasks::default();
+    }
+
+    /// Takes tasks until none of `count` is left, then waits until all are done.
+    pub(super) fn work(&self, count: usize, gate: &Gate, mut task: impl FnMut(usize)) {
+        /// How often a thread looks again before it sleeps.
+        const SPINS: usize = 4000;
+        loop {
+            let next = self.next.fetch_add(1, SeqCst);
+            if next >= count {
+                break;
+            }
+            task(next);
+            if self.done.fetch_add(1, SeqCst) + 1 == count && gate.sleepers.load(SeqCst) > 0 {
+                // Whoever counts as a sleeper either has seen the last task done, or waits by the
+                // time that this lock is had.
+                drop(lock(&gate.mutex));
+                gate.opened.notify_all();
+            }
+        }
+        let open = || self.done.load(SeqCst) >= count;
+        for _ in 0..SPINS {
+            if open() {
+                return;
+            }
+            std::hint::spin_loop();
+        }
+        gate.sleepers.fetch_add(1, SeqCst);
+        let mut guard = lock(&gate.mutex);
+        while !open() {
+            guard = wait(&gate.opened, guard);
+        }
+        drop(guard);
+        gate.sleepers.fetch_sub(1, SeqCst);
+    }
+}
+
+/// The work of a run, `work(thread)`, with its lifetime taken away: [`Team::run`] does not return
+/// while a thread uses it.
+#[derive(Clone, Copy)]
+struct Work(*const (dyn Fn(usize) + Sync));
+
+// SAFETY: what is pointed to is `Sync`, and outlives its use by what `Team::run` promises.
+unsafe impl Send for Work {}
+
+#[derive(Default)]
+struct State {
+    /// Counts runs.
+    run: u64,
+    /// The current run's, until its first thread is done.
+    work: Option<Work>,
+    /// Threads that are using `work`.
+    active: usize,
+    stop: bool,
+}
+
+#[derive(Default)]
+struct Inner {
+    state: Mutex<State>,
+    start: Condvar,
+    idle: Condvar,
+}
+
 /// A fixed number of threads, the caller's among them.
 pub(super) struct Team {
+    threads: usize,
     inner: Arc<Inner>,
     workers: Vec<JoinHandle<()>>,
 }
@@ -56,17 +111,7 @@ pub(super) struct Team {
 impl Team {
     /// Starts `threads - 1` threads.
     pub(super) fn new(threads: usize) -> io::Result<Team> {
-        let inner = Arc::new(Inner {
-            threads,
-            state: Mutex::default(),
-            start: Condvar::new(),
-            arrived: AtomicUsize::new(0),
-            opened: AtomicUsize::new(0),
-            sleepers: AtomicUsize::new(0),
-            gate: Mutex::new(()),
-            open: Condvar::new(),
-        });
-        let mut team = Team { inner, workers: Vec::new() };
+        let mut team = Team { threads, inner: Arc::default(), workers: Vec::new() };
         for thread in 1..threads {
             let inner = team.inner.clone();
             let builder = Builder::new().name(format!("effnet-cpu-{thread}"));
@@ -77,44 +122,35 @@ impl Team {
 
     /// Number of threads.
     pub(super) fn threads(&self) -> usize {
-        self.inner.threads
+        self.threads
     }
 
-    /// Runs `work(thread)` on every thread at once, and returns when all are done. A panic in any
-    /// of them ends the process: the others would wait for it for ever.
+    /// Runs `work(0)` here, and `work(thread)` on whichever other threads wake before it is done;
+    /// returns when none runs. A panic in any of them ends the process: the others would wait for
+    /// its task for ever.
     pub(super) fn run(&mut self, work: &(dyn Fn(usize) + Sync)) {
-        if self.inner.threads > 1 {
-            // SAFETY: only the lifetime changes. The last barrier below keeps this call from
-            // returning before every thread is done with `work`.
-            let work = unsafe {
-                std::mem::transmute::<
-                    *const (dyn Fn(usize) + Sync + '_),
-                    *const (dyn Fn(usize) + Sync),
-                >(work)
-            };
+        if self.threads == 1 {
+            return work(0);
+        }
+        // SAFETY: only the lifetime changes; below, this call waits until nobody uses it.
+        let shared = unsafe {
+            std::mem::transmute::<
+                *const (dyn Fn(usize) + Sync + '_),
+                *const (dyn Fn(usize) + Sync + 'static),
+            >(work)
+        };
+        {
             let mut state = lock(&self.inner.state);
             state.run += 1;
-            state.work = Some(Work(work));
-            drop(state);
-            self.inner.start.notify_all();
+            state.work = Some(Work(shared));
         }
+        self.inner.start.notify_all();
         or_abort(|| work(0));
-        self.inner.barrier();
-    }
-
-    /// The barrier between the steps of a run's work.
-    pub(super) fn barrier(&self) -> Barrier {
-        Barrier(self.inner.clone())
-    }
-}
-
-/// Holds every thread of a run until all have come.
-pub(super) struct Barrier(Arc<Inner>);
-
-impl Barrier {
-    /// Waits for the others.
-    pub(super) fn wait(&self) {
-        self.0.barrier();
+        let mut state = lock(&self.inner.state);
+        state.work = None;
+        while state.active > 0 {
+            state = wait(&self.inner.idle, state);
+        }
     }
 }
 
@@ -123,7 +159,7 @@ impl Drop for Team {
         lock(&self.inner.state).stop = true;
         self.inner.start.notify_all();
         for worker in self.workers.drain(..) {
-            // A worker's panic has already ended the process.
+            // A panic of the worker has already ended the process.
             let _ = worker.join();
         }
     }
@@ -139,54 +175,24 @@ fn or_abort(f: impl FnOnce()) {
 impl Inner {
     fn serve(&self, thread: usize) {
         let mut seen = 0;
-        loop {
-            let mut state = lock(&self.state);
-            while state.run == seen && !state.stop {
-                state = self.start.wait(state).unwrap_or_else(PoisonError::into_inner);
+        let mut state = lock(&self.state);
+        while !state.stop {
+            match state.work {
+                Some(Work(work)) if state.run != seen => {
+                    seen = state.run;
+                    state.active += 1;
+                    drop(state);
+                    // SAFETY: `Team::run` keeps it alive while this thread counts as active.
+                    or_abort(|| unsafe { (*work)(thread) });
+                    state = lock(&self.state);
+                    state.active -= 1;
+                    if state.active == 0 {
+                        self.idle.notify_all();
+                    }
+                }
+                _ => state = wait(&self.start, state),
             }
-            if state.stop {
-                return;
-            }
-            seen = state.run;
-            let work = state.work;
-            drop(state);
-            if let Some(Work(work)) = work {
-                // SAFETY: `Team::run` keeps it alive until this thread passes the barrier below.
-                or_abort(|| unsafe { (*work)(thread) });
-            }
-            self.barrier();
         }
-    }
-
-    fn barrier(&self) {
-        if self.threads == 1 {
-            return;
-        }
-        let before = self.opened.load(SeqCst);
-        if self.arrived.fetch_add(1, SeqCst) + 1 == self.threads {
-            self.arrived.store(0, SeqCst);
-            self.opened.store(before.wrapping_add(1), SeqCst);
-            if self.sleepers.load(SeqCst) > 0 {
-                // Whoever counts as a sleeper either saw the barrier open or waits by the time
-                // that this lock is had.
-                drop(lock(&self.gate));
-                self.open.notify_all();
-            }
-            return;
-        }
-        for _ in 0..SPINS {
-            if self.opened.load(SeqCst) != before {
-                return;
-            }
-            std::hint::spin_loop();
-        }
-        self.sleepers.fetch_add(1, SeqCst);
-        let mut guard = lock(&self.gate);
-        while self.opened.load(SeqCst) == before {
-            guard = self.open.wait(guard).unwrap_or_else(PoisonError::into_inner);
-        }
-        drop(guard);
-        self.sleepers.fetch_sub(1, SeqCst);
     }
 }
 
@@ -195,19 +201,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_thread_runs_and_barriers_order_them() {
+    fn every_task_runs_once_and_steps_follow_each_other() {
+        const TASKS: usize = 17;
         let mut team = Team::new(3).unwrap();
-        let inner = team.inner.clone();
+        let gate = Gate::default();
         for _ in 0..200 {
-            let count = AtomicUsize::new(0);
+            let steps = [Tasks::default(), Tasks::default(), Tasks::default()];
+            let done = AtomicUsize::new(0);
             team.run(&|_| {
-                count.fetch_add(1, SeqCst);
-                inner.barrier();
-                assert_eq!(count.load(SeqCst), 3);
-                inner.barrier();
-                count.fetch_add(1, SeqCst);
+                for (i, step) in steps.iter().enumerate() {
+                    step.work(TASKS, &gate, |_| {
+                        let before = done.fetch_add(1, SeqCst);
+                        assert!((i * TASKS..(i + 1) * TASKS).contains(&before));
+                    });
+                }
             });
-            assert_eq!(count.load(SeqCst), 6);
+            assert_eq!(done.load(SeqCst), 3 * TASKS);
         }
+    }
+
+    #[test]
+    fn a_team_that_never_ran_stops() {
+        drop(Team::new(4).unwrap());
     }
 }

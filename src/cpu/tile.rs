@@ -23,8 +23,6 @@ pub(super) struct Panel {
     pub columns: usize,
     /// Vectors in a row: 1 to [`MAX_PANEL_VECTORS`].
     pub vectors: usize,
-    /// Where its data begins.
-    offset: usize,
 }
 
 /// Per-column values (batch-norm scale and shift), with zeros up to a whole vector.
@@ -140,7 +138,7 @@ impl Panels {
                 data.extend((start..start + columns).map(|n| at(n, p)));
                 data.resize(offset + (p + 1) * width * lanes, 0.0);
             }
-            panels.push(Panel { start, columns, vectors: width, offset });
+            panels.push(Panel { start, columns, vectors: width });
             first += width;
         }
         Panels { k, lanes, panels, data }
@@ -156,9 +154,9 @@ impl Panels {
         self.k
     }
 
-    /// A panel's weights, `[k, vectors * lanes]`.
+    /// A panel's weights, `[k, vectors * lanes]`; `panel` may be of other weights that are cut alike.
     pub(super) fn data(&self, panel: &Panel) -> &[f32] {
-        &self.data[panel.offset..][..self.k * panel.vectors * self.lanes]
+        &self.data[panel.start * self.k..][..self.k * panel.vectors * self.lanes]
     }
 }
 

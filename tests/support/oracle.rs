@@ -1,7 +1,7 @@
 //! The operations of a plan as naive loops in f64, after the definitions in `src/plan/step.rs`.
 
 use effnet::arch::{Activation, ConvGeometry};
-use effnet::plan::{Op, Plan};
+use effnet::plan::{BufferId, Op, Plan};
 use effnet::weights::{TensorId, Weights};
 
 /// A packed tensor in f64.
@@ -101,78 +101,74 @@ pub fn normalise(x: &mut [f64], scale: &[f64], shift: &[f64], activation: Activa
 
 /// Every buffer of a plan after one image `[h, w, 3]`.
 pub fn run(plan: &Plan, weights: &Weights, image: &[f32]) -> Vec<Vec<f64>> {
-    let t = |id| tensor(weights, id);
     let mut buffers = vec![Vec::new(); plan.buffers.len()];
     buffers[plan.input.0 as usize] = image.iter().map(|&x| f64::from(x)).collect();
-    for step in &plan.steps {
-        let (y, output) = match step.op {
-            Op::Stem { conv, c_out, activation, input, output, weight, scale, shift } => {
-                let x = &buffers[input.0 as usize];
-                let mut y = dense(x, &conv, 3, c_out, &t(weight));
-                normalise(&mut y, &t(scale), &t(shift), activation);
-                (y, output)
-            }
-            Op::Pointwise {
-                c_in,
-                activation,
-                input,
-                gate,
-                skip,
-                output,
-                weight,
-                scale,
-                shift,
-                ..
-            } => {
-                let mut x = buffers[input.0 as usize].clone();
-                if let Some(gate) = gate {
-                    let gate = &buffers[gate.0 as usize];
-                    x.iter_mut().enumerate().for_each(|(i, x)| *x *= gate[i % c_in]);
-                }
-                let mut y = matrix(&x, c_in, &t(weight));
-                normalise(&mut y, &t(scale), &t(shift), activation);
-                if let Some(skip) = skip {
-                    y.iter_mut().zip(&buffers[skip.0 as usize]).for_each(|(y, skip)| *y += skip);
-                }
-                (y, output)
-            }
-            Op::Depthwise { conv, c, activation, input, output, squeeze, weight, scale, shift } => {
-                let mut y = depthwise(&buffers[input.0 as usize], &conv, c, &t(weight));
-                normalise(&mut y, &t(scale), &t(shift), activation);
-                if let Some(squeeze) = squeeze {
-                    buffers[squeeze.0 as usize] = mean(&y, c);
-                }
-                (y, output)
-            }
-            Op::SqueezeExcite {
-                c,
-                c_se,
-                squeeze,
-                gate,
-                reduce_weight,
-                reduce_bias,
-                expand_weight,
-                expand_bias,
-            } => {
-                let mut reduced = matrix(&buffers[squeeze.0 as usize], c, &t(reduce_weight));
-                for (x, bias) in reduced.iter_mut().zip(t(reduce_bias)) {
-                    *x = activate(Activation::Swish, *x + bias);
-                }
-                let (w, bias) = (t(expand_weight), t(expand_bias));
-                let y = (0..c).map(|i| {
-                    let sum: f64 = (0..c_se).map(|j| w[j * c + i] * reduced[j]).sum();
-                    1.0 / (1.0 + (-(sum + bias[i])).exp())
-                });
-                (y.collect(), gate)
-            }
-            Op::Pool { c, input, output, .. } => (mean(&buffers[input.0 as usize], c), output),
-            Op::Classifier { c_in, input, output, weight, bias, .. } => {
-                let mut y = matrix(&buffers[input.0 as usize], c_in, &t(weight));
-                y.iter_mut().zip(t(bias)).for_each(|(y, bias)| *y += bias);
-                (y, output)
-            }
-        };
+    for step_of in &plan.steps {
+        let (y, output) = step(&step_of.op, weights, &mut buffers);
         buffers[output.0 as usize] = y;
     }
     buffers
+}
+
+/// One step's result, and the buffer that it belongs in. The squeeze is put into its buffer.
+pub fn step(op: &Op, weights: &Weights, buffers: &mut [Vec<f64>]) -> (Vec<f64>, BufferId) {
+    let t = |id| tensor(weights, id);
+    match *op {
+        Op::Stem { conv, c_out, activation, input, output, weight, scale, shift } => {
+            let x = &buffers[input.0 as usize];
+            let mut y = dense(x, &conv, 3, c_out, &t(weight));
+            normalise(&mut y, &t(scale), &t(shift), activation);
+            (y, output)
+        }
+        Op::Pointwise {
+            c_in, activation, input, gate, skip, output, weight, scale, shift, ..
+        } => {
+            let mut x = buffers[input.0 as usize].clone();
+            if let Some(gate) = gate {
+                let gate = &buffers[gate.0 as usize];
+                x.iter_mut().enumerate().for_each(|(i, x)| *x *= gate[i % c_in]);
+            }
+            let mut y = matrix(&x, c_in, &t(weight));
+            normalise(&mut y, &t(scale), &t(shift), activation);
+            if let Some(skip) = skip {
+                y.iter_mut().zip(&buffers[skip.0 as usize]).for_each(|(y, skip)| *y += skip);
+            }
+            (y, output)
+        }
+        Op::Depthwise { conv, c, activation, input, output, squeeze, weight, scale, shift } => {
+            let mut y = depthwise(&buffers[input.0 as usize], &conv, c, &t(weight));
+            normalise(&mut y, &t(scale), &t(shift), activation);
+            if let Some(squeeze) = squeeze {
+                buffers[squeeze.0 as usize] = mean(&y, c);
+            }
+            (y, output)
+        }
+        Op::SqueezeExcite {
+            c,
+            c_se,
+            squeeze,
+            gate,
+            reduce_weight,
+            reduce_bias,
+            expand_weight,
+            expand_bias,
+        } => {
+            let mut reduced = matrix(&buffers[squeeze.0 as usize], c, &t(reduce_weight));
+            for (x, bias) in reduced.iter_mut().zip(t(reduce_bias)) {
+                *x = activate(Activation::Swish, *x + bias);
+            }
+            let (w, bias) = (t(expand_weight), t(expand_bias));
+            let y = (0..c).map(|i| {
+                let sum: f64 = (0..c_se).map(|j| w[j * c + i] * reduced[j]).sum();
+                1.0 / (1.0 + (-(sum + bias[i])).exp())
+            });
+            (y.collect(), gate)
+        }
+        Op::Pool { c, input, output, .. } => (mean(&buffers[input.0 as usize], c), output),
+        Op::Classifier { c_in, input, output, weight, bias, .. } => {
+            let mut y = matrix(&buffers[input.0 as usize], c_in, &t(weight));
+            y.iter_mut().zip(t(bias)).for_each(|(y, bias)| *y += bias);
+            (y, output)
+        }
+    }
 }
