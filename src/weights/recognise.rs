@@ -52,7 +52,9 @@ impl fmt::Display for TensorFault {
             Some(shape) => format!("{shape:?}"),
             None => "nothing".to_owned(),
         };
-        write!(f, "{}: expected {}, found {}", self.name, shape(&self.expected), shape(&self.found))
+        // The name may come from a hostile file: no control characters reach the terminal.
+        let name = self.name.escape_debug();
+        write!(f, "{name}: expected {}, found {}", shape(&self.expected), shape(&self.found))
     }
 }
 
@@ -234,7 +236,12 @@ fn unknown_names(shapes: &Shapes) -> RecogniseError {
         })
         .collect();
     const SHOWN: usize = 5;
-    let first: Vec<&str> = shapes.keys().take(SHOWN).map(String::as_str).collect();
+    const SHOWN_CHARS: usize = 80;
+    let first: Vec<String> = shapes
+        .keys()
+        .take(SHOWN)
+        .map(|name| name.chars().take(SHOWN_CHARS).flat_map(char::escape_debug).collect())
+        .collect();
     let more = if shapes.len() > SHOWN { ", ..." } else { "" };
     RecogniseError::UnknownNames {
         looked_for: looked_for.join("\n"),
@@ -417,6 +424,10 @@ mod tests {
         for part in ["conv_stem.weight for timm or timm-tf", "2 tensors: conv1.weight, fc.bias"] {
             assert!(error.contains(part), "{part}: {error}");
         }
+        let hostile = Shapes::from([(format!("\u{1b}[2J{}", "x".repeat(1 << 20)), vec![1])]);
+        let error = recognise(&hostile, Hints::default()).unwrap_err().to_string();
+        assert!(error.len() < 1000 && !error.contains('\u{1b}'), "{error}");
+
         let hints = Hints { family: Some(Family::Timm), ..Hints::default() };
         let paddle = shapes(Family::PaddleClas, Variant::B0, 1000);
         let error = recognise(&paddle, hints).unwrap_err().to_string();

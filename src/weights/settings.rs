@@ -418,15 +418,16 @@ mod tests {
     #[test]
     fn overrides_change_only_what_they_name() {
         let recipe = settings(Family::Timm, Variant::B5).recipe;
-        let size = Some(Size { h: 300, w: 200 });
-        let overrides = RecipeOverrides { size, crop_pct: Some(0.9), ..Default::default() };
+        let size = Size { h: 300, w: 200 };
+        let overrides =
+            RecipeOverrides { size: Some(size), crop_pct: Some(0.9), ..Default::default() };
         let changed = overrides.apply(&recipe).unwrap();
         assert_eq!(changed.framing, Framing::Squash { crop_pct: 0.9 });
-        assert_eq!(changed, Recipe { framing: changed.framing, size: size.unwrap(), ..recipe });
+        assert_eq!(changed, Recipe { framing: changed.framing, size, ..recipe });
 
         let margin = RecipeOverrides { margin: Some(16), ..Default::default() };
         let merged = margin.or(&overrides);
-        assert_eq!((merged.margin, merged.crop_pct, merged.size), (Some(16), None, size));
+        assert_eq!((merged.margin, merged.crop_pct, merged.size), (Some(16), None, Some(size)));
         let paddle = settings(Family::PaddleClas, Variant::B0).recipe;
         assert_eq!(
             margin.apply(&paddle).unwrap().framing,

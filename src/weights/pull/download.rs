@@ -97,7 +97,7 @@ fn request(
     resume_at: u64,
     etag: Option<&str>,
 ) -> Result<Response<Body>, PullError> {
-    let mut request = job.agent().get(url);
+    let mut request = job.agent(url).get(url);
     if resume_at > 0 {
         request = request.header(header::RANGE, format!("bytes={resume_at}-"));
         if let Some(etag) = etag {
@@ -107,7 +107,7 @@ fn request(
     request.call().map_err(|source| job.network(url, source, resume_at))
 }
 
-fn header_text<'a>(response: &'a Response<Body>, name: header::HeaderName) -> Option<&'a str> {
+fn header_text(response: &Response<Body>, name: header::HeaderName) -> Option<&str> {
     response.headers().get(name)?.to_str().ok()
 }
 

@@ -22,7 +22,7 @@ const MAX_PAGE_BYTES: u64 = 8 << 20;
 pub(super) fn find_wheel(job: &Job, package: &Package) -> Result<Wheel, PullError> {
     let url = format!("{}/{}/", job.options.index_url.trim_end_matches('/'), package.name);
     let mut response = job
-        .agent()
+        .agent(&url)
         .get(&url)
         .header(header::ACCEPT, "application/vnd.pypi.simple.v1+json, text/html;q=0.1")
         .call()
