@@ -2,10 +2,13 @@
 
 mod support;
 
-use effnet::arch::{Padding, Size, Variant};
-use effnet::session::{Session, SessionOptions};
-use effnet::weights::Precision;
+use effnet::arch::{Network, Padding, Size, Variant};
+use effnet::cpu::{CpuError, CpuExecutor};
+use effnet::plan::{Plan, PlanOptions};
+use effnet::session::{Session, SessionError, SessionOptions};
+use effnet::weights::{Precision, Weights, packed_tensors, write_packed};
 use std::sync::Arc;
+use std::time::Duration;
 use support::{Random, metadata, oracle, random_weights};
 
 /// Largest difference of the logits and of the features from the oracle's, as a part of the
@@ -30,13 +33,184 @@ fn difference(variant: Variant, padding: Padding, size: Size, precision: Precisi
     )
 }
 
+fn check_network(variant: Variant, precision: Precision) {
+    for padding in [Padding::Symmetric, Padding::SameDynamic, Padding::SameFrozen(variant.native())]
+    {
+        let size = Size { h: 64, w: 48 };
+        let found = difference(variant, padding, size, precision);
+        assert!(found.iter().all(|&d| d <= 1e-4), "{variant} {padding}: {found:?}");
+    }
+}
+
 #[test]
-fn whole_networks_agree_with_the_oracle() {
-    let native = |variant: Variant| Padding::SameFrozen(variant.native());
-    for variant in [Variant::B0, Variant::B0Small, Variant::Lite0] {
-        for padding in [Padding::Symmetric, Padding::SameDynamic, native(variant)] {
-            let found = difference(variant, padding, Size { h: 64, w: 48 }, Precision::Fp32);
-            assert!(found.iter().all(|&d| d <= 1e-4), "{variant} {padding}: {found:e?}");
+fn b0_agrees_with_the_oracle() {
+    check_network(Variant::B0, Precision::Fp32);
+}
+
+#[test]
+fn b0_small_agrees_with_the_oracle() {
+    check_network(Variant::B0Small, Precision::Fp32);
+}
+
+#[test]
+fn lite0_agrees_with_the_oracle() {
+    check_network(Variant::Lite0, Precision::Fp16);
+}
+
+/// The bits of `[logits, features]` of each image of a run.
+fn bits(session: &mut Session, images: &[f32]) -> Vec<[Vec<u32>; 2]> {
+    let outputs = session.run(images).unwrap();
+    (0..outputs.len())
+        .map(|i| {
+            [outputs.logits(i), outputs.features(i)]
+                .map(|values| values.iter().map(|x| x.to_bits()).collect())
+        })
+        .collect()
+}
+
+#[test]
+fn results_depend_on_neither_threads_nor_batch_nor_runs() {
+    for variant in [Variant::B0, Variant::Lite0] {
+        let metadata = metadata(variant, Padding::SameDynamic, Precision::Fp32);
+        let weights = Arc::new(random_weights(&metadata, 1));
+        let size = Some(Size { h: 97, w: 128 });
+        let mut alone =
+            Session::new(weights.clone(), SessionOptions { batch: 1, size, threads: Some(1) })
+                .unwrap();
+        let elems = alone.input_elems();
+        let images = Random::new(2).vector(4 * elems);
+        let expected: Vec<_> =
+            images.chunks(elems).flat_map(|image| bits(&mut alone, image)).collect();
+        assert_ne!(expected[0], expected[1], "different images give different results");
+
+        for threads in [1, 2, 3] {
+            let options = SessionOptions { batch: 4, size, threads: Some(threads) };
+            let mut session = Session::new(weights.clone(), options).unwrap();
+            for n in [4, 3, 1, 4] {
+                let found = bits(&mut session, &images[..n * elems]);
+                assert!(found == expected[..n], "{variant}, {threads} threads, {n} images");
+            }
+            // The same images at other places of the batch.
+            let turned = [&images[2 * elems..], &images[..2 * elems]].concat();
+            let found = bits(&mut session, &turned);
+            assert!(found == [&expected[2..], &expected[..2]].concat(), "{variant}, turned");
         }
     }
+}
+
+#[test]
+fn inputs_of_the_wrong_length_are_refused() {
+    let metadata = metadata(Variant::Lite0, Padding::Symmetric, Precision::Fp16);
+    let weights = Arc::new(random_weights(&metadata, 1));
+    let size = Some(Size::square(32));
+    let options = SessionOptions { batch: 2, size, threads: Some(1) };
+    let mut session = Session::new(weights, options).unwrap();
+    assert_eq!(session.recipe().size, Size::square(32));
+    for found in [0, 1, 32 * 32 * 3 - 1, 32 * 32 * 3 + 1, 3 * 32 * 32 * 3] {
+        let error = session.run(&vec![0.0; found]).unwrap_err().to_string();
+        assert!(error.contains(&format!("input of {found} elements")), "{error}");
+        assert!(error.contains("1 to 2 images of 3072 elements"), "{error}");
+    }
+    assert!(session.run(&vec![0.0; 2 * 32 * 32 * 3]).is_ok());
+}
+
+#[test]
+fn nan_is_an_error_that_names_the_image() {
+    let metadata = metadata(Variant::B0, Padding::Symmetric, Precision::Fp32);
+    let weights = Arc::new(random_weights(&metadata, 1));
+    let size = Some(Size::square(32));
+    let options = SessionOptions { batch: 2, size, threads: Some(2) };
+    let mut session = Session::new(weights, options).unwrap();
+    let elems = session.input_elems();
+    let mut images = Random::new(2).vector(2 * elems);
+    images[elems + 100] = f32::NAN;
+    let error = session.run(&images).unwrap_err();
+    assert!(matches!(error, SessionError::Nan { image: 1, class: 0 }), "{error}");
+    assert!(session.run(&images[..elems]).is_ok(), "nothing is left of the NaN");
+}
+
+#[test]
+fn what_cannot_be_run_is_refused() {
+    let weights =
+        Arc::new(random_weights(&metadata(Variant::Lite0, Padding::Symmetric, Precision::Fp16), 1));
+    let options = PlanOptions {
+        batch: 1,
+        size: Size::square(32),
+        padding: Padding::Symmetric,
+        precision: Precision::Fp32,
+    };
+    let new = |network: &Network, options, threads| {
+        CpuExecutor::new(Plan::new(network, options).unwrap(), weights.clone(), threads)
+    };
+    let error = new(&Network::new(Variant::Lite0, 7), options, None).unwrap_err().to_string();
+    assert!(error.contains("lite0 with 7 classes"), "{error}");
+    let network = weights.network().clone();
+    let half = PlanOptions { precision: Precision::Fp16, ..options };
+    assert!(matches!(new(&network, half, None), Err(CpuError::Precision { .. })));
+    assert!(matches!(new(&network, options, Some(0)), Err(CpuError::ThreadCount { found: 0 })));
+    let mut executor = new(&network, options, Some(1)).unwrap();
+    let image = vec![0.0; 32 * 32 * 3];
+    assert!(matches!(executor.run(&image, 2), Err(CpuError::Images { batch: 1, found: 2 })));
+    assert!(matches!(executor.run(&image[1..], 1), Err(CpuError::Input { found: 3071, .. })));
+}
+
+#[test]
+fn every_step_but_the_expansions_is_timed() {
+    let metadata = metadata(Variant::B0, Padding::Symmetric, Precision::Fp32);
+    let weights = Arc::new(random_weights(&metadata, 1));
+    let options = PlanOptions {
+        batch: 1,
+        size: Size::square(64),
+        padding: Padding::Symmetric,
+        precision: Precision::Fp32,
+    };
+    let plan = Plan::new(weights.network(), options).unwrap();
+    let mut executor = CpuExecutor::new(plan.clone(), weights, Some(1)).unwrap();
+    let mut times = Vec::new();
+    executor.run_timed(&vec![0.5; 64 * 64 * 3], 1, &mut times).unwrap();
+    assert_eq!(times.len(), plan.steps.len());
+    for (step, time) in plan.steps.iter().zip(times) {
+        assert_eq!(time == Duration::ZERO, step.op.name() == "expand", "{}", step.name);
+    }
+}
+
+#[test]
+fn weights_in_memory_and_in_a_file_give_the_same_results() {
+    // A session lets go of the mapped pages that it has repacked: they must come back.
+    let metadata = metadata(Variant::B0, Padding::Symmetric, Precision::Fp32);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("random.safetensors");
+    support::write_random(&path, &metadata, 1);
+    let size = Some(Size::square(32));
+    let options = SessionOptions { batch: 1, size, threads: Some(1) };
+    let image = Random::new(2).vector(32 * 32 * 3);
+    let bytes = std::fs::read(&path).unwrap();
+    let in_memory = Arc::new(Weights::from_bytes(&bytes).unwrap());
+    let in_file = Arc::new(Weights::open(&path).unwrap());
+    let results: Vec<_> = [&in_memory, &in_memory, &in_file, &in_file]
+        .map(|weights| bits(&mut Session::new(weights.clone(), options).unwrap(), &image))
+        .into();
+    assert!(results.iter().all(|result| *result == results[0]));
+    for index in 0..in_file.tensors().len() as u32 {
+        let id = effnet::weights::TensorId(index);
+        assert!(in_file.bytes(id) == in_memory.bytes(id));
+    }
+}
+
+#[test]
+fn a_network_of_zeros_gives_its_bias() {
+    let metadata = metadata(Variant::B0, Padding::Symmetric, Precision::Fp32);
+    let mut data: Vec<Vec<f32>> = packed_tensors(&Network::new(Variant::B0, 1000))
+        .iter()
+        .map(|tensor| vec![0.0; tensor.elems()])
+        .collect();
+    let bias = Random::new(4).vector(1000);
+    *data.last_mut().unwrap() = bias.clone();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("zeros.safetensors");
+    write_packed(&path, &metadata, &data).unwrap();
+    let size = Some(Size::square(32));
+    let options = SessionOptions { size, ..SessionOptions::default() };
+    let mut session = Session::new(Arc::new(Weights::open(&path).unwrap()), options).unwrap();
+    assert_eq!(session.run(&vec![1.0; 32 * 32 * 3]).unwrap().logits(0), bias);
 }

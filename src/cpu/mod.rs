@@ -12,8 +12,9 @@
 //! sizes of one image, and every sum has a fixed order. They differ in rounding between CPUs with
 //! vectors of different lengths.
 //!
-//! Weights of the `expand`, `project` and `head_conv` convolutions are packed into the order in
-//! which they are used; squeeze-excite and classifier read f32 weights where they are mapped. f16
+//! Weights of the `expand`, `project` and `head_conv` convolutions are packed, one after the other,
+//! into the order in which they are used, and the mapped pages that they came from are given back:
+//! memory holds one copy. Squeeze-excite and classifier read f32 weights where they are mapped. f16
 //! weights are converted once.
 
 mod activation;

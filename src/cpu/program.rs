@@ -210,6 +210,7 @@ impl Builder<'_> {
             shift: self.channels(shift),
             block_rows: Pointwise::block_rows(size.pixels(), c_in),
         };
+        self.weights.release(weight);
         self.push(step, Kernel::Pointwise(kernel));
     }
 
@@ -233,14 +234,16 @@ impl Builder<'_> {
                 input = self.slot(from);
                 let w = self.values(weight);
                 let w = w.get(self.weights);
-                Some(Expand {
+                let packed = Expand {
                     activation,
                     weight: Panels::pack(c, c_in, self.lanes, tiling.vectors, |n, p| {
                         w[n * c_in + p]
                     }),
                     scale: self.channels(scale),
                     shift: self.channels(shift),
-                })
+                };
+                self.weights.release(weight);
+                Some(packed)
             }
             _ => None,
         };

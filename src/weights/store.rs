@@ -94,6 +94,8 @@ pub struct Weights {
     tensors: Vec<PackedTensor>,
     /// Byte range of each tensor, by [`TensorId`].
     ranges: Vec<Range<usize>>,
+    /// Whether the mapping is of a file, and not of memory that holds the only copy.
+    of_file: bool,
 }
 
 fn dtype(precision: Precision) -> Dtype {
@@ -112,7 +114,7 @@ impl Weights {
         // renaming, so their bytes do not change under a mapping; a file truncated by another
         // program while mapped ends this process with a signal, as with every mapped file.
         let map = unsafe { Mmap::map(&file) }.map_err(io)?;
-        Weights::validate(map, path.to_owned())
+        Ok(Weights { of_file: true, ..Weights::validate(map, path.to_owned())? })
     }
 
     /// A packed file's bytes, validated like a file: for tests and fuzzing.
@@ -196,7 +198,7 @@ impl Weights {
         if !faults.is_empty() {
             return Err(StoreError::Tensors { path, variant: metadata.variant.name(), faults });
         }
-        Ok(Weights { map, path, metadata, network, tensors, ranges })
+        Ok(Weights { map, path, metadata, network, tensors, ranges, of_file: false })
     }
 
     /// The file that was opened.
@@ -227,6 +229,25 @@ impl Weights {
     /// A tensor's bytes: little-endian, row-major.
     pub fn bytes(&self, id: TensorId) -> &[u8] {
         &self.map[self.ranges[id.0 as usize].clone()]
+    }
+
+    /// Lets the system take back the memory of a tensor that has been copied elsewhere. Reading the
+    /// tensor again is allowed, and reads the file.
+    pub(crate) fn release(&self, id: TensorId) {
+        #[cfg(unix)]
+        if self.of_file {
+            let range = self.ranges[id.0 as usize].clone();
+            // SAFETY: a read-only mapping of a file has no changes to lose: its pages are read from
+            // the file again, with the same bytes as before (see `open`).
+            let released = unsafe {
+                let advice = memmap2::UncheckedAdvice::DontNeed;
+                self.map.unchecked_advise_range(advice, range.start, range.len())
+            };
+            // Only advice: a system that does not take it keeps the memory.
+            let _ = released;
+        }
+        #[cfg(not(unix))]
+        let _ = (id, self.of_file);
     }
 
     /// A tensor's elements, where they are stored as f32.
