@@ -54,7 +54,7 @@ impl Place {
     fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_effnet"));
         command.args(args).current_dir(self.folder.path()).stdin(Stdio::null());
-        command.env_remove("EFFNET_WEIGHTS_DIR").env("XDG_CACHE_HOME", self.path("cache"));
+        command.env_remove("EFFNET_WEIGHTS_DIR").env("EFFNET_CACHE", self.path("cache"));
         command
     }
 
@@ -66,6 +66,7 @@ impl Place {
 /// What a command did.
 #[derive(Debug)]
 struct Ran {
+    #[allow(dead_code)] // shown when an assertion fails
     args: String,
     status: i32,
     stdout: String,
@@ -229,6 +230,26 @@ fn completions_name_every_command() {
 }
 
 #[test]
+fn pull_lists_what_there_is_and_fails_at_once_without_a_network() {
+    let place = Place::new();
+    let known = place.run(&["pull", "--list", "--json"]).exits(0).json();
+    assert!(known.iter().any(|entry| entry["name"] == "lite-pytorch/efficientnet-lite0"));
+    assert_eq!(place.run(&["pull", "--list"]).exits(0).stdout.lines().count(), known.len() + 1);
+
+    // A port that was free a moment ago: nobody listens.
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let url = format!("http://127.0.0.1:{port}/b0.pdparams");
+    let ran = place.run(&["pull", "EfficientNetB0", "--url", &url]).exits(2);
+    let ran = ran.says(&[&url, "curl -L -o", "effnet import"]);
+    assert!(ran.stdout.is_empty(), "{ran:#?}");
+    place
+        .run(&["pull", "EfficientNetB0_smal"])
+        .exits(2)
+        .says(&["paddle-clas/EfficientNetB0_small"]);
+    place.run(&["pull"]).exits(2).says(&["NAME"]);
+}
+
+#[test]
 fn usage_errors_exit_with_2_and_help_with_0() {
     let place = Place::with_weights();
     place.picture("a.png", 1);
@@ -272,9 +293,11 @@ fn the_weights_are_found_or_the_error_says_how_to_get_them() {
         "'b7'",
         path,
         "cache",
-        "effnet pull b7",
+        "effnet pull paddle-clas/EfficientNetB7",
         "effnet import FILE",
     ]);
+    let ran = classify(&["--model", "nothing"]).exits(2).says(&["'nothing'", "effnet pull --list"]);
+    assert!(!ran.stderr.contains("effnet pull nothing"), "{ran:#?}");
     classify(&["--weights", "a.png"]).exits(2).says(&["a.png", "effnet import"]);
 
     // Two files of one variant: the file's name still decides, the variant's no more.

@@ -25,10 +25,10 @@ use error::CliError;
 use output::Out;
 use std::process::ExitCode;
 
-/// Runs the EfficientNet family: from a photograph to its class, from a checkpoint to packed
-/// weights, from a variant to its plan.
+/// Runs the EfficientNet family: from a public checkpoint to packed weights, from a photograph to
+/// its class
 #[derive(Debug, Parser)]
-#[command(name = "effnet", version, about, after_help = AFTER_HELP)]
+#[command(name = "effnet", version, after_help = AFTER_HELP)]
 #[command(arg_required_else_help = true, propagate_version = true)]
 struct Cli {
     #[command(subcommand)]

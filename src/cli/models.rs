@@ -2,7 +2,7 @@
 
 use super::error::CliError;
 use effnet::weights::default_cache_dir;
-use effnet::weights::{StoreError, Weights, find};
+use effnet::weights::{StoreError, UnknownModel, Weights, find};
 use std::env;
 use std::fmt;
 use std::fs;
@@ -52,9 +52,10 @@ impl Chosen {
 pub enum ModelError {
     /// No packed file has the name.
     #[error(
-        "no packed weights named '{name}'\nlooked in:\n{searched}\nto get them, run one of:\n  \
-         effnet pull {name}\n  effnet import FILE   (a checkpoint that you have)\n\
-         `effnet pull --list` lists the known names; --weights FILE names a packed file anywhere"
+        "no packed weights named '{name}'\nlooked in:\n{searched}\nto get them, run one of:\n\
+         {pulls}  effnet import FILE   (a checkpoint that you have)\n\
+         `effnet pull --list` lists the known names; --weights FILE names a packed file anywhere",
+        pulls = pulls(name)
     )]
     NotFound {
         /// The name asked for.
@@ -118,6 +119,16 @@ impl fmt::Display for Listing {
         }
         Ok(())
     }
+}
+
+/// The commands that would get what `name` may mean, one a line.
+fn pulls(name: &str) -> String {
+    let names = match find(name) {
+        Ok(_) => vec![name],
+        Err(UnknownModel::Ambiguous { candidates, .. }) => candidates,
+        Err(UnknownModel::Unknown { .. }) => Vec::new(),
+    };
+    names.iter().map(|name| format!("  effnet pull {name}\n")).collect()
 }
 
 fn lines(paths: &[PathBuf]) -> String {
