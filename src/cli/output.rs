@@ -1,7 +1,7 @@
 //! Standard output for programs and people, standard error for the person at the terminal.
 
 use super::error::CliError;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 use serde::Serialize;
 use std::fmt;
 use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
@@ -74,8 +74,14 @@ pub fn progress(total: u64, unit: &'static str, wanted: bool) -> ProgressBar {
     if !wanted || total < 2 {
         return ProgressBar::hidden();
     }
-    let template = format!("{{bar:30}} {{pos}}/{{len}} {unit}  {{per_sec}}  {{eta}} left");
-    let style = ProgressStyle::with_template(&template).expect("the template is valid");
+    let template = format!("{{bar:30}} {{pos}}/{{len}} {unit}, {{rate}}/s, {{eta}} left");
+    let style = ProgressStyle::with_template(&template).expect("the template is valid").with_key(
+        "rate",
+        |state: &ProgressState, text: &mut dyn fmt::Write| {
+            // A bar that cannot be drawn is no reason to stop.
+            let _ = write!(text, "{:.1}", state.per_sec());
+        },
+    );
     ProgressBar::new(total).with_style(style)
 }
 
