@@ -10,12 +10,13 @@
 //! Neighbouring bands both make the `k - stride` rows that they share; how many bands there are
 //! depends only on the sizes of one image, as do the partial sums of the squeeze.
 
+use super::Run;
+use super::layout::Slot;
 use super::memory::Shared;
 use super::simd::{MAX_LANES, Simd};
 use super::tile::{
     Epilogue, MAX_PANEL_VECTORS, Panel, Panels, finish, load_columns, product, store_columns,
 };
-use super::{Run, Slot};
 use crate::arch::{Activation, ConvGeometry};
 use std::ops::Range;
 

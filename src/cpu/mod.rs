@@ -19,6 +19,7 @@
 
 mod activation;
 mod depthwise;
+mod layout;
 mod memory;
 mod pointwise;
 mod program;
@@ -30,8 +31,9 @@ mod tests;
 mod tile;
 mod vector;
 
-use crate::plan::{BufferId, Place, Plan};
+use crate::plan::Plan;
 use crate::weights::{Precision, TensorId, Weights};
+use layout::{Layout, Slot};
 use memory::{Memory, Shared};
 use program::Program;
 use simd::{Isa, Simd, WithSimd};
@@ -105,36 +107,6 @@ pub enum CpuError {
     },
 }
 
-/// Where a buffer's elements are.
-#[derive(Clone, Copy, Debug)]
-enum Slot {
-    /// In the caller's input.
-    Input {
-        /// Elements of one image.
-        image_elems: usize,
-    },
-    /// In the arena.
-    Arena {
-        /// The first image's first element.
-        start: usize,
-        /// Elements of one image.
-        image_elems: usize,
-    },
-}
-
-impl Slot {
-    fn new(plan: &Plan, id: BufferId) -> Slot {
-        let buffer = plan.buffer(id);
-        let image_elems = buffer.elems_per_image();
-        match buffer.place {
-            Place::Input => Slot::Input { image_elems },
-            Place::Arena { offset_bytes } => {
-                Slot::Arena { start: offset_bytes / size_of::<f32>(), image_elems }
-            }
-        }
-    }
-}
-
 /// Elements of a tensor of the packed file, as f32.
 #[derive(Debug)]
 enum Values {
@@ -184,6 +156,7 @@ impl<'a> Run<'a> {
                 let start = start + image * image_elems;
                 self.arena.part(start..start + image_elems)
             }
+            Slot::Nowhere => self.arena.part(0..0),
         }
     }
 }
@@ -194,6 +167,7 @@ pub struct CpuExecutor {
     weights: Arc<Weights>,
     isa: Isa,
     program: Program,
+    layout: Layout,
     arena: Memory,
     partials: Memory,
     reduced: Memory,
@@ -230,14 +204,16 @@ impl CpuExecutor {
         threads: Option<usize>,
     ) -> Result<CpuExecutor, CpuError> {
         let isa = Isa::available().next().unwrap_or(Isa::Portable);
-        CpuExecutor::with_isa(plan, weights, threads, isa)
+        let layout = Layout::new(&plan, true);
+        CpuExecutor::with(plan, weights, threads, isa, layout)
     }
 
-    fn with_isa(
+    fn with(
         plan: Plan,
         weights: Arc<Weights>,
         threads: Option<usize>,
         isa: Isa,
+        layout: Layout,
     ) -> Result<CpuExecutor, CpuError> {
         if plan.network != *weights.network() {
             let describe = |network: &crate::arch::Network| {
@@ -256,13 +232,14 @@ impl CpuExecutor {
         if !(1..=CpuExecutor::MAX_THREADS).contains(&threads) {
             return Err(CpuError::ThreadCount { found: threads });
         }
-        let program = Program::new(&plan, &weights, isa.lanes());
+        let program = Program::new(&plan, &layout, &weights, isa.lanes());
         let memory = |elems: usize| {
             let bytes = elems * size_of::<f32>();
             Memory::zeroed(elems).map_err(|source| CpuError::Memory { bytes, source })
         };
         Ok(CpuExecutor {
-            arena: memory(plan.arena_bytes / size_of::<f32>())?,
+            arena: memory(layout.elems)?,
+            layout,
             partials: memory(plan.batch * program.partials_elems)?,
             reduced: memory(plan.batch * program.reduced_elems)?,
             scratch: memory(threads * program.scratch_elems)?,
@@ -343,23 +320,24 @@ impl CpuExecutor {
         Ok(())
     }
 
-    fn vectors(&self, id: BufferId) -> &[f32] {
-        match Slot::new(&self.plan, id) {
+    /// The stored elements of a buffer after the last run.
+    fn stored(&self, slot: Slot) -> &[f32] {
+        match slot {
             Slot::Arena { start, image_elems } => {
                 &self.arena.as_slice()[start..start + self.n * image_elems]
             }
-            Slot::Input { .. } => &[],
+            Slot::Input { .. } | Slot::Nowhere => &[],
         }
     }
 
     /// The features of the last run, `[n, c_head]`: what the classifier sees.
     pub fn features(&self) -> &[f32] {
-        self.vectors(self.plan.features)
+        self.stored(self.layout.slot(self.plan.features))
     }
 
     /// The logits of the last run, `[n, classes]`.
     pub fn logits(&self) -> &[f32] {
-        self.vectors(self.plan.logits)
+        self.stored(self.layout.slot(self.plan.logits))
     }
 }
 

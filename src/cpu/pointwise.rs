@@ -4,10 +4,11 @@
 //! a gate, the task first copies its rows times the gate, so that the product reads gated rows from
 //! the cache; without one, it reads the map where it lies.
 
+use super::Run;
+use super::layout::Slot;
 use super::memory::Shared;
 use super::simd::Simd;
 use super::tile::{Epilogue, Panel, Panels, finish, load_columns, product, store_columns};
-use super::{Run, Slot};
 use crate::arch::Activation;
 
 /// A pointwise convolution, ready to run.

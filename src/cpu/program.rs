@@ -1,12 +1,13 @@
 //! From a plan's steps to kernels with their weights.
 
 use super::depthwise::{Depthwise, Expand, Tiling};
+use super::layout::{Layout, Slot};
 use super::pointwise::Pointwise;
 use super::simd::Simd;
 use super::stem::Stem;
 use super::tile::{MAX_PANEL_VECTORS, Panels, padded};
 use super::vector::{Classifier, Pool, SeExpand, SeReduce};
-use super::{Run, Slot, Values};
+use super::{Run, Values};
 use crate::arch::Network;
 use crate::plan::{BufferId, Op, Plan, PointwiseRole};
 use crate::weights::{TensorId, Weights};
@@ -82,7 +83,7 @@ impl Kernel {
 
 /// The program under construction.
 struct Builder<'a> {
-    plan: &'a Plan,
+    layout: &'a Layout,
     weights: &'a Weights,
     lanes: usize,
     program: Program,
@@ -90,10 +91,10 @@ struct Builder<'a> {
 
 impl Program {
     /// The kernels of `plan` for vectors of `lanes` elements.
-    pub(super) fn new(plan: &Plan, weights: &Weights, lanes: usize) -> Program {
+    pub(super) fn new(plan: &Plan, layout: &Layout, weights: &Weights, lanes: usize) -> Program {
         let program =
             Program { kernels: Vec::new(), scratch_elems: 1, partials_elems: 0, reduced_elems: 0 };
-        let mut b = Builder { plan, weights, lanes, program };
+        let mut b = Builder { layout, weights, lanes, program };
         // The expand step that the next depthwise step will compute.
         let mut expand: Option<&Op> = None;
         // The bands of the last depthwise step, and its output's pixels: what the squeeze adds up.
@@ -128,7 +129,7 @@ impl Program {
 
 impl Builder<'_> {
     fn slot(&self, id: BufferId) -> Slot {
-        Slot::new(self.plan, id)
+        self.layout.slot(id)
     }
 
     fn values(&self, id: TensorId) -> Values {

@@ -3,10 +3,11 @@
 //! A task is a row of output pixels. Their windows are gathered into rows of `k * k * 3` taps, zeros
 //! outside of the image, and multiplied like a pointwise convolution.
 
+use super::Run;
+use super::layout::Slot;
 use super::memory::Shared;
 use super::simd::Simd;
 use super::tile::{Epilogue, Panel, Panels, finish, load_columns, product, store_columns};
-use super::{Run, Slot};
 use crate::arch::{Activation, ConvGeometry, Network};
 
 /// The stem, ready to run.

@@ -1,30 +1,15 @@
 //! Every kernel against the oracle, step by step, on every instruction set of this machine.
 //!
-//! A plan whose buffers do not share memory keeps every step's result, so that each step is compared
-//! with naive f64 loops on the inputs that it had.
+//! In a layout whose buffers do not share memory every stored result stays, so that each step is
+//! compared with naive f64 loops on the inputs that it had.
 
 use super::*;
 use crate::arch::{Activation, Padding, Size, Variant};
-use crate::plan::{Op, PlanOptions};
+use crate::plan::{BufferId, Op, PlanOptions};
 use support::{Random, metadata, oracle, random_weights};
 
 #[path = "../../tests/support/mod.rs"]
 mod support;
-
-/// A plan in which every buffer has memory of its own.
-fn plan_without_reuse(weights: &Weights, size: Size, batch: usize) -> Plan {
-    let padding = weights.metadata().padding;
-    let options = PlanOptions { batch, size, padding, precision: Precision::Fp32 };
-    let mut plan = Plan::new(weights.network(), options).unwrap();
-    plan.arena_bytes = 0;
-    for buffer in &mut plan.buffers {
-        if buffer.place != Place::Input {
-            buffer.place = Place::Arena { offset_bytes: plan.arena_bytes };
-            plan.arena_bytes += buffer.bytes().next_multiple_of(Plan::ALIGN_BYTES);
-        }
-    }
-    plan
-}
 
 /// The rounding of f32: half a unit in the last place, as a part of the value.
 const U: f64 = 1.0 / (1u64 << 24) as f64;
@@ -60,17 +45,19 @@ fn normalise_magnitudes(x: &mut [f64], scale: &[f64], shift: &[f64]) {
 
 /// Runs one image and compares every step.
 fn check_steps(isa: Isa, weights: &Arc<Weights>, size: Size) {
-    let plan = plan_without_reuse(weights, size, 1);
-    let mut executor = CpuExecutor::with_isa(plan.clone(), weights.clone(), Some(2), isa).unwrap();
+    let padding = weights.metadata().padding;
+    let options = PlanOptions { batch: 1, size, padding, precision: Precision::Fp32 };
+    let plan = Plan::new(weights.network(), options).unwrap();
+    let layout = Layout::new(&plan, false);
+    let mut executor =
+        CpuExecutor::with(plan.clone(), weights.clone(), Some(2), isa, layout).unwrap();
     let image = Random::new(3).vector(size.pixels() * 3);
     executor.run(&image, 1).unwrap();
 
     let t = |id| oracle::tensor(weights, id);
-    let f32s = |id: BufferId| match Slot::new(&plan, id) {
+    let f32s = |id: BufferId| match executor.layout.slot(id) {
         Slot::Input { .. } => image.clone(),
-        Slot::Arena { start, image_elems } => {
-            executor.arena.as_slice()[start..start + image_elems].to_vec()
-        }
+        slot => executor.stored(slot).to_vec(),
     };
     let get = |id: BufferId| f32s(id).iter().map(|&x| f64::from(x)).collect::<Vec<_>>();
 
@@ -195,5 +182,47 @@ fn every_step_agrees_with_the_oracle() {
 fn activations_are_exact_to_a_few_roundings() {
     for isa in Isa::available() {
         isa.dispatch(activation::tests::Sweep);
+    }
+}
+
+#[test]
+fn stored_buffers_that_live_together_never_overlap() {
+    for variant in [Variant::B0, Variant::B7, Variant::Lite4] {
+        let network = crate::arch::Network::new(variant, 1000);
+        let options = PlanOptions {
+            batch: 2,
+            size: variant.native(),
+            padding: Padding::Symmetric,
+            precision: Precision::Fp32,
+        };
+        let plan = Plan::new(&network, options).unwrap();
+        let layout = Layout::new(&plan, true);
+        // What each step touches at once, an expand step together with its depthwise step.
+        let mut needed = Vec::new();
+        for step in &plan.steps {
+            let is_expand = step.op.name() == "expand";
+            needed.extend(step.op.reads());
+            needed.extend(step.op.writes());
+            if is_expand {
+                continue;
+            }
+            let places: Vec<_> = needed
+                .drain(..)
+                .filter_map(|id| match layout.slot(id) {
+                    Slot::Arena { start, image_elems } => {
+                        Some((id, start, start + 2 * image_elems))
+                    }
+                    _ => None,
+                })
+                .collect();
+            for (i, a) in places.iter().enumerate() {
+                assert!(a.2 <= layout.elems);
+                for b in &places[i + 1..] {
+                    let apart = a.2 <= b.1 || b.2 <= a.1;
+                    assert!(a.0 == b.0 || apart, "{variant}: {} overlaps", step.name);
+                }
+            }
+        }
+        assert!(layout.elems * size_of::<f32>() <= plan.arena_bytes);
     }
 }

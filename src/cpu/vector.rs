@@ -3,9 +3,10 @@
 //! All read weights where they lie in the packed file.
 
 use super::activation::{sigmoid, swish};
+use super::layout::Slot;
 use super::simd::Simd;
 use super::tile::{load_columns, store_columns};
-use super::{Run, Slot, Values};
+use super::{Run, Values};
 use crate::arch::Size;
 
 /// Rows of weights that a task of a matrix-vector product takes.

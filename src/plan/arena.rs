@@ -1,7 +1,7 @@
 //! Placing buffers in one arena by liveness.
 
 /// A buffer to place: its size and the steps during which it must keep its bytes.
-pub(super) struct Lifetime {
+pub(crate) struct Lifetime {
     pub bytes: usize,
     pub first_step: usize,
     pub last_step: usize,
@@ -12,7 +12,7 @@ pub(super) struct Lifetime {
 /// Largest first, each at the lowest offset where it overlaps no placed buffer that lives at the
 /// same time ("greedy by size"; Pisarchyk and Lee, "Efficient Memory Management for Deep Neural Net
 /// Inference", 2020, section 5).
-pub(super) fn place(buffers: &[Lifetime], align: usize) -> (Vec<usize>, usize) {
+pub(crate) fn place(buffers: &[Lifetime], align: usize) -> (Vec<usize>, usize) {
     let mut order: Vec<usize> = (0..buffers.len()).collect();
     order.sort_by_key(|&i| (std::cmp::Reverse(buffers[i].bytes), buffers[i].first_step, i));
 

@@ -3,7 +3,7 @@
 //! A plan is plain data, computed once. Running it allocates nothing, looks nothing up by name and
 //! formats no strings. Executors walk [`Plan::steps`] in order.
 
-mod arena;
+pub(crate) mod arena;
 mod build;
 mod step;
 
