@@ -1,0 +1,69 @@
+//! Why a command could not do its work.
+
+use super::dataset::DatasetError;
+use super::labels::LabelCount;
+use super::models::ModelError;
+use effnet::arch::{GeometryError, UnknownVariant};
+use effnet::labels::LabelsError;
+use effnet::plan::PlanError;
+use effnet::session::SessionError;
+use effnet::weights::PullError;
+use effnet::weights::{ImportError, StoreError, UnknownModel};
+use std::io;
+
+/// Ends a command with exit status 2.
+#[derive(Debug, thiserror::Error)]
+pub enum CliError {
+    /// Standard output is closed or full.
+    #[error("standard output: {0}")]
+    Stdout(#[source] io::Error),
+    /// The system has no thread to spare.
+    #[error("cannot start the decoding threads: {0}; try fewer with --threads")]
+    Threads(#[source] rayon::ThreadPoolBuildError),
+    /// No weights to run.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// No PATH gives an image.
+    #[error("nothing to classify:\n{}", indented(.0))]
+    NoImages(Vec<String>),
+    /// Every image of a dataset failed.
+    #[error("none of {0} images could be read: no accuracy to report")]
+    AllFailed(usize),
+    /// A label file that cannot be used.
+    #[error("--labels: {0}")]
+    Labels(#[from] LabelsError),
+    /// A label file for another number of classes.
+    #[error("--labels: {0}")]
+    LabelCount(#[from] LabelCount),
+    /// A checkpoint that cannot be imported.
+    #[error(transparent)]
+    Import(#[from] ImportError),
+    /// A name that the catalogue does not have.
+    #[error("{0}; `effnet pull --list` lists the known names")]
+    UnknownModel(#[from] UnknownModel),
+    /// A checkpoint that cannot be had.
+    #[error(transparent)]
+    Pull(#[from] PullError),
+    /// Weights that cannot be run.
+    #[error(transparent)]
+    Session(#[from] SessionError),
+    /// No images with known classes.
+    #[error(transparent)]
+    Dataset(#[from] DatasetError),
+    /// An input size without a network.
+    #[error("--size: {0}")]
+    Geometry(#[from] GeometryError),
+    /// No such plan.
+    #[error("{0}")]
+    Plan(#[from] PlanError),
+    /// A packed file that cannot be used.
+    #[error("{0}")]
+    Store(#[from] StoreError),
+    /// Neither a variant nor a file.
+    #[error("{0}; nor is there a file of this name")]
+    VariantOrFile(UnknownVariant),
+}
+
+fn indented(lines: &[String]) -> String {
+    lines.iter().map(|line| format!("  {line}")).collect::<Vec<_>>().join("\n")
+}

@@ -1,0 +1,165 @@
+//! `effnet import`: from a public checkpoint to packed weights.
+
+use super::args::{self, LabelsArg};
+use super::error::CliError;
+use super::models;
+use super::output::{self, Out};
+use super::{Status, info};
+use effnet::arch::{Size, Variant};
+use effnet::image::Interpolation;
+use effnet::weights::{
+    Family, ImportOptions, ImportReport, Labels, PaddingChoice, Precision, RecipeOverrides, import,
+};
+use serde::Serialize;
+use std::path::{Path, PathBuf};
+
+/// Read a public checkpoint and write packed weights.
+///
+/// Nothing found in the checkpoint is executed.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Containers: safetensors; PyTorch .pth and .pt, zip and legacy; Paddle .pdparams; .npz; a Python
+wheel (.whl) with one of them inside.
+Families: timm, timm-tf, torchvision, lukemelas, lite-pytorch, paddle-clas.
+
+Variant and family are recognised from the tensors' names and shapes, and from the digest of known
+files. Padding, batch-norm eps, input normalisation and the resize recipe follow the family; each
+option overrides what was recognised, and all of it is recorded in the packed file.
+
+Without -o the packed file is NAME.PRECISION.safetensors (NAME from --name, else FILE's) in the
+folder EFFNET_WEIGHTS_DIR, else ./weights if there is one, else the user's cache folder.
+
+Examples:
+  effnet import efficientnet_b0_rwightman-7f5810bc.pth
+  effnet import EfficientNetB4_pretrained.pdparams --precision fp32 -o b4.safetensors
+  effnet import mine.pth --variant b0 --family timm --labels names.txt --crop-pct 0.95")]
+pub struct Args {
+    /// The checkpoint.
+    file: PathBuf,
+    /// Variant [default: recognised].
+    #[arg(long, value_name = "V", value_parser = args::variant)]
+    variant: Option<Variant>,
+    /// Family [default: recognised].
+    #[arg(long, value_name = "F", value_parser = args::family)]
+    family: Option<Family>,
+    /// Type of the convolution and classifier weights.
+    #[arg(long, value_name = "PRECISION", default_value = "fp16", value_parser = args::precision())]
+    precision: Precision,
+    /// Packed file to write, replacing what is there.
+    #[arg(short, long, value_name = "OUT")]
+    output: Option<PathBuf>,
+    /// Name to record in the packed file [default: the published name, else FILE's].
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+    /// Class names: a file with one a line, imagenet, or none
+    /// [default: imagenet if there are 1000 classes].
+    #[arg(long, value_name = "FILE|imagenet|none", value_parser = args::labels)]
+    labels: Option<LabelsArg>,
+    /// Padding: symmetric, same, or same-frozen (as at the native size) [default: the family's].
+    #[arg(long, value_name = "PADDING", help_heading = OVERRIDES)]
+    padding: Option<PaddingChoice>,
+    /// Batch-norm eps [default: the family's].
+    #[arg(long, value_name = "EPS", help_heading = OVERRIDES, value_parser = args::eps)]
+    bn_eps: Option<f64>,
+    /// Input size: HxW, or one number for a square [default: the checkpoint's].
+    #[arg(long, value_name = "HxW", help_heading = OVERRIDES, value_parser = args::size)]
+    size: Option<Size>,
+    /// Part of the resized short side that the crop keeps, as timm's crop_pct.
+    #[arg(long, value_name = "PCT", help_heading = OVERRIDES, conflicts_with = "margin")]
+    crop_pct: Option<f64>,
+    /// Pixels that the resized short side has more than the crop.
+    #[arg(long, value_name = "PIXELS", help_heading = OVERRIDES)]
+    margin: Option<usize>,
+    /// Resampling: pillow-bicubic, pillow-bilinear, opencv-bilinear or tensorflow-bicubic.
+    #[arg(
+        long, value_name = "KERNEL", help_heading = OVERRIDES, hide_possible_values = true,
+        value_parser = args::interpolation()
+    )]
+    interpolation: Option<Interpolation>,
+    /// Subtracted from x / 255, per channel.
+    #[arg(long, value_name = "R,G,B", help_heading = OVERRIDES, value_parser = args::rgb, allow_hyphen_values = true)]
+    mean: Option<[f32; 3]>,
+    /// Divides the difference, per channel.
+    #[arg(long, value_name = "R,G,B", help_heading = OVERRIDES, value_parser = args::rgb)]
+    std: Option<[f32; 3]>,
+    /// Whether the EXIF orientation of photographs is applied.
+    #[arg(long, value_name = "on|off", help_heading = OVERRIDES, value_parser = args::on_off())]
+    exif: Option<bool>,
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+const OVERRIDES: &str = "Overrides";
+
+/// What was written, as JSON.
+#[derive(Serialize)]
+struct Report<'a> {
+    output: &'a Path,
+    output_bytes: u64,
+    metadata: &'a effnet::weights::Metadata,
+    notes: &'a [String],
+}
+
+/// Imports, and prints what was recognised.
+pub fn run(args: Args, out: &mut Out) -> Result<Status, CliError> {
+    let labels = match &args.labels {
+        None => None,
+        Some(LabelsArg::Imagenet) => Some(Labels::Imagenet1k),
+        Some(LabelsArg::None) => Some(Labels::None),
+        Some(LabelsArg::File(path)) => Some(Labels::open(path)?),
+    };
+    let options = ImportOptions {
+        variant: args.variant,
+        family: args.family,
+        precision: args.precision,
+        padding: args.padding,
+        bn_eps: args.bn_eps,
+        recipe: RecipeOverrides {
+            size: args.size,
+            framing: None,
+            crop_pct: args.crop_pct,
+            margin: args.margin,
+            interpolation: args.interpolation,
+            mean: args.mean,
+            std: args.std,
+            exif_orientation: args.exif,
+        },
+        labels,
+        name: args.name.clone(),
+    };
+    let output = match args.output {
+        Some(output) => output,
+        None => {
+            let stem = args.file.file_stem().unwrap_or_default().to_string_lossy();
+            let name = args.name.as_deref().unwrap_or(&stem);
+            // Published names have a publisher before a slash, which no file name can have.
+            let name = name.replace(['/', '\\'], "--");
+            models::default_folder()?.join(format!(
+                "{name}.{}.{}",
+                args.precision,
+                models::EXTENSION
+            ))
+        }
+    };
+    let report = import(&args.file, &output, &options)?;
+    print(&report, args.json, out)?;
+    Ok(Status::Complete)
+}
+
+/// Prints what an import did; `effnet pull` ends in one too.
+pub fn print(report: &ImportReport, json: bool, out: &mut Out) -> Result<(), CliError> {
+    for note in &report.notes {
+        output::note(note);
+    }
+    if json {
+        return out.json(&Report {
+            output: &report.output,
+            output_bytes: report.output_bytes,
+            metadata: &report.metadata,
+            notes: &report.notes,
+        });
+    }
+    out.line(format_args!("{}: {}", report.output.display(), output::bytes(report.output_bytes)))?;
+    info::metadata(&report.metadata, out)
+}

