@@ -1,31 +1,29 @@
-//! Times a variant with random weights, for `benches/compare_onnxruntime.py`.
+//! Times a packed file's network, for `benches/compare_onnxruntime.py`.
 //!
-//! `time_network VARIANT THREADS` prints the input's side, then answers each line on stdin, a number
-//! of runs, with a line of that many times in milliseconds.
+//! `time_network WEIGHTS INPUT THREADS` runs the f32 NHWC image in the file INPUT once and prints its
+//! logits on one line; then it answers each line on stdin, a number of runs, with a line of that many
+//! times in milliseconds.
 
-#[path = "../tests/support/mod.rs"]
-mod support;
-
-use effnet::arch::{Padding, Variant};
 use effnet::session::{Session, SessionOptions};
-use effnet::weights::Precision;
+use effnet::weights::Weights;
 use std::error::Error;
 use std::io::{Write, stdin, stdout};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
-use support::{Random, metadata, random_weights};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().collect();
-    let [_, variant, threads] = &arguments[..] else {
-        return Err("usage: time_network VARIANT THREADS".into());
+    let [_, weights, input, threads] = &arguments[..] else {
+        return Err("usage: time_network WEIGHTS INPUT THREADS".into());
     };
-    let variant: Variant = variant.parse()?;
     let options = SessionOptions { threads: Some(threads.parse()?), ..SessionOptions::default() };
-    let weights = random_weights(&metadata(variant, Padding::Symmetric, Precision::Fp32), 1);
+    let weights = Weights::open(Path::new(weights))?;
     let mut session = Session::new(Arc::new(weights), options)?;
-    let image = Random::new(2).vector(session.input_elems());
-    println!("{}", variant.native_size());
+    let image: Vec<f32> = bytemuck::pod_collect_to_vec(&std::fs::read(input)?);
+    let logits: Vec<String> =
+        session.run(&image)?.logits(0).iter().map(|logit| logit.to_string()).collect();
+    println!("{}", logits.join(" "));
     for line in stdin().lines() {
         let mut times = Vec::new();
         for _ in 0..line?.trim().parse()? {
