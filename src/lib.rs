@@ -1,4 +1,17 @@
-//! A runtime for the EfficientNet family.
+//! A runtime for the EfficientNet family: public checkpoints in, class logits out.
+//!
+//! The map, in reading order:
+//!
+//! - [`arch`]: variants, block specs, padding, shapes and costs, as pure data;
+//! - [`image`]: from an encoded picture to the input tensor, by the recipe of the checkpoint's family;
+//! - [`weights`]: checkpoints, packed files, the catalogue, downloads;
+//! - [`plan`]: every step, tensor and buffer of a run, as plain data;
+//! - [`cpu`]: an executor of plans in f32;
+//! - [`session`]: weights, plan and executor together, with an example to start from;
+//! - [`labels`]: the names of ImageNet's classes.
+//!
+//! Layout is NHWC throughout. Errors are values; nothing panics on bad input. The same input gives
+//! the same bytes, whatever the number of threads and the batch that it travels in.
 
 // Test support names the crate as its users do.
 #[cfg(test)]
@@ -11,3 +24,8 @@ pub mod labels;
 pub mod plan;
 pub mod session;
 pub mod weights;
+
+/// The README's example compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
