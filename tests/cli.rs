@@ -214,6 +214,7 @@ fn plan_adds_up() {
 
     let text = place.run(&["plan", "lite0", "--padding", "same-frozen:240"]).exits(0).stdout;
     assert!(text.contains("blocks.15.project") && text.contains("arena "), "{text}");
+    assert!(text.contains("the CPU's has no expanded maps"), "{text}");
     let fp16 = &place.run(&["plan", "b1", "--json"]).json()[0]["totals"]["arena_bytes"];
     let fp32 = &place.run(&["plan", "b1", "--json", "--precision", "fp32"]).json()[0];
     assert!(fp32["totals"]["arena_bytes"].as_u64() > fp16.as_u64());
