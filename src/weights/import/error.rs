@@ -12,7 +12,7 @@ use thiserror::Error;
 #[non_exhaustive]
 pub enum CheckpointError {
     /// The operating system refused.
-    #[error("{source}; expected a checkpoint file that can be read")]
+    #[error("{}: {source}; expected a checkpoint file that can be read", path.display())]
     Io {
         /// The file asked for.
         path: PathBuf,
