@@ -214,6 +214,7 @@ fn plan_adds_up() {
 
     let text = place.run(&["plan", "lite0", "--padding", "same-frozen:240"]).exits(0).stdout;
     assert!(text.contains("blocks.15.project") && text.contains("arena "), "{text}");
+    assert!(text.contains("the CPU's has no expanded maps"), "{text}");
     let fp16 = &place.run(&["plan", "b1", "--json"]).json()[0]["totals"]["arena_bytes"];
     let fp32 = &place.run(&["plan", "b1", "--json", "--precision", "fp32"]).json()[0];
     assert!(fp32["totals"]["arena_bytes"].as_u64() > fp16.as_u64());
@@ -602,4 +603,21 @@ fn eval_knows_imagenet_ids() {
     place.picture(&format!("folders/{id}/1.png"), 1);
     let report = &place.run(&["eval", "folders", "--json"]).exits(0).json()[0];
     assert_eq!((&report["images"], &report["top1_correct"]), (&1.into(), &1.into()));
+}
+
+#[test]
+fn wrong_files_are_named_with_what_would_do() {
+    let place = Place::with_weights();
+    place.picture("a.png", 1);
+    fs::create_dir(place.path("folder")).unwrap();
+    fs::write(place.path("notes.txt"), b"no weights at all").unwrap();
+    let classify = |weights| place.run(&["classify", "a.png", "--weights", weights]).exits(2);
+    classify("folder").says(&["folder: expected a file of packed weights", "found a folder"]);
+    classify("notes.txt").says(&["notes.txt: ", "run `effnet import`"]);
+    let help = place.run(&["classify", "--help"]).exits(0).stdout;
+    assert!(help.find("--csv") < help.find("--verbose"), "{help}");
+    for (file, cause) in [("folder", "is a directory"), ("nowhere.pth", "expected a checkpoint")] {
+        let ran = place.run(&["import", file]).exits(2).says(&[cause]);
+        assert_eq!(ran.stderr.matches(file).count(), 1, "{ran:#?}");
+    }
 }

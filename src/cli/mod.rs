@@ -34,7 +34,8 @@ struct Cli {
     #[command(subcommand)]
     command: Command,
     /// Say more on standard error: which weights, which device and why.
-    #[arg(short, long, global = true)]
+    // After each command's own options.
+    #[arg(short, long, global = true, display_order = 900)]
     verbose: bool,
 }
 

@@ -14,7 +14,8 @@ use serde::Serialize;
 #[command(after_help = "\
 Bytes of a step count each buffer and each weight that it touches once, at the full batch. MACs are
 multiply-accumulates at the full batch. A buffer lives from its first to its last step; buffers
-that do not live at the same time share the arena's bytes.
+that do not live at the same time share the arena's bytes. The CPU executor runs each expand step
+inside the depthwise step after it, and so has an arena of its own, without the expanded maps.
 
 Examples:
   effnet plan b0
@@ -290,7 +291,8 @@ fn tables(plan: &Plan, out: &mut Out) -> Result<(), CliError> {
     let totals = totals(plan);
     out.line(format_args!(
         "\n{} steps, {} buffers\n{} MACs ({}), {} of activations moved, {} of weights read\n\
-         arena {} bytes ({}); {} without sharing",
+         arena {} bytes ({}); {} without sharing\n\
+         this arena is for steps run one by one; the CPU's has no expanded maps (see --help)",
         totals.steps,
         totals.buffers,
         thousands(totals.macs),

@@ -2,6 +2,10 @@
 //!
 //! A plan is plain data, computed once. Running it allocates nothing, looks nothing up by name and
 //! formats no strings. Executors walk [`Plan::steps`] in order.
+//!
+//! The offsets in [`Plan::buffers`] are for an executor that runs each step by itself. One that
+//! joins steps may place the buffers anew: the CPU executor computes an expand step's map inside the
+//! depthwise step, stores none of it, and so lays out an arena of its own.
 
 pub(crate) mod arena;
 mod build;
@@ -80,7 +84,7 @@ pub struct Plan {
     pub steps: Vec<Step>,
     /// Every buffer.
     pub buffers: Vec<Buffer>,
-    /// Size of the arena that holds all buffers but the input.
+    /// Size of the arena that holds all buffers but the input, where each step runs by itself.
     pub arena_bytes: usize,
     /// The input tensor, `[n, h, w, 3]`.
     pub input: BufferId,

@@ -24,10 +24,33 @@ pub enum StoreError {
         /// What it said.
         source: io::Error,
     },
+    /// A folder, a device or a pipe, none of which can be mapped.
+    #[error(
+        "{path}: expected a file of packed weights, as `effnet import` writes it, found a folder \
+         or device",
+        path = path.display()
+    )]
+    NotAFile {
+        /// What was given.
+        path: PathBuf,
+    },
+    /// The folder that the packed file was to go to is not there, or takes no files.
+    #[error(
+        "{path}: cannot write there: {source}; expected an existing folder that may be written \
+         to: make it first, or give another file with -o",
+        path = path.display()
+    )]
+    Output {
+        /// The packed file that was to be written.
+        path: PathBuf,
+        /// What the file system said.
+        source: io::Error,
+    },
     /// Not a safetensors file, or a damaged one.
     #[error(
-        "{path}: not a valid safetensors file of {bytes} bytes: {source}; import the checkpoint \
-         again with `effnet import`",
+        "{path}: not a valid safetensors file of {bytes} bytes: {source}; expected packed \
+         weights: run `effnet import` on the checkpoint, which may be this file, and use what it \
+         writes",
         path = path.display()
     )]
     Container {
@@ -110,6 +133,9 @@ impl Weights {
     pub fn open(path: &Path) -> Result<Weights, StoreError> {
         let io = |source| StoreError::Io { path: path.to_owned(), source };
         let file = File::open(path).map_err(io)?;
+        if !file.metadata().map_err(io)?.is_file() {
+            return Err(StoreError::NotAFile { path: path.to_owned() });
+        }
         // SAFETY: the mapping is private and read-only. The importer replaces packed files by
         // renaming, so their bytes do not change under a mapping; a file truncated by another
         // program while mapped ends this process with a signal, as with every mapped file.
@@ -319,7 +345,14 @@ pub fn write_packed(path: &Path, metadata: &Metadata, data: &[Vec<f32>]) -> Resu
     let target = std::path::absolute(path).map_err(io)?;
     safetensors::serialize_to_file(views, Some(header), &target).map_err(
         |source| match source {
-            SafeTensorError::IoError(source) => io(source),
+            // Its text may name the temporary file, which means nothing to the user: keep the cause.
+            SafeTensorError::IoError(source) => {
+                let source = match source.raw_os_error() {
+                    Some(_) => source,
+                    None => source.kind().into(),
+                };
+                StoreError::Output { path: path.to_owned(), source }
+            }
             source => StoreError::Container { path: path.to_owned(), bytes: 0, source },
         },
     )?;

@@ -12,7 +12,7 @@ use thiserror::Error;
 #[non_exhaustive]
 pub enum CheckpointError {
     /// The operating system refused.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {source}; expected a checkpoint file that can be read", path.display())]
     Io {
         /// The file asked for.
         path: PathBuf,
@@ -44,7 +44,10 @@ pub enum CheckpointError {
         remaining: u64,
     },
     /// The file contradicts itself or its format.
-    #[error("offset {offset}: {what}: expected {expected}, found {found}")]
+    #[error(
+        "offset {offset}: {what}: expected {expected}, found {found}; the file is damaged or cut \
+         short: fetch or save it again"
+    )]
     Corrupt {
         /// What is wrong.
         what: String,
@@ -113,7 +116,7 @@ pub enum CheckpointError {
     /// The file is sound, but no state dict was found in it.
     #[error(
         "offset {offset}: expected a state dict of named tensors, or one under a usual key such \
-         as \"state_dict\", found {found}"
+         as \"state_dict\", found {found}; save the model's state dict and import that"
     )]
     NoTensors {
         /// Where the outermost object starts.

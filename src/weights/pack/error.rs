@@ -3,13 +3,13 @@
 use crate::weights::import::CheckpointError;
 use crate::weights::{RecogniseError, SettingError, StoreError, WheelError};
 use half::f16;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Why a checkpoint could not be imported.
 #[derive(Debug, thiserror::Error)]
 pub enum ImportError {
     /// The file cannot be read as a checkpoint.
-    #[error("{path}: {source}", path = path.display())]
+    #[error("{}", checkpoint(path, source))]
     Checkpoint {
         /// The file given.
         path: PathBuf,
@@ -109,4 +109,12 @@ pub enum ImportError {
         /// The file given.
         path: PathBuf,
     },
+}
+
+/// The file and its fault; a reader that was refused the file has named it already.
+fn checkpoint(path: &Path, source: &CheckpointError) -> String {
+    match source {
+        CheckpointError::Io { .. } => source.to_string(),
+        _ => format!("{}: {source}", path.display()),
+    }
 }
