@@ -179,6 +179,10 @@ fn info_reads_variants_and_files() {
     assert_eq!(file["metadata"]["variant"], "lite0");
     assert_eq!(file["metadata"]["classes"], 10);
     place.run(&["info", "b9"]).exits(2).says(&["'b9'", "b0-small", "nor is there a file"]);
+    place
+        .run(&["info", "weights/tiny.safetensors", "--size", "64"])
+        .exits(2)
+        .says(&["weights/tiny.safetensors is a file", "leave them out"]);
     place.run(&["info", "--size", "0"]).exits(2).says(&["--size", "HEIGHTxWIDTH"]);
 }
 
@@ -449,6 +453,9 @@ fn without_any_image_nothing_starts() {
     let ran = place.run(&["classify", "--csv", "nowhere.png", "*.gif", "empty"]).exits(2);
     let ran = ran.says(&["nowhere.png: no such file", "*.gif: no file matches", "empty: no image"]);
     assert!(ran.stdout.is_empty(), "{ran:#?}");
+    let lines = place.run(&["classify", "--json", "nowhere.png", "empty"]).exits(2).json();
+    assert_eq!(paths(&lines), ["nowhere.png", "empty"]);
+    assert!(lines.iter().all(|line| line["error"].is_string()), "{lines:#?}");
 }
 
 #[test]
@@ -614,6 +621,7 @@ fn wrong_files_are_named_with_what_would_do() {
     let classify = |weights| place.run(&["classify", "a.png", "--weights", weights]).exits(2);
     classify("folder").says(&["folder: expected a file of packed weights", "found a folder"]);
     classify("notes.txt").says(&["notes.txt: ", "run `effnet import`"]);
+    place.run(&["import", "weights/tiny.safetensors"]).exits(2).says(&["already", "--weights"]);
     let help = place.run(&["classify", "--help"]).exits(0).stdout;
     assert!(help.find("--csv") < help.find("--verbose"), "{help}");
     for (file, cause) in [("folder", "is a directory"), ("nowhere.pth", "expected a checkpoint")] {

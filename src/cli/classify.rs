@@ -89,9 +89,15 @@ pub fn run(args: Args, verbose: bool, out: &mut Out) -> Result<Status, CliError>
     };
     let sources = inputs::expand(&args.paths);
     if !sources.iter().any(Result::is_ok) {
-        return Err(CliError::NoImages(
-            sources.into_iter().filter_map(Result::err).map(|error| error.to_string()).collect(),
-        ));
+        let errors: Vec<_> = sources.into_iter().filter_map(Result::err).collect();
+        if format == Format::Json {
+            // A program that reads the lines finds every path that it asked for.
+            for error in &errors {
+                let (path, error) = (error.path(), Some(error.to_string()));
+                out.json(&ImageReport { path: &path, top: Vec::new(), error })?;
+            }
+        }
+        return Err(CliError::NoImages(errors.iter().map(ToString::to_string).collect()));
     }
     let total = sources.len();
     let names: Vec<String> = sources

@@ -20,6 +20,18 @@ pub enum CliError {
     /// The system has no thread to spare.
     #[error("cannot start the decoding threads: {0}; try fewer with --threads")]
     Threads(#[source] rayon::ThreadPoolBuildError),
+    /// No memory for decoded images.
+    #[error("cannot allocate {bytes} bytes for decoded images; use a smaller --batch or --size")]
+    Memory {
+        /// What one group of images needs.
+        bytes: usize,
+    },
+    /// Options of a variant, given with a packed file.
+    #[error(
+        "--size and --classes are for variants: {0} is a file, and a packed file's size and classes \
+         are recorded in it; leave them out"
+    )]
+    OnlyForVariants(String),
     /// No weights to run.
     #[error(transparent)]
     Model(#[from] ModelError),

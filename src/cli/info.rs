@@ -29,9 +29,9 @@ pub struct Args {
     /// Input size: HxW, or one number for a square [default: the variant's native size].
     #[arg(long, value_name = "HxW", value_parser = args::size)]
     size: Option<Size>,
-    /// Outputs of the classifier.
-    #[arg(long, value_name = "N", default_value = "1000", value_parser = args::classes)]
-    classes: usize,
+    /// Outputs of the classifier [default: 1000].
+    #[arg(long, value_name = "N", value_parser = args::classes)]
+    classes: Option<usize>,
     /// Print one JSON object a line.
     #[arg(long)]
     json: bool,
@@ -98,6 +98,9 @@ pub fn run(args: Args, out: &mut Out) -> Result<Status, CliError> {
             Err(error) if !Path::new(subject).exists() => {
                 return Err(CliError::VariantOrFile(error));
             }
+            Err(_) if args.size.is_some() || args.classes.is_some() => {
+                return Err(CliError::OnlyForVariants(subject.clone()));
+            }
             Err(_) => file(&args, Path::new(subject), out)?,
         },
     }
@@ -105,7 +108,7 @@ pub fn run(args: Args, out: &mut Out) -> Result<Status, CliError> {
 }
 
 fn report(variant: Variant, args: &Args) -> Result<VariantReport, CliError> {
-    let network = Network::new(variant, args.classes);
+    let network = Network::new(variant, args.classes.unwrap_or(effnet::labels::imagenet1k().len()));
     let size = args.size.unwrap_or_else(|| variant.native());
     // Of the padding conventions, only the frozen one can change an output's size.
     let geometry = NetworkGeometry::new(&network, size, Padding::SameDynamic)?;

@@ -78,9 +78,14 @@ impl Pipeline {
             .map_err(CliError::Threads)?;
         let (full_tx, full_rx) = mpsc::sync_channel::<Handover>(1);
         let (empty_tx, empty_rx) = mpsc::channel::<Vec<f32>>();
+        let elems = self.group().min(sources.len()).saturating_mul(self.image_elems);
         for _ in 0..HANDOVERS {
+            let mut tensor = Vec::new();
+            tensor
+                .try_reserve_exact(elems)
+                .map_err(|_| CliError::Memory { bytes: elems.saturating_mul(size_of::<f32>()) })?;
             // The receiver is alive: it moves into the decoder below.
-            let _ = empty_tx.send(Vec::new());
+            let _ = empty_tx.send(tensor);
         }
         thread::scope(|scope| {
             scope.spawn(move || {

@@ -72,6 +72,9 @@ pub enum RecogniseError {
         /// How many tensors there are, and the first names.
         found: String,
     },
+    /// The names are those of a packed file.
+    #[error("this is a packed file already: nothing to import; run it with --weights")]
+    Packed,
     /// The family that was asked for has other names.
     #[error(
         "the tensor names are not of family {asked}: expected '{expected}', found '{found}', which \
@@ -228,6 +231,10 @@ fn spelling(shapes: &Shapes, asked: Option<Family>) -> Result<&'static [Family],
 }
 
 fn unknown_names(shapes: &Shapes) -> RecogniseError {
+    // Names that only `packed_tensors` gives.
+    if ["stem.scale", "stem.shift", "classifier.weight"].iter().all(|&n| shapes.contains_key(n)) {
+        return RecogniseError::Packed;
+    }
     let looked_for: Vec<String> = SPELLINGS
         .iter()
         .map(|families| {
