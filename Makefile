@@ -12,7 +12,7 @@ PACKED := weights/efficientnet-lite0.safetensors
 PHOTOS := tests/fixtures/images/photos
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all check fmt weights bench clean
+.PHONY: help demo test check fmt weights bench clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
@@ -22,9 +22,6 @@ demo: $(PACKED) ## build, import real weights, classify photographs
 
 test: weights ## everything that can be tested on this machine
 	CARGO="$(CARGO)" tests/run.sh
-
-test-all: weights ## the same, with the longer cases
-	EFFNET_TEST_ALL=1 CARGO="$(CARGO)" tests/run.sh
 
 check: ## formatting, lints and documentation, all without warnings
 	$(CARGO) fmt --check
