@@ -12,8 +12,8 @@ use std::{env, fs, thread};
 const EMULATED_ARCH: u32 = 80;
 
 /// No fast-math: kernels name the approximations that they accept. A spill, like any warning, fails.
-const FLAGS: [&str; 7] =
-    ["-O3", "-std=c++17", "-lineinfo", "-Werror", "all-warnings", "-Xptxas", "-warn-spills"];
+const FLAGS: [&str; 6] =
+    ["-O3", "-std=c++17", "-Werror", "all-warnings", "-Xptxas", "-warn-spills"];
 
 /// A compiled kernel file.
 pub struct Kernel {
@@ -107,7 +107,7 @@ fn fatbin_args(archs: &[u32]) -> Vec<String> {
 }
 
 fn ptx_args() -> Vec<String> {
-    vec!["--ptx".to_owned(), format!("-arch=compute_{EMULATED_ARCH}")]
+    vec!["--ptx".to_owned(), "-lineinfo".to_owned(), format!("-arch=compute_{EMULATED_ARCH}")]
 }
 
 /// `NUM_JOBS` threads take jobs from one list. All failures are told, not only the first.
@@ -139,7 +139,6 @@ impl Job {
     fn run(&self, nvcc: &Nvcc, root: &Path) -> Result<(), String> {
         // A stamp must not outlive its output, however this ends.
         let _ = fs::remove_file(&self.stamp);
-        // Relative, and run in the root, so that line information names no folder of this machine.
         let mut command = Command::new(&nvcc.path);
         command.current_dir(root).args(&self.args).arg("-o").arg(&self.output).arg(&self.source);
         let shown = format!("{command:?}");
@@ -154,7 +153,26 @@ impl Job {
                 root.display(),
             ));
         }
+        if self.output.extension().is_some_and(|e| e == "ptx") {
+            relative_line_information(&self.output, root)?;
+        }
         fs::write(&self.stamp, &self.key)
             .map_err(|e| format!("cannot write {}: {e}", self.stamp.display()))
     }
+}
+
+/// nvcc names every file by its full path. Reports are to say `kernels/depthwise.cu`, wherever the
+/// project lies.
+fn relative_line_information(ptx: &Path, root: &Path) -> Result<(), String> {
+    let failed = |e: std::io::Error| format!("cannot rewrite {}: {e}", ptx.display());
+    let prefix = format!("\"{}/", root.display());
+    let text: String = fs::read_to_string(ptx)
+        .map_err(failed)?
+        .split_inclusive('\n')
+        .map(|line| match line.trim_start().starts_with(".file") {
+            true => line.replacen(&prefix, "\"", 1),
+            false => line.to_owned(),
+        })
+        .collect();
+    fs::write(ptx, text).map_err(failed)
 }
