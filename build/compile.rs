@@ -145,12 +145,11 @@ impl Job {
         let output = command.output().map_err(|e| format!("cannot run {shown}: {e}"))?;
         if !output.status.success() {
             return Err(format!(
-                "nvcc failed on {} ({})\n{}{}command, run in {}: {shown}",
+                "nvcc failed on {} ({})\n{}{}command: {shown}",
                 self.source.display(),
                 output.status,
                 String::from_utf8_lossy(&output.stdout),
                 String::from_utf8_lossy(&output.stderr),
-                root.display(),
             ));
         }
         if self.output.extension().is_some_and(|e| e == "ptx") {
