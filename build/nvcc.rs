@@ -1,0 +1,113 @@
+//! Which nvcc, and which targets it can compile for.
+
+use std::env;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// What is missing, when no nvcc is found.
+pub const MISSING: &str = "no nvcc was found in EFFNET_NVCC, CUDA_HOME, CUDA_PATH, PATH, \
+                           /usr/local/cuda or .cuda";
+/// What to do about it.
+pub const TO_DO: &str = "run `make cuda`, or set EFFNET_NVCC to the nvcc of CUDA 12 or 13, and \
+                         build again";
+
+/// Targets as machine code; the newest of them also as PTX, for GPUs that come after it. Never the
+/// local GPU: a build is the same wherever it is made.
+const TARGETS: [u32; 7] = [75, 80, 86, 89, 90, 100, 120];
+
+/// An nvcc that answered.
+pub struct Nvcc {
+    pub path: PathBuf,
+    /// All that `nvcc --version` says.
+    pub version: String,
+    known: Vec<u32>,
+}
+
+/// The first nvcc in the order that the documentation gives. A name given by hand must work.
+pub fn find(root: &Path) -> Result<Option<Nvcc>, String> {
+    if let Some(path) = env::var_os("EFFNET_NVCC").filter(|v| !v.is_empty()) {
+        return Nvcc::open(&root.join(path)).map(Some);
+    }
+    candidates(root).iter().find(|path| path.is_file()).map(|path| Nvcc::open(path)).transpose()
+}
+
+fn candidates(root: &Path) -> Vec<PathBuf> {
+    let program = format!("nvcc{}", env::consts::EXE_SUFFIX);
+    let mut found = Vec::new();
+    for name in ["CUDA_HOME", "CUDA_PATH"] {
+        if let Some(home) = env::var_os(name).filter(|v| !v.is_empty()) {
+            found.push(root.join(home).join("bin").join(&program));
+        }
+    }
+    if let Some(path) = env::var_os("PATH") {
+        found.extend(env::split_paths(&path).map(|folder| folder.join(&program)));
+    }
+    found.push(Path::new("/usr/local/cuda/bin").join(&program));
+    // Where the wheels of PyPI put it.
+    found.push(root.join(".cuda/nvidia/cu13/bin").join(&program));
+    found
+}
+
+impl Nvcc {
+    fn open(path: &Path) -> Result<Nvcc, String> {
+        let version = answer(path, "--version")?;
+        let known = answer(path, "--list-gpu-arch")?
+            .lines()
+            .filter_map(|line| line.trim().strip_prefix("compute_")?.parse().ok())
+            .collect();
+        Ok(Nvcc { path: path.to_path_buf(), version, known })
+    }
+
+    /// The targets asked for, less those that this nvcc does not know; ascending.
+    pub fn targets(&self) -> Result<Vec<u32>, String> {
+        let asked = match env::var("EFFNET_CUDA_ARCHS") {
+            Ok(list) if !list.trim().is_empty() => parse_archs(&list)?,
+            _ => TARGETS.to_vec(),
+        };
+        let (known, unknown): (Vec<u32>, Vec<u32>) =
+            asked.iter().partition(|arch| self.known.contains(arch));
+        for arch in unknown {
+            println!("cargo::warning={} does not know sm_{arch}: left out", self.path.display());
+        }
+        if known.is_empty() {
+            return Err(format!(
+                "{} knows none of the targets {asked:?}; it knows {:?}: set EFFNET_CUDA_ARCHS to some of them",
+                self.path.display(),
+                self.known
+            ));
+        }
+        Ok(known)
+    }
+}
+
+/// `80,90` or `80 90`, with or without `sm_`.
+fn parse_archs(list: &str) -> Result<Vec<u32>, String> {
+    let mut archs = list
+        .split([',', ';', ' '])
+        .map(str::trim)
+        .filter(|word| !word.is_empty())
+        .map(|word| {
+            word.trim_start_matches("sm_").parse::<u32>().map_err(|_| {
+                format!("EFFNET_CUDA_ARCHS={list}: '{word}' is no target; expected as in 80,90")
+            })
+        })
+        .collect::<Result<Vec<u32>, String>>()?;
+    archs.sort_unstable();
+    archs.dedup();
+    Ok(archs)
+}
+
+fn answer(path: &Path, flag: &str) -> Result<String, String> {
+    let output = Command::new(path).arg(flag).output().map_err(|e| {
+        format!("cannot run {}: {e}; set EFFNET_NVCC to a working nvcc", path.display())
+    })?;
+    if !output.status.success() {
+        return Err(format!(
+            "{} {flag} failed ({}): {}",
+            path.display(),
+            output.status,
+            String::from_utf8_lossy(&output.stderr).trim()
+        ));
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}

@@ -1,0 +1,108 @@
+//! Launches of `kernels/depthwise.cu`.
+
+use super::launch::Check;
+use super::params::{
+    DEPTHWISE_TILE_CHANNELS, DEPTHWISE_TILE_PIXELS, DEPTHWISE_WARPS, DepthwiseParams, WARP_SIZE,
+};
+use super::{Geometry, Launch, LaunchError};
+use crate::weights::Precision;
+
+/// The file's stem.
+pub const IMAGE: &str = "depthwise";
+
+/// The kernels of the file.
+pub const ENTRIES: [&str; 8] = [
+    "effnet_depthwise_k3s1_f16",
+    "effnet_depthwise_k3s2_f16",
+    "effnet_depthwise_k5s1_f16",
+    "effnet_depthwise_k5s2_f16",
+    "effnet_depthwise_k3s1_f32",
+    "effnet_depthwise_k3s2_f32",
+    "effnet_depthwise_k5s1_f32",
+    "effnet_depthwise_k5s2_f32",
+];
+
+/// Tiles that one image's output is cut into: the extent of `partial_sums`. A matter of the
+/// image's geometry alone, so that the order of the sums is too.
+pub fn tiles(h_out: i32, w_out: i32) -> i32 {
+    let tiles = (i64::from(h_out) * i64::from(w_out)).max(0) as u64;
+    i32::try_from(tiles.div_ceil(DEPTHWISE_TILE_PIXELS as u64)).unwrap_or(i32::MAX)
+}
+
+/// The launch for a `k` x `k` window, or which argument the kernels do not take.
+pub fn launch(
+    precision: Precision,
+    k: usize,
+    stride: usize,
+    params: DepthwiseParams,
+) -> Result<Launch<DepthwiseParams>, LaunchError> {
+    let kernel = match (precision, k, stride) {
+        (Precision::Fp16, 3, 1) => ENTRIES[0],
+        (Precision::Fp16, 3, 2) => ENTRIES[1],
+        (Precision::Fp16, 5, 1) => ENTRIES[2],
+        (Precision::Fp16, 5, 2) => ENTRIES[3],
+        (Precision::Fp32, 3, 1) => ENTRIES[4],
+        (Precision::Fp32, 3, 2) => ENTRIES[5],
+        (Precision::Fp32, 5, 1) => ENTRIES[6],
+        (Precision::Fp32, 5, 2) => ENTRIES[7],
+        _ => {
+            return Err(LaunchError::NoKernel {
+                op: IMAGE,
+                asked: format!("k {k}, stride {stride}"),
+                available: "k 3 and 5, stride 1 and 2",
+            });
+        }
+    };
+
+    let p = &params;
+    let check = Check(IMAGE);
+    for (what, value) in [
+        ("n", p.n),
+        ("h_in", p.h_in),
+        ("w_in", p.w_in),
+        ("h_out", p.h_out),
+        ("w_out", p.w_out),
+        ("c", p.c),
+    ] {
+        check.at_least(what, value, 1)?;
+    }
+    check.that(p.c % 2 == 0, "c", p.c.into(), "an even number")?;
+    // A window that lies outside the input altogether is a wrong plan. It also bounds the kernel's
+    // arithmetic: no window starts further out than k.
+    let (k, stride) = (k as i64, stride as i64);
+    for (what, pad, extent_in, extent_out) in
+        [("pad_top", p.pad_top, p.h_in, p.h_out), ("pad_left", p.pad_left, p.w_in, p.w_out)]
+    {
+        check.that((0..k).contains(&pad.into()), what, pad.into(), "between 0 and k - 1")?;
+        let last = (i64::from(extent_out) - 1) * stride - i64::from(pad);
+        check.that(
+            last < extent_in.into(),
+            if what == "pad_top" { "h_out" } else { "w_out" },
+            extent_out.into(),
+            "an extent whose last window touches the input",
+        )?;
+    }
+    check.activation(p.activation)?;
+    let tiles = tiles(p.h_out, p.w_out);
+    check.elems("input", &[p.n, p.h_in, p.w_in, p.c])?;
+    check.elems("weight", &[k as i32, k as i32, p.c])?;
+    check.elems("output", &[p.n, p.h_out, p.w_out, p.c])?;
+    check.elems("partial_sums", &[p.n, tiles, p.c])?;
+    let pair_bytes = 2 * precision.elem_bytes() as u64;
+    check.address("input", p.input, pair_bytes)?;
+    check.address("weight", p.weight, pair_bytes)?;
+    check.address("output", p.output, pair_bytes)?;
+    check.address("scale", p.scale, 8)?;
+    check.address("shift", p.shift, 8)?;
+    check.optional("partial_sums", p.partial_sums, 8)?;
+
+    let groups = (p.c as u32).div_ceil(DEPTHWISE_TILE_CHANNELS as u32);
+    check.grid("c / 64", groups)?;
+    check.grid("n", p.n as u32)?;
+    let geometry = Geometry {
+        grid: [tiles as u32, groups, p.n as u32],
+        block: [(DEPTHWISE_WARPS * WARP_SIZE) as u32, 1, 1],
+        shared_bytes: 0,
+    };
+    Ok(Launch { image: IMAGE, kernel, geometry, params })
+}

@@ -1,0 +1,70 @@
+//! The CUDA kernels: their compiled images, and one launch module for each `.cu` file.
+//!
+//! A launch is plain data: which kernel, grid, block, dynamic shared memory, and one parameter
+//! struct by value ([`params`]). The launch modules check the arguments and compute the geometry;
+//! running a launch is left to a device.
+//!
+//! `build.rs` compiles `kernels/*.cu` where it finds nvcc. Without one the host is complete all the
+//! same, and [`built`] says what is missing.
+
+pub mod depthwise;
+mod launch;
+pub mod params;
+pub mod pointwise;
+pub mod squeeze_excite;
+
+pub use launch::{Geometry, Launch, LaunchError};
+
+/// A compiled kernel file.
+#[derive(Clone, Copy, Debug)]
+pub struct KernelImage {
+    /// Stem of the `.cu` file, as in `depthwise`.
+    pub name: &'static str,
+    /// Machine code for each of `archs`, and PTX of the newest; aligned to 16 bytes.
+    pub fatbin: &'static [u8],
+    /// PTX of compute_80 with line information, for the emulator.
+    pub ptx: &'static str,
+    /// Compute capabilities as in 80 for 8.0; ascending.
+    pub archs: &'static [u32],
+    /// Names of the file's kernels, in the order of `ptx`.
+    pub entries: &'static [&'static str],
+}
+
+/// What a build with nvcc embeds.
+#[derive(Clone, Copy, Debug)]
+pub struct Built {
+    /// nvcc's release, in its own words.
+    pub nvcc: &'static str,
+    /// One for each `.cu` file, in the order of their names.
+    pub images: &'static [KernelImage],
+}
+
+/// Why this build has no kernels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("built without GPU kernels: {missing}; {to_do}")]
+pub struct NotBuilt {
+    /// What the build did not find.
+    pub missing: &'static str,
+    /// What to do next.
+    pub to_do: &'static str,
+}
+
+/// `include_bytes!` aligns to one byte; loaders of machine code expect more.
+#[repr(C, align(16))]
+#[allow(dead_code)] // unused in a build without nvcc
+struct Aligned<T>(T);
+
+include!(concat!(env!("OUT_DIR"), "/kernel_images.rs"));
+
+/// What was compiled, or why nothing was.
+pub fn built() -> Result<Built, NotBuilt> {
+    BUILT
+}
+
+/// The compiled kernel files; empty where this was built without nvcc, see [`built`].
+pub fn images() -> &'static [KernelImage] {
+    match &BUILT {
+        Ok(built) => built.images,
+        Err(_) => &[],
+    }
+}
