@@ -15,7 +15,7 @@ __device__ __forceinline__ float sigmoid(float x) {
 // `activation` is one of kActivation*: the same for the whole launch, so no warp diverges.
 __device__ __forceinline__ float activate(float x, int32_t activation) {
     if (activation == kActivationSwish) {
-        // Not x * sigmoid(x): one rounding less. For x below -88 expf is infinite, and the quotient -0.
+        // Not x * sigmoid(x): one rounding less. Where expf overflows the quotient is -0.
         return x / (1.0f + expf(-x));
     }
     if (activation == kActivationRelu6) {

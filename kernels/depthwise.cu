@@ -24,14 +24,17 @@ __device__ __forceinline__ void depthwise(const DepthwiseParams& p) {
     const int lane = threadIdx.x % kWarpSize;
     const int warp = threadIdx.x / kWarpSize;
     const int c = blockIdx.y * kDepthwiseTileChannels + 2 * lane;
+    const int image = blockIdx.z;
     const int pixels = p.h_out * p.w_out;
     const bool live = c < p.c;  // the last channel tile may be part empty
 
     float2 sum = {0.0f, 0.0f};
     if (live) {
-        const T* weight = static_cast<const T*>(p.weight) + c;                                    // [k, k, c]
-        const T* input = static_cast<const T*>(p.input) + blockIdx.z * (p.h_in * p.w_in) * p.c + c;  // [h_in, w_in, c]
-        T* output = static_cast<T*>(p.output) + blockIdx.z * pixels * p.c + c;                   // [h_out, w_out, c]
+        const T* weight = static_cast<const T*>(p.weight) + c;  // [k, k, c]
+        const int pixels_in = p.h_in * p.w_in;
+        const T* input =
+            static_cast<const T*>(p.input) + image * pixels_in * p.c + c;  // [h_in, w_in, c]
+        T* output = static_cast<T*>(p.output) + image * pixels * p.c + c;  // [h_out, w_out, c]
 
         float2 taps[K * K];
 #pragma unroll
@@ -82,14 +85,15 @@ __device__ __forceinline__ void depthwise(const DepthwiseParams& p) {
             sum.x += sums[i][lane].x;
             sum.y += sums[i][lane].y;
         }
-        store_pair(p.partial_sums + (blockIdx.z * gridDim.x + blockIdx.x) * p.c + c, sum);  // [n, tiles, c]
+        const int tile = image * gridDim.x + blockIdx.x;
+        store_pair(p.partial_sums + tile * p.c + c, sum);  // [n, tiles, c]
     }
 }
 
-#define DEPTHWISE(name, T, K, STRIDE)                                             \
-    extern "C" __global__ void __launch_bounds__(kDepthwiseWarps* kWarpSize)      \
-        name(const __grid_constant__ DepthwiseParams p) {                         \
-        depthwise<T, K, STRIDE>(p);                                               \
+#define DEPTHWISE(name, T, K, STRIDE)                                        \
+    extern "C" __global__ void __launch_bounds__(kDepthwiseWarps* kWarpSize) \
+        name(const __grid_constant__ DepthwiseParams p) {                    \
+        depthwise<T, K, STRIDE>(p);                                          \
     }
 
 DEPTHWISE(effnet_depthwise_k3s1_f16, __half, 3, 1)

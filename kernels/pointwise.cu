@@ -13,15 +13,16 @@
 // Work:    a block makes 64 x 64 outputs, each of its 2 x 2 warps 32 x 32; k in steps of 32, double
 //          buffered: the next step is copied while this one is multiplied.
 // Traffic: x is read ceil(c_out / 64) times, weight ceil(rows / 64) times.
-// Numerics: f16 products, f32 sums on tensor cores; x * gate is rounded to f16 once; the rest in f32,
-//          rounded once. Each row's sum has the same order wherever its row lies.
+// Numerics: f16 products, f32 sums on tensor cores; x * gate is rounded to f16 once; the rest
+//          in f32, rounded once. Each row's sum has the same order wherever its row lies.
 // Source:  PTX ISA, fragments of mma.m16n8k16. Architectures: sm_80 and later as written; on sm_75,
 //          which has neither cp.async nor this shape, plain copies and pairs of m16n8k8.
 
 #include "common.cuh"
 
 constexpr int kTileK = 32;
-constexpr int kRowPitch = kTileK + 8;  // halves: 80 bytes, so that ldmatrix's 8 rows meet no bank twice
+// Halves: rows of 80 bytes, so that the 8 rows of an ldmatrix meet no bank twice.
+constexpr int kRowPitch = kTileK + 8;
 constexpr int kStages = 2;
 constexpr int kChunk = 8;  // halves copied at once: 16 bytes
 constexpr int kThreads = kPointwiseWarps * kWarpSize;
@@ -34,7 +35,8 @@ __device__ __forceinline__ void copy_chunk(__half* to, const __half* from, bool 
 #if __CUDA_ARCH__ >= 800
     const unsigned address = static_cast<unsigned>(__cvta_generic_to_shared(to));
     const int bytes = valid ? 16 : 0;
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(address), "l"(from), "r"(bytes)
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(address), "l"(from),
+                 "r"(bytes)
                  : "memory");
 #else
     *reinterpret_cast<uint4*>(to) =
@@ -66,7 +68,8 @@ __device__ __forceinline__ void load_matrices(unsigned (&to)[4], const __half* r
 }
 
 // d [16, 8] += a [16, 16] . b [8, 16]^T
-__device__ __forceinline__ void multiply(float (&d)[4], const unsigned (&a)[4], unsigned b0, unsigned b1) {
+__device__ __forceinline__ void multiply(float (&d)[4], const unsigned (&a)[4], unsigned b0,
+                                         unsigned b1) {
 #if __CUDA_ARCH__ >= 800
     asm volatile(
         "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 "
@@ -88,13 +91,15 @@ __device__ __forceinline__ void multiply(float (&d)[4], const unsigned (&a)[4], 
 }
 
 // Rows [first, first + 64) and columns [k, k + 32) of a [rows, c_in] matrix; zeros outside it.
-__device__ __forceinline__ void copy_tile(Tile& to, const __half* from, int first, int rows, int k, int c_in) {
+__device__ __forceinline__ void copy_tile(Tile& to, const __half* from, int first, int rows, int k,
+                                          int c_in) {
     constexpr int chunks = kTileK / kChunk;
     for (int i = threadIdx.x; i < kPointwiseTileRows * chunks; i += kThreads) {
         const int row = i / chunks;
         const int column = i % chunks * kChunk;
         const bool valid = first + row < rows && k + column < c_in;
-        copy_chunk(&to[row][column], valid ? from + (first + row) * c_in + k + column : from, valid);
+        copy_chunk(&to[row][column], valid ? from + (first + row) * c_in + k + column : from,
+                   valid);
     }
 }
 
@@ -128,12 +133,13 @@ extern "C" __global__ void __launch_bounds__(kThreads)
     const int b_row = lane / 16 * 8 + lane % 8;
     const int b_col = lane / 8 % 2 * 8;
 
-    // The gates of the rows that this lane's a fragments hold; the last row stands in for those outside.
+    // Gates of the rows in this lane's a fragments; the last row stands in for those outside.
     const float* gates[2][2] = {};
     if (p.gate != nullptr) {
         for (int m = 0; m < 2; ++m) {
             for (int half = 0; half < 2; ++half) {
-                const int row = min(first_row + warp_row + m * 16 + half * 8 + lane_row, p.rows - 1);
+                const int row =
+                    min(first_row + warp_row + m * 16 + half * 8 + lane_row, p.rows - 1);
                 gates[m][half] = p.gate + row / p.pixels * p.c_in;
             }
         }
@@ -147,10 +153,11 @@ extern "C" __global__ void __launch_bounds__(kThreads)
 
     for (int step = 0; step < steps; ++step) {
         const int stage = step % kStages;
-        // Copy ahead. A group is committed even when it is empty, so that the wait below counts right.
+        // Copy ahead. An empty group is committed too, so that the wait below counts right.
         if (step + 1 < steps) {
             copy_tile(x_tiles[stage ^ 1], input, first_row, p.rows, (step + 1) * kTileK, p.c_in);
-            copy_tile(weight_tiles[stage ^ 1], weight, first_col, p.c_out, (step + 1) * kTileK, p.c_in);
+            copy_tile(weight_tiles[stage ^ 1], weight, first_col, p.c_out, (step + 1) * kTileK,
+                      p.c_in);
         }
         commit_copies();
         wait_copies<1>();

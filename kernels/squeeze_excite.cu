@@ -24,9 +24,9 @@ __device__ __forceinline__ void squeeze_excite(const SqueezeExciteParams& p) {
     const int image = blockIdx.x;
     const int lane = threadIdx.x % kWarpSize;
     const int warp = threadIdx.x / kWarpSize;
-    const T* reduce_weight = static_cast<const T*>(p.reduce_weight);          // [c_se, c]
-    const T* expand_weight = static_cast<const T*>(p.expand_weight);          // [c_se, c]
-    const float* partial_sums = p.partial_sums + image * p.tiles * p.c;       // [tiles, c]
+    const T* reduce_weight = static_cast<const T*>(p.reduce_weight);     // [c_se, c]
+    const T* expand_weight = static_cast<const T*>(p.expand_weight);     // [c_se, c]
+    const float* partial_sums = p.partial_sums + image * p.tiles * p.c;  // [tiles, c]
 
     // Squeeze.
     for (int c = threadIdx.x; c < p.c; c += kSqueezeExciteWarps * kWarpSize) {
