@@ -91,6 +91,8 @@ struct State {
     work: Option<Work>,
     /// Threads that are using `work`.
     active: usize,
+    /// Threads that have begun to serve.
+    started: usize,
     stop: bool,
 }
 
@@ -117,6 +119,12 @@ impl Team {
             let builder = Builder::new().name(format!("effnet-cpu-{thread}"));
             team.workers.push(builder.spawn(move || inner.serve(thread))?);
         }
+        // A thread allocates as it starts. That is to happen here, not late, during some run.
+        let mut state = lock(&team.inner.state);
+        while state.started < team.workers.len() {
+            state = wait(&team.inner.idle, state);
+        }
+        drop(state);
         Ok(team)
     }
 
@@ -176,6 +184,8 @@ impl Inner {
     fn serve(&self, thread: usize) {
         let mut seen = 0;
         let mut state = lock(&self.state);
+        state.started += 1;
+        self.idle.notify_all();
         while !state.stop {
             match state.work {
                 Some(Work(work)) if state.run != seen => {
