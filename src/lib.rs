@@ -20,6 +20,7 @@ extern crate self as effnet;
 
 pub mod arch;
 pub mod cpu;
+pub mod emulator;
 pub mod image;
 pub mod kernels;
 pub mod labels;

@@ -1,0 +1,138 @@
+//! The registers of one warp, and typed access to their 32 lanes.
+//!
+//! Registers are held by lane width: up to 32 bits in `narrow`, 64 bits in `wide`, predicates as a mask of the
+//! lanes. A register of 8 or 16 bits holds its value zero-extended to 32. Immediates and special registers are
+//! registers too, filled before the warp starts: every operand is an index.
+
+use half::{bf16, f16};
+
+/// Lanes of a warp.
+pub(crate) const LANES: usize = 32;
+
+/// Bit `i` stands for lane `i`.
+pub(crate) type Mask = u32;
+
+/// Index into the registers of its width.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Reg(pub u32);
+
+/// How wide a register is, which tells the file that holds it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) enum Width {
+    /// `.pred`.
+    Pred,
+    /// `.b8`, `.b16`, `.f16`, `.bf16`...: `narrow`, zero-extended.
+    B16,
+    /// `.b32`, `.f32`, `.f16x2`...: `narrow`.
+    B32,
+    /// `.b64`, `.f64`...: `wide`.
+    B64,
+}
+
+/// The registers of a warp.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Registers {
+    pub narrow: Vec<[u32; LANES]>,
+    pub wide: Vec<[u64; LANES]>,
+    pub preds: Vec<Mask>,
+    /// Lanes that have been written, for each register of the three files.
+    pub narrow_set: Vec<Mask>,
+    pub wide_set: Vec<Mask>,
+    pub preds_set: Vec<Mask>,
+}
+
+/// A type that a register's lanes are read and written as.
+pub(crate) trait Lane: Copy + Default {
+    fn load(registers: &Registers, reg: Reg) -> [Self; LANES];
+    /// Writes the lanes of `mask` only, and marks them as written.
+    fn store(registers: &mut Registers, reg: Reg, mask: Mask, values: [Self; LANES]);
+}
+
+macro_rules! narrow_lane {
+    ($type:ty, $from:expr, $to:expr) => {
+        impl Lane for $type {
+            #[inline(always)]
+            fn load(registers: &Registers, reg: Reg) -> [Self; LANES] {
+                let from: fn(u32) -> Self = $from;
+                registers.narrow[reg.0 as usize].map(from)
+            }
+
+            #[inline(always)]
+            fn store(registers: &mut Registers, reg: Reg, mask: Mask, values: [Self; LANES]) {
+                let to: fn(Self) -> u32 = $to;
+                registers.narrow_set[reg.0 as usize] |= mask;
+                blend(&mut registers.narrow[reg.0 as usize], mask, values.map(to));
+            }
+        }
+    };
+}
+
+narrow_lane!(u32, |bits| bits, |value| value);
+narrow_lane!(i32, |bits| bits as i32, |value| value as u32);
+narrow_lane!(f32, f32::from_bits, f32::to_bits);
+narrow_lane!(u16, |bits| bits as u16, |value| value.into());
+narrow_lane!(i16, |bits| bits as i16, |value| (value as u16).into());
+narrow_lane!(f16, |bits| f16::from_bits(bits as u16), |value| value.to_bits().into());
+narrow_lane!(bf16, |bits| bf16::from_bits(bits as u16), |value| value.to_bits().into());
+
+macro_rules! wide_lane {
+    ($type:ty, $from:expr, $to:expr) => {
+        impl Lane for $type {
+            #[inline(always)]
+            fn load(registers: &Registers, reg: Reg) -> [Self; LANES] {
+                let from: fn(u64) -> Self = $from;
+                registers.wide[reg.0 as usize].map(from)
+            }
+
+            #[inline(always)]
+            fn store(registers: &mut Registers, reg: Reg, mask: Mask, values: [Self; LANES]) {
+                let to: fn(Self) -> u64 = $to;
+                registers.wide_set[reg.0 as usize] |= mask;
+                blend(&mut registers.wide[reg.0 as usize], mask, values.map(to));
+            }
+        }
+    };
+}
+
+wide_lane!(u64, |bits| bits, |value| value);
+wide_lane!(i64, |bits| bits as i64, |value| value as u64);
+wide_lane!(f64, f64::from_bits, f64::to_bits);
+
+impl Lane for bool {
+    #[inline(always)]
+    fn load(registers: &Registers, reg: Reg) -> [Self; LANES] {
+        let bits = registers.preds[reg.0 as usize];
+        std::array::from_fn(|lane| bits >> lane & 1 != 0)
+    }
+
+    #[inline(always)]
+    fn store(registers: &mut Registers, reg: Reg, mask: Mask, values: [Self; LANES]) {
+        let bits = pack(values);
+        let pred = &mut registers.preds[reg.0 as usize];
+        *pred = *pred & !mask | bits & mask;
+        registers.preds_set[reg.0 as usize] |= mask;
+    }
+}
+
+/// The mask of the lanes that are true.
+#[inline(always)]
+pub(crate) fn pack(values: [bool; LANES]) -> Mask {
+    let mut bits = 0;
+    for (lane, value) in values.into_iter().enumerate() {
+        bits |= u32::from(value) << lane;
+    }
+    bits
+}
+
+#[inline(always)]
+fn blend<T: Copy>(to: &mut [T; LANES], mask: Mask, values: [T; LANES]) {
+    if mask == Mask::MAX {
+        *to = values;
+    } else {
+        for lane in 0..LANES {
+            if mask >> lane & 1 != 0 {
+                to[lane] = values[lane];
+            }
+        }
+    }
+}
