@@ -13,7 +13,7 @@ pub(crate) struct Source {
     pub variables: Vec<Variable>,
     /// `.entry` and `.func`, declarations without a body left out.
     pub functions: Vec<Function>,
-    /// Names of functions that are declared here and defined elsewhere, as `__assertfail` and `vprintf`.
+    /// Names of functions that are declared here and not defined, as `__assertfail` and `vprintf`.
     pub externs: Vec<String>,
 }
 
@@ -57,12 +57,33 @@ pub(crate) struct Variable {
     pub lanes: u32,
     /// `.align`, or the natural alignment of `scalar` times `lanes`.
     pub align: u32,
-    /// Scalars in all, over all dimensions: 1 for a plain variable, 0 for `name[]`.
+    /// Elements in all, over all dimensions, each of `lanes` scalars: 1 for a plain variable, 0 for the `name[]` of
+    /// an `.extern`. The bytes of all of them, see `bytes`, are fewer than 2^63.
     pub elems: u64,
     /// `.extern`: defined elsewhere; for `.shared`, the dynamic shared memory.
     pub is_extern: bool,
-    /// Initial values, flattened; shorter than `elems` means that zeros follow. `None` without `=`.
+    /// Initial values of scalars, flattened; fewer than `elems * lanes` means that zeros follow. `None` without `=`.
     pub init: Option<Vec<Init>>,
+}
+
+impl Variable {
+    /// Size in bytes.
+    pub fn bytes(&self) -> u64 {
+        let element = u64::from(scalar_bytes(&self.scalar).unwrap_or(0)) * u64::from(self.lanes);
+        self.elems.saturating_mul(element)
+    }
+}
+
+/// Bytes of a type that a variable can have; a predicate, which is in no memory, is `None`.
+pub(crate) fn scalar_bytes(scalar: &str) -> Option<u32> {
+    Some(match scalar {
+        "b8" | "u8" | "s8" => 1,
+        "b16" | "u16" | "s16" | "f16" | "bf16" => 2,
+        "b32" | "u32" | "s32" | "f32" | "f16x2" | "bf16x2" => 4,
+        "b64" | "u64" | "s64" | "f64" => 8,
+        "b128" => 16,
+        _ => return None,
+    })
 }
 
 /// One initial value.
@@ -70,7 +91,7 @@ pub(crate) struct Variable {
 pub(crate) enum Init {
     /// An integer, truncated to the scalar.
     Int(i128),
-    /// A float by its bits, already converted to the scalar's width (f32 or f64).
+    /// A float by its bits, already converted to the scalar's width (f32, b32, f64 or b64).
     Bits(u64),
     /// An address: a variable's, plus an offset. `generic(name)` is told apart.
     Symbol { name: String, offset: i64, generic: bool },
@@ -92,10 +113,10 @@ pub(crate) enum Statement {
         line: u32,
     },
     Instruction(Instruction),
-    /// `.loc`: index in `.file`, line, column. What `inlined_at` adds is not kept: the innermost line is.
+    /// `.loc`: a place of the source, and the place of the call where it was inlined.
     Loc {
-        file: u32,
-        line: u32,
+        at: SourcePlace,
+        inlined_at: Option<SourcePlace>,
     },
     /// `{ ... }`, a scope of names.
     Scope(Vec<Statement>),
@@ -105,8 +126,21 @@ pub(crate) enum Statement {
         labels: Vec<String>,
         line: u32,
     },
-    /// `.pragma` and other directives without an effect on the result.
+    /// `name: .callprototype ...;` and `name: .calltargets ...;`, which indirect calls name.
+    CallTargets {
+        name: String,
+        line: u32,
+    },
+    /// `.pragma`, which has no effect on the result.
     Ignored,
+}
+
+/// Index in `.file`, line, column.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct SourcePlace {
+    pub file: u32,
+    pub line: u32,
+    pub column: u32,
 }
 
 /// `%r` of `%r<5>` with count 5, or a single name.
@@ -119,7 +153,7 @@ pub(crate) struct RegisterNames {
 /// One instruction.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Instruction {
-    /// Line in the PTX file, from 1.
+    /// Line of its opcode in the PTX file, from 1.
     pub line: u32,
     /// `@p` and `@!p`.
     pub guard: Option<Guard>,
