@@ -102,7 +102,7 @@ impl Lane for bool {
     #[inline(always)]
     fn load(registers: &Registers, reg: Reg) -> [Self; LANES] {
         let bits = registers.preds[reg.0 as usize];
-        std::array::from_fn(|lane| bits >> lane & 1 != 0)
+        BITS.map(|bit| bits & bit != 0)
     }
 
     #[inline(always)]
@@ -114,14 +114,25 @@ impl Lane for bool {
     }
 }
 
+/// The bit of each lane: a table, which loops over lanes turn into vectors where shifts would not be.
+pub(crate) const BITS: [Mask; LANES] = {
+    let mut bits = [0; LANES];
+    let mut lane = 0;
+    while lane < LANES {
+        bits[lane] = 1 << lane;
+        lane += 1;
+    }
+    bits
+};
+
 /// The mask of the lanes that are true.
 #[inline(always)]
 pub(crate) fn pack(values: [bool; LANES]) -> Mask {
-    let mut bits = 0;
-    for (lane, value) in values.into_iter().enumerate() {
-        bits |= u32::from(value) << lane;
+    let mut mask = 0;
+    for lane in 0..LANES {
+        mask |= if values[lane] { BITS[lane] } else { 0 };
     }
-    bits
+    mask
 }
 
 #[inline(always)]
@@ -130,9 +141,7 @@ fn blend<T: Copy>(to: &mut [T; LANES], mask: Mask, values: [T; LANES]) {
         *to = values;
     } else {
         for lane in 0..LANES {
-            if mask >> lane & 1 != 0 {
-                to[lane] = values[lane];
-            }
+            to[lane] = if mask & BITS[lane] != 0 { values[lane] } else { to[lane] };
         }
     }
 }
