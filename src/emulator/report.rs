@@ -154,6 +154,8 @@ pub(crate) struct RawFinding {
     pub buffer: Option<String>,
     pub message: String,
     pub times: u64,
+    /// How many were found before it.
+    pub number: usize,
 }
 
 /// Findings of a block, one for each check and instruction.
@@ -173,12 +175,13 @@ impl Findings {
     /// Keeps the first finding of a check at an instruction, and counts the rest.
     #[cold]
     pub fn add(&mut self, check: Check, site: Site, lane: u32, about: impl FnOnce() -> About) {
+        let number = self.by_place.len();
         self.by_place
             .entry((site.pc, check))
             .and_modify(|finding| finding.times += 1)
             .or_insert_with(|| {
                 let About { address, buffer, message } = about();
-                RawFinding { check, site, lane, address, buffer, message, times: 1 }
+                RawFinding { check, site, lane, address, buffer, message, times: 1, number }
             });
     }
 
@@ -244,7 +247,7 @@ impl fmt::Display for Finding {
 #[derive(Clone, Debug)]
 #[must_use = "a launch with findings still returns"]
 pub struct Report {
-    /// What the checks found, in the order of the program.
+    /// What the checks found, one for each check and instruction, in the order in which they came up.
     pub findings: Vec<Finding>,
     /// What was executed.
     pub counters: Counters,

@@ -1,0 +1,502 @@
+//! Barriers of a block and of a cluster, and operations on `mbarrier` objects.
+
+use super::address;
+use super::group::{Flow, Group, Place, WarpData, lanes, plain};
+use super::mbarrier::{Kind, Mbarrier, MbarrierOp};
+use super::memory::Words;
+use super::order::{Location, Scope};
+use super::program::{Barrier, BarrierKind, Target};
+use super::registers::{LANES, Lane, Mask};
+use super::report::{About, Check};
+use super::splits::State;
+
+/// Barriers of a block, from the ISA.
+const BARRIERS: u32 = 16;
+
+/// A barrier of a block that some have arrived at.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct BlockBarrier {
+    /// Warps whose lanes have all arrived; a warp may come twice by `arrive`.
+    arrived: Vec<u32>,
+    /// Lanes of warps that have not all arrived.
+    partial: Vec<(u32, Mask)>,
+    /// Threads that complete it; all of the block where `None`.
+    threads: Option<u32>,
+    /// A reduction so far.
+    any: bool,
+    every: bool,
+    count: u32,
+    started: bool,
+}
+
+impl Group<'_> {
+    pub(super) fn barrier(
+        &mut self,
+        place: Place,
+        data: &mut WarpData,
+        pc: u32,
+        active: Mask,
+        state: State,
+        barrier: &Barrier,
+    ) -> Flow {
+        if let State::Released(result) = state {
+            reduce(data, active, barrier.kind, result);
+            return Flow::Next;
+        }
+        if barrier.aligned
+            && let Some(park) = self.all_lanes(place, pc, active, state)
+        {
+            return park;
+        }
+        let first = active.trailing_zeros() as usize;
+        let ids = u32::load(&data.registers, barrier.id);
+        let counts = barrier.threads.map(|threads| u32::load(&data.registers, threads));
+        let (id, threads) = (ids[first], counts.map(|counts| counts[first]));
+        let differs = |lane: usize| {
+            ids[lane] != id || counts.is_some_and(|counts| Some(counts[lane]) != threads)
+        };
+        if let Some(lane) = lanes(active).find(|&lane| differs(lane)) {
+            self.report_barrier(place, pc, lane, || {
+                format!("lane {lane} names another barrier or count than lane {first}")
+            });
+        }
+        if id >= BARRIERS {
+            self.report_barrier(place, pc, first, || {
+                format!("barrier {id}, expected 0 to {}", BARRIERS - 1)
+            });
+            return Flow::Stop;
+        }
+        let block_threads = self.environment.warps_per_block * LANES as u32;
+        if let Some(threads) = threads
+            && (threads == 0 || threads % LANES as u32 != 0 || threads > block_threads)
+        {
+            self.report_barrier(place, pc, first, || {
+                format!(
+                    "barrier of {threads} threads, expected a multiple of 32 up to {block_threads}"
+                )
+            });
+            return Flow::Stop;
+        }
+
+        let warp = place.warp as u32;
+        let live = self.blocks[place.block].splits[place.warp].live;
+        let this = self.blocks[place.block].barriers.entry(id).or_default();
+        if !this.started {
+            *this = BlockBarrier { threads, every: true, started: true, ..BlockBarrier::default() };
+        }
+        let before = this.threads;
+        if let Some(pred) = barrier.pred {
+            let pred = data.registers.preds[pred.0 as usize];
+            this.any |= pred & active != 0;
+            this.every &= !pred & active == 0;
+            this.count += (pred & active).count_ones();
+        }
+        let mut mask = active;
+        this.partial.retain(|&(w, lanes)| {
+            mask |= if w == warp { lanes } else { 0 };
+            w != warp
+        });
+        if live & !mask == 0 {
+            this.arrived.push(warp);
+        } else {
+            this.partial.push((warp, mask));
+        }
+        if before != threads {
+            let show = |t: Option<u32>| t.map_or("all".to_owned(), |t| t.to_string());
+            self.report_barrier(place, pc, first, || {
+                format!(
+                    "barrier {id} of {} threads, others wait for {}",
+                    show(threads),
+                    show(before)
+                )
+            });
+        }
+        self.effect();
+        let waits = barrier.kind != BarrierKind::Arrive;
+        match self.complete(place.block, id, waits.then_some(warp)) {
+            Some(result) => {
+                reduce(data, active, barrier.kind, result.value(barrier.kind));
+                Flow::Next
+            }
+            None if waits => Flow::Park(State::Barrier(id)),
+            None => Flow::Next,
+        }
+    }
+
+    /// Completes a barrier whose threads have all arrived, and lets the waiting ones go.
+    fn complete(&mut self, block: usize, id: u32, also: Option<u32>) -> Option<BlockBarrier> {
+        let splits = &self.blocks[block].splits;
+        let barrier = self.blocks[block].barriers.get(&id)?;
+        if !barrier.started {
+            return None;
+        }
+        let complete = match barrier.threads {
+            Some(threads) => barrier.arrived.len() as u32 * LANES as u32 >= threads,
+            None => splits
+                .iter()
+                .enumerate()
+                .all(|(warp, splits)| splits.live == 0 || barrier.arrived.contains(&(warp as u32))),
+        };
+        if !complete {
+            return None;
+        }
+        let barrier = self.blocks[block].barriers.remove(&id)?;
+        let mut released: Vec<u32> = also.into_iter().collect();
+        for warp in 0..self.blocks[block].splits.len() {
+            for i in 0..self.blocks[block].splits[warp].list.len() {
+                let split = self.blocks[block].splits[warp].list[i];
+                if split.state != State::Barrier(id) {
+                    continue;
+                }
+                let kind = match &self.program.instructions[split.pc as usize].op {
+                    super::program::Op::Barrier(barrier) => barrier.kind,
+                    _ => BarrierKind::Sync,
+                };
+                let state = State::Released(barrier.value(kind));
+                self.blocks[block].splits[warp].list[i].state = state;
+                released.push(warp as u32);
+            }
+        }
+        let number = |warp: u32| self.warp_number(Place { block, warp: warp as usize });
+        let mut arrived: Vec<u32> = barrier.arrived.iter().map(|&w| number(w)).collect();
+        let mut released: Vec<u32> = released.into_iter().map(number).collect();
+        for warps in [&mut arrived, &mut released] {
+            warps.sort_unstable();
+            warps.dedup();
+        }
+        self.order.barrier(&arrived, &released);
+        self.counters.barriers += 1;
+        self.effect();
+        Some(barrier)
+    }
+
+    /// Barriers may be complete now that lanes of a warp have exited.
+    pub(super) fn lanes_left(&mut self, place: Place) {
+        let live = self.blocks[place.block].splits[place.warp].live;
+        let ids: Vec<u32> = self.blocks[place.block].barriers.keys().copied().collect();
+        for id in ids {
+            if let Some(barrier) = self.blocks[place.block].barriers.get_mut(&id) {
+                let warp = place.warp as u32;
+                let at = barrier.partial.iter().position(|&(w, m)| w == warp && live & !m == 0);
+                if let Some(at) = at {
+                    barrier.partial.remove(at);
+                    barrier.arrived.push(warp);
+                }
+            }
+            self.complete(place.block, id, None);
+        }
+        self.complete_cluster(place.block);
+    }
+
+    fn report_barrier(
+        &mut self,
+        place: Place,
+        pc: u32,
+        lane: usize,
+        message: impl FnOnce() -> String,
+    ) {
+        let site = self.site(place, pc);
+        self.findings.add(Check::DivergentBarrier, site, lane as u32, || plain(message()));
+    }
+
+    fn cluster_blocks(&self, block: usize) -> std::ops::Range<usize> {
+        let cluster = self.environment.cluster.iter().product::<u32>() as usize;
+        let first = block / cluster * cluster;
+        first..(first + cluster).min(self.blocks.len())
+    }
+
+    /// Stands for a cluster's barrier among the locations that order accesses.
+    fn cluster_location(&self, block: usize) -> Location {
+        let first = self.cluster_blocks(block).start;
+        let number = self.blocks[first].number;
+        Location { block: Some(number), address: u64::MAX }
+    }
+
+    pub(super) fn cluster_arrive(
+        &mut self,
+        place: Place,
+        pc: u32,
+        active: Mask,
+        release: bool,
+    ) -> Flow {
+        let arrived = &mut self.blocks[place.block].cluster_arrived[place.warp];
+        let twice = *arrived & active;
+        *arrived |= active;
+        if twice != 0 {
+            self.report_barrier(place, pc, twice.trailing_zeros() as usize, || {
+                "arrives at the cluster's barrier twice without a wait in between".to_owned()
+            });
+        }
+        if release {
+            let warp = self.warp_number(place);
+            let location = self.cluster_location(place.block);
+            self.order.release(warp, location, Scope::Cluster);
+        }
+        self.effect();
+        self.complete_cluster(place.block);
+        Flow::Next
+    }
+
+    fn complete_cluster(&mut self, block: usize) {
+        let blocks = self.cluster_blocks(block);
+        let mut any = false;
+        for b in blocks.clone() {
+            let b = &self.blocks[b];
+            for (splits, &arrived) in b.splits.iter().zip(&b.cluster_arrived) {
+                any |= arrived != 0;
+                if splits.live & !arrived != 0 {
+                    return;
+                }
+            }
+        }
+        if !any {
+            return;
+        }
+        self.counters.barriers += 1;
+        for b in blocks {
+            for warp in 0..self.blocks[b].splits.len() {
+                let passed = std::mem::take(&mut self.blocks[b].cluster_arrived[warp]);
+                self.blocks[b].cluster_passed[warp] |= passed;
+                let mut waited = 0;
+                for split in &mut self.blocks[b].splits[warp].list {
+                    if split.state == State::Cluster {
+                        split.state = State::Released(0);
+                        waited |= split.mask;
+                    }
+                }
+                self.blocks[b].cluster_passed[warp] &= !waited;
+                if waited != 0 {
+                    self.acquire_cluster(Place { block: b, warp });
+                }
+            }
+        }
+        self.effect();
+    }
+
+    fn acquire_cluster(&mut self, place: Place) {
+        let warp = self.warp_number(place);
+        let location = self.cluster_location(place.block);
+        self.order.acquire(warp, location, Scope::Cluster);
+    }
+
+    pub(super) fn cluster_wait(&mut self, place: Place, pc: u32, active: Mask) -> Flow {
+        let block = &mut self.blocks[place.block];
+        let (passed, arrived) =
+            (&mut block.cluster_passed[place.warp], block.cluster_arrived[place.warp]);
+        if active & !*passed == 0 {
+            *passed &= !active;
+            self.acquire_cluster(place);
+            return Flow::Next;
+        }
+        let never = active & !*passed & !arrived;
+        if never != 0 {
+            self.report_barrier(place, pc, never.trailing_zeros() as usize, || {
+                "waits at the cluster's barrier without having arrived".to_owned()
+            });
+            return Flow::Stop;
+        }
+        Flow::Park(State::Cluster)
+    }
+
+    pub(super) fn mbarrier(
+        &mut self,
+        place: Place,
+        data: &mut WarpData,
+        pc: u32,
+        active: Mask,
+        op: &MbarrierOp,
+    ) -> Flow {
+        let mut addresses = Self::addresses(&data.registers, &op.at);
+        if !self.shared_addresses(place, pc, active, op.target, &mut addresses) {
+            return Flow::Stop;
+        }
+        let operand = match (op.operand, op.kind) {
+            (None, _) => [1; LANES],
+            (Some(reg), Kind::Test) => u64::load(&data.registers, reg),
+            (Some(reg), _) => u32::load(&data.registers, reg).map(u64::from),
+        };
+        let mut results = [0u64; LANES];
+        for lane in lanes(active) {
+            let (blocks, offsets) = self.shared_targets(place, pc, 1 << lane, &addresses);
+            let Some(&(block, _)) = blocks.first() else { return Flow::Stop };
+            let at = Mark { block, offset: offsets[lane] };
+            let operand = operand[lane];
+            let result = self.mbarrier_lane(place, pc, lane, at, &offsets, operand, op);
+            match result {
+                Ok(result) => results[lane] = result,
+                Err(message) => {
+                    let site = self.site(place, pc);
+                    self.findings.add(Check::Mbarrier, site, lane as u32, || About {
+                        address: Some(offsets[lane].into()),
+                        buffer: None,
+                        message,
+                    });
+                    return Flow::Stop;
+                }
+            }
+        }
+        if let Some(to) = op.to {
+            match op.kind {
+                Kind::Test | Kind::TestParity => {
+                    bool::store(&mut data.registers, to, active, results.map(|r| r != 0));
+                }
+                _ => u64::store(&mut data.registers, to, active, results),
+            }
+        }
+        Flow::Next
+    }
+
+    #[allow(clippy::too_many_arguments)] // one lane's part of an operation
+    fn mbarrier_lane(
+        &mut self,
+        place: Place,
+        pc: u32,
+        lane: usize,
+        at: Mark,
+        offsets: &[u32; LANES],
+        operand: u64,
+        op: &MbarrierOp,
+    ) -> Result<u64, String> {
+        if op.kind != Kind::Init {
+            self.object(at)?;
+        }
+        // The object's memory is written by `init` and read by the rest, so that what orders them is checked.
+        let mut words: Words = [[0; LANES]; 4];
+        self.with_actor(place, pc, false, |_, blocks, actor| {
+            let shared = &mut blocks[at.block].shared;
+            if op.kind == Kind::Init {
+                shared.store(actor, 1 << lane, offsets, 8, &words);
+            } else {
+                shared.load(actor, 1 << lane, offsets, 8, &mut words);
+            }
+        });
+        if op.kind == Kind::Init {
+            self.effect();
+            let object = Mbarrier::new(operand as u32)?;
+            self.blocks[at.block].mbarriers.insert(at.offset, object);
+            return Ok(0);
+        }
+        if matches!(op.kind, Kind::Test | Kind::TestParity) {
+            let past = |object: &Mbarrier| match op.kind {
+                Kind::Test => object.is_past(operand),
+                _ => object.is_past_parity(operand as u32),
+            };
+            let object = self.object(at)?;
+            let mut ended = past(object);
+            // Asynchronous copies land as late as they may: when someone waits for them in a loop.
+            if !ended && object.ask() {
+                self.land(at)?;
+                ended = past(self.object(at)?);
+            }
+            if ended && op.orders {
+                let warp = self.warp_number(place);
+                let location = self.mark_location(at);
+                self.order.acquire(warp, location, op.scope);
+            }
+            return Ok(ended.into());
+        }
+        if op.kind == Kind::Invalidate {
+            self.object(at)?;
+            self.blocks[at.block].mbarriers.remove(&at.offset);
+            return Ok(0);
+        }
+        let object = self.object(at)?;
+        let token = object.token();
+        match op.kind {
+            Kind::ExpectBytes => object.expect_bytes(operand as u32)?,
+            Kind::CompleteBytes => {
+                object.complete_bytes(operand as u32);
+            }
+            Kind::Arrive { drop, no_complete } => {
+                if drop {
+                    object.drop_expected(operand as u32)?;
+                }
+                if object.arrive(operand as u32)? && no_complete {
+                    return Err("an arrival with .noComplete has ended the phase".to_owned());
+                }
+            }
+            Kind::ArriveExpect { drop } => {
+                object.expect_bytes(operand as u32)?;
+                if drop {
+                    object.drop_expected(1)?;
+                }
+                object.arrive(1)?;
+            }
+            Kind::Init | Kind::Invalidate | Kind::Test | Kind::TestParity => {}
+        }
+        if op.orders {
+            let warp = self.warp_number(place);
+            let location = self.mark_location(at);
+            self.order.release(warp, location, op.scope);
+        }
+        self.effect();
+        Ok(token)
+    }
+
+    pub(super) fn object(&mut self, at: Mark) -> Result<&mut Mbarrier, String> {
+        self.blocks[at.block].mbarriers.get_mut(&at.offset).ok_or_else(|| {
+            format!("no mbarrier was initialised at shared address {:#x}", at.offset)
+        })
+    }
+
+    pub(super) fn mark_location(&self, at: Mark) -> Location {
+        let block = self.blocks[at.block].number;
+        Location { block: Some(block), address: at.offset.into() }
+    }
+
+    /// Generic addresses as shared ones; says whether all of them are.
+    pub(super) fn shared_addresses(
+        &mut self,
+        place: Place,
+        pc: u32,
+        active: Mask,
+        target: Target,
+        addresses: &mut [u64; LANES],
+    ) -> bool {
+        if target != Target::Generic {
+            return true;
+        }
+        for lane in lanes(active) {
+            if address::window_of(addresses[lane]) != Some(address::Window::Shared) {
+                let at = addresses[lane];
+                let site = self.site(place, pc);
+                self.findings.add(Check::OutOfBounds, site, lane as u32, || About {
+                    address: Some(at),
+                    buffer: None,
+                    message: "expected an address of shared memory".to_owned(),
+                });
+                return false;
+            }
+            addresses[lane] -= address::SHARED;
+        }
+        true
+    }
+}
+
+/// An `mbarrier`: block of the group, offset in its shared memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Mark {
+    pub block: usize,
+    pub offset: u32,
+}
+
+impl BlockBarrier {
+    fn value(&self, kind: BarrierKind) -> u32 {
+        match kind {
+            BarrierKind::Sync | BarrierKind::Arrive => 0,
+            BarrierKind::And(_) => self.every.into(),
+            BarrierKind::Or(_) => self.any.into(),
+            BarrierKind::Popc(_) => self.count,
+        }
+    }
+}
+
+fn reduce(data: &mut WarpData, active: Mask, kind: BarrierKind, value: u32) {
+    match kind {
+        BarrierKind::Sync | BarrierKind::Arrive => {}
+        BarrierKind::And(to) | BarrierKind::Or(to) => {
+            bool::store(&mut data.registers, to, active, [value != 0; LANES]);
+        }
+        BarrierKind::Popc(to) => u32::store(&mut data.registers, to, active, [value; LANES]),
+    }
+}
