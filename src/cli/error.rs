@@ -1,6 +1,7 @@
 //! Why a command could not do its work.
 
 use super::dataset::DatasetError;
+use super::emulate::EmulateError;
 use super::labels::LabelCount;
 use super::models::ModelError;
 use effnet::arch::{GeometryError, UnknownVariant};
@@ -71,6 +72,9 @@ pub enum CliError {
     /// A packed file that cannot be used.
     #[error("{0}")]
     Store(#[from] StoreError),
+    /// A kernel that cannot be emulated.
+    #[error(transparent)]
+    Emulate(#[from] EmulateError),
     /// Neither a variant nor a file.
     #[error("{0}; nor is there a file of this name")]
     VariantOrFile(UnknownVariant),

@@ -8,6 +8,7 @@ mod classify;
 mod completions;
 mod dataset;
 mod device;
+mod emulate;
 mod error;
 mod eval;
 mod import;
@@ -50,6 +51,7 @@ Exit status:
   0  everything asked for was done
   1  some inputs failed: each is reported, and the others were done
   2  nothing was done: bad arguments, or something needed is missing or unusable
+  3  a check of `effnet emulate` reports something
 
 Environment:
   EFFNET_WEIGHTS_DIR  folder of packed weights: searched first, and new ones go there
@@ -68,6 +70,7 @@ enum Command {
     Import(import::Args),
     Pull(pull::Args),
     Plan(plan::Args),
+    Emulate(emulate::Args),
     Completions(completions::Args),
 }
 
@@ -78,6 +81,8 @@ enum Status {
     Complete,
     /// Some inputs failed; each was reported.
     SomeFailed,
+    /// A kernel ran, and a check reported something.
+    Findings,
 }
 
 /// Parses the arguments, runs the command, and reports its error, if any.
@@ -91,6 +96,7 @@ pub fn main() -> ExitCode {
     match result {
         Ok(Status::Complete) => ExitCode::SUCCESS,
         Ok(Status::SomeFailed) => ExitCode::from(1),
+        Ok(Status::Findings) => ExitCode::from(3),
         // The reader (`head`, a closed pager) has what it wanted.
         Err(CliError::Stdout(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => {
             ExitCode::SUCCESS
@@ -110,6 +116,7 @@ fn run(cli: Cli, out: &mut Out) -> Result<Status, CliError> {
         Command::Import(args) => import::run(args, out),
         Command::Pull(args) => pull::run(args, out),
         Command::Plan(args) => plan::run(args, out),
+        Command::Emulate(args) => emulate::run(args, out),
         Command::Completions(args) => completions::run(args, out),
     }
 }
