@@ -3,6 +3,7 @@
 #![allow(dead_code)] // each test file uses a part of it
 
 pub mod containers;
+pub mod emulated;
 pub mod generator;
 pub mod oracle;
 
