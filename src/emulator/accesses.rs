@@ -6,7 +6,7 @@ use super::group::{Flow, Group, Place, WarpData, lanes};
 use super::memory::{Words, load_bytes};
 use super::order::Location;
 use super::program::{Address, Atomic, Semantics, Target, Transfer};
-use super::registers::{LANES, Lane, Mask, Reg, Registers, Width};
+use super::registers::{LANES, Lane, Mask, Reg, Registers, Width, each};
 use super::report::{About, Check};
 use super::tensor::{self, Matrix};
 
@@ -15,11 +15,11 @@ impl Group<'_> {
     pub(super) fn addresses(registers: &Registers, address: &Address) -> [u64; LANES] {
         let offset = address.offset as u64;
         match address.width {
-            Width::B64 => u64::load(registers, address.base).map(|a| a.wrapping_add(offset)),
+            Width::B64 => each(&u64::load(registers, address.base), |a| a.wrapping_add(offset)),
             // Addresses of 32 bits wrap within their window.
-            _ => {
-                u32::load(registers, address.base).map(|a| u64::from(a.wrapping_add(offset as u32)))
-            }
+            _ => each(&u32::load(registers, address.base), |a| {
+                u64::from(a.wrapping_add(offset as u32))
+            }),
         }
     }
 
@@ -91,7 +91,7 @@ impl Group<'_> {
     /// Whether every address is of the block itself, the usual case; then its offsets.
     fn own_shared(addresses: &[u64; LANES]) -> Option<[u32; LANES]> {
         let all = addresses.iter().fold(0, |all, a| all | a);
-        (all < 1 << 24).then(|| addresses.map(|a| a as u32))
+        (all < 1 << 24).then(|| each(&addresses, |a| a as u32))
     }
 
     #[allow(clippy::too_many_arguments)] // an access is all of this
@@ -188,7 +188,7 @@ impl Group<'_> {
                     }
                 },
                 Target::Local => {
-                    let offsets = addresses.map(|a| u32::try_from(a).unwrap_or(u32::MAX));
+                    let offsets = each(&addresses, |a| u32::try_from(a).unwrap_or(u32::MAX));
                     self.with_actor(place, pc, strong, |_, _, actor| {
                         data.local.store(actor, mask, &offsets, bytes, words);
                     });
@@ -318,7 +318,7 @@ impl Group<'_> {
         let at = addresses;
         let wide = |registers: &Registers, reg: Reg| match atomic.width {
             Width::B64 => u64::load(registers, reg),
-            _ => u32::load(registers, reg).map(u64::from),
+            _ => each(&u32::load(registers, reg), u64::from),
         };
         let b = wide(&data.registers, atomic.b);
         let c = atomic.c.map_or([0; LANES], |c| wide(&data.registers, c));
@@ -368,7 +368,7 @@ impl Group<'_> {
         if let Some(to) = atomic.to {
             match atomic.width {
                 Width::B64 => u64::store(&mut data.registers, to, active, olds),
-                _ => u32::store(&mut data.registers, to, active, olds.map(|old| old as u32)),
+                _ => u32::store(&mut data.registers, to, active, each(&olds, |old| old as u32)),
             }
         }
         let warp = self.warp_number(place);
@@ -485,8 +485,8 @@ fn unpack(
             });
             match width {
                 Width::B64 => u64::store(registers, reg, mask, values),
-                Width::B16 => u16::store(registers, reg, mask, values.map(|v| v as u16)),
-                _ => u32::store(registers, reg, mask, values.map(|v| v as u32)),
+                Width::B16 => u16::store(registers, reg, mask, each(&values, |v| v as u16)),
+                _ => u32::store(registers, reg, mask, each(&values, |v| v as u32)),
             }
         }
     }
@@ -497,12 +497,12 @@ fn pack(registers: &Registers, width: Width, reg: Reg, words: &mut Words, i: usi
     let bytes = bytes as usize;
     if bytes == 8 {
         let values = u64::load(registers, reg);
-        words[2 * i] = values.map(|v| v as u32);
-        words[2 * i + 1] = values.map(|v| (v >> 32) as u32);
+        words[2 * i] = each(&values, |v| v as u32);
+        words[2 * i + 1] = each(&values, |v| (v >> 32) as u32);
         return;
     }
     let values = match width {
-        Width::B64 => u64::load(registers, reg).map(|v| v as u32),
+        Width::B64 => each(&u64::load(registers, reg), |v| v as u32),
         _ => u32::load(registers, reg),
     };
     if bytes == 4 {

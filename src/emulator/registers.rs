@@ -53,56 +53,52 @@ macro_rules! narrow_lane {
         impl Lane for $type {
             #[inline(always)]
             fn load(registers: &Registers, reg: Reg) -> [Self; LANES] {
-                let from: fn(u32) -> Self = $from;
-                registers.narrow[reg.0 as usize].map(from)
+                each(&registers.narrow[reg.0 as usize], $from)
             }
 
             #[inline(always)]
             fn store(registers: &mut Registers, reg: Reg, mask: Mask, values: [Self; LANES]) {
-                let to: fn(Self) -> u32 = $to;
                 registers.narrow_set[reg.0 as usize] |= mask;
-                blend(&mut registers.narrow[reg.0 as usize], mask, values.map(to));
+                blend(&mut registers.narrow[reg.0 as usize], mask, each(&values, $to));
             }
         }
     };
 }
 
 narrow_lane!(u32, |bits| bits, |value| value);
-narrow_lane!(i32, |bits| bits as i32, |value| value as u32);
+narrow_lane!(i32, |bits| bits as i32, |value: i32| value as u32);
 narrow_lane!(f32, f32::from_bits, f32::to_bits);
-narrow_lane!(u16, |bits| bits as u16, |value| value.into());
-narrow_lane!(i16, |bits| bits as i16, |value| (value as u16).into());
-narrow_lane!(f16, |bits| f16::from_bits(bits as u16), |value| value.to_bits().into());
-narrow_lane!(bf16, |bits| bf16::from_bits(bits as u16), |value| value.to_bits().into());
+narrow_lane!(u16, |bits| bits as u16, u32::from);
+narrow_lane!(i16, |bits| bits as i16, |value: i16| u32::from(value as u16));
+narrow_lane!(f16, |bits| f16::from_bits(bits as u16), |value: Self| u32::from(value.to_bits()));
+narrow_lane!(bf16, |bits| bf16::from_bits(bits as u16), |value: Self| u32::from(value.to_bits()));
 
 macro_rules! wide_lane {
     ($type:ty, $from:expr, $to:expr) => {
         impl Lane for $type {
             #[inline(always)]
             fn load(registers: &Registers, reg: Reg) -> [Self; LANES] {
-                let from: fn(u64) -> Self = $from;
-                registers.wide[reg.0 as usize].map(from)
+                each(&registers.wide[reg.0 as usize], $from)
             }
 
             #[inline(always)]
             fn store(registers: &mut Registers, reg: Reg, mask: Mask, values: [Self; LANES]) {
-                let to: fn(Self) -> u64 = $to;
                 registers.wide_set[reg.0 as usize] |= mask;
-                blend(&mut registers.wide[reg.0 as usize], mask, values.map(to));
+                blend(&mut registers.wide[reg.0 as usize], mask, each(&values, $to));
             }
         }
     };
 }
 
 wide_lane!(u64, |bits| bits, |value| value);
-wide_lane!(i64, |bits| bits as i64, |value| value as u64);
+wide_lane!(i64, |bits| bits as i64, |value: i64| value as u64);
 wide_lane!(f64, f64::from_bits, f64::to_bits);
 
 impl Lane for bool {
     #[inline(always)]
     fn load(registers: &Registers, reg: Reg) -> [Self; LANES] {
         let bits = registers.preds[reg.0 as usize];
-        BITS.map(|bit| bits & bit != 0)
+        each(&BITS, |bit| bits & bit != 0)
     }
 
     #[inline(always)]
@@ -133,6 +129,19 @@ pub(crate) fn pack(values: [bool; LANES]) -> Mask {
         mask |= if values[lane] { BITS[lane] } else { 0 };
     }
     mask
+}
+
+/// `f` of every lane. The loop is always inlined, which `array::map` is not at every level of optimisation.
+#[inline(always)]
+pub(crate) fn each<T: Copy, R: Copy + Default>(
+    values: &[T; LANES],
+    f: impl Fn(T) -> R,
+) -> [R; LANES] {
+    let mut results = [R::default(); LANES];
+    for (result, &value) in results.iter_mut().zip(values) {
+        *result = f(value);
+    }
+    results
 }
 
 #[inline(always)]

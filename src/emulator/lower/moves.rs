@@ -7,7 +7,7 @@ use crate::emulator::address::{self, Window};
 use crate::emulator::arithmetic::FloatWidth;
 use crate::emulator::ast::{Instruction, Operand};
 use crate::emulator::program::{Class, Clock, Op};
-use crate::emulator::registers::{LANES, Lane, Mask, Reg, Registers, Width};
+use crate::emulator::registers::{LANES, Lane, Mask, Reg, Registers, Width, each};
 
 type Run = fn(&mut Registers, &[Reg], Mask);
 
@@ -199,18 +199,18 @@ impl<'a> Lowering<'a> {
         let run: Run = match (width, part) {
             (Width::B32, _) => |r, o, m| {
                 let from = u32::load(r, o[2]);
-                u16::store(r, o[0], m, from.map(|v| v as u16));
-                u16::store(r, o[1], m, from.map(|v| (v >> 16) as u16));
+                u16::store(r, o[0], m, each(&from, |v| v as u16));
+                u16::store(r, o[1], m, each(&from, |v| (v >> 16) as u16));
             },
             (_, Width::B32) => |r, o, m| {
                 let from = u64::load(r, o[2]);
-                u32::store(r, o[0], m, from.map(|v| v as u32));
-                u32::store(r, o[1], m, from.map(|v| (v >> 32) as u32));
+                u32::store(r, o[0], m, each(&from, |v| v as u32));
+                u32::store(r, o[1], m, each(&from, |v| (v >> 32) as u32));
             },
             _ => |r, o, m| {
                 let from = u64::load(r, o[4]);
                 for (i, &to) in o[..4].iter().enumerate() {
-                    u16::store(r, to, m, from.map(|v| (v >> (16 * i)) as u16));
+                    u16::store(r, to, m, each(&from, |v| (v >> (16 * i)) as u16));
                 }
             },
         };
@@ -285,17 +285,17 @@ fn copy_64(r: &mut Registers, o: &[Reg], mask: Mask) {
 }
 
 fn rebase(r: &mut Registers, o: &[Reg], mask: Mask, window: u64) {
-    let values = u64::load(r, o[1]).map(|offset| offset.wrapping_add(window));
+    let values = each(&u64::load(r, o[1]), |offset| offset.wrapping_add(window));
     u64::store(r, o[0], mask, values);
 }
 
 fn unbase(r: &mut Registers, o: &[Reg], mask: Mask, window: u64) {
-    let values = u64::load(r, o[1]).map(|address| address.wrapping_sub(window));
+    let values = each(&u64::load(r, o[1]), |address| address.wrapping_sub(window));
     u64::store(r, o[0], mask, values);
 }
 
 fn in_window(r: &mut Registers, o: &[Reg], mask: Mask, window: Option<Window>) {
-    let values = u64::load(r, o[1]).map(|at| address::window_of(at) == window);
+    let values = each(&u64::load(r, o[1]), |at| address::window_of(at) == window);
     bool::store(r, o[0], mask, values);
 }
 

@@ -5,7 +5,7 @@ use super::{Lowering, Result};
 use crate::emulator::arithmetic::FloatWidth;
 use crate::emulator::ast::{Base, Operand, Space};
 use crate::emulator::program::{Address, Class, Constant, Op, Special};
-use crate::emulator::registers::{Lane, Mask, Reg, Registers, Width};
+use crate::emulator::registers::{Lane, Mask, Reg, Registers, Width, each};
 
 /// Stands for the dynamic shared memory among the indices of the module's variables.
 pub(super) const DYNAMIC_SHARED: usize = usize::MAX;
@@ -329,17 +329,17 @@ impl<'a> Lowering<'a> {
 }
 
 fn negate(registers: &mut Registers, o: &[Reg], mask: Mask) {
-    let values = bool::load(registers, o[1]).map(|value| !value);
+    let values = each(&bool::load(registers, o[1]), |value| !value);
     bool::store(registers, o[0], mask, values);
 }
 
 pub(super) fn low_32(registers: &mut Registers, o: &[Reg], mask: Mask) {
-    let values = u64::load(registers, o[1]).map(|value| value as u32);
+    let values = each(&u64::load(registers, o[1]), |value| value as u32);
     u32::store(registers, o[0], mask, values);
 }
 
 fn low_16_of_wide(registers: &mut Registers, o: &[Reg], mask: Mask) {
-    let values = u64::load(registers, o[1]).map(|value| value as u16);
+    let values = each(&u64::load(registers, o[1]), |value| value as u16);
     u16::store(registers, o[0], mask, values);
 }
 
