@@ -91,7 +91,7 @@ impl Group<'_> {
     /// Whether every address is of the block itself, the usual case; then its offsets.
     fn own_shared(addresses: &[u64; LANES]) -> Option<[u32; LANES]> {
         let all = addresses.iter().fold(0, |all, a| all | a);
-        (all < 1 << 24).then(|| each(&addresses, |a| a as u32))
+        (all < 1 << 24).then(|| each(addresses, |a| a as u32))
     }
 
     #[allow(clippy::too_many_arguments)] // an access is all of this
@@ -188,7 +188,7 @@ impl Group<'_> {
                     }
                 },
                 Target::Local => {
-                    let offsets = each(&addresses, |a| u32::try_from(a).unwrap_or(u32::MAX));
+                    let offsets = each(addresses, |a| u32::try_from(a).unwrap_or(u32::MAX));
                     self.with_actor(place, pc, strong, |_, _, actor| {
                         data.local.store(actor, mask, &offsets, bytes, words);
                     });
