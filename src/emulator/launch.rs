@@ -14,6 +14,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 pub const DEFAULT_BUDGET: u64 = 32 << 20;
 /// Shared memory of a block on sm_90.
 const MAX_SHARED_BYTES: u64 = 227 * 1024;
+/// Registers and local memory of all warps that are resident together, as this machine holds them.
+const MAX_RESIDENT_BYTES: u64 = 4 << 30;
 /// Blocks of a cluster, beyond the portable eight.
 const MAX_CLUSTER: u32 = 16;
 /// Blocks that a cooperative launch may have: those of 132 multiprocessors with 2048 threads and 228 KiB each.
@@ -375,6 +377,19 @@ impl<'a> Launch<'a> {
                 );
                 return Err(limit("grid", show(self.grid), expected));
             }
+        }
+        let resident = if self.cooperative { blocks } else { cluster_blocks };
+        let program = &self.entry.program;
+        // Bytes of a register with its record of written lanes, and of local memory with a record of each word.
+        let of_warp = 132 * u128::from(program.narrow)
+            + 260 * u128::from(program.wide)
+            + 8 * u128::from(program.preds)
+            + 40 * u128::from(program.local_bytes);
+        let bytes = u128::from(resident) * u128::from(warps) * of_warp;
+        if bytes > u128::from(MAX_RESIDENT_BYTES) {
+            let found = format!("{bytes} bytes of registers and local memory");
+            let expected = format!("at most {MAX_RESIDENT_BYTES} for blocks that run together");
+            return Err(limit("state", found, expected));
         }
         let params = self.param_bytes()?;
         let blocks_per_group = if self.cooperative { blocks } else { cluster_blocks };

@@ -21,7 +21,7 @@ use scope::{Named, Scopes};
 use std::collections::HashMap;
 
 /// A program longer than this is refused: inlining could grow without bound.
-const MAX_INSTRUCTIONS: usize = 1 << 22;
+const MAX_INSTRUCTIONS: usize = 1 << 20;
 /// Inlined calls within inlined calls that are looked through for a line of the source.
 const MAX_INLINED: usize = 64;
 /// Calls within calls.
