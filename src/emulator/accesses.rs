@@ -1,14 +1,36 @@
-//! Loads, stores and atomics of a warp: which memory they go to, and how their data comes in and out of registers.
+//! Accesses of a warp: which memory each lane's goes to, and what is counted there.
 
 use super::address::{self, Window};
 use super::counters::{conflicts, sectors};
-use super::group::{Flow, Group, Place, WarpData, lanes};
-use super::memory::{Words, load_bytes};
+use super::group::{Group, Place, lanes};
+use super::memory::{Local, Words, load_bytes};
 use super::order::Location;
-use super::program::{Address, Atomic, Semantics, Target, Transfer};
-use super::registers::{LANES, Lane, Mask, Reg, Registers, Width, each};
+use super::program::{Address, Target};
+use super::registers::{LANES, Lane, Mask, Registers, Width, each};
 use super::report::{About, Check};
-use super::tensor::{self, Matrix};
+
+/// An access of a warp, but for the addresses.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Access {
+    pub place: Place,
+    pub pc: u32,
+    pub mask: Mask,
+    pub target: Target,
+    /// Of one lane: 1, 2, 4, 8 or 16.
+    pub bytes: u32,
+    /// Atomic, volatile, relaxed, acquire or release.
+    pub strong: bool,
+}
+
+/// The new value of a lane's old one, in the memory that is named; nothing where it stays.
+pub(super) type Update<'w> = &'w mut dyn FnMut(Target, usize, u64) -> Option<u64>;
+
+/// What an access does.
+pub(super) enum Work<'w> {
+    Load(&'w mut Words),
+    Store(&'w Words),
+    Atomic(Update<'w>),
+}
 
 impl Group<'_> {
     /// The lanes' addresses.
@@ -94,118 +116,100 @@ impl Group<'_> {
         (all < 1 << 24).then(|| each(addresses, |a| a as u32))
     }
 
-    #[allow(clippy::too_many_arguments)] // an access is all of this
-    pub(super) fn read(
+    /// Does `work` in the memories that the lanes' addresses name. The addresses become those within each.
+    pub(super) fn access(
         &mut self,
-        place: Place,
-        data: &mut WarpData,
-        pc: u32,
-        mask: Mask,
-        target: Target,
+        access: Access,
         addresses: &mut [u64; LANES],
-        bytes: u32,
-        strong: bool,
-        words: &mut Words,
+        local: &mut Local,
+        mut work: Work<'_>,
     ) {
-        for (target, mask) in Self::targets(target, mask, addresses) {
+        let Access { place, pc, bytes, strong, .. } = access;
+        for (target, mask) in Self::targets(access.target, access.mask, addresses) {
             if mask == 0 {
                 continue;
             }
-            let narrow = |a: &[u64; LANES]| a.map(|a| u32::try_from(a).unwrap_or(u32::MAX));
             self.count_traffic(pc, target, mask, addresses, bytes);
             match target {
                 Target::Global | Target::Const | Target::Generic => {
-                    self.with_actor(place, pc, strong, |memory, _, actor| {
-                        memory.load(actor, mask, addresses, bytes, words);
-                    });
-                }
-                Target::Shared => match Self::own_shared(addresses) {
-                    Some(offsets) => self.with_actor(place, pc, strong, |_, blocks, actor| {
-                        blocks[place.block].shared.load(actor, mask, &offsets, bytes, words);
-                    }),
-                    None => {
-                        let (blocks, offsets) = self.shared_targets(place, pc, mask, addresses);
-                        for (block, mask) in blocks {
-                            self.with_actor(place, pc, strong, |_, blocks, actor| {
-                                blocks[block].shared.load(actor, mask, &offsets, bytes, words);
-                            });
+                    self.with_actor(place, pc, strong, |memory, _, actor| match &mut work {
+                        Work::Load(words) => memory.load(actor, mask, addresses, bytes, words),
+                        Work::Store(words) => memory.store(actor, mask, addresses, bytes, words),
+                        Work::Atomic(update) => {
+                            let mut update = |lane, old| update(target, lane, old);
+                            memory.atomic(actor, mask, addresses, bytes, &mut update);
                         }
-                    }
-                },
-                Target::Local => {
-                    let offsets = narrow(addresses);
-                    self.with_actor(place, pc, strong, |_, _, actor| {
-                        data.local.load(actor, mask, &offsets, bytes, words);
                     });
                 }
-                Target::Param => {
-                    let offsets = narrow(addresses);
+                Target::Shared => {
+                    if let Some(offsets) = Self::own_shared(addresses) {
+                        self.shared_access(access, place.block, mask, &offsets, &mut work);
+                        continue;
+                    }
+                    let (blocks, offsets) = self.shared_targets(place, pc, mask, addresses);
+                    for (block, mask) in blocks {
+                        self.shared_access(access, block, mask, &offsets, &mut work);
+                    }
+                }
+                Target::Local | Target::Param => {
+                    let offsets = each(addresses, |a| u32::try_from(a).unwrap_or(u32::MAX));
                     let environment = self.environment;
-                    self.with_actor(place, pc, strong, |_, _, actor| {
-                        let params = &environment.params;
-                        load_bytes(params, "parameters", actor, mask, &offsets, bytes, words);
+                    let refused = self.with_actor(place, pc, strong, |_, _, actor| {
+                        match (target, &mut work) {
+                            (Target::Local, Work::Load(words)) => {
+                                local.load(actor, mask, &offsets, bytes, words);
+                            }
+                            (Target::Local, Work::Store(words)) => {
+                                local.store(actor, mask, &offsets, bytes, words);
+                            }
+                            (_, Work::Load(words)) => {
+                                let params = &environment.params;
+                                let name = "parameters";
+                                load_bytes(params, name, actor, mask, &offsets, bytes, words);
+                            }
+                            (_, Work::Store(_)) => {
+                                return Some("a store to the parameters, which are read-only");
+                            }
+                            (_, Work::Atomic(_)) => {
+                                return Some("an atomic outside of global and shared memory");
+                            }
+                        }
+                        None
                     });
+                    if let Some(message) = refused {
+                        let (site, lane) = (self.site(place, pc), mask.trailing_zeros());
+                        let address = Some(addresses[lane as usize]);
+                        self.findings.add(Check::OutOfBounds, site, lane, || About {
+                            address,
+                            buffer: None,
+                            message: message.to_owned(),
+                        });
+                    }
                 }
             }
         }
     }
 
-    #[allow(clippy::too_many_arguments)] // an access is all of this
-    fn write(
+    fn shared_access(
         &mut self,
-        place: Place,
-        data: &mut WarpData,
-        pc: u32,
+        access: Access,
+        block: usize,
         mask: Mask,
-        target: Target,
-        addresses: &mut [u64; LANES],
-        bytes: u32,
-        strong: bool,
-        words: &Words,
+        offsets: &[u32; LANES],
+        work: &mut Work<'_>,
     ) {
-        for (target, mask) in Self::targets(target, mask, addresses) {
-            if mask == 0 {
-                continue;
-            }
-            self.count_traffic(pc, target, mask, addresses, bytes);
-            match target {
-                Target::Global | Target::Const | Target::Generic => {
-                    self.with_actor(place, pc, strong, |memory, _, actor| {
-                        memory.store(actor, mask, addresses, bytes, words);
-                    });
-                }
-                Target::Shared => match Self::own_shared(addresses) {
-                    Some(offsets) => self.with_actor(place, pc, strong, |_, blocks, actor| {
-                        blocks[place.block].shared.store(actor, mask, &offsets, bytes, words);
-                    }),
-                    None => {
-                        let (blocks, offsets) = self.shared_targets(place, pc, mask, addresses);
-                        for (block, mask) in blocks {
-                            self.with_actor(place, pc, strong, |_, blocks, actor| {
-                                blocks[block].shared.store(actor, mask, &offsets, bytes, words);
-                            });
-                        }
-                    }
-                },
-                Target::Local => {
-                    let offsets = each(addresses, |a| u32::try_from(a).unwrap_or(u32::MAX));
-                    self.with_actor(place, pc, strong, |_, _, actor| {
-                        data.local.store(actor, mask, &offsets, bytes, words);
-                    });
-                }
-                Target::Param => {
-                    let site = self.site(place, pc);
-                    let lane = mask.trailing_zeros();
-                    let at = addresses[lane as usize];
-                    self.findings.add(Check::OutOfBounds, site, lane, || About {
-                        address: Some(at),
-                        buffer: Some("parameters".to_owned()),
-                        message: "a store to the kernel's parameters, which are read-only"
-                            .to_owned(),
-                    });
+        let Access { place, pc, bytes, strong, .. } = access;
+        self.with_actor(place, pc, strong, |_, blocks, actor| {
+            let shared = &mut blocks[block].shared;
+            match work {
+                Work::Load(words) => shared.load(actor, mask, offsets, bytes, words),
+                Work::Store(words) => shared.store(actor, mask, offsets, bytes, words),
+                Work::Atomic(update) => {
+                    let mut update = |lane, old| update(Target::Shared, lane, old);
+                    shared.atomic(actor, mask, offsets, bytes, &mut update);
                 }
             }
-        }
+        });
     }
 
     fn count_traffic(
@@ -233,173 +237,17 @@ impl Group<'_> {
         }
     }
 
-    pub(super) fn load(
-        &mut self,
-        place: Place,
-        data: &mut WarpData,
-        pc: u32,
-        active: Mask,
-        transfer: &Transfer,
-    ) -> Flow {
-        let mut addresses = Self::addresses(&data.registers, &transfer.address);
-        let at = addresses;
-        let bytes = transfer.bytes * transfer.registers.len() as u32;
-        let strong = transfer.semantics != Semantics::Weak;
-        let mut words: Words = [[0; LANES]; 4];
-        self.read(
-            place,
-            data,
-            pc,
-            active,
-            transfer.target,
-            &mut addresses,
-            bytes,
-            strong,
-            &mut words,
-        );
-        for (i, &(width, reg)) in transfer.registers.iter().enumerate() {
-            unpack(&mut data.registers, active, width, reg, &words, i, transfer);
-        }
-        if strong {
-            let warp = self.warp_number(place);
-            for lane in lanes(active) {
-                let location = self.location(place, transfer.target, at[lane]);
-                if transfer.semantics.acquires() {
-                    self.order.acquire(warp, location, transfer.scope);
-                } else {
-                    self.order.relaxed_read(warp, location);
-                }
-            }
-        }
-        Flow::Next
-    }
-
-    pub(super) fn store(
-        &mut self,
-        place: Place,
-        data: &mut WarpData,
-        pc: u32,
-        active: Mask,
-        transfer: &Transfer,
-    ) -> Flow {
-        let mut addresses = Self::addresses(&data.registers, &transfer.address);
-        let at = addresses;
-        let bytes = transfer.bytes * transfer.registers.len() as u32;
-        let strong = transfer.semantics != Semantics::Weak;
-        let mut words: Words = [[0; LANES]; 4];
-        for (i, &(width, reg)) in transfer.registers.iter().enumerate() {
-            pack(&data.registers, width, reg, &mut words, i, transfer.bytes);
-        }
-        self.write(place, data, pc, active, transfer.target, &mut addresses, bytes, strong, &words);
-        self.effect();
-        if strong {
-            let warp = self.warp_number(place);
-            for lane in lanes(active) {
-                let location = self.location(place, transfer.target, at[lane]);
-                if transfer.semantics.releases() {
-                    self.order.release_write(warp, location, transfer.scope);
-                } else {
-                    self.order.relaxed_write(warp, location);
-                }
-            }
-        }
-        Flow::Next
-    }
-
-    pub(super) fn atomic(
-        &mut self,
-        place: Place,
-        data: &mut WarpData,
-        pc: u32,
-        active: Mask,
-        atomic: &Atomic,
-    ) -> Flow {
-        let mut addresses = Self::addresses(&data.registers, &atomic.address);
-        let at = addresses;
-        let wide = |registers: &Registers, reg: Reg| match atomic.width {
-            Width::B64 => u64::load(registers, reg),
-            _ => each(&u32::load(registers, reg), u64::from),
+    /// Where a strong access goes, as the ordering of accesses names it; nothing for memory that no other thread
+    /// reaches.
+    pub(super) fn location(&self, place: Place, target: Target, address: u64) -> Option<Location> {
+        let (target, address) = match (target, address::window_of(address)) {
+            (Target::Generic, None) => (Target::Global, address),
+            (Target::Generic, Some(Window::Shared)) => (Target::Shared, address - address::SHARED),
+            _ => (target, address),
         };
-        let b = wide(&data.registers, atomic.b);
-        let c = atomic.c.map_or([0; LANES], |c| wide(&data.registers, c));
-        let mut olds = [0u64; LANES];
-        let mut changed = false;
-        for (target, mask) in Self::targets(atomic.target, active, &mut addresses) {
-            if mask == 0 {
-                continue;
-            }
-            self.count_traffic(pc, target, mask, &addresses, atomic.bytes);
-            let run = if target == Target::Global { atomic.run_global } else { atomic.run };
-            let mut update = |lane: usize, old: u64| {
-                olds[lane] = old;
-                let new = run(old, b[lane], c[lane]);
-                changed |= new.is_some_and(|new| new != old);
-                new
-            };
-            match target {
-                Target::Global | Target::Const | Target::Generic => {
-                    self.with_actor(place, pc, true, |memory, _, actor| {
-                        memory.atomic(actor, mask, &addresses, atomic.bytes, &mut update);
-                    });
-                }
-                Target::Shared => {
-                    let (blocks, offsets) = self.shared_targets(place, pc, mask, &addresses);
-                    for (block, mask) in blocks {
-                        self.with_actor(place, pc, true, |_, blocks, actor| {
-                            let shared = &mut blocks[block].shared;
-                            shared.atomic(actor, mask, &offsets, atomic.bytes, &mut update);
-                        });
-                    }
-                }
-                Target::Local | Target::Param => {
-                    let site = self.site(place, pc);
-                    let lane = mask.trailing_zeros();
-                    self.findings.add(Check::OutOfBounds, site, lane, || About {
-                        address: Some(at[lane as usize]),
-                        buffer: None,
-                        message: "an atomic in local memory or parameters".to_owned(),
-                    });
-                }
-            }
-        }
-        if changed {
-            self.effect();
-        }
-        if let Some(to) = atomic.to {
-            match atomic.width {
-                Width::B64 => u64::store(&mut data.registers, to, active, olds),
-                _ => u32::store(&mut data.registers, to, active, each(&olds, |old| old as u32)),
-            }
-        }
-        let warp = self.warp_number(place);
-        for lane in lanes(active) {
-            let location = self.location(place, atomic.target, at[lane]);
-            if atomic.semantics.acquires() {
-                self.order.acquire(warp, location, atomic.scope);
-            } else {
-                self.order.relaxed_read(warp, location);
-            }
-            if atomic.semantics.releases() {
-                self.order.release(warp, location, atomic.scope);
-            } else {
-                self.order.relaxed_rmw(warp, location);
-            }
-        }
-        Flow::Next
-    }
-
-    /// Where a strong access goes, as the ordering of accesses names it.
-    pub(super) fn location(&self, place: Place, target: Target, address: u64) -> Location {
-        let shared = match target {
-            Target::Shared => Some(address),
-            Target::Generic if address::window_of(address) == Some(Window::Shared) => {
-                Some(address - address::SHARED)
-            }
-            _ => None,
-        };
-        match shared {
-            None => Location { block: None, address },
-            Some(address) => {
+        match target {
+            Target::Global => Some(Location { block: None, address }),
+            Target::Shared => {
                 let cluster = self.environment.cluster.iter().product::<u32>() as usize;
                 let (rank, offset) = address::rank_and_offset(address);
                 let block = match rank {
@@ -407,112 +255,9 @@ impl Group<'_> {
                     Some(rank) => place.block / cluster * cluster + rank as usize,
                 };
                 let number = self.blocks.get(block).map_or(u32::MAX, |block| block.number);
-                Location { block: Some(number), address: offset.into() }
+                Some(Location { block: Some(number), address: offset.into() })
             }
+            Target::Generic | Target::Const | Target::Local | Target::Param => None,
         }
-    }
-
-    pub(super) fn load_matrix(
-        &mut self,
-        place: Place,
-        data: &mut WarpData,
-        pc: u32,
-        address: &Address,
-        matrix: Matrix,
-        registers: &[Reg],
-    ) {
-        let mut addresses = Self::addresses(&data.registers, address);
-        let rows = rows_of(matrix);
-        let mut words: Words = [[0; LANES]; 4];
-        self.read(place, data, pc, rows, Target::Shared, &mut addresses, 16, false, &mut words);
-        let values = tensor::distribute(&words, matrix);
-        for (&reg, values) in registers.iter().zip(values) {
-            u32::store(&mut data.registers, reg, Mask::MAX, values);
-        }
-    }
-
-    pub(super) fn store_matrix(
-        &mut self,
-        place: Place,
-        data: &mut WarpData,
-        pc: u32,
-        address: &Address,
-        matrix: Matrix,
-        registers: &[Reg],
-    ) {
-        let mut addresses = Self::addresses(&data.registers, address);
-        let mut values = [[0; LANES]; 4];
-        for (values, &reg) in values.iter_mut().zip(registers) {
-            *values = u32::load(&data.registers, reg);
-        }
-        let words = tensor::collect(&values, matrix);
-        let rows = rows_of(matrix);
-        self.write(place, data, pc, rows, Target::Shared, &mut addresses, 16, false, &words);
-        self.effect();
-    }
-}
-
-/// The lanes whose addresses name rows: eight for each matrix.
-fn rows_of(matrix: Matrix) -> Mask {
-    if matrix.count == 4 { Mask::MAX } else { (1 << (8 * matrix.count)) - 1 }
-}
-
-/// Scalar `i` of a load into its register, extended to the register's width.
-fn unpack(
-    registers: &mut Registers,
-    mask: Mask,
-    width: Width,
-    reg: Reg,
-    words: &Words,
-    i: usize,
-    transfer: &Transfer,
-) {
-    let bytes = transfer.bytes as usize;
-    match (bytes, width) {
-        (4, Width::B32) => u32::store(registers, reg, mask, words[i]),
-        (8, _) => {
-            let (low, high) = (&words[2 * i], &words[2 * i + 1]);
-            let values = std::array::from_fn(|l| u64::from(low[l]) | u64::from(high[l]) << 32);
-            u64::store(registers, reg, mask, values);
-        }
-        _ => {
-            let at = i * bytes;
-            let (word, shift) = (at / 4, 8 * (at % 4));
-            let unused = 64 - 8 * bytes;
-            let values: [u64; LANES] = std::array::from_fn(|lane| {
-                let raw = u64::from(words[word][lane] >> shift) << unused;
-                if transfer.signed { (raw as i64 >> unused) as u64 } else { raw >> unused }
-            });
-            match width {
-                Width::B64 => u64::store(registers, reg, mask, values),
-                Width::B16 => u16::store(registers, reg, mask, each(&values, |v| v as u16)),
-                _ => u32::store(registers, reg, mask, each(&values, |v| v as u32)),
-            }
-        }
-    }
-}
-
-/// Scalar `i` of a store from its register, of which the low bits count.
-fn pack(registers: &Registers, width: Width, reg: Reg, words: &mut Words, i: usize, bytes: u32) {
-    let bytes = bytes as usize;
-    if bytes == 8 {
-        let values = u64::load(registers, reg);
-        words[2 * i] = each(&values, |v| v as u32);
-        words[2 * i + 1] = each(&values, |v| (v >> 32) as u32);
-        return;
-    }
-    let values = match width {
-        Width::B64 => each(&u64::load(registers, reg), |v| v as u32),
-        _ => u32::load(registers, reg),
-    };
-    if bytes == 4 {
-        words[i] = values;
-        return;
-    }
-    let at = i * bytes;
-    let (word, shift) = (at / 4, 8 * (at % 4));
-    let low = (1u32 << (8 * bytes)) - 1;
-    for (word, value) in words[word].iter_mut().zip(values) {
-        *word |= (value & low) << shift;
     }
 }

@@ -2,8 +2,10 @@
 //! a thread waits for their group, or someone waits at their `mbarrier`. Until then the destination is in flight,
 //! and any access of it is a fault.
 
+use super::accesses::{Access, Work};
 use super::barriers::Mark;
-use super::group::{Flow, Group, Place, WarpData, lanes};
+use super::block::WarpData;
+use super::group::{Flow, Group, Place, lanes};
 use super::memory::Words;
 use super::program::{Address, AsyncCopy, BulkCopy, BulkDirection, Target};
 use super::registers::{LANES, Lane, Mask};
@@ -131,17 +133,15 @@ impl Group<'_> {
         // Whole copies at once; the rest lane by lane, in parts that the source can be read in.
         let whole = lanes(active).filter(|&l| sizes[l] == copy.bytes).fold(0, |m, l| m | 1 << l);
         if whole != 0 {
-            self.read(
+            let access = Access {
                 place,
-                data,
                 pc,
-                whole,
-                Target::Global,
-                &mut from,
-                copy.bytes,
-                false,
-                &mut words,
-            );
+                mask: whole,
+                target: Target::Global,
+                bytes: copy.bytes,
+                strong: false,
+            };
+            self.access(access, &mut from, &mut data.local, Work::Load(&mut words));
         }
         for lane in lanes(active & !whole) {
             let size = sizes[lane];
@@ -414,7 +414,8 @@ impl Group<'_> {
             let mut words: Words = [[0; LANES]; 4];
             let mut addresses = [0; LANES];
             addresses[lane] = at;
-            self.read(place, data, pc, 1 << lane, target, &mut addresses, width, false, &mut words);
+            let access = Access { place, pc, mask: 1 << lane, target, bytes: width, strong: false };
+            self.access(access, &mut addresses, &mut data.local, Work::Load(&mut words));
             let raw: Vec<u8> = words.iter().flat_map(|word| word[lane].to_le_bytes()).collect();
             read.extend_from_slice(&raw[..width as usize]);
             if self.findings.by_place.len() > faults

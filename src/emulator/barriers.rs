@@ -1,7 +1,9 @@
 //! Barriers of a block and of a cluster, and operations on `mbarrier` objects.
 
 use super::address;
-use super::group::{Flow, Group, Place, WarpData, lanes, plain};
+use super::block::WarpData;
+use super::faults::plain;
+use super::group::{Flow, Group, Place, lanes};
 use super::mbarrier::{Kind, Mbarrier, MbarrierOp};
 use super::memory::Words;
 use super::order::{Location, Scope};
@@ -61,21 +63,19 @@ impl Group<'_> {
             });
         }
         if id >= BARRIERS {
-            self.report_barrier(place, pc, first, || {
+            return self.refuse_barrier(place, pc, first, || {
                 format!("barrier {id}, expected 0 to {}", BARRIERS - 1)
             });
-            return Flow::Stop;
         }
         let block_threads = self.environment.warps_per_block * LANES as u32;
         if let Some(threads) = threads
             && (threads == 0 || threads % LANES as u32 != 0 || threads > block_threads)
         {
-            self.report_barrier(place, pc, first, || {
+            return self.refuse_barrier(place, pc, first, || {
                 format!(
                     "barrier of {threads} threads, expected a multiple of 32 up to {block_threads}"
                 )
             });
-            return Flow::Stop;
         }
 
         let warp = place.warp as u32;
@@ -188,6 +188,7 @@ impl Group<'_> {
         self.complete_cluster(place.block);
     }
 
+    /// A fault that the run can go on with.
     fn report_barrier(
         &mut self,
         place: Place,
@@ -195,8 +196,22 @@ impl Group<'_> {
         lane: usize,
         message: impl FnOnce() -> String,
     ) {
+        if self.environment.checks.has(Check::DivergentBarrier) {
+            self.refuse_barrier(place, pc, lane, message);
+        }
+    }
+
+    /// A fault that ends the run.
+    fn refuse_barrier(
+        &mut self,
+        place: Place,
+        pc: u32,
+        lane: usize,
+        message: impl FnOnce() -> String,
+    ) -> Flow {
         let site = self.site(place, pc);
         self.findings.add(Check::DivergentBarrier, site, lane as u32, || plain(message()));
+        Flow::Stop
     }
 
     fn cluster_blocks(&self, block: usize) -> std::ops::Range<usize> {
@@ -290,10 +305,9 @@ impl Group<'_> {
         }
         let never = active & !*passed & !arrived;
         if never != 0 {
-            self.report_barrier(place, pc, never.trailing_zeros() as usize, || {
+            return self.refuse_barrier(place, pc, never.trailing_zeros() as usize, || {
                 "waits at the cluster's barrier without having arrived".to_owned()
             });
-            return Flow::Stop;
         }
         Flow::Park(State::Cluster)
     }

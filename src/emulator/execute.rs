@@ -1,7 +1,9 @@
 //! One instruction of one split: everything but plain arithmetic.
 
+use super::block::WarpData;
 use super::exchange;
-use super::group::{Flow, Group, Place, WarpData, lanes, plain};
+use super::faults::plain;
+use super::group::{Flow, Group, Place, lanes};
 use super::program::{Clock, Op};
 use super::registers::{LANES, Lane, Mask, Reg, Width};
 use super::report::Check;

@@ -1,52 +1,22 @@
 //! Blocks that run together on one thread: a block, a cluster, or all blocks of a cooperative launch.
 
-use super::asynchronous::{Asynchronous, BulkToShared};
-use super::barriers::BlockBarrier;
+use super::asynchronous::BulkToShared;
+use super::block::{Block, WarpData};
 use super::counters::{Count, Counters};
 use super::launch::Environment;
-use super::mbarrier::Mbarrier;
-use super::memory::{Actor, Local, Memory, Shared};
+use super::memory::{Actor, Memory};
 use super::order::Order;
-use super::program::{Constant, Op, Program, Special};
-use super::registers::{LANES, Lane, Mask, Reg, Registers, Width};
-use super::report::{About, Check, Findings, Site};
+use super::program::{Class, Op, Program};
+use super::registers::{LANES, Mask, Width};
+use super::report::{Check, Findings, Site};
 use super::splits::{Split, Splits, State};
-use std::collections::{BTreeMap, HashMap};
 
 /// Instructions of a warp's turn.
 const TURN: u64 = 8192;
 /// Instructions after which a turn ends that has had no effect: it may be waiting for others.
-const QUIET_TURN: u64 = 512;
+pub(super) const QUIET_TURN: u64 = 512;
 /// Longest turn under an adversarial schedule.
 const ADVERSARIAL_TURN: u64 = 24;
-/// A group that has had no effect for this part of its budget goes round in vain.
-const QUIET_PART: u64 = 8;
-
-/// What a warp computes with.
-#[derive(Default)]
-pub(crate) struct WarpData {
-    pub registers: Registers,
-    pub local: Local,
-}
-
-/// A resident block.
-pub(crate) struct Block {
-    /// In x, y, z.
-    pub at: [u32; 3],
-    /// Among the blocks of the launch; so are its warps numbered.
-    pub number: u32,
-    /// Lanes of each warp.
-    pub splits: Vec<Splits>,
-    pub data: Vec<WarpData>,
-    pub shared: Shared,
-    pub barriers: BTreeMap<u32, BlockBarrier>,
-    pub mbarriers: HashMap<u32, Mbarrier>,
-    pub asynchronous: Vec<Asynchronous>,
-    /// Warps' lanes that have arrived at the cluster's barrier, and not waited yet.
-    pub cluster_arrived: Vec<Mask>,
-    /// Lanes whose arrival was completed before they waited.
-    pub cluster_passed: Vec<Mask>,
-}
 
 /// The warp that executes: block of the group, warp of the block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,10 +98,10 @@ impl<'a> Group<'a> {
         for i in 0..count as usize {
             let at = self.environment.block_at(first + i as u64);
             if i == self.blocks.len() {
-                let block = self.make_block();
-                self.blocks.push(block);
+                self.blocks.push(Block::new(self.program, self.environment));
             }
-            self.start_block(i, at, (first + i as u64) as u32);
+            let number = (first + i as u64) as u32;
+            self.blocks[i].start(self.program, self.environment, at, number);
         }
         self.blocks.truncate(count as usize);
         while !self.stopped {
@@ -146,80 +116,6 @@ impl<'a> Group<'a> {
             if !ran && self.instructions == before {
                 self.report_deadlock();
                 break;
-            }
-        }
-    }
-
-    fn make_block(&self) -> Block {
-        let warps = self.environment.warps_per_block as usize;
-        let program = self.program;
-        let data = (0..warps).map(|_| {
-            let mut registers = Registers {
-                narrow: vec![[0; LANES]; program.narrow as usize],
-                wide: vec![[0; LANES]; program.wide as usize],
-                preds: vec![0; program.preds as usize],
-                narrow_set: vec![0; program.narrow as usize],
-                wide_set: vec![0; program.wide as usize],
-                preds_set: vec![0; program.preds as usize],
-            };
-            for &(reg, constant) in &program.constants {
-                match constant {
-                    Constant::Bits(width, bits) => fill(&mut registers, width, reg, bits),
-                    Constant::Variable { width, index, offset } => {
-                        let bits = self.environment.variables[index].wrapping_add(offset as u64);
-                        fill(&mut registers, width, reg, bits);
-                    }
-                    Constant::Special(_) => {}
-                }
-            }
-            WarpData { registers, local: Local::new(program.local_bytes) }
-        });
-        let bytes = program.shared_bytes + self.environment.dynamic_shared_bytes;
-        let mut variables = program.shared.clone();
-        if self.environment.dynamic_shared_bytes > 0 {
-            let name = "dynamic shared memory".to_owned();
-            variables.push((name, program.shared_bytes, self.environment.dynamic_shared_bytes));
-        }
-        Block {
-            at: [0; 3],
-            number: 0,
-            splits: vec![Splits::default(); warps],
-            data: data.collect(),
-            shared: Shared::new(bytes, &variables, program.narrowest_shared),
-            barriers: BTreeMap::new(),
-            mbarriers: HashMap::new(),
-            asynchronous: (0..warps).map(|_| Asynchronous::default()).collect(),
-            cluster_arrived: vec![0; warps],
-            cluster_passed: vec![0; warps],
-        }
-    }
-
-    fn start_block(&mut self, index: usize, at: [u32; 3], number: u32) {
-        let environment = self.environment;
-        let rank = environment.rank_in_cluster(at);
-        let block = &mut self.blocks[index];
-        block.at = at;
-        block.number = number;
-        block.shared.restart();
-        block.barriers.clear();
-        block.mbarriers.clear();
-        block.asynchronous.iter_mut().for_each(|a| *a = Asynchronous::default());
-        block.cluster_arrived.fill(0);
-        block.cluster_passed.fill(0);
-        let threads = environment.threads_per_block();
-        for (warp, data) in block.data.iter_mut().enumerate() {
-            let lanes = (threads - warp as u32 * LANES as u32).min(LANES as u32);
-            let mask = if lanes == 32 { Mask::MAX } else { (1 << lanes) - 1 };
-            block.splits[warp].start(mask);
-            data.registers.narrow_set.fill(0);
-            data.registers.wide_set.fill(0);
-            data.registers.preds_set.fill(0);
-            data.local.restart();
-            for &(reg, constant) in &self.program.constants {
-                if let Constant::Special(special) = constant {
-                    data.registers.narrow[reg.0 as usize] =
-                        special_value(environment, special, at, rank, warp as u32, self.program);
-                }
             }
         }
     }
@@ -450,28 +346,6 @@ impl<'a> Group<'a> {
         self.last_effect = self.instructions;
     }
 
-    fn check_budget(&mut self, place: Place, pc: u32, mask: Mask) {
-        let budget = self.environment.budget;
-        let quiet = self.instructions - self.last_effect;
-        let site = self.site(place, pc);
-        let lane = mask.trailing_zeros();
-        if self.instructions >= budget {
-            self.stopped = true;
-            self.findings.add(Check::Budget, site, lane, || {
-                plain(format!(
-                    "{budget} warp instructions of the budget are spent; a longer run needs a larger budget"
-                ))
-            });
-        } else if quiet >= (budget / QUIET_PART).max(2 * QUIET_TURN) {
-            self.stopped = true;
-            self.findings.add(Check::Livelock, site, lane, || {
-                plain(format!(
-                    "{quiet} warp instructions without a store, an arrival or an exit: what they wait for cannot come"
-                ))
-            });
-        }
-    }
-
     pub fn site(&self, place: Place, pc: u32) -> Site {
         Site { pc, block: self.blocks[place.block].at, warp: place.warp as u32 }
     }
@@ -482,134 +356,12 @@ impl<'a> Group<'a> {
         block * self.environment.warps_per_block + place.warp as u32
     }
 
-    #[cold]
-    fn report_unset(&mut self, site: Site, unset: Mask, width: Width) {
-        for lane in lanes(unset) {
-            self.findings.add(Check::UninitialisedRegister, site, lane as u32, || {
-                let kind = match width {
-                    Width::Pred => "predicate",
-                    Width::B16 => "16-bit register",
-                    Width::B32 => "32-bit register",
-                    Width::B64 => "64-bit register",
-                };
-                plain(format!("a {kind} is read that lanes {unset:#010x} have not written"))
-            });
-        }
-    }
-
-    /// An aligned operation must be executed by all lanes: a predicate that holds for some is a fault.
-    #[cold]
-    fn report_masked(&mut self, place: Place, pc: u32, active: Mask, mask: Mask) {
-        let site = self.site(place, pc);
-        let off = mask & !active;
-        self.findings.add(Check::DivergentBarrier, site, active.trailing_zeros(), || {
-            plain(format!(
-                "lanes {active:#010x} execute it, lanes {off:#010x} are kept out by its predicate; expected all"
-            ))
-        });
-    }
-
-    fn check_divisor(
-        &mut self,
-        place: Place,
-        pc: u32,
-        data: &WarpData,
-        active: Mask,
-        width: Width,
-        reg: Reg,
-    ) {
-        if !self.environment.checks.has(Check::DivisionByZero) {
-            return;
-        }
-        let mut zero = 0;
-        match width {
-            Width::B64 => {
-                for (lane, value) in u64::load(&data.registers, reg).into_iter().enumerate() {
-                    zero |= u32::from(value == 0) << lane;
-                }
-            }
-            _ => {
-                for (lane, value) in u32::load(&data.registers, reg).into_iter().enumerate() {
-                    zero |= u32::from(value == 0) << lane;
-                }
-            }
-        }
-        let zero = zero & active;
-        if zero != 0 {
-            let site = self.site(place, pc);
-            self.findings.add(Check::DivisionByZero, site, zero.trailing_zeros(), || {
-                plain(format!("an integer division by zero in lanes {zero:#010x}"))
-            });
-        }
-    }
-
-    /// Every lane that still waits, and for what.
-    fn report_deadlock(&mut self) {
-        self.stopped = true;
-        for block in 0..self.blocks.len() {
-            for warp in 0..self.blocks[block].splits.len() {
-                let place = Place { block, warp };
-                let splits = self.blocks[block].splits[warp].clone();
-                for split in &splits.list {
-                    let (check, message) = self.describe_wait(split, &splits);
-                    let site = self.site(place, split.pc);
-                    let lane = split.mask.trailing_zeros();
-                    self.findings.add(check, site, lane, || plain(message));
-                }
-            }
-        }
-    }
-
-    fn describe_wait(&self, split: &Split, splits: &Splits) -> (Check, String) {
-        let elsewhere = |members: Mask| {
-            let others: Vec<String> = splits
-                .list
-                .iter()
-                .filter(|other| *other != split && other.mask & members != 0)
-                .map(|other| {
-                    let line = self.program.origins[other.pc as usize].line;
-                    format!("lanes {:#010x} wait at PTX line {line}", other.mask & members)
-                })
-                .collect();
-            if others.is_empty() { "none of them is left".to_owned() } else { others.join(", ") }
-        };
-        match split.state {
-            State::Lanes { members, .. } => {
-                let missing = members & splits.live & !split.mask;
-                let aligned = matches!(
-                    &self.program.instructions[split.pc as usize].op,
-                    Op::Barrier(_) | Op::ClusterArrive { .. } | Op::ClusterWait { .. }
-                );
-                let check = if aligned { Check::DivergentBarrier } else { Check::Membermask };
-                let message = format!(
-                    "lanes {:#010x} wait for lanes {missing:#010x}, which cannot arrive: {}",
-                    split.mask,
-                    elsewhere(missing)
-                );
-                (check, message)
-            }
-            State::Barrier(id) => {
-                let diverged = split.mask != splits.live;
-                let check = if diverged { Check::DivergentBarrier } else { Check::Deadlock };
-                let message = format!(
-                    "lanes {:#010x} wait at barrier {id}, which cannot be completed",
-                    split.mask
-                );
-                (check, message)
-            }
-            State::Cluster => {
-                (Check::Deadlock, "waits for blocks of its cluster that cannot arrive".to_owned())
-            }
-            _ => (Check::Deadlock, "cannot go on".to_owned()),
-        }
-    }
-
     /// Counters of what ran, by class, and by line where asked for.
     pub fn finish(mut self, files: &[(u32, String)]) -> (Findings, Counters) {
         for (pc, (instruction, &(executed, lanes))) in
             self.program.instructions.iter().zip(&self.executed).enumerate()
         {
-            if instruction.class == super::program::Class::Hidden || executed == 0 {
+            if instruction.class == Class::Hidden || executed == 0 {
                 continue;
             }
             self.counters.instructions += executed;
@@ -658,11 +410,6 @@ impl<'a> Group<'a> {
     }
 }
 
-/// A finding about no address.
-pub(crate) fn plain(message: String) -> About {
-    About { address: None, buffer: None, message }
-}
-
 /// The lanes of a mask, in order.
 pub(crate) fn lanes(mut mask: Mask) -> impl Iterator<Item = usize> {
     std::iter::from_fn(move || {
@@ -673,60 +420,6 @@ pub(crate) fn lanes(mut mask: Mask) -> impl Iterator<Item = usize> {
         mask &= mask - 1;
         Some(lane)
     })
-}
-
-fn fill(registers: &mut Registers, width: Width, reg: Reg, bits: u64) {
-    match width {
-        Width::Pred => {
-            registers.preds[reg.0 as usize] = if bits != 0 { Mask::MAX } else { 0 };
-        }
-        Width::B16 | Width::B32 => registers.narrow[reg.0 as usize] = [bits as u32; LANES],
-        Width::B64 => registers.wide[reg.0 as usize] = [bits; LANES],
-    }
-}
-
-fn special_value(
-    environment: &Environment,
-    special: Special,
-    at: [u32; 3],
-    rank: u32,
-    warp: u32,
-    program: &Program,
-) -> [u32; LANES] {
-    let per_lane = |f: &dyn Fn(u32) -> u32| std::array::from_fn(|lane| f(lane as u32));
-    let [x, y, _] = environment.block;
-    let cluster = environment.cluster;
-    match special {
-        Special::Tid(axis) => per_lane(&|lane| {
-            let thread = warp * LANES as u32 + lane;
-            [thread % x, thread / x % y, thread / (x * y)][axis]
-        }),
-        Special::Laneid => per_lane(&|lane| lane),
-        Special::LanemaskEq => per_lane(&|lane| 1 << lane),
-        Special::LanemaskLt => per_lane(&|lane| (1 << lane) - 1),
-        Special::LanemaskLe => per_lane(&|lane| (1 << lane) | ((1 << lane) - 1)),
-        Special::LanemaskGt => per_lane(&|lane| !((1 << lane) | ((1 << lane) - 1))),
-        Special::LanemaskGe => per_lane(&|lane| !((1 << lane) - 1)),
-        Special::Ntid(axis) => [environment.block[axis]; LANES],
-        Special::Ctaid(axis) => [at[axis]; LANES],
-        Special::Nctaid(axis) => [environment.grid[axis]; LANES],
-        Special::Clusterid(axis) => [at[axis] / cluster[axis]; LANES],
-        Special::Nclusterid(axis) => [environment.grid[axis] / cluster[axis]; LANES],
-        Special::ClusterCtaid(axis) => [at[axis] % cluster[axis]; LANES],
-        Special::ClusterNctaid(axis) => [cluster[axis]; LANES],
-        Special::ClusterCtarank => [rank; LANES],
-        Special::ClusterNctarank => [cluster.iter().product(); LANES],
-        Special::Warpid => [warp; LANES],
-        Special::Nwarpid => [environment.warps_per_block; LANES],
-        Special::Smid => [0; LANES],
-        Special::Nsmid => [1; LANES],
-        Special::DynamicSmemSize => [environment.dynamic_shared_bytes; LANES],
-        Special::TotalSmemSize => [program.shared_bytes + environment.dynamic_shared_bytes; LANES],
-        // Cooperative groups finds its workspace here.
-        Special::Envreg(1) => [(environment.workspace >> 32) as u32; LANES],
-        Special::Envreg(2) => [environment.workspace as u32; LANES],
-        Special::Envreg(_) => [0; LANES],
-    }
 }
 
 /// SplitMix64: a small generator whose sequence is part of what a seed means.

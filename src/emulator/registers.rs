@@ -48,51 +48,37 @@ pub(crate) trait Lane: Copy + Default {
     fn store(registers: &mut Registers, reg: Reg, mask: Mask, values: [Self; LANES]);
 }
 
-macro_rules! narrow_lane {
-    ($type:ty, $from:expr, $to:expr) => {
+macro_rules! lane {
+    ($type:ty, $file:ident, $set:ident, $from:expr, $to:expr) => {
         impl Lane for $type {
             #[inline(always)]
             fn load(registers: &Registers, reg: Reg) -> [Self; LANES] {
-                each(&registers.narrow[reg.0 as usize], $from)
+                each(&registers.$file[reg.0 as usize], $from)
             }
 
             #[inline(always)]
             fn store(registers: &mut Registers, reg: Reg, mask: Mask, values: [Self; LANES]) {
-                registers.narrow_set[reg.0 as usize] |= mask;
-                blend(&mut registers.narrow[reg.0 as usize], mask, each(&values, $to));
+                registers.$set[reg.0 as usize] |= mask;
+                blend(&mut registers.$file[reg.0 as usize], mask, each(&values, $to));
             }
         }
     };
 }
 
-narrow_lane!(u32, |bits| bits, |value| value);
-narrow_lane!(i32, |bits| bits as i32, |value: i32| value as u32);
-narrow_lane!(f32, f32::from_bits, f32::to_bits);
-narrow_lane!(u16, |bits| bits as u16, u32::from);
-narrow_lane!(i16, |bits| bits as i16, |value: i16| u32::from(value as u16));
-narrow_lane!(f16, |bits| f16::from_bits(bits as u16), |value: Self| u32::from(value.to_bits()));
-narrow_lane!(bf16, |bits| bf16::from_bits(bits as u16), |value: Self| u32::from(value.to_bits()));
-
-macro_rules! wide_lane {
-    ($type:ty, $from:expr, $to:expr) => {
-        impl Lane for $type {
-            #[inline(always)]
-            fn load(registers: &Registers, reg: Reg) -> [Self; LANES] {
-                each(&registers.wide[reg.0 as usize], $from)
-            }
-
-            #[inline(always)]
-            fn store(registers: &mut Registers, reg: Reg, mask: Mask, values: [Self; LANES]) {
-                registers.wide_set[reg.0 as usize] |= mask;
-                blend(&mut registers.wide[reg.0 as usize], mask, each(&values, $to));
-            }
-        }
-    };
-}
-
-wide_lane!(u64, |bits| bits, |value| value);
-wide_lane!(i64, |bits| bits as i64, |value: i64| value as u64);
-wide_lane!(f64, f64::from_bits, f64::to_bits);
+lane!(u32, narrow, narrow_set, |bits| bits, |value| value);
+lane!(i32, narrow, narrow_set, |bits| bits as i32, |value: i32| value as u32);
+lane!(f32, narrow, narrow_set, f32::from_bits, f32::to_bits);
+lane!(u16, narrow, narrow_set, |bits| bits as u16, u32::from);
+lane!(i16, narrow, narrow_set, |bits| bits as i16, |value: i16| u32::from(value as u16));
+lane!(f16, narrow, narrow_set, |bits| f16::from_bits(bits as u16), |value: f16| value
+    .to_bits()
+    .into());
+lane!(bf16, narrow, narrow_set, |bits| bf16::from_bits(bits as u16), |value: bf16| value
+    .to_bits()
+    .into());
+lane!(u64, wide, wide_set, |bits| bits, |value| value);
+lane!(i64, wide, wide_set, |bits| bits as i64, |value: i64| value as u64);
+lane!(f64, wide, wide_set, f64::from_bits, f64::to_bits);
 
 impl Lane for bool {
     #[inline(always)]

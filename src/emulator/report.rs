@@ -21,7 +21,8 @@ pub enum Check {
     GlobalRace,
     /// An access of a destination of an asynchronous copy that has not been waited for.
     AsyncInFlight,
-    /// A barrier that the lanes of a warp reach at different places, or with different arguments.
+    /// A barrier, or another operation that a warp executes together, that its lanes reach at different places or
+    /// with different arguments.
     DivergentBarrier,
     /// A membermask that leaves out a lane that executes, or names one that cannot arrive.
     Membermask,
@@ -80,8 +81,8 @@ impl Check {
         }
     }
 
-    /// Whether the run can go on without it: the others end the launch, or keep memory from harm, whatever is
-    /// asked for.
+    /// Whether it can be left out. The others keep memory from harm, or end a launch. What a launch cannot go on
+    /// after, such as a barrier that does not exist, is reported whatever is asked for.
     pub fn is_optional(self) -> bool {
         !matches!(
             self,
