@@ -1,0 +1,1 @@
+//! Counters, against what follows from the kernels.
