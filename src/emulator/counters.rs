@@ -58,7 +58,7 @@ pub struct Counters {
     pub global: Traffic,
     /// Shared memory; counted on request.
     pub shared: Traffic,
-    /// Barriers of a block that were completed.
+    /// Barriers of a block or of a cluster that were completed.
     pub barriers: u64,
     /// Branches that parted the lanes of a warp.
     pub divergent_branches: u64,

@@ -6,6 +6,7 @@ mod atomics;
 mod barriers;
 mod clusters;
 mod control;
+mod counters;
 mod exchange;
 mod faults;
 mod memory;
@@ -135,6 +136,7 @@ impl Ptx {
             .shared_bytes(self.shared_bytes)
             .cooperative(self.cooperative)
             .schedule(self.schedule)
+            .count_traffic(true)
             .arg(out.address())
             .arg(input.address());
         if let Some(cluster) = self.cluster {
