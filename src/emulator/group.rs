@@ -292,6 +292,10 @@ impl<'a> Group<'a> {
                         return false;
                     }
                     Flow::Park(wait) => {
+                        // It is executed once it is let go, and is counted then.
+                        let counts = &mut self.executed[pc as usize];
+                        counts.0 -= 1;
+                        counts.1 -= u64::from(active.count_ones());
                         let splits = &mut self.blocks[place.block].splits[place.warp];
                         splits.push(pc + 1, mask & !active, State::Ready);
                         splits.push(pc, active, wait);
