@@ -5,7 +5,7 @@ use super::float::{self, canonical, canonical64, flush};
 use super::half::{self, Bf16, F16, Format, relu};
 use super::{
     Arithmetic, FloatWidth, Form, LANES, Lane, Mask, Operand, ROUNDINGS, Reg, Registers, Rounding,
-    Run, Slot, lanes,
+    Run, Slot, each, lanes,
 };
 use crate::emulator::registers::Width;
 
@@ -151,8 +151,12 @@ impl<H: Format> Float for H {
 type Wide<T> = [T; LANES];
 
 #[inline(always)]
-fn read<A: Operand, T>(registers: &Registers, from: Reg, f: impl Fn(A) -> T) -> Wide<T> {
-    A::load(registers, from).map(f)
+fn read<A: Operand, T: Copy + Default>(
+    registers: &Registers,
+    from: Reg,
+    f: impl Fn(A) -> T,
+) -> Wide<T> {
+    each(&A::load(registers, from), f)
 }
 
 #[inline(always)]
@@ -163,11 +167,7 @@ fn write<T: Copy, D: Operand>(
     values: &Wide<T>,
     f: impl Fn(T) -> D,
 ) {
-    let mut result = [D::default(); LANES];
-    for lane in 0..LANES {
-        result[lane] = f(values[lane]);
-    }
-    D::store(registers, to, mask, result);
+    D::store(registers, to, mask, each(values, f));
 }
 
 #[inline(always)]
@@ -207,7 +207,7 @@ fn integer_to_integer<S: Integer, D: Integer, W: Integer + Operand>(
 
 #[inline(never)]
 fn limited<D: Integer>(values: &Wide<i128>) -> Wide<u64> {
-    values.map(|x| x.clamp(D::MIN, D::MAX) as u64)
+    each(values, |x| x.clamp(D::MIN, D::MAX) as u64)
 }
 
 fn integer_to_integer_sat<S: Integer, D: Integer, W: Integer + Operand>(
@@ -257,7 +257,7 @@ fn to_integral<M: Mode>(x: f64) -> f64 {
 
 #[inline(never)]
 fn integral<M: Mode>(values: &Wide<f64>) -> Wide<f64> {
-    values.map(to_integral::<M>)
+    each(values, to_integral::<M>)
 }
 
 /// The ISA gives 0 for a NaN, but `1 << (BITS - 1)` where either side has 64 bits.
@@ -354,7 +354,7 @@ fn float_integral_sat<F: Float, M: Mode>(registers: &mut Registers, operands: &[
 /// To [0, 1], a NaN to +0.
 #[inline(never)]
 fn saturated(values: &Wide<f64>) -> Wide<f64> {
-    values.map(|x| {
+    each(values, |x| {
         let positive = if x > 0.0 { x } else { 0.0 };
         if positive < 1.0 { positive } else { 1.0 }
     })

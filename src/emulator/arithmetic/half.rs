@@ -155,12 +155,18 @@ fn both_halves<const N: usize>(
     mask: Mask,
     f: impl Fn([u32; N]) -> u32,
 ) {
-    let sources: [_; N] = std::array::from_fn(|k| u32::load(registers, operands[1 + k]));
+    let mut sources = [[0; LANES]; N];
+    for (source, &operand) in sources.iter_mut().zip(&operands[1..=N]) {
+        *source = u32::load(registers, operand);
+    }
     let mut result = [0; LANES];
     // One call, which is inlined.
     for shift in [0, 16] {
         for lane in 0..LANES {
-            let halves = std::array::from_fn(|k| sources[k][lane] >> shift & 0xffff);
+            let mut halves = [0; N];
+            for (half, source) in halves.iter_mut().zip(&sources) {
+                *half = source[lane] >> shift & 0xffff;
+            }
             result[lane] |= f(halves) << shift;
         }
     }
