@@ -128,6 +128,20 @@ macro_rules! choose {
 }
 use choose;
 
+/// `$run` with a flag as a constant.
+macro_rules! flag {
+    ($flag:expr, |$FLAG:ident| $run:expr) => {
+        if $flag {
+            const $FLAG: bool = true;
+            $run
+        } else {
+            const $FLAG: bool = false;
+            $run
+        }
+    };
+}
+use flag;
+
 /// Chooses the row of a type and gives its form; inside, `T` is the type of the row.
 /// `by_type!(name, ["u32" => u32, "s32" => i32], |a: T, b: T| -> T { a ^ b })`
 macro_rules! by_type {
