@@ -119,11 +119,11 @@ pub(crate) fn pack(values: [bool; LANES]) -> Mask {
 
 /// `f` of every lane. The loop is always inlined, which `array::map` is not at every level of optimisation.
 #[inline(always)]
-pub(crate) fn each<T: Copy, R: Copy + Default>(
-    values: &[T; LANES],
+pub(crate) fn each<T: Copy, R: Copy + Default, const N: usize>(
+    values: &[T; N],
     f: impl Fn(T) -> R,
-) -> [R; LANES] {
-    let mut results = [R::default(); LANES];
+) -> [R; N] {
+    let mut results = [R::default(); N];
     for (result, &value) in results.iter_mut().zip(values) {
         *result = f(value);
     }

@@ -3,7 +3,8 @@
 use super::float::flush;
 use super::half::{Bf16, F16, Format};
 use super::{
-    Arithmetic, FloatWidth, Form, LANES, Lane, Mask, Operand, Reg, Registers, Run, Slot, lanes,
+    Arithmetic, FloatWidth, Form, LANES, Lane, Mask, Operand, Reg, Registers, Run, Slot, by_type,
+    choose, lanes,
 };
 use crate::emulator::registers::{BITS, Width};
 
@@ -98,103 +99,74 @@ relations! {
     NotNumbers: |a, b| !((a <= b) | (a > b));
 }
 
-/// Bits have no order.
-const OF_BITS: [(&str, Operator); 2] = [("eq", Operator::Equal), ("ne", Operator::Different)];
-
-const OF_SIGNED: [(&str, Operator); 6] = [
-    ("eq", Operator::Equal),
-    ("ne", Operator::Different),
-    ("lt", Operator::Less),
-    ("le", Operator::LessEqual),
-    ("gt", Operator::Greater),
-    ("ge", Operator::GreaterEqual),
-];
-
-const OF_UNSIGNED: [(&str, Operator); 10] = [
-    ("eq", Operator::Equal),
-    ("ne", Operator::Different),
-    ("lo", Operator::Less),
-    ("ls", Operator::LessEqual),
-    ("hi", Operator::Greater),
-    ("hs", Operator::GreaterEqual),
-    ("lt", Operator::Less),
-    ("le", Operator::LessEqual),
-    ("gt", Operator::Greater),
-    ("ge", Operator::GreaterEqual),
-];
-
-const OF_FLOATS: [(&str, Operator); 14] = [
-    ("eq", Operator::Equal),
-    ("ne", Operator::Different),
-    ("lt", Operator::Less),
-    ("le", Operator::LessEqual),
-    ("gt", Operator::Greater),
-    ("ge", Operator::GreaterEqual),
-    ("equ", Operator::EqualUnordered),
-    ("neu", Operator::DifferentUnordered),
-    ("ltu", Operator::LessUnordered),
-    ("leu", Operator::LessEqualUnordered),
-    ("gtu", Operator::GreaterUnordered),
-    ("geu", Operator::GreaterEqualUnordered),
-    ("num", Operator::Numbers),
-    ("nan", Operator::NotNumbers),
-];
-
-/// The operators of a type.
-fn operators(name: &str) -> &'static [(&'static str, Operator)] {
-    match name {
-        "b16" | "b32" | "b64" => &OF_BITS,
-        "s16" | "s32" | "s64" => &OF_SIGNED,
-        "u16" | "u32" | "u64" => &OF_UNSIGNED,
-        "f16" | "f16x2" | "bf16" | "bf16x2" | "f32" | "f64" => &OF_FLOATS,
-        _ => &[],
+/// The operator in comparisons of a type: bits have no order, and only floating-point numbers may be unordered.
+fn operator(relation: &str, name: &str) -> Option<Operator> {
+    enum Kind {
+        Bits,
+        Signed,
+        Unsigned,
+        Float,
     }
+    use Kind::{Bits, Float, Signed, Unsigned};
+    let kind = match name {
+        "b16" | "b32" | "b64" => Bits,
+        "s16" | "s32" | "s64" => Signed,
+        "u16" | "u32" | "u64" => Unsigned,
+        "f16" | "f16x2" | "bf16" | "bf16x2" | "f32" | "f64" => Float,
+        _ => return None,
+    };
+    Some(match (relation, kind) {
+        ("eq", _) => Operator::Equal,
+        ("ne", _) => Operator::Different,
+        (_, Bits) => return None,
+        ("lt", _) | ("lo", Unsigned) => Operator::Less,
+        ("le", _) | ("ls", Unsigned) => Operator::LessEqual,
+        ("gt", _) | ("hi", Unsigned) => Operator::Greater,
+        ("ge", _) | ("hs", Unsigned) => Operator::GreaterEqual,
+        ("equ", Float) => Operator::EqualUnordered,
+        ("neu", Float) => Operator::DifferentUnordered,
+        ("ltu", Float) => Operator::LessUnordered,
+        ("leu", Float) => Operator::LessEqualUnordered,
+        ("gtu", Float) => Operator::GreaterUnordered,
+        ("geu", Float) => Operator::GreaterEqualUnordered,
+        ("num", Float) => Operator::Numbers,
+        ("nan", Float) => Operator::NotNumbers,
+        _ => return None,
+    })
 }
 
-/// How a comparison is combined with a third predicate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Boolean {
-    Alone,
-    And,
-    Or,
-    Xor,
-}
-
-/// The same as a type.
+/// How a comparison is combined with a third predicate, as a type.
 trait Combine {
-    const PREDICATES: usize = 1;
+    const PREDICATES: usize;
     fn combine(compared: Mask, predicate: Mask) -> Mask;
 }
 
-struct Alone;
-struct And;
-struct Or;
-struct Xor;
+macro_rules! combinations {
+    ($($name:ident: $predicates:literal, |$compared:ident, $predicate:pat_param| $value:expr;)+) => {
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        enum Boolean {
+            $($name,)+
+        }
 
-impl Combine for Alone {
-    const PREDICATES: usize = 0;
+        $(
+            struct $name;
 
-    fn combine(compared: Mask, _: Mask) -> Mask {
-        compared
-    }
+            impl Combine for $name {
+                const PREDICATES: usize = $predicates;
+
+                fn combine($compared: Mask, $predicate: Mask) -> Mask {
+                    $value
+                }
+            }
+        )+
+    };
 }
 
-impl Combine for And {
-    fn combine(compared: Mask, predicate: Mask) -> Mask {
-        compared & predicate
-    }
-}
-
-impl Combine for Or {
-    fn combine(compared: Mask, predicate: Mask) -> Mask {
-        compared | predicate
-    }
-}
-
-impl Combine for Xor {
-    fn combine(compared: Mask, predicate: Mask) -> Mask {
-        compared ^ predicate
-    }
+combinations! {
+    Alone: 0, |compared, _| compared;
+    And: 1, |compared, predicate| compared & predicate;
+    Or: 1, |compared, predicate| compared | predicate;
+    Xor: 1, |compared, predicate| compared ^ predicate;
 }
 
 /// The lanes where the relation holds. Not inlined: the many forms that share it are small.
@@ -313,40 +285,40 @@ fn write_two_truths(registers: &mut Registers, to: Reg, mask: Mask, values: [Mas
     u32::store(registers, to, mask, result);
 }
 
-/// `$run` with `R` the operator's type.
-macro_rules! by_operator {
-    ($operator:expr, [$($name:ident),+], |$R:ident| $run:expr) => {
-        match $operator {
-            $(Operator::$name => {
-                type $R = $name;
-                Some($run)
-            })+
-            #[allow(unreachable_patterns)] // where all are listed
-            _ => None,
-        }
-    };
-}
-
+/// `$run` with `R` the type of an operator of integers.
 macro_rules! integers {
-    ($operator:expr, $($run:tt)+) => {
-        by_operator!(
+    ($operator:expr, |$R:ident| $run:expr) => {
+        choose!(
             $operator,
-            [Equal, Different, Less, LessEqual, Greater, GreaterEqual],
-            $($run)+
+            [
+                Operator::Equal => (Equal),
+                Operator::Different => (Different),
+                Operator::Less => (Less),
+                Operator::LessEqual => (LessEqual),
+                Operator::Greater => (Greater),
+                Operator::GreaterEqual => (GreaterEqual),
+            ] else None,
+            (|$R| Some($run))
         )
     };
 }
 
+/// `$run` with `R` the type of any operator.
 macro_rules! floats {
-    ($operator:expr, $($run:tt)+) => {
-        by_operator!(
+    ($operator:expr, |$R:ident| $run:expr) => {
+        choose!(
             $operator,
             [
-                Equal, Different, Less, LessEqual, Greater, GreaterEqual, EqualUnordered,
-                DifferentUnordered, LessUnordered, LessEqualUnordered, GreaterUnordered,
-                GreaterEqualUnordered, Numbers, NotNumbers
-            ],
-            $($run)+
+                Operator::EqualUnordered => (EqualUnordered),
+                Operator::DifferentUnordered => (DifferentUnordered),
+                Operator::LessUnordered => (LessUnordered),
+                Operator::LessEqualUnordered => (LessEqualUnordered),
+                Operator::GreaterUnordered => (GreaterUnordered),
+                Operator::GreaterEqualUnordered => (GreaterEqualUnordered),
+                Operator::Numbers => (Numbers),
+                Operator::NotNumbers => (NotNumbers),
+            ] else integers!($operator, |$R| $run),
+            (|$R| Some($run))
         )
     };
 }
@@ -354,113 +326,71 @@ macro_rules! floats {
 /// `$run` with `C` the combination's type.
 macro_rules! by_boolean {
     ($boolean:expr, |$C:ident| $run:expr) => {
-        match $boolean {
-            Boolean::Alone => {
-                type $C = Alone;
-                $run as Run
-            }
-            Boolean::And => {
-                type $C = And;
-                $run as Run
-            }
-            Boolean::Or => {
-                type $C = Or;
-                $run as Run
-            }
-            Boolean::Xor => {
-                type $C = Xor;
-                $run as Run
-            }
-        }
+        choose!(
+            $boolean,
+            [
+                Boolean::Alone => (Alone),
+                Boolean::And => (And),
+                Boolean::Or => (Or),
+                Boolean::Xor => (Xor),
+            ],
+            (|$C| $run as Run)
+        )
     };
 }
 
-/// `$run` with `V` the value's type.
+/// `$run` with `V` the value's type and `R` the operator's.
 macro_rules! by_value {
     ($name:expr, $ftz:expr, $operator:expr, |$V:ident, $R:ident| $run:expr) => {
-        match ($name, $ftz) {
-            ("b16" | "u16", false) => {
-                type $V = U16;
-                integers!($operator, |$R| $run)
-            }
-            ("b32" | "u32", false) => {
-                type $V = U32;
-                integers!($operator, |$R| $run)
-            }
-            ("b64" | "u64", false) => {
-                type $V = U64;
-                integers!($operator, |$R| $run)
-            }
-            ("s16", false) => {
-                type $V = S16;
-                integers!($operator, |$R| $run)
-            }
-            ("s32", false) => {
-                type $V = S32;
-                integers!($operator, |$R| $run)
-            }
-            ("s64", false) => {
-                type $V = S64;
-                integers!($operator, |$R| $run)
-            }
-            ("f32", false) => {
-                type $V = F32;
-                floats!($operator, |$R| $run)
-            }
-            ("f32", true) => {
-                type $V = F32Ftz;
-                floats!($operator, |$R| $run)
-            }
-            ("f64", false) => {
-                type $V = F64;
-                floats!($operator, |$R| $run)
-            }
-            _ => by_half!($name, $ftz, $operator, |$V, $R| $run),
-        }
+        choose!(
+            ($name, $ftz),
+            [
+                ("b16" | "u16", false) => (U16),
+                ("b32" | "u32", false) => (U32),
+                ("b64" | "u64", false) => (U64),
+                ("s16", false) => (S16),
+                ("s32", false) => (S32),
+                ("s64", false) => (S64),
+            ] else choose!(
+                ($name, $ftz),
+                [
+                    ("f32", false) => (F32),
+                    ("f32", true) => (F32Ftz),
+                    ("f64", false) => (F64),
+                ] else by_half!($name, $ftz, $operator, |$V, $R| $run),
+                (|$V| floats!($operator, |$R| $run))
+            ),
+            (|$V| integers!($operator, |$R| $run))
+        )
     };
 }
 
 macro_rules! by_half {
     ($name:expr, $ftz:expr, $operator:expr, |$V:ident, $R:ident| $run:expr) => {
-        match ($name, $ftz) {
-            ("f16", false) => {
-                type $V = Half;
-                floats!($operator, |$R| $run)
-            }
-            ("f16", true) => {
-                type $V = HalfFtz;
-                floats!($operator, |$R| $run)
-            }
-            ("bf16", false) => {
-                type $V = Brain;
-                floats!($operator, |$R| $run)
-            }
-            _ => None,
-        }
+        choose!(
+            ($name, $ftz),
+            [
+                ("f16", false) => (Half),
+                ("f16", true) => (HalfFtz),
+                ("bf16", false) => (Brain),
+            ] else None,
+            (|$V| floats!($operator, |$R| $run))
+        )
     };
 }
 
 /// Two halves; `L` and `H` are the types of the low and the high one.
 macro_rules! by_two {
     ($name:expr, $ftz:expr, $operator:expr, |$L:ident, $H:ident, $R:ident| $run:expr) => {
-        match ($name, $ftz) {
-            ("f16x2", false) => {
-                type $L = HalfLow;
-                type $H = HalfHigh;
-                floats!($operator, |$R| $run)
-            }
-            ("f16x2", true) => {
-                type $L = HalfLowFtz;
-                type $H = HalfHighFtz;
-                floats!($operator, |$R| $run)
-            }
-            ("bf16x2", false) => {
-                type $L = BrainLow;
-                type $H = BrainHigh;
-                floats!($operator, |$R| $run)
-            }
-            _ => None,
-        }
+        choose!(
+            ($name, $ftz),
+            [
+                ("f16x2", false) => (HalfLow, HalfHigh),
+                ("f16x2", true) => (HalfLowFtz, HalfHighFtz),
+                ("bf16x2", false) => (BrainLow, BrainHigh),
+            ] else None,
+            (|$L, $H| floats!($operator, |$R| $run))
+        )
     };
 }
 
@@ -476,7 +406,7 @@ pub(super) fn lower(opcode: &str, modifiers: &[&str], operands: usize) -> Option
             let ftz = form.take("ftz");
             let name = form.next();
             form.end()?;
-            let operator = operators(name).iter().find(|entry| entry.0 == relation)?.1;
+            let operator = operator(relation, name)?;
             let predicates = usize::from(boolean != Boolean::Alone);
             let destinations = operands.checked_sub(2 + predicates)?;
             let two = name.ends_with("x2");
@@ -502,7 +432,7 @@ pub(super) fn lower(opcode: &str, modifiers: &[&str], operands: usize) -> Option
             let to = form.next();
             let name = form.next();
             form.end()?;
-            let operator = operators(name).iter().find(|entry| entry.0 == relation)?.1;
+            let operator = operator(relation, name)?;
             let run = match (to, name) {
                 ("f16x2", "f16x2") => {
                     by_two!(name, ftz, operator, |L, H, R| set_two::<L, H, R, OneF16> as Run)
@@ -570,27 +500,31 @@ pub(super) fn lower(opcode: &str, modifiers: &[&str], operands: usize) -> Option
                 _ => None,
             }
         }
-        "testp" => match modifiers {
-            ["finite", "f32"] => Some(lanes!(|a: f32| -> bool { a.is_finite() })),
-            ["infinite", "f32"] => Some(lanes!(|a: f32| -> bool { a.is_infinite() })),
-            ["number", "f32"] => Some(lanes!(|a: f32| -> bool { !a.is_nan() })),
-            ["notanumber", "f32"] => Some(lanes!(|a: f32| -> bool { a.is_nan() })),
-            ["normal", "f32"] => Some(lanes!(|a: f32| -> bool { a.is_normal() })),
-            ["subnormal", "f32"] => Some(lanes!(|a: f32| -> bool { a.is_subnormal() })),
-            ["finite", "f64"] => Some(lanes!(|a: f64| -> bool { a.is_finite() })),
-            ["infinite", "f64"] => Some(lanes!(|a: f64| -> bool { a.is_infinite() })),
-            ["number", "f64"] => Some(lanes!(|a: f64| -> bool { !a.is_nan() })),
-            ["notanumber", "f64"] => Some(lanes!(|a: f64| -> bool { a.is_nan() })),
-            ["normal", "f64"] => Some(lanes!(|a: f64| -> bool { a.is_normal() })),
-            ["subnormal", "f64"] => Some(lanes!(|a: f64| -> bool { a.is_subnormal() })),
-            _ => None,
-        },
+        "testp" => {
+            let test = form.next();
+            let name = form.next();
+            form.end()?;
+            macro_rules! testp {
+                (|$a:ident| $holds:expr) => {
+                    by_type!(name, ["f32" => f32, "f64" => f64], |$a: T| -> bool { $holds })
+                };
+            }
+            match test {
+                "finite" => testp!(|a| a.is_finite()),
+                "infinite" => testp!(|a| a.is_infinite()),
+                "number" => testp!(|a| !a.is_nan()),
+                "notanumber" => testp!(|a| a.is_nan()),
+                "normal" => testp!(|a| a.is_normal()),
+                "subnormal" => testp!(|a| a.is_subnormal()),
+                _ => None,
+            }
+        }
         // The sign of the first, the magnitude of the second.
-        "copysign" => match modifiers {
-            ["f32"] => Some(lanes!(|a: f32, b: f32| -> f32 { b.copysign(a) })),
-            ["f64"] => Some(lanes!(|a: f64, b: f64| -> f64 { b.copysign(a) })),
-            _ => None,
-        },
+        "copysign" => {
+            let name = form.next();
+            form.end()?;
+            by_type!(name, ["f32" => f32, "f64" => f64], |a: T, b: T| -> T { b.copysign(a) })
+        }
         _ => None,
     }
 }

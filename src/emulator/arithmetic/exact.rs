@@ -33,6 +33,24 @@ impl Mode for Up {
     const MODE: Rounding = Rounding::Up;
 }
 
+/// `$run` with `M` the type of a rounding mode.
+macro_rules! modes {
+    ($mode:expr, |$M:ident| $run:expr) => {{
+        use $crate::emulator::arithmetic::{Rounding, exact};
+        $crate::emulator::arithmetic::choose!(
+            $mode,
+            [
+                Rounding::Nearest => (exact::Nearest),
+                Rounding::Zero => (exact::Zero),
+                Rounding::Down => (exact::Down),
+                Rounding::Up => (exact::Up),
+            ],
+            (|$M| $run)
+        )
+    }};
+}
+pub(super) use modes;
+
 /// `p + c`, rounded to odd: exact, or the neighbour of the exact sum whose last bit is 1.
 #[inline(always)]
 pub(super) fn sum_odd(p: f64, c: f64) -> f64 {

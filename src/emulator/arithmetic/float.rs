@@ -1,37 +1,15 @@
 //! f32 and f64 arithmetic.
 
-use super::exact::{self, Down, Mode, Nearest, Up, Zero};
-use super::{Arithmetic, Form, LANES, Lane, Mask, ROUNDINGS, Reg, Registers, Rounding, Run, lanes};
+use super::exact::{self, Mode, Nearest, modes};
+use super::{
+    Arithmetic, Form, LANES, Lane, Mask, ROUNDINGS, Reg, Registers, Rounding, Run, each, lanes,
+};
 
 /// The NaN that f32 operations give.
 pub(super) const NAN: f32 = f32::from_bits(0x7fff_ffff);
 
 /// The NaN that f64 operations give.
 const NAN64: f64 = f64::from_bits(0x7ff8_0000_0000_0000);
-
-/// `M` is the type of a rounding mode in the expression.
-macro_rules! rounded {
-    ($mode:expr, $form:expr) => {
-        match $mode {
-            Rounding::Nearest => {
-                type M = Nearest;
-                $form
-            }
-            Rounding::Zero => {
-                type M = Zero;
-                $form
-            }
-            Rounding::Down => {
-                type M = Down;
-                $form
-            }
-            Rounding::Up => {
-                type M = Up;
-                $form
-            }
-        }
-    };
-}
 
 /// The four forms of an f32 operation with `.ftz` and `.sat`.
 macro_rules! f32_form {
@@ -89,9 +67,9 @@ pub(super) fn lower(opcode: &str, modifiers: &[&str], operands: usize) -> Option
     }
     let optional = rounding.unwrap_or(Rounding::Nearest);
     match opcode {
-        "add" if !double => Some(rounded!(optional, f32_form!(options, |a, b| add::<M>(a, b)))),
-        "sub" if !double => Some(rounded!(optional, f32_form!(options, |a, b| add::<M>(a, -b)))),
-        "mul" if !double => Some(rounded!(optional, f32_form!(options, |a, b| mul::<M>(a, b)))),
+        "add" if !double => Some(modes!(optional, |M| f32_form!(options, |a, b| add::<M>(a, b)))),
+        "sub" if !double => Some(modes!(optional, |M| f32_form!(options, |a, b| add::<M>(a, -b)))),
+        "mul" if !double => Some(modes!(optional, |M| f32_form!(options, |a, b| mul::<M>(a, b)))),
         "fma" | "mad" if !double && rounding == Some(Rounding::Nearest) => {
             let form = f32_form!(options, |a, b, c| fma::<Nearest>(a, b, c));
             let run: Run = match (options.ftz, sat) {
@@ -103,23 +81,22 @@ pub(super) fn lower(opcode: &str, modifiers: &[&str], operands: usize) -> Option
             Some(Arithmetic { run, ..form })
         }
         "fma" | "mad" if !double => {
-            Some(rounded!(rounding?, f32_form!(options, |a, b, c| fma::<M>(a, b, c))))
+            Some(modes!(rounding?, |M| f32_form!(options, |a, b, c| fma::<M>(a, b, c))))
         }
-        "add" => Some(rounded!(optional, lanes!(|a: f64, b: f64| -> f64 { add64::<M>(a, b) }))),
-        "sub" => Some(rounded!(optional, lanes!(|a: f64, b: f64| -> f64 { add64::<M>(a, -b) }))),
-        "mul" => Some(rounded!(optional, lanes!(|a: f64, b: f64| -> f64 { mul64::<M>(a, b) }))),
-        "fma" | "mad" => Some(rounded!(
-            rounding?,
-            lanes!(|a: f64, b: f64, c: f64| -> f64 { fma64::<M>(a, b, c) })
-        )),
+        "add" => Some(modes!(optional, |M| lanes!(|a: f64, b: f64| -> f64 { add64::<M>(a, b) }))),
+        "sub" => Some(modes!(optional, |M| lanes!(|a: f64, b: f64| -> f64 { add64::<M>(a, -b) }))),
+        "mul" => Some(modes!(optional, |M| lanes!(|a: f64, b: f64| -> f64 { mul64::<M>(a, b) }))),
+        "fma" | "mad" => Some(modes!(rounding?, |M| lanes!(|a: f64, b: f64, c: f64| -> f64 {
+            fma64::<M>(a, b, c)
+        }))),
         // What follows has no saturation.
         _ if sat => None,
-        "div" if !double => Some(rounded!(rounding?, f32_form!(options, |a, b| div::<M>(a, b)))),
-        "rcp" if !double => Some(rounded!(rounding?, f32_form!(options, |a| div::<M>(1.0, a)))),
-        "sqrt" if !double => Some(rounded!(rounding?, f32_form!(options, |a| sqrt::<M>(a)))),
-        "div" => Some(rounded!(rounding?, lanes!(|a: f64, b: f64| -> f64 { div64::<M>(a, b) }))),
-        "rcp" => Some(rounded!(rounding?, lanes!(|a: f64| -> f64 { div64::<M>(1.0, a) }))),
-        "sqrt" => Some(rounded!(rounding?, lanes!(|a: f64| -> f64 { sqrt64::<M>(a) }))),
+        "div" if !double => Some(modes!(rounding?, |M| f32_form!(options, |a, b| div::<M>(a, b)))),
+        "rcp" if !double => Some(modes!(rounding?, |M| f32_form!(options, |a| div::<M>(1.0, a)))),
+        "sqrt" if !double => Some(modes!(rounding?, |M| f32_form!(options, |a| sqrt::<M>(a)))),
+        "div" => Some(modes!(rounding?, |M| lanes!(|a: f64, b: f64| -> f64 { div64::<M>(a, b) }))),
+        "rcp" => Some(modes!(rounding?, |M| lanes!(|a: f64| -> f64 { div64::<M>(1.0, a) }))),
+        "sqrt" => Some(modes!(rounding?, |M| lanes!(|a: f64| -> f64 { sqrt64::<M>(a) }))),
         // Nor have these a rounding.
         _ if rounding.is_some() => None,
         "abs" if double => Some(lanes!(|a: f64| -> f64 { a.abs() })),
@@ -239,7 +216,7 @@ fn fma_nearest<const FTZ: bool, const SAT: bool>(
 ) {
     let load = |operand: usize| {
         let values = f32::load(registers, operands[operand]);
-        if FTZ { values.map(flush) } else { values }
+        if FTZ { each(&values, flush) } else { values }
     };
     let (a, b, c) = (load(1), load(2), load(3));
     let mut result = [0.0; LANES];
@@ -263,7 +240,7 @@ fn fma_nearest<const FTZ: bool, const SAT: bool>(
         let x = if FTZ { flush(x) } else { x };
         if SAT { saturate(x) } else { canonical(x) }
     };
-    f32::store(registers, operands[0], mask, result.map(finish));
+    f32::store(registers, operands[0], mask, each(&result, finish));
 }
 
 #[inline(always)]

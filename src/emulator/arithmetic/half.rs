@@ -5,7 +5,7 @@
 
 use super::exact::{self, Mode};
 use super::float::{self, canonical, exp2, max32, min32, saturate};
-use super::{Arithmetic, Form, LANES, Lane, Mask, Reg, Registers, Rounding, Run, lanes};
+use super::{Arithmetic, Form, LANES, Lane, Rounding, Run, lanes};
 
 /// A format of 16 bits, which are the low ones of a u32: loops over u32 and f32 become vectors of one shape.
 pub(super) trait Format {
@@ -147,26 +147,6 @@ fn end<F: Format, const FTZ: bool>(x: f32) -> u32 {
     if FTZ { F::flush(bits) } else { bits }
 }
 
-/// The low halves first, then the high ones, in a loop over lanes that becomes vectors.
-#[inline(always)]
-fn both_halves<const N: usize>(
-    registers: &mut Registers,
-    operands: &[Reg],
-    mask: Mask,
-    f: impl Fn([u32; N]) -> u32,
-) {
-    let sources: [_; N] = std::array::from_fn(|k| u32::load(registers, operands[1 + k]));
-    let mut result = [0; LANES];
-    // One call, which is inlined.
-    for shift in [0, 16] {
-        for lane in 0..LANES {
-            let halves = std::array::from_fn(|k| sources[k][lane] >> shift & 0xffff);
-            result[lane] |= f(halves) << shift;
-        }
-    }
-    u32::store(registers, operands[0], mask, result);
-}
-
 /// One operation on one or on both values of the registers, computed in f32; `F` is the format in the expression.
 macro_rules! half_form {
     (one $format:ty, $ftz:literal, |$($source:ident),+| $result:expr) => {
@@ -180,10 +160,21 @@ macro_rules! half_form {
         let form = lanes!(|$($source: u32),+| -> u32 { 0 $(| $source)+ });
         let run: Run = |registers, operands, mask| {
             type F = $format;
-            both_halves(registers, operands, mask, |[$($source),+]| {
-                $(let $source = start::<F, $ftz>($source);)+
-                end::<F, $ftz>($result)
-            });
+            let mut rest = operands[1..].iter();
+            $(let $source = u32::load(
+                registers,
+                *rest.next().expect("operands as in the slots"),
+            );)+
+            let mut result = [0; LANES];
+            // The low halves first, then the high ones: no array of a lane's halves, which would keep the loop
+            // over lanes from becoming vectors.
+            for shift in [0, 16] {
+                for lane in 0..LANES {
+                    $(let $source = start::<F, $ftz>($source[lane] >> shift & 0xffff);)+
+                    result[lane] |= end::<F, $ftz>($result) << shift;
+                }
+            }
+            u32::store(registers, operands[0], mask, result);
         };
         Arithmetic { run, ..form }
     }};

@@ -1,6 +1,6 @@
 //! Integer arithmetic.
 
-use super::{Arithmetic, Form, by_type, lanes};
+use super::{Arithmetic, Form, by_type, each, lanes};
 
 /// A row for each size, where the sign makes no difference.
 macro_rules! signless {
@@ -211,14 +211,15 @@ fn product_24<const SIGNED: bool>(a: u32, b: u32) -> i64 {
 /// The four bytes, sign-extended or not.
 #[inline(always)]
 fn bytes<const SIGNED: bool>(x: u32) -> [i32; 4] {
-    x.to_le_bytes().map(|byte| if SIGNED { i32::from(byte as i8) } else { i32::from(byte) })
+    each(&x.to_le_bytes(), |byte| if SIGNED { i32::from(byte as i8) } else { i32::from(byte) })
 }
 
 /// The two halves, sign-extended or not.
 #[inline(always)]
 fn halves<const SIGNED: bool>(x: u32) -> [i32; 2] {
-    [x as u16, (x >> 16) as u16]
-        .map(|half| if SIGNED { i32::from(half as i16) } else { i32::from(half) })
+    each(&[x as u16, (x >> 16) as u16], |half| {
+        if SIGNED { i32::from(half as i16) } else { i32::from(half) }
+    })
 }
 
 /// `c + sum a_i b_i` modulo 2^32.

@@ -22,7 +22,7 @@ mod logic;
 #[cfg(test)]
 mod tests;
 
-use super::registers::{LANES, Lane, Mask, Reg, Registers, Width};
+use super::registers::{LANES, Lane, Mask, Reg, Registers, Width, each};
 
 /// Runs on the lanes of the mask. The operands are in PTX order, destinations first.
 pub(crate) type Run = fn(&mut Registers, &[Reg], Mask);
@@ -112,21 +112,45 @@ macro_rules! lanes {
 }
 use lanes;
 
+/// `$run` with the types of the row that the key matches, under the names at its head:
+/// `choose!(bits, [8 => (u8, u16), 16 => (u16, u32)] else None, (|T, Twice| Some(run::<T, Twice>)))`.
+macro_rules! choose {
+    (@ ($($type:ty),+) (|$($name:ident),+| $run:expr)) => {{
+        $(type $name = $type;)+
+        $run
+    }};
+    ($key:expr, [$($row:pat => $types:tt),+ $(,)?] $(else $otherwise:expr)?, $run:tt) => {
+        match $key {
+            $($row => $crate::emulator::arithmetic::choose!(@ $types $run),)+
+            $(_ => $otherwise,)?
+        }
+    };
+}
+use choose;
+
+/// `$run` with a flag as a constant.
+macro_rules! flag {
+    ($flag:expr, |$FLAG:ident| $run:expr) => {
+        if $flag {
+            const $FLAG: bool = true;
+            $run
+        } else {
+            const $FLAG: bool = false;
+            $run
+        }
+    };
+}
+use flag;
+
 /// Chooses the row of a type and gives its form; inside, `T` is the type of the row.
 /// `by_type!(name, ["u32" => u32, "s32" => i32], |a: T, b: T| -> T { a ^ b })`
 macro_rules! by_type {
-    ($name:expr, [], $($form:tt)+) => {{
-        let _ = $name;
-        None
-    }};
-    ($name:expr, [$pattern:pat => $type:ty $(, $patterns:pat => $types:ty)* $(,)?], $($form:tt)+) => {
-        match $name {
-            $pattern => {
-                type T = $type;
-                Some($crate::emulator::arithmetic::lanes!($($form)+))
-            }
-            name => $crate::emulator::arithmetic::by_type!(name, [$($patterns => $types),*], $($form)+),
-        }
+    ($name:expr, [$($pattern:pat => $type:ty),+ $(,)?], $($form:tt)+) => {
+        $crate::emulator::arithmetic::choose!(
+            $name,
+            [$($pattern => ($type)),+] else None,
+            (|T| Some($crate::emulator::arithmetic::lanes!($($form)+)))
+        )
     };
 }
 use by_type;
