@@ -1,7 +1,7 @@
 //! Accesses of a warp: which memory each lane's goes to, and what is counted there.
 
 use super::address::{self, Window};
-use super::counters::{conflicts, sectors};
+use super::counters::{Traffic, conflicts, sectors};
 use super::group::{Group, Place, lanes};
 use super::memory::{Local, Words, load_bytes};
 use super::order::Location;
@@ -20,6 +20,8 @@ pub(super) struct Access {
     pub bytes: u32,
     /// Atomic, volatile, relaxed, acquire or release.
     pub strong: bool,
+    /// Not a request of its own, but a part of one that is counted as a whole.
+    pub part: bool,
 }
 
 /// The new value of a lane's old one, in the memory that is named; nothing where it stays.
@@ -129,7 +131,9 @@ impl Group<'_> {
             if mask == 0 {
                 continue;
             }
-            self.count_traffic(pc, target, mask, addresses, bytes);
+            if !access.part {
+                self.count_traffic(pc, target, mask, addresses, bytes);
+            }
             match target {
                 Target::Global | Target::Const | Target::Generic => {
                     self.with_actor(place, pc, strong, |memory, _, actor| match &mut work {
@@ -212,7 +216,17 @@ impl Group<'_> {
         });
     }
 
-    fn count_traffic(
+    /// Where an instruction's requests of global or shared memory are counted, if they are.
+    pub(super) fn traffic(&mut self, pc: u32, target: Target) -> Option<&mut Traffic> {
+        let count = self.traffic.get_mut(pc as usize)?;
+        match target {
+            Target::Global => Some(&mut count.global),
+            Target::Shared => Some(&mut count.shared),
+            _ => None,
+        }
+    }
+
+    pub(super) fn count_traffic(
         &mut self,
         pc: u32,
         target: Target,
@@ -220,15 +234,7 @@ impl Group<'_> {
         addresses: &[u64; LANES],
         bytes: u32,
     ) {
-        if !self.environment.count_traffic {
-            return;
-        }
-        let count = &mut self.traffic[pc as usize];
-        let traffic = match target {
-            Target::Global => &mut count.global,
-            Target::Shared => &mut count.shared,
-            _ => return,
-        };
+        let Some(traffic) = self.traffic(pc, target) else { return };
         traffic.requests += 1;
         traffic.bytes += u64::from(mask.count_ones() * bytes);
         match target {

@@ -5,10 +5,11 @@
 use super::accesses::{Access, Work};
 use super::barriers::Mark;
 use super::block::WarpData;
+use super::counters::sectors;
 use super::group::{Flow, Group, Place, lanes};
 use super::memory::Words;
 use super::program::{Address, AsyncCopy, BulkCopy, BulkDirection, Target};
-use super::registers::{LANES, Lane, Mask};
+use super::registers::{LANES, Lane, Mask, each};
 use super::report::{About, Check};
 
 /// What a warp's lanes have under way.
@@ -129,6 +130,16 @@ impl Group<'_> {
                 *size = if pred >> lane & 1 != 0 { 0 } else { *size };
             }
         }
+        // One request of either memory, however it is read below; a lane that reads nothing has no part in it.
+        let reading = lanes(active).filter(|&lane| sizes[lane] != 0).fold(0, |m, l| m | 1 << l);
+        if let Some(traffic) = self.traffic(pc, Target::Global)
+            && reading != 0
+        {
+            traffic.requests += 1;
+            traffic.bytes += lanes(reading).map(|lane| u64::from(sizes[lane])).sum::<u64>();
+            traffic.sectors += sectors(reading, &from);
+        }
+        self.count_traffic(pc, Target::Shared, active, &to, copy.bytes);
         let mut words: Words = [[0; LANES]; 4];
         // Whole copies at once; the rest lane by lane, in parts that the source can be read in.
         let whole = lanes(active).filter(|&l| sizes[l] == copy.bytes).fold(0, |m, l| m | 1 << l);
@@ -140,6 +151,7 @@ impl Group<'_> {
                 target: Target::Global,
                 bytes: copy.bytes,
                 strong: false,
+                part: true,
             };
             self.access(access, &mut from, &mut data.local, Work::Load(&mut words));
         }
@@ -160,7 +172,7 @@ impl Group<'_> {
                 words[i / 4][lane] |= u32::from(byte) << (8 * (i % 4));
             }
         }
-        let offsets = to.map(|a| u32::try_from(a).unwrap_or(u32::MAX));
+        let offsets = each(&to, |a| u32::try_from(a).unwrap_or(u32::MAX));
         let mask = self.with_actor(place, pc, false, |_, blocks, actor| {
             blocks[place.block].shared.begin_async_lanes(actor, active, &offsets, copy.bytes)
         });
@@ -323,6 +335,23 @@ impl Group<'_> {
             if bytes.len() != size as usize {
                 return Flow::Stop;
             }
+            let (global, shared) = match copy.direction {
+                BulkDirection::GlobalToShared => (Some(from[lane]), 1),
+                BulkDirection::SharedToGlobal => (Some(to[lane]), 1),
+                BulkDirection::SharedToShared => (None, 2),
+            };
+            if let Some(at) = global
+                && let Some(traffic) = self.traffic(pc, Target::Global)
+                && size != 0
+            {
+                traffic.requests += 1;
+                traffic.bytes += u64::from(size);
+                traffic.sectors += (at + u64::from(size) - 1) / 32 - at / 32 + 1;
+            }
+            if let Some(traffic) = self.traffic(pc, Target::Shared) {
+                traffic.requests += shared;
+                traffic.bytes += shared * u64::from(size);
+            }
             let Some(mbarriers) = &mbarriers else {
                 self.blocks[place.block].asynchronous[place.warp].bulk.push(BulkToGlobal {
                     pc,
@@ -414,7 +443,15 @@ impl Group<'_> {
             let mut words: Words = [[0; LANES]; 4];
             let mut addresses = [0; LANES];
             addresses[lane] = at;
-            let access = Access { place, pc, mask: 1 << lane, target, bytes: width, strong: false };
+            let access = Access {
+                place,
+                pc,
+                mask: 1 << lane,
+                target,
+                bytes: width,
+                strong: false,
+                part: true,
+            };
             self.access(access, &mut addresses, &mut data.local, Work::Load(&mut words));
             let raw: Vec<u8> = words.iter().flat_map(|word| word[lane].to_le_bytes()).collect();
             read.extend_from_slice(&raw[..width as usize]);

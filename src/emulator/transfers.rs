@@ -100,7 +100,7 @@ impl Group<'_> {
             new
         };
         let (target, bytes) = (atomic.target, atomic.bytes);
-        let access = Access { place, pc, mask: active, target, bytes, strong: true };
+        let access = Access { place, pc, mask: active, target, bytes, strong: true, part: false };
         self.access(access, &mut addresses, &mut data.local, Work::Atomic(&mut update));
         if changed {
             self.effect();
@@ -177,6 +177,7 @@ impl Transfer {
             target: self.target,
             bytes: self.bytes * self.registers.len() as u32,
             strong: self.semantics != Semantics::Weak,
+            part: false,
         }
     }
 }
@@ -184,7 +185,7 @@ impl Transfer {
 /// The rows of matrices, 16 bytes each, of the lanes whose addresses name them: eight for each matrix.
 fn rows_access(place: Place, pc: u32, matrix: Matrix) -> Access {
     let mask = if matrix.count == 4 { Mask::MAX } else { (1 << (8 * matrix.count)) - 1 };
-    Access { place, pc, mask, target: Target::Shared, bytes: 16, strong: false }
+    Access { place, pc, mask, target: Target::Shared, bytes: 16, strong: false, part: false }
 }
 
 /// Scalar `i` of a load into its register, extended to the register's width.

@@ -185,3 +185,58 @@ fn matrix_products() {
     assert_eq!(counters.shared.bytes, 128 + 8 * 16);
     assert_eq!((counters.shared.requests, counters.shared.conflicts), (2, 0));
 }
+
+/// An instruction that waits for others is executed when it is let go: once, whatever the schedule.
+#[test]
+fn waiting_counts_once() {
+    // Three barriers in four blocks of three warps.
+    let body = "bar.sync 0;\nbar.sync 0;\nbar.sync 0;";
+    let count = |ptx: Ptx| counted(ptx).by_class[&Class::Synchronise];
+    for seed in 0..4 {
+        assert_eq!(count(ptx(body).blocks(4).threads(96).adversarial(seed)), 3 * 4 * 3);
+    }
+    assert_eq!(count(ptx(body).blocks(4).threads(96)), 3 * 4 * 3);
+    // Two splits meet at one warp barrier.
+    let body = "setp.lt.u32 %p1, %r0, 9;\n@%p1 bra A;\nadd.u32 %r1, %r0, 1;\nA:\nbar.warp.sync -1;";
+    for seed in 0..4 {
+        assert_eq!(count(ptx(body).adversarial(seed)), 1);
+    }
+    assert_eq!(count(ptx(body)), 1);
+}
+
+/// A copy is one request of either memory; what is filled with zeros is not read.
+#[test]
+fn asynchronous_copies() {
+    let tile = ".shared .align 16 .b8 tile[512];\nmov.u32 %r1, tile; mad.lo.u32 %r1, %r0, 16, %r1;\n\
+                mul.wide.u32 %rd4, %r0, 16; add.u64 %rd4, %rd1, %rd4;\n";
+    let end = "cp.async.wait_all;";
+    // 32 lanes of 16 bytes: 16 sectors. Then 8 of each 16 bytes, which lie in the same sectors. Then lanes 0 to 3.
+    for (size, bytes, sectors) in [("", 512, 16), (", 8", 256, 16), (", %r2", 64, 2)] {
+        let body = format!(
+            "{tile}setp.lt.u32 %p1, %r0, 4;\nselp.b32 %r2, 16, 0, %p1;\n\
+             cp.async.cg.shared.global [%r1], [%rd4], 16{size};\n{end}"
+        );
+        let counters = counted(ptx(&body).input(&[0u8; 512]));
+        let global = counters.global;
+        assert_eq!((global.requests, global.bytes, global.sectors), (1, bytes, sectors), "{size}");
+        let shared = counters.shared;
+        assert_eq!((shared.requests, shared.bytes, shared.conflicts), (1, 512, 0), "{size}");
+    }
+}
+
+/// A bulk copy in and out: 128 bytes, of which the input begins 16 bytes into a sector.
+#[test]
+fn bulk_copies() {
+    let body = ".shared .align 8 .b64 bar;\n.shared .align 16 .b8 tile[128];\n\
+                setp.ne.u32 %p2, %r0, 0;\n@%p2 ret;\nmbarrier.init.shared::cta.b64 [bar], 1;\n\
+                mbarrier.arrive.expect_tx.shared::cta.b64 _, [bar], 128;\nadd.u64 %rd4, %rd1, 16;\n\
+                cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [tile], [%rd4], 128, [bar];\n\
+                WAIT:\nmbarrier.try_wait.parity.shared::cta.b64 %p1, [bar], 0;\n@!%p1 bra WAIT;\n\
+                cp.async.bulk.global.shared::cta.bulk_group [%rd0], [tile], 128;\n\
+                cp.async.bulk.commit_group;\ncp.async.bulk.wait_group 0;";
+    let counters = counted(ptx(body).input(&[0u8; 144]));
+    let global = counters.global;
+    // In: sectors 0 to 4. Out: 0 to 3.
+    assert_eq!((global.requests, global.bytes, global.sectors), (2, 256, 5 + 4));
+    assert_eq!((counters.shared.requests, counters.shared.bytes), (2, 256));
+}
