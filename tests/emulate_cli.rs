@@ -341,6 +341,44 @@ fn counters_are_printed() {
     assert!(count("warp instructions") >= 4 * 17);
 }
 
+/// Two warps; the store's line has one request of each.
+#[test]
+fn counters_by_line() {
+    let ptx = "\
+.version 9.0
+.target sm_80
+.address_size 64
+.file 1 \"fill.cu\"
+.entry fill(.param .u64 out)
+{
+    .reg .b32 %r<2>;
+    .reg .b64 %rd<3>;
+    .loc 1 7 0
+    ld.param.u64 %rd1, [out];
+    mov.u32 %r1, %tid.x;
+    mad.wide.u32 %rd1, %r1, 4, %rd1;
+    .loc 1 8 0
+    st.global.u32 [%rd1], %r1;
+    ret;
+}
+";
+    let bare: String =
+        ptx.lines().filter(|l| !l.contains(".loc")).map(|l| format!("{l}\n")).collect();
+    let place = Place::new(&[("fill.ptx", ptx.as_bytes()), ("bare.ptx", bare.as_bytes())]);
+    let ran = place.run("fill.ptx --counters=lines --grid 1 --block 64 out:256>o.bin").exits(0);
+    let row = |line: &str| -> Vec<u64> {
+        let row = ran.stdout.lines().find(|row| row.starts_with(line)).unwrap();
+        row.split_whitespace().skip(1).map(|count| count.parse().unwrap()).collect()
+    };
+    assert_eq!(row("fill.cu:7"), [6, 0, 0, 0, 0]);
+    assert_eq!(row("fill.cu:8"), [4, 2, 8, 0, 0]);
+    place
+        .run("bare.ptx --counters=lines --grid 1 --block 64 out:256>o.bin")
+        .exits(0)
+        .says(&["-lineinfo"]);
+    place.run("fill.ptx --counters=files --grid 1 --block 64 out:256>o.bin").exits(2);
+}
+
 #[test]
 fn cooperative_blocks_wait_for_each_other() {
     let place = Place::new(&[("grid.ptx", GRID_BARRIER.as_bytes())]);

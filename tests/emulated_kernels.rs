@@ -1,5 +1,5 @@
 //! Every kernel, as nvcc compiled it, on the emulator with all its checks: over all layer shapes of B0 and the awkward
-//! ones, against naive loops in f64. `tests/support/emulated.rs` has the loops and derives the tolerances.
+//! ones, against naive loops in f64. `tests/support/emulated/` has the loops and derives the tolerances.
 
 mod support;
 

@@ -76,9 +76,10 @@ pub struct Args {
     /// Take turns of random warps, from this seed, which shakes out what relies on luck.
     #[arg(long, allow_negative_numbers = true, value_name = "SEED")]
     warps_adversarial: Option<u64>,
-    /// Print what was executed: instructions, traffic, bank conflicts.
-    #[arg(long)]
-    counters: bool,
+    /// Print what was executed: instructions, traffic, bank conflicts; with =lines, by line of the source too.
+    #[arg(long, value_enum, num_args = 0..=1, require_equals = true, value_name = "lines")]
+    #[arg(default_missing_value = "kernel", hide_possible_values = true)]
+    counters: Option<Counted>,
     /// What to look for: all, none, or names with commas between them.
     #[arg(long, value_name = "all|none|LIST", default_value = "all", value_parser = checks)]
     checks: Checks,
@@ -88,6 +89,13 @@ pub struct Args {
     /// The arguments.
     #[arg(value_name = "ARG")]
     arguments: Vec<String>,
+}
+
+/// What counters are printed of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Counted {
+    Kernel,
+    Lines,
 }
 
 /// Extents in x, y, z.
@@ -238,7 +246,8 @@ pub fn run(args: Args, out: &mut Out) -> Result<Status, CliError> {
         .shared_bytes(args.shared)
         .cooperative(args.cooperative)
         .checks(args.checks)
-        .count_traffic(args.counters);
+        .count_traffic(args.counters.is_some())
+        .per_line(args.counters == Some(Counted::Lines));
     if let Some(Extents(cluster)) = args.cluster {
         launch = launch.cluster(cluster);
     }
@@ -253,8 +262,11 @@ pub fn run(args: Args, out: &mut Out) -> Result<Status, CliError> {
         output::error(finding);
     }
     write_outputs(&memory, &outputs, out)?;
-    if args.counters {
+    if args.counters.is_some() {
         counters(&report.counters, out)?;
+    }
+    if args.counters == Some(Counted::Lines) {
+        lines(&report.counters, out)?;
     }
     Ok(if report.is_clean() { Status::Complete } else { Status::Findings })
 }
@@ -484,4 +496,37 @@ mod tests {
             assert!(help.contains(check.name()), "{check}");
         }
     }
+}
+
+/// One row for each line of the source; nothing where the PTX has no line information.
+fn lines(counters: &Counters, out: &mut Out) -> Result<(), CliError> {
+    let right = |name| (name, Align::Right);
+    let mut table = Table::new(&[
+        ("line", Align::Left),
+        right("instructions"),
+        right("global requests"),
+        right("sectors"),
+        right("shared requests"),
+        right("conflict cycles"),
+    ]);
+    for ((file, line), counted) in &counters.by_line {
+        let (global, shared) = (&counted.global, &counted.shared);
+        table.row([
+            format!("{file}:{line}"),
+            thousands(counted.instructions),
+            thousands(global.requests),
+            thousands(global.sectors),
+            thousands(shared.requests),
+            thousands(shared.conflicts),
+        ]);
+    }
+    if counters.by_line.is_empty() {
+        output::note(&"no counters by line: the PTX has no .loc; compile it with -lineinfo");
+        return Ok(());
+    }
+    out.line("")?;
+    for line in table.lines() {
+        out.line(line)?;
+    }
+    Ok(())
 }

@@ -1,0 +1,174 @@
+//! Launches of `kernels/depthwise.cu`, and what they have to give.
+
+use super::*;
+use effnet::kernels::depthwise;
+
+/// What a depthwise launch is made of.
+#[derive(Clone, Debug)]
+pub struct Depthwise {
+    pub precision: Precision,
+    pub k: usize,
+    pub stride: usize,
+    pub n: usize,
+    pub input_size: [usize; 2],
+    pub output_size: [usize; 2],
+    pub pad: [usize; 2],
+    pub c: usize,
+    pub activation: i32,
+    pub squeeze: bool,
+    pub data: Data,
+    pub input: Vec<f32>,
+    pub weight: Vec<f32>,
+    pub scale: Vec<f32>,
+    pub shift: Vec<f32>,
+}
+
+impl Depthwise {
+    /// With random tensors; `shape` has none.
+    pub fn filled(mut shape: Depthwise, seed: u64) -> Depthwise {
+        let mut random = Random::new(seed);
+        let Depthwise { precision, k, n, input_size: [h, w], c, data, .. } = shape;
+        shape.input = data.values(&mut random, precision, n * h * w * c);
+        shape.weight = data.values(&mut random, precision, k * k * c);
+        shape.scale = data.scales(&mut random, c);
+        shape.shift = data.values(&mut random, Precision::Fp32, c);
+        shape
+    }
+
+    /// A shape without tensors.
+    pub fn shape(
+        precision: Precision,
+        [k, stride]: [usize; 2],
+        [h_in, w_in]: [usize; 2],
+        [h_out, w_out]: [usize; 2],
+        [pad_top, pad_left]: [usize; 2],
+        [n, c]: [usize; 2],
+    ) -> Depthwise {
+        Depthwise {
+            precision,
+            k,
+            stride,
+            n,
+            input_size: [h_in, w_in],
+            output_size: [h_out, w_out],
+            pad: [pad_top, pad_left],
+            c,
+            activation: ACTIVATION_SWISH,
+            squeeze: true,
+            data: Data::Uniform,
+            input: Vec::new(),
+            weight: Vec::new(),
+            scale: Vec::new(),
+            shift: Vec::new(),
+        }
+    }
+
+    /// One image of the batch by itself.
+    pub fn image(&self, i: usize) -> Depthwise {
+        let elems = self.input.len() / self.n;
+        Depthwise { n: 1, input: self.input[i * elems..][..elems].to_vec(), ..self.clone() }
+    }
+
+    fn tiles(&self) -> usize {
+        depthwise::tiles(self.output_size[0] as i32, self.output_size[1] as i32) as usize
+    }
+}
+
+impl Case for Depthwise {
+    fn prepare(&self, buffers: &mut Buffers) -> Prepared {
+        let pixels = self.output_size[0] * self.output_size[1];
+        let squeezed = self.n * self.tiles() * self.c;
+        let params = DepthwiseParams {
+            input: buffers.input("input", self.precision, &self.input),
+            weight: buffers.input("weight", self.precision, &self.weight),
+            scale: buffers.input("scale", Precision::Fp32, &self.scale),
+            shift: buffers.input("shift", Precision::Fp32, &self.shift),
+            output: buffers.output("output", self.precision, self.n * pixels * self.c),
+            partial_sums: match self.squeeze {
+                true => buffers.output("partial_sums", Precision::Fp32, squeezed),
+                false => 0,
+            },
+            n: self.n as i32,
+            h_in: self.input_size[0] as i32,
+            w_in: self.input_size[1] as i32,
+            h_out: self.output_size[0] as i32,
+            w_out: self.output_size[1] as i32,
+            c: self.c as i32,
+            pad_top: self.pad[0] as i32,
+            pad_left: self.pad[1] as i32,
+            activation: self.activation,
+            reserved: 0,
+        };
+        let launch = depthwise::launch(self.precision, self.k, self.stride, params);
+        launch.unwrap_or_else(|e| panic!("{}: {e}", self.describe())).into()
+    }
+
+    fn expected(&self) -> Vec<Expected> {
+        let Depthwise { k, stride, c, data, .. } = *self;
+        let ([h_in, w_in], [h_out, w_out]) = (self.input_size, self.output_size);
+        let tile_pixels = DEPTHWISE_TILE_PIXELS as usize;
+        let mut output = Vec::with_capacity(self.n * h_out * w_out * c);
+        let mut sums = vec![Bounded::default(); self.n * self.tiles() * c];
+        let mut magnitudes = vec![0.0; sums.len()];
+        let (mut acc, mut magnitude) = (vec![0.0f64; c], vec![0.0f64; c]);
+        for image in 0..self.n {
+            for pixel in 0..h_out * w_out {
+                acc.fill(0.0);
+                magnitude.fill(0.0);
+                for (i, j) in (0..k * k).map(|tap| (tap / k, tap % k)) {
+                    let y = (pixel / w_out * stride + i).checked_sub(self.pad[0]);
+                    let x = (pixel % w_out * stride + j).checked_sub(self.pad[1]);
+                    let (Some(y), Some(x)) = (y.filter(|&y| y < h_in), x.filter(|&x| x < w_in))
+                    else {
+                        continue;
+                    };
+                    let row = &self.input[((image * h_in + y) * w_in + x) * c..][..c];
+                    let weight = &self.weight[(i * k + j) * c..][..c];
+                    for channel in 0..c {
+                        let product = f64::from(row[channel]) * f64::from(weight[channel]);
+                        acc[channel] += product;
+                        magnitude[channel] += product.abs();
+                    }
+                }
+                for channel in 0..c {
+                    let error = (k * k) as f64 * data.u() * magnitude[channel];
+                    let y = Bounded { value: acc[channel], error }
+                        .batch_norm(self.scale[channel], self.shift[channel], data)
+                        .activate(self.activation, data);
+                    let sum = (image * self.tiles() + pixel / tile_pixels) * c + channel;
+                    sums[sum].value += y.value;
+                    sums[sum].error += y.error;
+                    magnitudes[sum] += y.value.abs();
+                    output.push(y.stored(self.precision));
+                }
+            }
+        }
+        // A warp adds eight pixels, then the first warp adds eight warps: no value goes through more than 16 additions.
+        for (sum, magnitude) in sums.iter_mut().zip(magnitudes) {
+            sum.error += 16.0 * data.u() * magnitude;
+        }
+        let mut expected =
+            vec![Expected { name: "output", precision: self.precision, values: output }];
+        if self.squeeze {
+            let precision = Precision::Fp32;
+            expected.push(Expected { name: "partial_sums", precision, values: sums });
+        }
+        expected
+    }
+
+    fn describe(&self) -> String {
+        format!(
+            "depthwise k{}s{} {} {:?} -> {:?}, pad {:?}, n {}, c {}, activation {}, squeeze {}",
+            self.k,
+            self.stride,
+            self.precision,
+            self.input_size,
+            self.output_size,
+            self.pad,
+            self.n,
+            self.c,
+            self.activation,
+            self.squeeze
+        )
+    }
+}
