@@ -20,9 +20,8 @@ mod depthwise;
 mod pointwise;
 mod squeeze_excite;
 
-pub use depthwise::Depthwise;
-pub use pointwise::Pointwise;
-pub use squeeze_excite::SqueezeExcite;
+#[allow(unused_imports)] // each test file uses a part of them
+pub use self::{depthwise::Depthwise, pointwise::Pointwise, squeeze_excite::SqueezeExcite};
 
 use super::Random;
 use effnet::emulator::{Buffer, Launch, Memory, Module, Report, Schedule};
