@@ -461,6 +461,39 @@ fn counters(counters: &Counters, out: &mut Out) -> Result<(), CliError> {
     Ok(())
 }
 
+/// One row for each line of the source; nothing where the PTX has no line information.
+fn lines(counters: &Counters, out: &mut Out) -> Result<(), CliError> {
+    let right = |name| (name, Align::Right);
+    let mut table = Table::new(&[
+        ("line", Align::Left),
+        right("instructions"),
+        right("global requests"),
+        right("sectors"),
+        right("shared requests"),
+        right("conflict cycles"),
+    ]);
+    for ((file, line), counted) in &counters.by_line {
+        let (global, shared) = (&counted.global, &counted.shared);
+        table.row([
+            format!("{file}:{line}"),
+            thousands(counted.instructions),
+            thousands(global.requests),
+            thousands(global.sectors),
+            thousands(shared.requests),
+            thousands(shared.conflicts),
+        ]);
+    }
+    if counters.by_line.is_empty() {
+        output::note(&"no counters by line: the PTX has no .loc; compile it with -lineinfo");
+        return Ok(());
+    }
+    out.line("")?;
+    for line in table.lines() {
+        out.line(line)?;
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -496,37 +529,4 @@ mod tests {
             assert!(help.contains(check.name()), "{check}");
         }
     }
-}
-
-/// One row for each line of the source; nothing where the PTX has no line information.
-fn lines(counters: &Counters, out: &mut Out) -> Result<(), CliError> {
-    let right = |name| (name, Align::Right);
-    let mut table = Table::new(&[
-        ("line", Align::Left),
-        right("instructions"),
-        right("global requests"),
-        right("sectors"),
-        right("shared requests"),
-        right("conflict cycles"),
-    ]);
-    for ((file, line), counted) in &counters.by_line {
-        let (global, shared) = (&counted.global, &counted.shared);
-        table.row([
-            format!("{file}:{line}"),
-            thousands(counted.instructions),
-            thousands(global.requests),
-            thousands(global.sectors),
-            thousands(shared.requests),
-            thousands(shared.conflicts),
-        ]);
-    }
-    if counters.by_line.is_empty() {
-        output::note(&"no counters by line: the PTX has no .loc; compile it with -lineinfo");
-        return Ok(());
-    }
-    out.line("")?;
-    for line in table.lines() {
-        out.line(line)?;
-    }
-    Ok(())
 }
