@@ -2,11 +2,11 @@
 
 use super::address::{self, Window};
 use super::counters::{Traffic, conflicts, sectors};
-use super::group::{Group, Place, lanes};
+use super::group::{Group, Place};
 use super::memory::{Local, Words, load_bytes};
 use super::order::Location;
 use super::program::{Address, Target};
-use super::registers::{LANES, Lane, Mask, Registers, Width, each};
+use super::registers::{LANES, Lane, Mask, Registers, Width, each, lanes};
 use super::report::{About, Check};
 
 /// An access of a warp, but for the addresses.

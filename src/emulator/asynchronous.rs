@@ -6,10 +6,10 @@ use super::accesses::{Access, Work};
 use super::barriers::Mark;
 use super::block::WarpData;
 use super::counters::sectors;
-use super::group::{Flow, Group, Place, lanes};
+use super::group::{Flow, Group, Place};
 use super::memory::Words;
 use super::program::{Address, AsyncCopy, BulkCopy, BulkDirection, Target};
-use super::registers::{LANES, Lane, Mask, each};
+use super::registers::{LANES, Lane, Mask, each, lanes};
 use super::report::{About, Check};
 
 /// What a warp's lanes have under way.

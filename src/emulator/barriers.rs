@@ -3,12 +3,12 @@
 use super::address;
 use super::block::WarpData;
 use super::faults::plain;
-use super::group::{Flow, Group, Place, lanes};
+use super::group::{Flow, Group, Place};
 use super::mbarrier::{Kind, Mbarrier, MbarrierOp};
 use super::memory::Words;
 use super::order::{Location, Scope};
 use super::program::{Barrier, BarrierKind, Target};
-use super::registers::{LANES, Lane, Mask};
+use super::registers::{LANES, Lane, Mask, lanes};
 use super::report::{About, Check};
 use super::splits::State;
 

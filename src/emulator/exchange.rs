@@ -5,7 +5,7 @@
 //!
 //! Every `lower_*` takes the modifiers after the opcode, which must be exactly those of the PTX ISA.
 
-use super::registers::{LANES, Mask, Width};
+use super::registers::{LANES, Mask, Width, lanes};
 
 #[cfg(test)]
 mod tests;
@@ -195,11 +195,6 @@ pub(crate) fn lower_elect(modifiers: &[&str]) -> Result<(), String> {
 /// `None` without members.
 pub(crate) fn elect(members: Mask) -> Option<u32> {
     (members != 0).then(|| members.trailing_zeros())
-}
-
-/// The lanes of a mask, ascending.
-fn lanes(mask: Mask) -> impl Iterator<Item = usize> {
-    (0..LANES).filter(move |lane| mask >> lane & 1 != 0)
 }
 
 fn refused(opcode: &str, modifiers: &[&str], expected: &str) -> String {

@@ -3,9 +3,9 @@
 use super::block::WarpData;
 use super::exchange;
 use super::faults::plain;
-use super::group::{Flow, Group, Place, lanes};
+use super::group::{Flow, Group, Place};
 use super::program::{Clock, Op};
-use super::registers::{LANES, Lane, Mask, Reg, Width};
+use super::registers::{LANES, Lane, Mask, Reg, Width, lanes};
 use super::report::Check;
 use super::splits::{Meeting, State};
 

@@ -3,8 +3,8 @@
 //! What ends a run is reported whatever checks are asked for.
 
 use super::block::WarpData;
-use super::group::{Group, Place, QUIET_TURN, lanes};
-use super::registers::{Lane, Mask, Reg, Width, each, pack};
+use super::group::{Group, Place, QUIET_TURN};
+use super::registers::{Lane, Mask, Reg, Width, each, lanes, pack};
 use super::report::{About, Check, Site};
 use super::splits::{Split, Splits, State};
 

@@ -7,7 +7,7 @@ use super::launch::Environment;
 use super::memory::{Actor, Memory};
 use super::order::Order;
 use super::program::{Class, Op, Program};
-use super::registers::{LANES, Mask, Width};
+use super::registers::{LANES, Width, lanes};
 use super::report::{Check, Findings, Site};
 use super::splits::{Split, Splits, State};
 
@@ -412,18 +412,6 @@ impl<'a> Group<'a> {
         };
         access(self.memory, &mut self.blocks, &mut actor)
     }
-}
-
-/// The lanes of a mask, in order.
-pub(crate) fn lanes(mut mask: Mask) -> impl Iterator<Item = usize> {
-    std::iter::from_fn(move || {
-        if mask == 0 {
-            return None;
-        }
-        let lane = mask.trailing_zeros() as usize;
-        mask &= mask - 1;
-        Some(lane)
-    })
 }
 
 /// SplitMix64: a small generator whose sequence is part of what a seed means.

@@ -107,6 +107,19 @@ pub(crate) const BITS: [Mask; LANES] = {
     bits
 };
 
+/// The lanes of a mask, in order.
+#[inline(always)]
+pub(crate) fn lanes(mut mask: Mask) -> impl Iterator<Item = usize> {
+    std::iter::from_fn(move || {
+        if mask == 0 {
+            return None;
+        }
+        let lane = mask.trailing_zeros() as usize;
+        mask &= mask - 1;
+        Some(lane)
+    })
+}
+
 /// The mask of the lanes that are true.
 #[inline(always)]
 pub(crate) fn pack(values: [bool; LANES]) -> Mask {

@@ -2,10 +2,10 @@
 
 use super::accesses::{Access, Work};
 use super::block::WarpData;
-use super::group::{Flow, Group, Place, lanes};
+use super::group::{Flow, Group, Place};
 use super::memory::Words;
 use super::program::{Address, Atomic, Semantics, Target, Transfer};
-use super::registers::{LANES, Lane, Mask, Reg, Registers, Width, each};
+use super::registers::{LANES, Lane, Mask, Reg, Registers, Width, each, lanes};
 use super::tensor::{self, Matrix};
 
 impl Group<'_> {

@@ -21,7 +21,7 @@ pub(crate) use local::Local;
 pub(crate) use shared::Shared;
 
 use super::order::Clock;
-use super::registers::{LANES, Mask};
+use super::registers::{LANES, Mask, lanes};
 use super::report::{About, Check, Checks, Findings, Site};
 use shadow::{Kind, Place};
 
@@ -39,15 +39,6 @@ pub(crate) struct Actor<'a> {
     pub strong: bool,
     pub checks: Checks,
     pub findings: &'a mut Findings,
-}
-
-/// The lanes of a mask, in ascending order.
-pub(crate) fn lanes(mut mask: Mask) -> impl Iterator<Item = usize> {
-    std::iter::from_fn(move || {
-        let lane = mask.trailing_zeros();
-        mask &= mask.wrapping_sub(1);
-        (lane < Mask::BITS).then_some(lane as usize)
-    })
 }
 
 /// Loads from read-only bytes, as parameters and constants: `addresses` are offsets.
