@@ -51,6 +51,69 @@ __device__ __forceinline__ float to_float(float x) {
     return x;
 }
 
+// Elements of a 16-byte vector.
+template <typename T>
+constexpr int kVector = 16 / static_cast<int>(sizeof(T));
+
+// A 16-byte vector as f32: eight halves or four floats, by the array's length.
+__device__ __forceinline__ void unpack_vector(uint4 raw, float (&v)[8]) {
+    const unsigned words[4] = {raw.x, raw.y, raw.z, raw.w};
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+        const float2 pair = __half22float2(*reinterpret_cast<const __half2*>(&words[i]));
+        v[2 * i] = pair.x;
+        v[2 * i + 1] = pair.y;
+    }
+}
+
+__device__ __forceinline__ void unpack_vector(uint4 raw, float (&v)[4]) {
+    v[0] = __uint_as_float(raw.x);
+    v[1] = __uint_as_float(raw.y);
+    v[2] = __uint_as_float(raw.z);
+    v[3] = __uint_as_float(raw.w);
+}
+
+// A vector at an address that is aligned to 16 bytes.
+template <typename T>
+__device__ __forceinline__ void load_vector(const T* at, float (&v)[kVector<T>]) {
+    unpack_vector(*reinterpret_cast<const uint4*>(at), v);
+}
+
+__device__ __forceinline__ void store_vector(__half* at, const float (&v)[8]) {
+    unsigned words[4];
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+        const __half2 pair = __floats2half2_rn(v[2 * i], v[2 * i + 1]);
+        words[i] = *reinterpret_cast<const unsigned*>(&pair);
+    }
+    *reinterpret_cast<uint4*>(at) = make_uint4(words[0], words[1], words[2], words[3]);
+}
+
+__device__ __forceinline__ void store_vector(float* at, const float (&v)[4]) {
+    *reinterpret_cast<float4*>(at) = make_float4(v[0], v[1], v[2], v[3]);
+}
+
+// N floats, a multiple of four, at an address that is aligned to 16 bytes.
+template <int N>
+__device__ __forceinline__ void load_floats(const float* at, float (&v)[N]) {
+#pragma unroll
+    for (int i = 0; i < N; i += 4) {
+        const float4 four = *reinterpret_cast<const float4*>(at + i);
+        v[i] = four.x;
+        v[i + 1] = four.y;
+        v[i + 2] = four.z;
+        v[i + 3] = four.w;
+    }
+}
+
+template <int N>
+__device__ __forceinline__ void store_floats(float* at, const float (&v)[N]) {
+#pragma unroll
+    for (int i = 0; i < N; i += 4) {
+        *reinterpret_cast<float4*>(at + i) = make_float4(v[i], v[i + 1], v[i + 2], v[i + 3]);
+    }
+}
+
 // The sum over all lanes, in every lane; the order of additions is fixed. All lanes must call it.
 __device__ __forceinline__ float warp_sum(float x) {
     for (int offset = kWarpSize / 2; offset > 0; offset /= 2) {

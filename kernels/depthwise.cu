@@ -4,96 +4,107 @@
 //                                 * weight[i, j, c] * scale[c] + shift[c])
 //   partial_sums[n, t, c] = sum of y over the pixels of tile t, before y is rounded to T
 //
-// Tensors: x [n, h_in, w_in, c] T, weight [k, k, c] T, scale and shift [c] f32,
+// Tensors: x [n, h_in, w_in, c] T, weight [k, k, c] T, scale and shift [c] f32 or both null,
 //          y [n, h_out, w_out, c] T, partial_sums [n, tiles, c] f32 or null. NHWC, T = f16 or f32.
-// Requires: c even, pointers aligned to two elements, every tensor below 2^31 elements; checked in
-//           src/kernels/depthwise.rs. Pixels outside the input count as zero.
-// Launch:  grid (tiles, ceil(c / 64), n), block 256, no dynamic shared memory (2 KB static);
-//          tiles = ceil(h_out * w_out / 64).
-// Work:    a lane owns two channels and keeps their k*k weights in registers; a warp takes every
-//          eighth pixel of the block's 64.
-// Traffic: each input pixel is asked for up to (k / stride)^2 times, by neighbouring warps.
+// Requires: c a multiple of 8, pointers aligned to 16 bytes, every tensor below 2^31 elements;
+//           checked in src/kernels/depthwise.rs. Pixels outside the input count as zero; weights
+//           must be finite.
+// Launch:  grid (tiles, ceil(c / 32) for f16, ceil(c / 16) for f32, n), block 64, no dynamic shared
+//          memory (64 or 128 bytes static). A strip is four neighbouring pixels of an output row,
+//          the last of a row may be part empty; tiles = ceil(h_out * ceil(w_out / 4) / 16).
+// Work:    a thread makes one strip of one 16-byte vector of channels: four lanes side by side in
+//          the channels, sixteen strips.
+// Traffic: a thread loads each row of input below its strip once, for all its pixels, and the taps
+//          of that row; windows that overlap between rows are loaded again, by neighbouring strips.
 // Numerics: products and sums in f32, rounded once. The order of every sum is fixed by the geometry
 //          of one image, so the bytes depend neither on the run nor on the batch.
 // Source:  the definition. Architectures: sm_75 and later.
 
-#include "common.cuh"
+#include "tile_depthwise.cuh"
 
 template <typename T, int K, int STRIDE>
 __device__ __forceinline__ void depthwise(const DepthwiseParams& p) {
-    const int lane = threadIdx.x % kWarpSize;
-    const int warp = threadIdx.x / kWarpSize;
-    const int c = blockIdx.y * kDepthwiseTileChannels + 2 * lane;
+    constexpr int kV = kVector<T>;
+    constexpr int kP = kDepthwiseStripPixels;
+    const int lane = threadIdx.x % kDepthwiseLanes;
+    const int c = (blockIdx.y * kDepthwiseLanes + lane) * kV;
     const int image = blockIdx.z;
-    const int pixels = p.h_out * p.w_out;
-    const bool live = c < p.c;  // the last channel tile may be part empty
+    const int strips_of_row = (p.w_out + kP - 1) / kP;
+    const int strip = blockIdx.x * kDepthwiseTileStrips + threadIdx.x / kDepthwiseLanes;
+    const int h = strip / strips_of_row;
+    const int w = strip % strips_of_row * kP;
 
-    float2 sum = {0.0f, 0.0f};
-    if (live) {
-        const T* weight = static_cast<const T*>(p.weight) + c;  // [k, k, c]
-        const int pixels_in = p.h_in * p.w_in;
+    float sum[kV] = {};
+    // The last tile and the last group of channels may be part empty.
+    if (h < p.h_out && c < p.c) {
         const T* input =
-            static_cast<const T*>(p.input) + image * pixels_in * p.c + c;  // [h_in, w_in, c]
-        T* output = static_cast<T*>(p.output) + image * pixels * p.c + c;  // [h_out, w_out, c]
+            static_cast<const T*>(p.input) + image * p.h_in * p.w_in * p.c + c;  // [h_in, w_in, c]
+        const T* weight = static_cast<const T*>(p.weight) + c;                   // [k, k, c]
+        float acc[kP][kV];
+        depthwise_strip<T, K, STRIDE>(input, weight, p.h_in, p.w_in, p.c, h * STRIDE - p.pad_top,
+                                      w * STRIDE - p.pad_left, acc);
 
-        float2 taps[K * K];
+        if (p.scale != nullptr) {
+            float scale[kV], shift[kV];
+            load_floats(p.scale + c, scale);
+            load_floats(p.shift + c, shift);
 #pragma unroll
-        for (int i = 0; i < K * K; ++i) {
-            taps[i] = load_pair(weight + i * p.c);
-        }
-        const float2 scale = load_pair(p.scale + c);
-        const float2 shift = load_pair(p.shift + c);
-
-        for (int i = warp; i < kDepthwiseTilePixels; i += kDepthwiseWarps) {
-            const int pixel = blockIdx.x * kDepthwiseTilePixels + i;
-            if (pixel >= pixels) {
-                break;
-            }
-            const int top = pixel / p.w_out * STRIDE - p.pad_top;
-            const int left = pixel % p.w_out * STRIDE - p.pad_left;
-            float2 acc = {0.0f, 0.0f};
+            for (int i = 0; i < kP; ++i) {
 #pragma unroll
-            for (int y = 0; y < K; ++y) {
-#pragma unroll
-                for (int x = 0; x < K; ++x) {
-                    const int h = top + y;
-                    const int w = left + x;
-                    if (h >= 0 && h < p.h_in && w >= 0 && w < p.w_in) {
-                        const float2 v = load_pair(input + (h * p.w_in + w) * p.c);
-                        acc.x = fmaf(v.x, taps[y * K + x].x, acc.x);
-                        acc.y = fmaf(v.y, taps[y * K + x].y, acc.y);
-                    }
+                for (int j = 0; j < kV; ++j) {
+                    acc[i][j] = fmaf(acc[i][j], scale[j], shift[j]);
                 }
             }
-            acc.x = activate(fmaf(acc.x, scale.x, shift.x), p.activation);
-            acc.y = activate(fmaf(acc.y, scale.y, shift.y), p.activation);
-            store_pair(output + pixel * p.c, acc);
-            sum.x += acc.x;
-            sum.y += acc.y;
+        }
+
+        T* output = static_cast<T*>(p.output) + ((image * p.h_out + h) * p.w_out + w) * p.c +
+                    c;  // [pixels of the strip, c]
+#pragma unroll
+        for (int i = 0; i < kP; ++i) {
+            if (w + i < p.w_out) {
+#pragma unroll
+                for (int j = 0; j < kV; ++j) {
+                    acc[i][j] = activate(acc[i][j], p.activation);
+                    sum[j] += acc[i][j];
+                }
+                store_vector(output + i * p.c, acc[i]);
+            }
         }
     }
 
-    // The squeeze: the first warp adds up the warps in their order.
+    // The squeeze: the strips of a warp in a tree, then the second warp's sum on the first's.
+    static_assert(kDepthwiseLanes * kDepthwiseTileStrips == 2 * kWarpSize, "two warps");
     if (p.partial_sums == nullptr) {
         return;
     }
-    __shared__ float2 sums[kDepthwiseWarps][kWarpSize];
-    sums[warp][lane] = sum;
+#pragma unroll
+    for (int offset = kDepthwiseLanes; offset < kWarpSize; offset *= 2) {
+#pragma unroll
+        for (int j = 0; j < kV; ++j) {
+            sum[j] += __shfl_xor_sync(kFullWarp, sum[j], offset);
+        }
+    }
+    __shared__ __align__(16) float second[kDepthwiseLanes][kV];
+    if (threadIdx.x >= kWarpSize && threadIdx.x < kWarpSize + kDepthwiseLanes) {
+        store_floats(second[lane], sum);
+    }
     __syncthreads();
-    if (warp == 0 && live) {
-        for (int i = 1; i < kDepthwiseWarps; ++i) {
-            sum.x += sums[i][lane].x;
-            sum.y += sums[i][lane].y;
+    if (threadIdx.x < kDepthwiseLanes && c < p.c) {
+        float other[kV];
+        load_floats(second[lane], other);
+#pragma unroll
+        for (int j = 0; j < kV; ++j) {
+            sum[j] += other[j];
         }
         const int tile = image * gridDim.x + blockIdx.x;
-        store_pair(p.partial_sums + tile * p.c + c, sum);  // [n, tiles, c]
+        store_floats(p.partial_sums + tile * p.c + c, sum);  // [n, tiles, c]
     }
 }
 
-#define DEPTHWISE(name, T, K, STRIDE)                                        \
-    extern "C" __global__ void __launch_bounds__(kDepthwiseWarps* kWarpSize) \
-        name(const __grid_constant__ DepthwiseParams p) {                    \
-        depthwise<T, K, STRIDE>(p);                                          \
+#define DEPTHWISE(name, T, K, STRIDE)                                                   \
+    extern "C" __global__ void __launch_bounds__(kDepthwiseLanes* kDepthwiseTileStrips) \
+        name(const __grid_constant__ DepthwiseParams p) {                               \
+        depthwise<T, K, STRIDE>(p);                                                     \
     }
 
 DEPTHWISE(effnet_depthwise_k3s1_f16, __half, 3, 1)

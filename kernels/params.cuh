@@ -15,23 +15,99 @@ constexpr int32_t kActivationNone = 0;
 constexpr int32_t kActivationRelu6 = 1;
 constexpr int32_t kActivationSwish = 2;
 
-// Output pixels and channels of one depthwise block, and its warps.
-constexpr int kDepthwiseTilePixels = 64;
-constexpr int kDepthwiseTileChannels = 64;
-constexpr int kDepthwiseWarps = 8;
+// Output pixels of a depthwise thread, neighbours in a row; strips of a block; and its threads
+// along the channels, each of one 16-byte vector.
+constexpr int kDepthwiseStripPixels = 4;
+constexpr int kDepthwiseTileStrips = 16;
+constexpr int kDepthwiseLanes = 4;
 
-// Warps of a squeeze_excite block.
-constexpr int kSqueezeExciteWarps = 8;
+// Output rows and columns of one stem block, output pixels of a thread, and the block's threads.
+constexpr int kStemTileRows = 8;
+constexpr int kStemTileCols = 16;
+constexpr int kStemStripPixels = 4;
+constexpr int kStemThreads = 128;
 
-// Rows (pixels) and columns (output channels) of one pointwise block, and its warps.
-constexpr int kPointwiseTileRows = 64;
-constexpr int kPointwiseTileCols = 64;
-constexpr int kPointwiseWarps = 4;
+// Warps of a squeeze_excite block, and how many threads at the most share the terms of one sum.
+constexpr int kSqueezeExciteWarps = 32;
+constexpr int kSqueezeExciteMaxShares = 16;
+
+// Pixels of a pool tile come in steps of so many, the fewest that keep an image within so many
+// tiles; channels of one pool block, and its warps.
+constexpr int kPoolStepPixels = 64;
+constexpr int kPoolMaxTiles = 128;
+constexpr int kPoolTileChannels = 64;
+constexpr int kPoolWarps = 8;
+
+// Warps of a classifier block, classes of each, images of a block, and the most channels.
+constexpr int kClassifierWarps = 4;
+constexpr int kClassifierWarpClasses = 2;
+constexpr int kClassifierImages = 4;
+constexpr int kClassifierMaxChannels = 3072;
+
+// Warps of a top_k block.
+constexpr int kTopKWarps = 8;
+
+// Threads of a resample block, and rows of each thread where it resamples columns alone.
+constexpr int kResampleThreads = 128;
+constexpr int kResampleRows = 4;
+
+// Channels of a chunk of a pointwise sum: short in sums of more than one long chunk and up to
+// kPointwiseShortSum channels.
+constexpr int kPointwiseShortChunk = 128;
+constexpr int kPointwiseLongChunk = 256;
+constexpr int kPointwiseShortSum = 1280;
+
+// Output pixels of one mbconv_expand_depthwise block, columns and rows; the channels that it
+// expands at a time; and its warps.
+constexpr int kExpandDepthwiseTileCols = 8;
+constexpr int kExpandDepthwiseTileRowsStride1 = 8;
+constexpr int kExpandDepthwiseTileRowsStride2 = 4;
+constexpr int kExpandDepthwiseGroupF16 = 48;
+constexpr int kExpandDepthwiseGroupF32 = 24;
+constexpr int kExpandDepthwiseWarps = 6;
+
+struct StemParams {
+    const void* input;   // [n, h_in, w_in, 3], u8, f16 or f32
+    const void* weight;  // [3, 3, 3, c_out], T
+    const float* scale;  // [c_out]; null with shift: neither is applied
+    const float* shift;  // [c_out]
+    void* output;        // [n, h_out, w_out, c_out], T
+    float mean[3];       // of u8 input: (x / 255 - mean) / std
+    float std[3];
+    int32_t n;
+    int32_t h_in;
+    int32_t w_in;
+    int32_t h_out;
+    int32_t w_out;
+    int32_t c_out;
+    int32_t pad_top;
+    int32_t pad_left;
+    int32_t activation;
+    int32_t reserved;
+};
+EFFNET_SIZE(StemParams, 104);
+EFFNET_FIELD(StemParams, input, 0);
+EFFNET_FIELD(StemParams, weight, 8);
+EFFNET_FIELD(StemParams, scale, 16);
+EFFNET_FIELD(StemParams, shift, 24);
+EFFNET_FIELD(StemParams, output, 32);
+EFFNET_FIELD(StemParams, mean, 40);
+EFFNET_FIELD(StemParams, std, 52);
+EFFNET_FIELD(StemParams, n, 64);
+EFFNET_FIELD(StemParams, h_in, 68);
+EFFNET_FIELD(StemParams, w_in, 72);
+EFFNET_FIELD(StemParams, h_out, 76);
+EFFNET_FIELD(StemParams, w_out, 80);
+EFFNET_FIELD(StemParams, c_out, 84);
+EFFNET_FIELD(StemParams, pad_top, 88);
+EFFNET_FIELD(StemParams, pad_left, 92);
+EFFNET_FIELD(StemParams, activation, 96);
+EFFNET_FIELD(StemParams, reserved, 100);
 
 struct DepthwiseParams {
     const void* input;    // [n, h_in, w_in, c], T
     const void* weight;   // [k, k, c], T
-    const float* scale;   // [c]
+    const float* scale;   // [c]; null with shift: neither is applied
     const float* shift;   // [c]
     void* output;         // [n, h_out, w_out, c], T
     float* partial_sums;  // [n, tiles, c]; null: no squeeze
@@ -64,6 +140,48 @@ EFFNET_FIELD(DepthwiseParams, pad_left, 76);
 EFFNET_FIELD(DepthwiseParams, activation, 80);
 EFFNET_FIELD(DepthwiseParams, reserved, 84);
 
+struct ExpandDepthwiseParams {
+    const void* input;             // [n, h_in, w_in, c_in], T
+    const void* expand_weight;     // [c_mid, c_in], T
+    const float* expand_scale;     // [c_mid]
+    const float* expand_shift;     // [c_mid]
+    const void* depthwise_weight;  // [k, k, c_mid], T
+    const float* depthwise_scale;  // [c_mid]
+    const float* depthwise_shift;  // [c_mid]
+    void* output;                  // [n, h_out, w_out, c_mid], T
+    float* partial_sums;           // [n, tiles, c_mid]; null: no squeeze
+    int32_t n;
+    int32_t h_in;
+    int32_t w_in;
+    int32_t h_out;
+    int32_t w_out;
+    int32_t c_in;
+    int32_t c_mid;
+    int32_t pad_top;
+    int32_t pad_left;
+    int32_t activation;
+};
+EFFNET_SIZE(ExpandDepthwiseParams, 112);
+EFFNET_FIELD(ExpandDepthwiseParams, input, 0);
+EFFNET_FIELD(ExpandDepthwiseParams, expand_weight, 8);
+EFFNET_FIELD(ExpandDepthwiseParams, expand_scale, 16);
+EFFNET_FIELD(ExpandDepthwiseParams, expand_shift, 24);
+EFFNET_FIELD(ExpandDepthwiseParams, depthwise_weight, 32);
+EFFNET_FIELD(ExpandDepthwiseParams, depthwise_scale, 40);
+EFFNET_FIELD(ExpandDepthwiseParams, depthwise_shift, 48);
+EFFNET_FIELD(ExpandDepthwiseParams, output, 56);
+EFFNET_FIELD(ExpandDepthwiseParams, partial_sums, 64);
+EFFNET_FIELD(ExpandDepthwiseParams, n, 72);
+EFFNET_FIELD(ExpandDepthwiseParams, h_in, 76);
+EFFNET_FIELD(ExpandDepthwiseParams, w_in, 80);
+EFFNET_FIELD(ExpandDepthwiseParams, h_out, 84);
+EFFNET_FIELD(ExpandDepthwiseParams, w_out, 88);
+EFFNET_FIELD(ExpandDepthwiseParams, c_in, 92);
+EFFNET_FIELD(ExpandDepthwiseParams, c_mid, 96);
+EFFNET_FIELD(ExpandDepthwiseParams, pad_top, 100);
+EFFNET_FIELD(ExpandDepthwiseParams, pad_left, 104);
+EFFNET_FIELD(ExpandDepthwiseParams, activation, 108);
+
 struct SqueezeExciteParams {
     const float* partial_sums;  // [n, tiles, c]
     const void* reduce_weight;  // [c_se, c], T
@@ -93,21 +211,24 @@ EFFNET_FIELD(SqueezeExciteParams, c_se, 64);
 EFFNET_FIELD(SqueezeExciteParams, reserved, 68);
 
 struct PointwiseParams {
-    const void* input;   // [rows, c_in], T
-    const void* weight;  // [c_out, c_in], T
-    const float* scale;  // [c_out]
-    const float* shift;  // [c_out]
-    const float* gate;   // [rows / pixels, c_in]; null: none
-    const void* skip;    // [rows, c_out], T; null: none
-    void* output;        // [rows, c_out], T
-    int32_t rows;        // n * pixels
-    int32_t pixels;      // h * w of one image
+    const void* input;    // [rows, c_in], T
+    const void* weight;   // [c_out, c_in], T
+    const float* scale;   // [c_out]; null with shift: neither is applied
+    const float* shift;   // [c_out]
+    const float* gate;    // [rows / pixels, c_in]; null: none
+    const void* skip;     // [rows, c_out], T; null: none
+    void* output;         // [rows, c_out], T; null: only partial_sums
+    float* partial_sums;  // [n, tiles, c_out]; null: none
+    float* chunk_sums;    // [chunks, rows, c_out]; null: chunks of c_in are not split over blocks
+    uint32_t* arrivals;   // one for each output tile, zero before and after; null as chunk_sums
+    int32_t rows;         // n * pixels
+    int32_t pixels;       // h * w of one image
     int32_t c_in;
     int32_t c_out;
     int32_t activation;
     int32_t reserved;
 };
-EFFNET_SIZE(PointwiseParams, 80);
+EFFNET_SIZE(PointwiseParams, 104);
 EFFNET_FIELD(PointwiseParams, input, 0);
 EFFNET_FIELD(PointwiseParams, weight, 8);
 EFFNET_FIELD(PointwiseParams, scale, 16);
@@ -115,9 +236,118 @@ EFFNET_FIELD(PointwiseParams, shift, 24);
 EFFNET_FIELD(PointwiseParams, gate, 32);
 EFFNET_FIELD(PointwiseParams, skip, 40);
 EFFNET_FIELD(PointwiseParams, output, 48);
-EFFNET_FIELD(PointwiseParams, rows, 56);
-EFFNET_FIELD(PointwiseParams, pixels, 60);
-EFFNET_FIELD(PointwiseParams, c_in, 64);
-EFFNET_FIELD(PointwiseParams, c_out, 68);
-EFFNET_FIELD(PointwiseParams, activation, 72);
-EFFNET_FIELD(PointwiseParams, reserved, 76);
+EFFNET_FIELD(PointwiseParams, partial_sums, 56);
+EFFNET_FIELD(PointwiseParams, chunk_sums, 64);
+EFFNET_FIELD(PointwiseParams, arrivals, 72);
+EFFNET_FIELD(PointwiseParams, rows, 80);
+EFFNET_FIELD(PointwiseParams, pixels, 84);
+EFFNET_FIELD(PointwiseParams, c_in, 88);
+EFFNET_FIELD(PointwiseParams, c_out, 92);
+EFFNET_FIELD(PointwiseParams, activation, 96);
+EFFNET_FIELD(PointwiseParams, reserved, 100);
+
+struct BnSwishParams {
+    const void* input;   // [rows, c], T
+    const float* scale;  // [c]; null with shift: neither is applied
+    const float* shift;  // [c]
+    const float* gate;   // [rows / pixels, c]; null: none
+    const void* skip;    // [rows, c], T; null: none
+    void* output;        // [rows, c], T
+    int32_t rows;        // n * pixels
+    int32_t pixels;      // h * w of one image
+    int32_t c;
+    int32_t activation;
+};
+EFFNET_SIZE(BnSwishParams, 64);
+EFFNET_FIELD(BnSwishParams, input, 0);
+EFFNET_FIELD(BnSwishParams, scale, 8);
+EFFNET_FIELD(BnSwishParams, shift, 16);
+EFFNET_FIELD(BnSwishParams, gate, 24);
+EFFNET_FIELD(BnSwishParams, skip, 32);
+EFFNET_FIELD(BnSwishParams, output, 40);
+EFFNET_FIELD(BnSwishParams, rows, 48);
+EFFNET_FIELD(BnSwishParams, pixels, 52);
+EFFNET_FIELD(BnSwishParams, c, 56);
+EFFNET_FIELD(BnSwishParams, activation, 60);
+
+struct PoolParams {
+    const void* input;    // [n, pixels, c], T
+    float* partial_sums;  // [n, tiles, c]
+    int32_t n;
+    int32_t pixels;
+    int32_t c;
+    int32_t reserved;
+};
+EFFNET_SIZE(PoolParams, 32);
+EFFNET_FIELD(PoolParams, input, 0);
+EFFNET_FIELD(PoolParams, partial_sums, 8);
+EFFNET_FIELD(PoolParams, n, 16);
+EFFNET_FIELD(PoolParams, pixels, 20);
+EFFNET_FIELD(PoolParams, c, 24);
+EFFNET_FIELD(PoolParams, reserved, 28);
+
+struct ClassifierParams {
+    const float* partial_sums;  // [n, tiles, c]
+    const void* weight;         // [classes, c], T
+    const float* bias;          // [classes]
+    float* features;            // [n, c]
+    float* logits;              // [n, classes]
+    int32_t n;
+    int32_t tiles;
+    int32_t pixels;  // of the map that was summed
+    int32_t c;
+    int32_t classes;
+    int32_t reserved;
+};
+EFFNET_SIZE(ClassifierParams, 64);
+EFFNET_FIELD(ClassifierParams, partial_sums, 0);
+EFFNET_FIELD(ClassifierParams, weight, 8);
+EFFNET_FIELD(ClassifierParams, bias, 16);
+EFFNET_FIELD(ClassifierParams, features, 24);
+EFFNET_FIELD(ClassifierParams, logits, 32);
+EFFNET_FIELD(ClassifierParams, n, 40);
+EFFNET_FIELD(ClassifierParams, tiles, 44);
+EFFNET_FIELD(ClassifierParams, pixels, 48);
+EFFNET_FIELD(ClassifierParams, c, 52);
+EFFNET_FIELD(ClassifierParams, classes, 56);
+EFFNET_FIELD(ClassifierParams, reserved, 60);
+
+struct TopKParams {
+    const float* logits;       // [n, classes]
+    int32_t* top_classes;      // [n, k], the best first
+    float* top_logits;         // [n, k]
+    float* top_probabilities;  // [n, k], parts of the softmax over all classes
+    int32_t n;
+    int32_t classes;
+    int32_t k;
+    int32_t reserved;
+};
+EFFNET_SIZE(TopKParams, 48);
+EFFNET_FIELD(TopKParams, logits, 0);
+EFFNET_FIELD(TopKParams, top_classes, 8);
+EFFNET_FIELD(TopKParams, top_logits, 16);
+EFFNET_FIELD(TopKParams, top_probabilities, 24);
+EFFNET_FIELD(TopKParams, n, 32);
+EFFNET_FIELD(TopKParams, classes, 36);
+EFFNET_FIELD(TopKParams, k, 40);
+EFFNET_FIELD(TopKParams, reserved, 44);
+
+struct ResampleParams {
+    const uint8_t* input;    // [h_in, w_in, 3]
+    const int32_t* columns;  // [words, w_out], taps; null: the columns stay
+    const int32_t* rows;     // [words, h_out], taps; null: the rows stay
+    uint8_t* output;         // [h_out, w_out, 3]
+    int32_t h_in;
+    int32_t w_in;
+    int32_t h_out;
+    int32_t w_out;
+};
+EFFNET_SIZE(ResampleParams, 48);
+EFFNET_FIELD(ResampleParams, input, 0);
+EFFNET_FIELD(ResampleParams, columns, 8);
+EFFNET_FIELD(ResampleParams, rows, 16);
+EFFNET_FIELD(ResampleParams, output, 24);
+EFFNET_FIELD(ResampleParams, h_in, 32);
+EFFNET_FIELD(ResampleParams, w_in, 36);
+EFFNET_FIELD(ResampleParams, h_out, 40);
+EFFNET_FIELD(ResampleParams, w_out, 44);

@@ -2,7 +2,7 @@
 
 use super::launch::Check;
 use super::params::{
-    DEPTHWISE_TILE_CHANNELS, DEPTHWISE_TILE_PIXELS, DEPTHWISE_WARPS, DepthwiseParams, WARP_SIZE,
+    DEPTHWISE_LANES, DEPTHWISE_STRIP_PIXELS, DEPTHWISE_TILE_STRIPS, DepthwiseParams,
 };
 use super::{Geometry, Launch, LaunchError};
 use crate::weights::Precision;
@@ -25,8 +25,9 @@ pub const ENTRIES: [&str; 8] = [
 /// Tiles that one image's output is cut into: the extent of `partial_sums`. A matter of the
 /// image's geometry alone, so that the order of the sums is too.
 pub fn tiles(h_out: i32, w_out: i32) -> i32 {
-    let tiles = (i64::from(h_out) * i64::from(w_out)).max(0) as u64;
-    i32::try_from(tiles.div_ceil(DEPTHWISE_TILE_PIXELS as u64)).unwrap_or(i32::MAX)
+    let strips_of_row = (w_out.max(0) as u64).div_ceil(DEPTHWISE_STRIP_PIXELS as u64);
+    let strips = h_out.max(0) as u64 * strips_of_row;
+    i32::try_from(strips.div_ceil(DEPTHWISE_TILE_STRIPS as u64)).unwrap_or(i32::MAX)
 }
 
 /// The launch for a `k` x `k` window, or which argument the kernels do not take.
@@ -66,7 +67,7 @@ pub fn launch(
     ] {
         check.at_least(what, value, 1)?;
     }
-    check.that(p.c % 2 == 0, "c", p.c.into(), "an even number")?;
+    check.that(p.c % 8 == 0, "c", p.c.into(), "a multiple of 8")?;
     // A window that lies outside the input altogether is a wrong plan. It also bounds the kernel's
     // arithmetic: no window starts further out than k.
     let (k, stride) = (k as i64, stride as i64);
@@ -88,20 +89,23 @@ pub fn launch(
     check.elems("weight", &[k as i32, k as i32, p.c])?;
     check.elems("output", &[p.n, p.h_out, p.w_out, p.c])?;
     check.elems("partial_sums", &[p.n, tiles, p.c])?;
-    let pair_bytes = 2 * precision.elem_bytes() as u64;
-    check.address("input", p.input, pair_bytes)?;
-    check.address("weight", p.weight, pair_bytes)?;
-    check.address("output", p.output, pair_bytes)?;
-    check.address("scale", p.scale, 8)?;
-    check.address("shift", p.shift, 8)?;
-    check.optional("partial_sums", p.partial_sums, 8)?;
+    check.address("input", p.input, 16)?;
+    check.address("weight", p.weight, 16)?;
+    check.address("output", p.output, 16)?;
+    // Both or neither.
+    if p.scale != 0 || p.shift != 0 {
+        check.address("scale", p.scale, 16)?;
+        check.address("shift", p.shift, 16)?;
+    }
+    check.optional("partial_sums", p.partial_sums, 16)?;
 
-    let groups = (p.c as u32).div_ceil(DEPTHWISE_TILE_CHANNELS as u32);
-    check.grid("c / 64", groups)?;
+    let group = DEPTHWISE_LANES as u32 * 16 / precision.elem_bytes() as u32;
+    let groups = (p.c as u32).div_ceil(group);
+    check.grid("channel groups", groups)?;
     check.grid("n", p.n as u32)?;
     let geometry = Geometry {
         grid: [tiles as u32, groups, p.n as u32],
-        block: [(DEPTHWISE_WARPS * WARP_SIZE) as u32, 1, 1],
+        block: [(DEPTHWISE_LANES * DEPTHWISE_TILE_STRIPS) as u32, 1, 1],
         shared_bytes: 0,
     };
     Ok(Launch { image: IMAGE, kernel, geometry, params })

@@ -7,13 +7,37 @@
 //! `build.rs` compiles `kernels/*.cu` where it finds nvcc. Without one the host is complete all the
 //! same, and [`built`] says what is missing.
 
+pub mod bn_swish;
+mod compute;
 pub mod depthwise;
+pub mod head;
 mod launch;
+pub mod mbconv_expand_depthwise;
+pub mod occupancy;
 pub mod params;
 pub mod pointwise;
+pub mod pointwise_f32;
+pub mod preprocess;
 pub mod squeeze_excite;
+pub mod stem;
+mod tiling;
 
+pub use compute::Compute;
 pub use launch::{Geometry, Launch, LaunchError};
+pub use tiling::{PointwiseShape, Tiling};
+
+/// Every kernel file with its kernels, in the order of the files' names.
+pub const CATALOGUE: [(&str, &[&str]); 9] = [
+    (bn_swish::IMAGE, &bn_swish::ENTRIES),
+    (depthwise::IMAGE, &depthwise::ENTRIES),
+    (head::IMAGE, &head::ENTRIES),
+    (mbconv_expand_depthwise::IMAGE, &mbconv_expand_depthwise::ENTRIES),
+    (pointwise::IMAGE, &pointwise::ENTRIES),
+    (pointwise_f32::IMAGE, &pointwise_f32::ENTRIES),
+    (preprocess::IMAGE, &preprocess::ENTRIES),
+    (squeeze_excite::IMAGE, &squeeze_excite::ENTRIES),
+    (stem::IMAGE, &stem::ENTRIES),
+];
 
 /// A compiled kernel file.
 #[derive(Clone, Copy, Debug)]
@@ -28,6 +52,27 @@ pub struct KernelImage {
     pub archs: &'static [u32],
     /// Names of the file's kernels, in the order of `ptx`.
     pub entries: &'static [&'static str],
+    /// What ptxas reported of each kernel for each target.
+    pub resources: &'static [Resources],
+}
+
+/// What a kernel takes on one target, as ptxas reports it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Resources {
+    /// Compute capability as in 80 for 8.0.
+    pub arch: u32,
+    /// The kernel's symbol.
+    pub entry: &'static str,
+    /// Registers of a thread.
+    pub registers: u32,
+    /// Static shared memory of a block.
+    pub shared_bytes: u32,
+    /// Stack frame of a thread; none where every local variable is in a register.
+    pub stack_bytes: u32,
+    /// Bytes written because registers did not suffice.
+    pub spill_store_bytes: u32,
+    /// Bytes read back.
+    pub spill_load_bytes: u32,
 }
 
 /// What a build with nvcc embeds.

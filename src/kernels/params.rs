@@ -5,20 +5,66 @@
 use crate::arch::Activation;
 use bytemuck::{Pod, Zeroable};
 
-/// Output pixels of one depthwise block.
-pub const DEPTHWISE_TILE_PIXELS: i32 = 64;
-/// Channels of one depthwise block.
-pub const DEPTHWISE_TILE_CHANNELS: i32 = 64;
-/// Warps of a depthwise block.
-pub const DEPTHWISE_WARPS: i32 = 8;
+/// Output pixels of a depthwise thread, neighbours in a row.
+pub const DEPTHWISE_STRIP_PIXELS: i32 = 4;
+/// Strips of one depthwise block.
+pub const DEPTHWISE_TILE_STRIPS: i32 = 16;
+/// Threads of a depthwise block along the channels, each of one 16-byte vector.
+pub const DEPTHWISE_LANES: i32 = 4;
+/// Output rows of one stem block.
+pub const STEM_TILE_ROWS: i32 = 8;
+/// Output columns of one stem block.
+pub const STEM_TILE_COLS: i32 = 16;
+/// Output pixels of a stem thread, neighbours in a row.
+pub const STEM_STRIP_PIXELS: i32 = 4;
+/// Threads of a stem block.
+pub const STEM_THREADS: i32 = 128;
 /// Warps of a squeeze_excite block.
-pub const SQUEEZE_EXCITE_WARPS: i32 = 8;
-/// Rows of one pointwise block.
-pub const POINTWISE_TILE_ROWS: i32 = 64;
-/// Output channels of one pointwise block.
-pub const POINTWISE_TILE_COLS: i32 = 64;
-/// Warps of a pointwise block.
-pub const POINTWISE_WARPS: i32 = 4;
+pub const SQUEEZE_EXCITE_WARPS: i32 = 32;
+/// The most threads of a squeeze_excite block that share the terms of one sum.
+pub const SQUEEZE_EXCITE_MAX_SHARES: i32 = 16;
+/// Pixels of a pool tile are a multiple of this.
+pub const POOL_STEP_PIXELS: i32 = 64;
+/// The most tiles that a pooled image is cut into.
+pub const POOL_MAX_TILES: i32 = 128;
+/// Channels of one pool block.
+pub const POOL_TILE_CHANNELS: i32 = 64;
+/// Warps of a pool block.
+pub const POOL_WARPS: i32 = 8;
+/// Warps of a classifier block.
+pub const CLASSIFIER_WARPS: i32 = 4;
+/// Classes of a classifier warp.
+pub const CLASSIFIER_WARP_CLASSES: i32 = 2;
+/// Images of a classifier block.
+pub const CLASSIFIER_IMAGES: i32 = 4;
+/// The most channels of the features: those of a block's images lie in shared memory.
+pub const CLASSIFIER_MAX_CHANNELS: i32 = 3072;
+/// Warps of a top_k block.
+pub const TOP_K_WARPS: i32 = 8;
+/// Threads of a resample block.
+pub const RESAMPLE_THREADS: i32 = 128;
+/// Rows of a thread that resamples columns alone.
+pub const RESAMPLE_ROWS: i32 = 4;
+/// Channels of a chunk in a pointwise sum of more than [`POINTWISE_LONG_CHUNK`] channels and at most
+/// [`POINTWISE_SHORT_SUM`].
+pub const POINTWISE_SHORT_CHUNK: i32 = 128;
+/// Channels of a chunk in every other pointwise sum.
+pub const POINTWISE_LONG_CHUNK: i32 = 256;
+/// Channels of the longest pointwise sum in short chunks.
+pub const POINTWISE_SHORT_SUM: i32 = 1280;
+
+/// Columns of output pixels of one mbconv_expand_depthwise block.
+pub const EXPAND_DEPTHWISE_TILE_COLS: i32 = 8;
+/// Rows of output pixels of one mbconv_expand_depthwise block at stride 1.
+pub const EXPAND_DEPTHWISE_TILE_ROWS_STRIDE_1: i32 = 8;
+/// Rows of output pixels of one mbconv_expand_depthwise block at stride 2.
+pub const EXPAND_DEPTHWISE_TILE_ROWS_STRIDE_2: i32 = 4;
+/// Channels that a mbconv_expand_depthwise block expands at a time in f16.
+pub const EXPAND_DEPTHWISE_GROUP_F16: i32 = 48;
+/// Channels that a mbconv_expand_depthwise block expands at a time in f32.
+pub const EXPAND_DEPTHWISE_GROUP_F32: i32 = 24;
+/// Warps of a mbconv_expand_depthwise block.
+pub const EXPAND_DEPTHWISE_WARPS: i32 = 6;
 
 /// Threads of a warp.
 pub(super) const WARP_SIZE: i32 = 32;
@@ -39,6 +85,52 @@ pub fn activation_code(activation: Activation) -> i32 {
     }
 }
 
+/// A kernel's parameter struct: plain bytes of which some fields are device addresses.
+pub trait Params: Pod {
+    /// Offsets of the device addresses, in bytes; ascending.
+    const ADDRESSES: &'static [usize];
+}
+
+macro_rules! addresses {
+    ($type:ident: $($field:ident),+) => {
+        impl Params for $type {
+            const ADDRESSES: &'static [usize] = &[$(std::mem::offset_of!($type, $field)),+];
+        }
+    };
+}
+
+/// Parameters of the stem kernels.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Pod, Zeroable)]
+#[allow(missing_docs)] // see kernels/stem.cu
+pub struct StemParams {
+    /// `[n, h_in, w_in, 3]`, u8, f16 or f32.
+    pub input: u64,
+    /// `[3, 3, 3, c_out]`.
+    pub weight: u64,
+    /// `[c_out]`, f32; 0 with shift: neither is applied.
+    pub scale: u64,
+    /// `[c_out]`, f32.
+    pub shift: u64,
+    /// `[n, h_out, w_out, c_out]`.
+    pub output: u64,
+    pub mean: [f32; 3],
+    pub std: [f32; 3],
+    pub n: i32,
+    pub h_in: i32,
+    pub w_in: i32,
+    pub h_out: i32,
+    pub w_out: i32,
+    pub c_out: i32,
+    pub pad_top: i32,
+    pub pad_left: i32,
+    /// [`activation_code`].
+    pub activation: i32,
+    /// Zero: the struct has no padding.
+    pub reserved: i32,
+}
+addresses!(StemParams: input, weight, scale, shift, output);
+
 /// Parameters of the depthwise kernels.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
@@ -48,7 +140,7 @@ pub struct DepthwiseParams {
     pub input: u64,
     /// `[k, k, c]`.
     pub weight: u64,
-    /// `[c]`, f32.
+    /// `[c]`, f32; 0 with shift: neither is applied.
     pub scale: u64,
     /// `[c]`, f32.
     pub shift: u64,
@@ -69,6 +161,44 @@ pub struct DepthwiseParams {
     /// Zero: the struct has no padding.
     pub reserved: i32,
 }
+addresses!(DepthwiseParams: input, weight, scale, shift, output, partial_sums);
+
+/// Parameters of the mbconv_expand_depthwise kernels.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+#[allow(missing_docs)] // see kernels/mbconv_expand_depthwise.cu
+pub struct ExpandDepthwiseParams {
+    /// `[n, h_in, w_in, c_in]`.
+    pub input: u64,
+    /// `[c_mid, c_in]`.
+    pub expand_weight: u64,
+    /// `[c_mid]`, f32.
+    pub expand_scale: u64,
+    /// `[c_mid]`, f32.
+    pub expand_shift: u64,
+    /// `[k, k, c_mid]`.
+    pub depthwise_weight: u64,
+    /// `[c_mid]`, f32.
+    pub depthwise_scale: u64,
+    /// `[c_mid]`, f32.
+    pub depthwise_shift: u64,
+    /// `[n, h_out, w_out, c_mid]`.
+    pub output: u64,
+    /// `[n, tiles, c_mid]`, f32; 0: no squeeze.
+    pub partial_sums: u64,
+    pub n: i32,
+    pub h_in: i32,
+    pub w_in: i32,
+    pub h_out: i32,
+    pub w_out: i32,
+    pub c_in: i32,
+    pub c_mid: i32,
+    pub pad_top: i32,
+    pub pad_left: i32,
+    /// [`activation_code`].
+    pub activation: i32,
+}
+addresses!(ExpandDepthwiseParams: input, expand_weight, expand_scale, expand_shift, depthwise_weight, depthwise_scale, depthwise_shift, output, partial_sums);
 
 /// Parameters of the squeeze_excite kernels.
 #[repr(C)]
@@ -88,17 +218,17 @@ pub struct SqueezeExciteParams {
     /// `[n, c]`, f32.
     pub gate: u64,
     pub n: i32,
-    /// Tiles that the depthwise kernel cut an image into.
     pub tiles: i32,
-    /// Pixels that were summed, of one image.
+    /// Of the map that was summed, h_out * w_out.
     pub pixels: i32,
     pub c: i32,
     pub c_se: i32,
     /// Zero: the struct has no padding.
     pub reserved: i32,
 }
+addresses!(SqueezeExciteParams: partial_sums, reduce_weight, reduce_bias, expand_weight, expand_bias, gate);
 
-/// Parameters of the pointwise kernel.
+/// Parameters of the pointwise kernels.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 #[allow(missing_docs)] // see kernels/pointwise.cu
@@ -107,7 +237,7 @@ pub struct PointwiseParams {
     pub input: u64,
     /// `[c_out, c_in]`.
     pub weight: u64,
-    /// `[c_out]`, f32.
+    /// `[c_out]`, f32; 0 with shift: neither is applied.
     pub scale: u64,
     /// `[c_out]`, f32.
     pub shift: u64,
@@ -115,11 +245,17 @@ pub struct PointwiseParams {
     pub gate: u64,
     /// `[rows, c_out]`; 0: none.
     pub skip: u64,
-    /// `[rows, c_out]`.
+    /// `[rows, c_out]`; 0: only partial_sums.
     pub output: u64,
-    /// `n * pixels`.
+    /// `[n, tiles, c_out]`, f32; 0: none.
+    pub partial_sums: u64,
+    /// `[chunks, rows, c_out]`, f32; 0: chunks of c_in are not split over blocks.
+    pub chunk_sums: u64,
+    /// one for each output tile, zero before and after; 0 as chunk_sums.
+    pub arrivals: u64,
+    /// N * pixels.
     pub rows: i32,
-    /// Of one image.
+    /// H * w of one image.
     pub pixels: i32,
     pub c_in: i32,
     pub c_out: i32,
@@ -128,3 +264,115 @@ pub struct PointwiseParams {
     /// Zero: the struct has no padding.
     pub reserved: i32,
 }
+addresses!(PointwiseParams: input, weight, scale, shift, gate, skip, output, partial_sums, chunk_sums, arrivals);
+
+/// Parameters of the bn_swish kernels.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+#[allow(missing_docs)] // see kernels/bn_swish.cu
+pub struct BnSwishParams {
+    /// `[rows, c]`.
+    pub input: u64,
+    /// `[c]`, f32; 0 with shift: neither is applied.
+    pub scale: u64,
+    /// `[c]`, f32.
+    pub shift: u64,
+    /// `[rows / pixels, c]`, f32; 0: none.
+    pub gate: u64,
+    /// `[rows, c]`; 0: none.
+    pub skip: u64,
+    /// `[rows, c]`.
+    pub output: u64,
+    /// N * pixels.
+    pub rows: i32,
+    /// H * w of one image.
+    pub pixels: i32,
+    pub c: i32,
+    /// [`activation_code`].
+    pub activation: i32,
+}
+addresses!(BnSwishParams: input, scale, shift, gate, skip, output);
+
+/// Parameters of the pool kernels.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+#[allow(missing_docs)] // see kernels/head.cu
+pub struct PoolParams {
+    /// `[n, pixels, c]`.
+    pub input: u64,
+    /// `[n, tiles, c]`, f32.
+    pub partial_sums: u64,
+    pub n: i32,
+    pub pixels: i32,
+    pub c: i32,
+    /// Zero: the struct has no padding.
+    pub reserved: i32,
+}
+addresses!(PoolParams: input, partial_sums);
+
+/// Parameters of the classifier kernels.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+#[allow(missing_docs)] // see kernels/head.cu
+pub struct ClassifierParams {
+    /// `[n, tiles, c]`, f32.
+    pub partial_sums: u64,
+    /// `[classes, c]`.
+    pub weight: u64,
+    /// `[classes]`, f32.
+    pub bias: u64,
+    /// `[n, c]`, f32.
+    pub features: u64,
+    /// `[n, classes]`, f32.
+    pub logits: u64,
+    pub n: i32,
+    pub tiles: i32,
+    /// Of the map that was summed.
+    pub pixels: i32,
+    pub c: i32,
+    pub classes: i32,
+    /// Zero: the struct has no padding.
+    pub reserved: i32,
+}
+addresses!(ClassifierParams: partial_sums, weight, bias, features, logits);
+
+/// Parameters of the top_k kernel.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+#[allow(missing_docs)] // see kernels/head.cu
+pub struct TopKParams {
+    /// `[n, classes]`, f32.
+    pub logits: u64,
+    /// `[n, k]`, the best first.
+    pub top_classes: u64,
+    /// `[n, k]`, f32.
+    pub top_logits: u64,
+    /// `[n, k]`, f32, parts of the softmax over all classes.
+    pub top_probabilities: u64,
+    pub n: i32,
+    pub classes: i32,
+    pub k: i32,
+    /// Zero: the struct has no padding.
+    pub reserved: i32,
+}
+addresses!(TopKParams: logits, top_classes, top_logits, top_probabilities);
+
+/// Parameters of the resample kernels.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+#[allow(missing_docs)] // see kernels/preprocess.cu
+pub struct ResampleParams {
+    /// `[h_in, w_in, 3]`.
+    pub input: u64,
+    /// `[words, w_out]`, taps; 0: the columns stay.
+    pub columns: u64,
+    /// `[words, h_out]`, taps; 0: the rows stay.
+    pub rows: u64,
+    /// `[h_out, w_out, 3]`.
+    pub output: u64,
+    pub h_in: i32,
+    pub w_in: i32,
+    pub h_out: i32,
+    pub w_out: i32,
+}
+addresses!(ResampleParams: input, columns, rows, output);

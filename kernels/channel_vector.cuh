@@ -1,0 +1,48 @@
+// Vectors of 16 bytes over neighbouring channels, as f32: eight f16 or four f32 values. And quads,
+// four f32 values, in shared memory, where the quads of a vector lie so that a warp that reads the
+// same quad of neighbouring vectors meets every bank equally often.
+#pragma once
+
+#include "common.cuh"
+
+// Channels of a vector.
+template <typename T>
+constexpr int kVectorChannels = 16 / static_cast<int>(sizeof(T));
+
+// Quads of a vector.
+template <typename T>
+constexpr int kVectorQuads = kVectorChannels<T> / 4;
+
+// The address must be aligned to 16 bytes, and nothing may write there during the launch.
+__device__ __forceinline__ uint4 load_raw(const void* at) {
+    return __ldg(static_cast<const uint4*>(at));
+}
+
+template <typename T>
+struct ChannelVector {
+    float x[kVectorChannels<T>];
+
+    __device__ __forceinline__ explicit ChannelVector(uint4 raw) {
+        const uint32_t words[4] = {raw.x, raw.y, raw.z, raw.w};
+#pragma unroll
+        for (int i = 0; i < 4; ++i) {
+            if constexpr (sizeof(T) == 2) {
+                __half2_raw pair;
+                pair.x = static_cast<unsigned short>(words[i]);
+                pair.y = static_cast<unsigned short>(words[i] >> 16);
+                const float2 value = __half22float2(pair);
+                x[2 * i] = value.x;
+                x[2 * i + 1] = value.y;
+            } else {
+                x[i] = __uint_as_float(words[i]);
+            }
+        }
+    }
+};
+
+// Where quad `quad` of `vectors` vectors lies in shared memory, in quads: all first quads, then all
+// second ones.
+template <typename T>
+__device__ __forceinline__ int quad_slot(int quad, int vectors) {
+    return kVectorQuads<T> == 1 ? quad : quad % 2 * vectors + quad / 2;
+}

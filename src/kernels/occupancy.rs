@@ -1,0 +1,105 @@
+//! How many blocks of a launch a multiprocessor holds at once.
+//!
+//! Source: CUDA C++ Programming Guide, table of technical specifications per compute capability.
+
+use super::{Geometry, Resources};
+
+/// What one multiprocessor has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Multiprocessor {
+    /// Resident threads.
+    pub threads: u32,
+    /// Resident blocks.
+    pub blocks: u32,
+    /// 32-bit registers.
+    pub registers: u32,
+    /// Shared memory, of which each block takes `reserved_shared_bytes` more than it asks for from
+    /// compute capability 8.0 on.
+    pub shared_bytes: u32,
+    /// Shared memory that one block may have.
+    pub block_shared_bytes: u32,
+    /// What the system keeps of each block's shared memory.
+    pub reserved_shared_bytes: u32,
+}
+
+/// What the system keeps of each block's shared memory from compute capability 8.0 on.
+const RESERVED_SHARED_BYTES: u32 = 1024;
+/// Registers are granted to a warp in this many.
+const REGISTER_GRANULE: u32 = 256;
+const WARP_SIZE: u32 = 32;
+const KB: u32 = 1024;
+
+impl Multiprocessor {
+    /// The multiprocessor of a compute capability, as in 80 for 8.0.
+    pub fn of(arch: u32) -> Option<Multiprocessor> {
+        let (threads, blocks, shared, block_shared) = match arch {
+            75 => (1024, 16, 64, 64),
+            80 => (2048, 32, 164, 163),
+            86 => (1536, 16, 100, 99),
+            89 => (1536, 24, 100, 99),
+            90 | 100 => (2048, 32, 228, 227),
+            120 => (1536, 24, 100, 99),
+            _ => return None,
+        };
+        Some(Multiprocessor {
+            threads,
+            blocks,
+            registers: 64 * KB,
+            shared_bytes: shared * KB,
+            block_shared_bytes: block_shared * KB,
+            reserved_shared_bytes: if arch == 75 { 0 } else { RESERVED_SHARED_BYTES },
+        })
+    }
+
+    /// Blocks that are resident at once: the least of what threads, blocks, registers and shared
+    /// memory allow; 0 where a block does not fit.
+    pub fn resident_blocks(&self, resources: &Resources, geometry: &Geometry) -> u32 {
+        let threads: u32 = geometry.block.iter().product();
+        let warps = threads.div_ceil(WARP_SIZE).max(1);
+        let warp_registers =
+            (resources.registers.max(1) * WARP_SIZE).next_multiple_of(REGISTER_GRANULE);
+        let shared = resources.shared_bytes + geometry.shared_bytes;
+        if shared > self.block_shared_bytes {
+            return 0;
+        }
+        let by_shared = self.shared_bytes / (shared + self.reserved_shared_bytes).max(1);
+        (self.threads / (warps * WARP_SIZE))
+            .min(self.blocks)
+            .min(self.registers / warp_registers / warps)
+            .min(by_shared)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn resources(registers: u32, shared_bytes: u32) -> Resources {
+        Resources {
+            arch: 80,
+            entry: "k",
+            registers,
+            shared_bytes,
+            stack_bytes: 0,
+            spill_store_bytes: 0,
+            spill_load_bytes: 0,
+        }
+    }
+
+    /// By hand, from the same table.
+    #[test]
+    fn resident_blocks_are_the_least_of_four_limits() {
+        let sm = Multiprocessor::of(80).unwrap();
+        let blocks = |registers, shared, threads| {
+            let geometry = Geometry { grid: [1; 3], block: [threads, 1, 1], shared_bytes: 0 };
+            sm.resident_blocks(&resources(registers, shared), &geometry)
+        };
+        assert_eq!(blocks(32, 0, 256), 8); // threads: 2048 / 256
+        assert_eq!(blocks(16, 0, 32), 32); // blocks
+        assert_eq!(blocks(128, 0, 256), 2); // registers: 65536 / 128 / 256
+        assert_eq!(blocks(65, 0, 128), 7); // 65 * 32 = 2080 registers, 2304 of them granted
+        assert_eq!(blocks(32, 40 * 1024, 128), 4); // shared: 164 / 41
+        assert_eq!(blocks(32, 164 * 1024, 128), 0);
+        assert_eq!(Multiprocessor::of(61), None);
+    }
+}
