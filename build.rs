@@ -16,6 +16,8 @@ mod compile;
 mod generate;
 #[path = "build/nvcc.rs"]
 mod nvcc;
+#[path = "build/resources.rs"]
+mod resources;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -21,6 +21,8 @@ pub struct Kernel {
     pub name: String,
     pub fatbin: PathBuf,
     pub ptx: PathBuf,
+    /// What ptxas said while it made the fatbin.
+    pub report: PathBuf,
 }
 
 struct Job {
@@ -41,6 +43,7 @@ pub fn all(nvcc: &Nvcc, archs: &[u32], root: &Path, out: &Path) -> Result<Vec<Ke
         let kernel = Kernel {
             fatbin: out.join(format!("{name}.fatbin")),
             ptx: out.join(format!("{name}.ptx")),
+            report: report_of(&out.join(format!("{name}.fatbin"))),
             name,
         };
         for (output, mode) in [(&kernel.fatbin, fatbin_args(archs)), (&kernel.ptx, ptx_args())] {
@@ -70,6 +73,11 @@ pub fn all(nvcc: &Nvcc, archs: &[u32], root: &Path, out: &Path) -> Result<Vec<Ke
     Ok(kernels)
 }
 
+/// Beside a fatbin: what ptxas said while it made it.
+fn report_of(fatbin: &Path) -> PathBuf {
+    fatbin.with_extension("fatbin.ptxas")
+}
+
 /// Kernel files relative to the root, and headers, each with its text; sorted.
 type Sources = (Vec<(PathBuf, Vec<u8>)>, Vec<(PathBuf, Vec<u8>)>);
 
@@ -93,7 +101,7 @@ fn read_sources(root: &Path) -> Result<Sources, String> {
 }
 
 fn fatbin_args(archs: &[u32]) -> Vec<String> {
-    let mut args = vec!["--fatbin".to_owned()];
+    let mut args: Vec<String> = ["--fatbin", "-Xptxas", "-v"].map(String::from).to_vec();
     for arch in archs {
         args.extend(["-gencode".to_owned(), format!("arch=compute_{arch},code=sm_{arch}")]);
     }
@@ -155,8 +163,13 @@ impl Job {
         if self.output.extension().is_some_and(|e| e == "ptx") {
             relative_line_information(&self.output, root)?;
         }
-        fs::write(&self.stamp, &self.key)
-            .map_err(|e| format!("cannot write {}: {e}", self.stamp.display()))
+        let write = |path: &Path, bytes: &[u8]| {
+            fs::write(path, bytes).map_err(|e| format!("cannot write {}: {e}", path.display()))
+        };
+        if self.output.extension().is_some_and(|e| e == "fatbin") {
+            write(&report_of(&self.output), &output.stderr)?;
+        }
+        write(&self.stamp, self.key.as_bytes())
     }
 }
 

@@ -1,6 +1,7 @@
 //! The Rust text that `src/kernels/mod.rs` includes.
 
 use crate::compile::Kernel;
+use crate::resources;
 use std::fmt::Write as _;
 use std::fs;
 
@@ -17,10 +18,29 @@ pub fn built(kernels: &[Kernel], archs: &[u32], version: &str) -> Result<String,
             .lines()
             .filter_map(|line| line.split_once(".entry ")?.1.split('(').next().map(str::trim))
             .collect();
+        let report = fs::read_to_string(&kernel.report)
+            .map_err(|e| format!("cannot read {}: {e}", kernel.report.display()))?;
+        let resources: String = resources::parse(&report)?
+            .iter()
+            .map(|r| {
+                format!(
+                    "Resources {{ arch: {}, entry: {:?}, registers: {}, shared_bytes: {}, \
+                     stack_bytes: {}, spill_store_bytes: {}, spill_load_bytes: {} }}, ",
+                    r.arch,
+                    r.entry,
+                    r.registers,
+                    r.shared_bytes,
+                    r.stack_bytes,
+                    r.spill_store_bytes,
+                    r.spill_load_bytes
+                )
+            })
+            .collect();
         let _ = writeln!(
             text,
             "    KernelImage {{ name: {:?}, fatbin: &Aligned(*include_bytes!({:?})).0, \
-             ptx: include_str!({:?}), archs: &{archs:?}, entries: &{entries:?} }},",
+             ptx: include_str!({:?}), archs: &{archs:?}, entries: &{entries:?}, \
+             resources: &[{resources}] }},",
             kernel.name, kernel.fatbin, kernel.ptx
         );
     }
