@@ -273,3 +273,33 @@ fn checks_are_a_choice() {
         assert_eq!(found, expected);
     }
 }
+
+/// What is protected may be read, and is not changed by a store or an atomic operation, which are reported.
+#[test]
+fn a_protected_buffer_is_only_read() {
+    for (op, fault) in [
+        ("ld.global.u32 %r2, [%rd1];", false),
+        ("st.global.u32 [%rd1], %r1;", true),
+        ("atom.global.add.u32 %r2, [%rd1], %r1;", true),
+    ] {
+        let text = format!(
+            ".version 8.0\n.target sm_80\n.address_size 64\n\
+             .visible .entry k(.param .u64 data)\n{{\n\
+             .reg .b32 %r<4>;\n.reg .b64 %rd<4>;\n\
+             ld.param.u64 %rd1, [data];\nmov.u32 %r1, 7;\n{op}\nret;\n}}\n"
+        );
+        let module = Module::parse("protected.ptx", &text).unwrap();
+        let mut memory = Memory::new();
+        let data = memory.upload("weights", &[3u32, 4]);
+        memory.protect(&data);
+        let launch = Launch::new(&module, "k").unwrap().grid([2, 1, 1]).arg(data.address());
+        let report = launch.run(&mut memory).unwrap();
+        assert_eq!(!report.is_clean(), fault, "{op}");
+        assert!(
+            report.findings.iter().all(|f| f.to_string().contains("weights, which is read-only")),
+            "{:?}",
+            report.findings
+        );
+        assert_eq!(memory.download::<u32>(&data), [3, 4], "{op}");
+    }
+}

@@ -7,6 +7,7 @@ use super::values::State;
 use bytemuck::Pod;
 use std::collections::HashMap;
 use std::fmt;
+use std::ops::Range;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering::Relaxed};
 
@@ -50,6 +51,8 @@ pub(super) struct Allocation {
     /// For each word, a bit for each of its bytes that has been written; none: all have been.
     pub written: Option<Box<[AtomicU8]>>,
     pages: Box<[OnceLock<Box<Page>>]>,
+    /// Whether a kernel's write is a fault.
+    pub read_only: bool,
 }
 
 impl Allocation {
@@ -132,6 +135,7 @@ impl Memory {
             words: (0..words).map(|_| AtomicU32::new(0)).collect(),
             written: (!is_written).then(|| (0..words).map(|_| AtomicU8::new(0)).collect()),
             pages: Box::default(),
+            read_only: false,
         };
         allocation.set_cells(self.granule_shift);
         let spans = (INSET + bytes as u64 + GAP).div_ceil(1 << WINDOW_BITS);
@@ -139,6 +143,17 @@ impl Memory {
         self.windows.extend((0..spans).map(|_| index));
         self.allocations.push(allocation);
         buffer
+    }
+
+    /// From now on a kernel's write to the buffer is a fault, as one out of bounds. The host still may write.
+    ///
+    /// # Panics
+    ///
+    /// If the buffer is of another memory.
+    pub fn protect(&mut self, buffer: &Buffer) {
+        let found = self.find(buffer.address).filter(|&i| self.allocations[i].buffer == *buffer);
+        let index = found.expect("a buffer is used with the memory that made it");
+        self.allocations[index].read_only = true;
     }
 
     fn allocation(&self, buffer: &Buffer) -> &Allocation {
@@ -163,18 +178,41 @@ impl Memory {
         bytes.chunks_exact(size).map(bytemuck::pod_read_unaligned).collect()
     }
 
+    /// `elems` values from byte `at` of the buffer on.
+    ///
+    /// # Panics
+    ///
+    /// If the buffer is of another memory, or too small.
+    pub fn read<T: Pod>(&self, buffer: &Buffer, at: usize, elems: usize) -> Vec<T> {
+        let size = size_of::<T>().max(1);
+        let end = at + elems * size;
+        assert!(end <= buffer.len_bytes, "bytes {at} to {end} of {}", buffer.name);
+        let words = &self.allocation(buffer).words[at / 4..end.div_ceil(4)];
+        let bytes: Vec<u8> =
+            words.iter().flat_map(|word| word.load(Relaxed).to_le_bytes()).collect();
+        let bytes = &bytes[at % 4..][..elems * size];
+        bytes.chunks_exact(size).map(bytemuck::pod_read_unaligned).collect()
+    }
+
     /// How many bytes of the buffer have been written.
     ///
     /// # Panics
     ///
     /// If the buffer is of another memory.
     pub fn initialised_bytes(&self, buffer: &Buffer) -> usize {
-        match &self.allocation(buffer).written {
-            None => buffer.len_bytes,
-            Some(written) => {
-                written.iter().map(|bytes| bytes.load(Relaxed).count_ones() as usize).sum()
-            }
-        }
+        self.initialised_bytes_in(buffer, 0..buffer.len_bytes)
+    }
+
+    /// How many bytes of a part of the buffer have been written.
+    ///
+    /// # Panics
+    ///
+    /// If the buffer is of another memory, or the part is not within it.
+    pub fn initialised_bytes_in(&self, buffer: &Buffer, part: Range<usize>) -> usize {
+        assert!(part.end <= buffer.len_bytes, "{part:?} of {}", buffer.name);
+        let Some(written) = &self.allocation(buffer).written else { return part.len() };
+        let is_written = |&at: &usize| written[at / 4].load(Relaxed) >> (at % 4) & 1 != 0;
+        part.filter(is_written).count()
     }
 
     /// Writes `values` from byte `at` of the buffer on.
@@ -257,9 +295,13 @@ impl Memory {
     }
 
     pub(crate) fn snapshot(&self) -> Snapshot {
-        let values = |a: &Allocation| a.words.iter().map(|word| word.load(Relaxed)).collect();
+        // What kernels cannot write need not be kept.
+        let values = |a: &Allocation| {
+            let words = if a.read_only { &[][..] } else { &a.words[..] };
+            words.iter().map(|word| word.load(Relaxed)).collect()
+        };
         let written = |a: &Allocation| {
-            let written = a.written.as_ref()?;
+            let written = a.written.as_ref().filter(|_| !a.read_only)?;
             Some(written.iter().map(|bytes| bytes.load(Relaxed)).collect())
         };
         Snapshot(self.allocations.iter().map(|a| (values(a), written(a))).collect())

@@ -32,7 +32,8 @@ impl Memory {
                 let bytes = allocation.buffer.len_bytes() as u64;
                 let address = |lane: usize| addresses[lane];
                 let fine = offsets.set(base, bytes, address, *rest, width);
-                if fine >> leader & 1 != 0 {
+                let permitted = kind == Kind::Read || !allocation.read_only;
+                if fine >> leader & 1 != 0 && permitted {
                     *rest &= !fine;
                     return Some((allocation, fine));
                 }
@@ -52,7 +53,16 @@ impl Memory {
             (offset <= room).then_some((allocation, offset))
         });
         if let Some((allocation, offset)) = inside {
-            return allocation.place(kind, lane, width, offset).report_misaligned(actor);
+            let place = allocation.place(kind, lane, width, offset);
+            if !offset.is_multiple_of(width.into()) || !allocation.read_only {
+                return place.report_misaligned(actor);
+            }
+            let name = allocation.buffer.name();
+            return actor.findings.add(Check::OutOfBounds, actor.site, lane as u32, || About {
+                address: Some(address),
+                buffer: Some(name.to_owned()),
+                message: format!("{} of {width} bytes to {name}, which is read-only", kind.name()),
+            });
         }
         actor.findings.add(Check::OutOfBounds, actor.site, lane as u32, || {
             let (buffer, nearest) = self.nearest(address, width);
