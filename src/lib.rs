@@ -20,10 +20,12 @@ extern crate self as effnet;
 
 pub mod arch;
 pub mod cpu;
+pub mod device;
 pub mod emulator;
 pub mod image;
 pub mod kernels;
 pub mod labels;
+pub mod launches;
 pub mod plan;
 pub mod session;
 pub mod weights;

@@ -1,0 +1,273 @@
+//! Buffers and weights placed, round the nodes that a path makes.
+
+use super::node::{Buf, Node, Op, Pointwise};
+use super::{
+    Address, LaunchBuffer, LaunchOptions, LaunchPlan, LaunchPlanError, Path, Placement, Region,
+    TopK, fused, layerwise,
+};
+use crate::arch::Network;
+use crate::kernels::{Compute, PointwiseShape, Tiling, pointwise, pointwise_f32};
+use crate::plan::arena::{Lifetime, place};
+use crate::plan::{BufferId, Plan};
+use crate::weights::{Precision, packed_tensors};
+use std::ops::Range;
+
+/// Between buffers that are placed apart.
+const GAP_BYTES: usize = 4096;
+
+/// A launch plan under construction.
+pub(super) struct Builder<'a> {
+    pub plan: &'a Plan,
+    pub options: LaunchOptions,
+    pub buffers: Vec<LaunchBuffer>,
+    pub nodes: Vec<Node>,
+    /// Where a buffer of the plan is, by its index there.
+    places: Vec<Option<Buf>>,
+    /// Elements of [`Region::Counters`], u32.
+    counters: i64,
+}
+
+/// What a path leaves for the classifier.
+pub(super) struct Pooled {
+    pub partial_sums: Buf,
+    pub tiles: usize,
+}
+
+pub(super) fn tiling(compute: Compute, shape: PointwiseShape) -> Tiling {
+    match compute {
+        Compute::Fp16 => pointwise::tiling(shape),
+        Compute::Fp32 | Compute::Tf32 => pointwise_f32::tiling(shape),
+    }
+}
+
+/// A pointwise convolution's shape for `n` images.
+pub(super) fn pointwise_shape(p: &Pointwise, n: usize) -> PointwiseShape {
+    let int = |x: usize| i32::try_from(x).unwrap_or(i32::MAX);
+    PointwiseShape {
+        rows: int(n.saturating_mul(p.pixels)),
+        pixels: int(p.pixels),
+        c_in: int(p.c_in),
+        c_out: int(p.c_out),
+        pooled: p.partial_sums.is_some(),
+    }
+}
+
+impl Builder<'_> {
+    /// A buffer with this many elements for each image.
+    pub fn buffer(&mut self, name: &str, image_elems: usize, precision: Precision) -> Buf {
+        self.scratch(name, image_elems * self.plan.batch, image_elems, precision)
+    }
+
+    fn scratch(
+        &mut self,
+        name: &str,
+        elems: usize,
+        image_elems: usize,
+        precision: Precision,
+    ) -> Buf {
+        self.buffers.push(LaunchBuffer {
+            name: name.to_owned(),
+            elems,
+            image_elems,
+            precision,
+            offset_bytes: 0,
+            first_launch: usize::MAX,
+            last_launch: 0,
+        });
+        Buf(self.buffers.len() - 1)
+    }
+
+    /// The buffer that stands for one of the plan's, made at its first use.
+    pub fn place(&mut self, id: BufferId) -> Buf {
+        let index = id.0 as usize;
+        if let Some(buf) = self.places[index] {
+            return buf;
+        }
+        let buffer = self.plan.buffer(id);
+        let (name, image_elems) = (buffer.name.clone(), buffer.elems_per_image());
+        // Vectors of an image are f32 in every precision.
+        let vector = buffer.shape[1] * buffer.shape[2] == 1 && buffer.precision == Precision::Fp32;
+        let precision = if vector { Precision::Fp32 } else { self.options.compute.storage() };
+        let buf = self.buffer(&name, image_elems, precision);
+        self.places[index] = Some(buf);
+        buf
+    }
+
+    pub fn node(&mut self, name: String, steps: Range<usize>, image_macs: u64, op: Op) {
+        let index = self.nodes.len();
+        for Buf(i) in op.reads().into_iter().chain(op.writes()) {
+            let buffer = &mut self.buffers[i];
+            buffer.first_launch = buffer.first_launch.min(index);
+            buffer.last_launch = index;
+        }
+        self.nodes.push(Node { name, steps, image_macs, op });
+    }
+
+    /// A pointwise convolution, with room for its chunk sums where some number of images splits it.
+    pub fn pointwise(&mut self, step: usize, steps: Range<usize>, mut p: Pointwise) {
+        let name = self.plan.steps[step].name.clone();
+        let (mut sums, mut arrivals) = (0, 0);
+        for n in 1..=self.plan.batch {
+            let shape = pointwise_shape(&p, n);
+            let tiling = tiling(self.options.compute, shape);
+            sums = sums.max(tiling.chunk_sums_elems(shape));
+            arrivals = arrivals.max(tiling.arrivals_elems(shape));
+        }
+        self.counters = self.counters.max(arrivals);
+        if sums > 0 {
+            let name = format!("{name}.chunk_sums");
+            p.chunk_sums = Some(self.scratch(&name, sums as usize, 0, Precision::Fp32));
+        }
+        self.node(name, steps, self.image_macs(step), Op::Pointwise(p));
+    }
+
+    pub fn image_macs(&self, step: usize) -> u64 {
+        self.plan.steps[step].macs / self.plan.batch as u64
+    }
+}
+
+pub(super) fn build(plan: &Plan, options: LaunchOptions) -> Result<LaunchPlan, LaunchPlanError> {
+    let Network { classes, c_head, .. } = plan.network;
+    if options.top_k > classes {
+        return Err(LaunchPlanError::TopK { found: options.top_k, classes });
+    }
+    let mut b = Builder {
+        plan,
+        options,
+        buffers: Vec::new(),
+        nodes: Vec::new(),
+        places: vec![None; plan.buffers.len()],
+        counters: 0,
+    };
+    let pooled = match options.path {
+        Path::Layerwise => layerwise::nodes(&mut b),
+        Path::Fused => fused::nodes(&mut b),
+    };
+    let Outputs { features, logits, top_k } = b.outputs(pooled);
+    let arena_bytes = b.place_buffers(&[
+        Some(features),
+        Some(logits),
+        top_k.map(|t| t[0]),
+        top_k.map(|t| t[1]),
+        top_k.map(|t| t[2]),
+    ]);
+
+    let tensors = packed_tensors(&plan.network);
+    let mut weight_offsets = Vec::with_capacity(tensors.len());
+    let mut weights_bytes = 0;
+    let precision = options.compute.storage();
+    for tensor in &tensors {
+        weight_offsets.push(weights_bytes as u64);
+        let bytes = tensor.elems() * tensor.precision(precision).elem_bytes();
+        weights_bytes = (weights_bytes + bytes).next_multiple_of(LaunchPlan::ALIGN_BYTES);
+    }
+    let Builder { buffers, nodes, counters, .. } = b;
+    let address =
+        |Buf(i): Buf| Address { region: Region::Arena, offset_bytes: buffers[i].offset_bytes };
+    let input_elems = plan.buffer(plan.input).elems_per_image();
+    let launch_plan = LaunchPlan {
+        options,
+        batch: plan.batch,
+        weight_offsets,
+        weight_elems: tensors.iter().map(|tensor| tensor.elems()).collect(),
+        weight_precisions: tensors.iter().map(|tensor| tensor.precision(precision)).collect(),
+        weights_bytes: weights_bytes as u64,
+        arena_bytes,
+        input_bytes: (input_elems * plan.batch * size_of::<f32>()) as u64,
+        counters_bytes: (counters as u64 * 4).next_multiple_of(LaunchPlan::ALIGN_BYTES as u64),
+        logits: address(logits),
+        features: address(features),
+        top_k: top_k.map(|[classes, logits, probabilities]| TopK {
+            k: options.top_k,
+            classes: address(classes),
+            logits: address(logits),
+            probabilities: address(probabilities),
+        }),
+        classes,
+        c_head,
+        input_elems,
+        buffers,
+        nodes,
+    };
+    // Every launch is checked here, for the fewest and for the most images.
+    launch_plan.launches(1)?;
+    launch_plan.launches(plan.batch)?;
+    Ok(launch_plan)
+}
+
+/// What a run leaves.
+struct Outputs {
+    features: Buf,
+    logits: Buf,
+    top_k: Option<[Buf; 3]>,
+}
+
+impl Builder<'_> {
+    /// Classifier, and top-k where it is asked for.
+    fn outputs(&mut self, pooled: Pooled) -> Outputs {
+        let index = self.plan.steps.len() - 1;
+        let crate::plan::Op::Classifier { c_in, classes, weight, bias, .. } =
+            self.plan.steps[index].op
+        else {
+            unreachable!("a plan ends with its classifier");
+        };
+        let features = self.place(self.plan.features);
+        let logits = self.place(self.plan.logits);
+        let op = Op::Classifier {
+            tiles: pooled.tiles,
+            pixels: self.plan.geometry.last().pixels(),
+            c: c_in,
+            classes,
+            partial_sums: pooled.partial_sums,
+            features,
+            logits,
+            weight,
+            bias,
+        };
+        self.node("classifier".to_owned(), index..index + 1, self.image_macs(index), op);
+        let k = self.options.top_k;
+        let top_k = (k > 0).then(|| {
+            let outputs = ["top_k.classes", "top_k.logits", "top_k.probabilities"]
+                .map(|name| self.buffer(name, k, Precision::Fp32));
+            let op = Op::TopK { classes, k, logits, outputs };
+            self.node("top_k".to_owned(), index + 1..index + 1, 0, op);
+            outputs
+        });
+        Outputs { features, logits, top_k }
+    }
+
+    /// Places every buffer, and returns the arena's size.
+    fn place_buffers(&mut self, outputs: &[Option<Buf>]) -> u64 {
+        let last = self.nodes.len() - 1;
+        for Buf(i) in outputs.iter().flatten() {
+            self.buffers[*i].last_launch = last;
+        }
+        let align = LaunchPlan::ALIGN_BYTES;
+        match self.options.placement {
+            Placement::Shared => {
+                let lifetimes: Vec<Lifetime> = self
+                    .buffers
+                    .iter()
+                    .map(|buffer| Lifetime {
+                        bytes: buffer.bytes(),
+                        first_step: buffer.first_launch,
+                        last_step: buffer.last_launch,
+                    })
+                    .collect();
+                let (offsets, arena) = place(&lifetimes, align);
+                for (buffer, offset) in self.buffers.iter_mut().zip(offsets) {
+                    buffer.offset_bytes = offset as u64;
+                }
+                arena as u64
+            }
+            Placement::Apart => {
+                let mut end = GAP_BYTES;
+                for buffer in &mut self.buffers {
+                    buffer.offset_bytes = end as u64;
+                    end = (end + buffer.bytes() + GAP_BYTES).next_multiple_of(align);
+                }
+                end as u64
+            }
+        }
+    }
+}

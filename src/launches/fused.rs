@@ -1,0 +1,174 @@
+//! Everything fused that can be: fewer passes over the expanded tensor, which is the widest.
+
+use super::build::{Builder, Pooled, pointwise_shape, tiling};
+use super::node::{Buf, Op, Pointwise};
+use crate::arch::ConvGeometry;
+use crate::kernels::{Compute, depthwise, mbconv_expand_depthwise};
+use crate::plan::{self, PointwiseRole};
+use crate::weights::Precision;
+
+/// Expand and depthwise are joined where halos make the kernel expand at most this many times the
+/// pixels that there are. A model of the traffic, not a measurement: joining saves a write and a read
+/// of the expanded map, and pays with products and activations that are computed again.
+const MAX_RECOMPUTE: f64 = 2.0;
+
+/// Everything up to the classifier.
+pub(super) fn nodes(b: &mut Builder<'_>) -> Pooled {
+    let plan = b.plan;
+    let mut pooled = None;
+    // An expand step that is part of the depthwise launch after it.
+    let mut expand = None;
+    // Partial sums of a block's squeeze, and their tiles.
+    let mut squeezed: Option<(Buf, usize)> = None;
+    for (index, step) in plan.steps.iter().enumerate() {
+        match step.op {
+            plan::Op::Stem { conv, c_out, activation, output, weight, scale, shift, .. } => {
+                let output = b.place(output);
+                let bn = Some([scale, shift]);
+                let op = Op::Stem { conv, c_out, activation, output, weight, bn };
+                b.node(step.name.clone(), index..index + 1, b.image_macs(index), op);
+            }
+            plan::Op::Pointwise { role: PointwiseRole::Expand, c_in, .. }
+                if joins(b.options.compute, &plan.steps[index + 1].op, c_in) =>
+            {
+                expand = Some(index);
+            }
+            plan::Op::Pointwise {
+                role,
+                size,
+                c_in,
+                c_out,
+                activation,
+                input,
+                gate,
+                skip,
+                output,
+                weight,
+                scale,
+                shift,
+            } => {
+                let mut p = Pointwise {
+                    pixels: size.pixels(),
+                    c_in,
+                    c_out,
+                    activation,
+                    input: b.place(input),
+                    gate: gate.map(|gate| b.place(gate)),
+                    skip: skip.map(|skip| b.place(skip)),
+                    output: None,
+                    partial_sums: None,
+                    chunk_sums: None,
+                    weight,
+                    bn: Some([scale, shift]),
+                };
+                if role == PointwiseRole::HeadConv {
+                    // The map is only pooled: the step after.
+                    let sums = |b: &mut Builder<'_>, tiles: usize| {
+                        b.buffer("head_conv.partial_sums", tiles * c_out, Precision::Fp32)
+                    };
+                    // The shape needs to know that there are sums before their buffer can be sized.
+                    let shape =
+                        crate::kernels::PointwiseShape { pooled: true, ..pointwise_shape(&p, 1) };
+                    let tiles = tiling(b.options.compute, shape).row_tiles as usize;
+                    let partial_sums = sums(b, tiles);
+                    p.partial_sums = Some(partial_sums);
+                    pooled = Some(Pooled { partial_sums, tiles });
+                    b.pointwise(index, index..index + 2, p);
+                } else {
+                    p.output = Some(b.place(output));
+                    b.pointwise(index, index..index + 1, p);
+                }
+            }
+            plan::Op::Depthwise { squeeze, .. } => {
+                let sums = depthwise_node(b, index, expand.take());
+                squeezed = squeeze.and(sums);
+            }
+            plan::Op::SqueezeExcite { .. } => {
+                if let Some(squeezed) = squeezed.take() {
+                    b.squeeze_excite(index, squeezed);
+                }
+            }
+            plan::Op::Pool { .. } | plan::Op::Classifier { .. } => {}
+        }
+    }
+    let Some(pooled) = pooled else { unreachable!("a plan has a head convolution") };
+    pooled
+}
+
+/// Whether an expand step joins the depthwise step after it.
+fn joins(compute: Compute, depthwise: &plan::Op, c_in: usize) -> bool {
+    let plan::Op::Depthwise { conv, .. } = depthwise else { return false };
+    // The joined kernel has no tensor cores in f32.
+    compute != Compute::Tf32
+        && mbconv_expand_depthwise::fits(compute.storage(), conv.k, conv.stride, c_in as i32)
+        && mbconv_expand_depthwise::recompute(
+            conv.k,
+            conv.stride,
+            conv.output.h as i32,
+            conv.output.w as i32,
+        ) <= MAX_RECOMPUTE
+}
+
+/// A depthwise step, with the expand step before it where that joins. Returns the partial sums of
+/// the squeeze and their tiles, if there is one.
+fn depthwise_node(
+    b: &mut Builder<'_>,
+    index: usize,
+    expand: Option<usize>,
+) -> Option<(Buf, usize)> {
+    let plan = b.plan;
+    let step = &plan.steps[index];
+    let plan::Op::Depthwise { conv, c, activation, input, output, squeeze, weight, scale, shift } =
+        step.op
+    else {
+        unreachable!("only called for depthwise steps");
+    };
+    let tiles = match expand {
+        Some(_) => joined_tiles(conv),
+        None => depthwise::tiles(conv.output.h as i32, conv.output.w as i32) as usize,
+    };
+    let sums = squeeze.map(|_| {
+        let name = format!("{}.partial_sums", step.name);
+        (b.buffer(&name, tiles * c, Precision::Fp32), tiles)
+    });
+    let partial_sums = sums.map(|(sums, _)| sums);
+    match expand.map(|expand| (expand, &plan.steps[expand].op)) {
+        Some((expand, &plan::Op::Pointwise { c_in, input, weight: w, scale: s, shift: t, .. })) => {
+            let op = Op::ExpandDepthwise {
+                conv,
+                c_in,
+                c_mid: c,
+                activation,
+                input: b.place(input),
+                output: b.place(output),
+                partial_sums,
+                expand_weight: w,
+                expand_bn: [s, t],
+                depthwise_weight: weight,
+                depthwise_bn: [scale, shift],
+            };
+            let block = step.block.unwrap_or_default();
+            let macs = b.image_macs(expand) + b.image_macs(index);
+            b.node(format!("blocks.{block}.expand_depthwise"), expand..index + 1, macs, op);
+        }
+        _ => {
+            let op = Op::Depthwise {
+                conv,
+                c,
+                activation,
+                input: b.place(input),
+                output: b.place(output),
+                partial_sums,
+                weight,
+                bn: Some([scale, shift]),
+            };
+            b.node(step.name.clone(), index..index + 1, b.image_macs(index), op);
+        }
+    }
+    sums
+}
+
+fn joined_tiles(conv: ConvGeometry) -> usize {
+    let [h, w] = [conv.output.h, conv.output.w].map(|x| x as i32);
+    mbconv_expand_depthwise::tiles(conv.k, conv.stride, h, w) as usize
+}

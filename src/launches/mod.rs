@@ -1,0 +1,250 @@
+//! The plan as launches: which kernels run, in order, with which parameters, for one path and precision.
+//!
+//! Plain data. Addresses are symbolic, a [`Region`] and an offset; a device binds them to where it
+//! put the regions, once, and then runs the launches without looking at anything by name.
+//!
+//! In reading order: `address` (regions, symbolic addresses), `node` (a launch before it is known
+//! for how many images), `layerwise` and `fused` (from a plan's steps to nodes), `build` (buffers
+//! placed by liveness), `record` (a node for `n` images: checked, with its parameters as bytes).
+
+mod address;
+mod build;
+mod fused;
+mod layerwise;
+mod node;
+mod record;
+#[cfg(test)]
+mod tests;
+
+pub use address::{Address, Bases, Region};
+pub use record::{KernelId, LaunchRecord};
+
+use crate::kernels::{Compute, LaunchError};
+use crate::plan::Plan;
+use crate::weights::{Precision, TensorId, Weights};
+use half::f16;
+use node::Node;
+use std::borrow::Cow;
+use std::fmt;
+
+/// Which kernels a network runs through.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Path {
+    /// A kernel per layer: convolution, batch-norm + activation, pooling, gate and skip are passes
+    /// of their own.
+    Layerwise,
+    /// Batch-norm, activation, squeeze, gate, skip and pooling within the convolutions; expand and
+    /// depthwise in one kernel where traffic and recomputation say that it pays.
+    #[default]
+    Fused,
+}
+
+impl fmt::Display for Path {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Path::Layerwise => "layerwise",
+            Path::Fused => "fused",
+        })
+    }
+}
+
+/// Where buffers lie in the arena.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Placement {
+    /// Buffers that do not live at the same time share bytes.
+    #[default]
+    Shared,
+    /// Every buffer by itself, with a gap to the next: to see what a launch leaves, and what it
+    /// touches beyond its tensors.
+    Apart,
+}
+
+/// What launches are made for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LaunchOptions {
+    /// Which kernels.
+    pub path: Path,
+    /// In which precision.
+    pub compute: Compute,
+    /// Where buffers lie.
+    pub placement: Placement,
+    /// Best classes of each image that a last launch finds on the device; none where 0.
+    pub top_k: usize,
+}
+
+impl LaunchOptions {
+    /// A path in a precision, buffers shared, without top-k.
+    pub fn new(path: Path, compute: Compute) -> LaunchOptions {
+        LaunchOptions { path, compute, placement: Placement::Shared, top_k: 0 }
+    }
+}
+
+/// Why there are no launches for a plan.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LaunchPlanError {
+    /// A kernel does not take a step's shape.
+    #[error("{name}: {source}")]
+    Launch {
+        /// The launch, as in `blocks.3.project`.
+        name: String,
+        /// What the kernel does not take.
+        source: LaunchError,
+    },
+    /// A number of images that the plan has no room for.
+    #[error("{found} images do not fit the plan: expected 1 to {batch}")]
+    Images {
+        /// The plan's batch.
+        batch: usize,
+        /// The number asked for.
+        found: usize,
+    },
+    /// More best classes than there are classes.
+    #[error("the {found} best classes of {classes}: expected at most as many as there are")]
+    TopK {
+        /// The number asked for.
+        found: usize,
+        /// The network's.
+        classes: usize,
+    },
+}
+
+/// A buffer of the arena.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LaunchBuffer {
+    /// For people, as in `blocks.3.depthwise`.
+    pub name: String,
+    /// Elements at the full batch.
+    pub elems: usize,
+    /// Elements of one image; 0 for scratch space that is not cut by images.
+    pub image_elems: usize,
+    /// Element type.
+    pub precision: Precision,
+    /// Offset in [`Region::Arena`].
+    pub offset_bytes: u64,
+    /// First launch that touches it.
+    pub first_launch: usize,
+    /// Last launch that touches it; outputs stay alive to the end.
+    pub last_launch: usize,
+}
+
+impl LaunchBuffer {
+    /// Its size at the full batch.
+    pub fn bytes(&self) -> usize {
+        self.elems * self.precision.elem_bytes()
+    }
+}
+
+/// The best classes of each image, after a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TopK {
+    /// Classes of each image.
+    pub k: usize,
+    /// `[n, k]`, i32.
+    pub classes: Address,
+    /// `[n, k]`, f32.
+    pub logits: Address,
+    /// `[n, k]`, f32.
+    pub probabilities: Address,
+}
+
+/// Everything about running a plan on kernels that is known before the first image.
+#[derive(Clone, Debug)]
+pub struct LaunchPlan {
+    /// Which kernels, in which precision.
+    pub options: LaunchOptions,
+    /// Largest number of images in a run.
+    pub batch: usize,
+    /// Every buffer of the arena.
+    pub buffers: Vec<LaunchBuffer>,
+    /// Offset of each tensor of the packed file in [`Region::Weights`], by [`TensorId`].
+    pub weight_offsets: Vec<u64>,
+    /// Elements of each tensor, by [`TensorId`].
+    weight_elems: Vec<usize>,
+    /// Type of each tensor on the device, by [`TensorId`].
+    weight_precisions: Vec<Precision>,
+    /// Size of [`Region::Weights`].
+    pub weights_bytes: u64,
+    /// Size of [`Region::Arena`].
+    pub arena_bytes: u64,
+    /// Size of [`Region::Input`]: `[batch, h, w, 3]`, f32.
+    pub input_bytes: u64,
+    /// Size of [`Region::Counters`].
+    pub counters_bytes: u64,
+    /// Logits after a run, `[n, classes]`, f32.
+    pub logits: Address,
+    /// Features after a run, `[n, c_head]`, f32.
+    pub features: Address,
+    /// Where the best classes are, if they were asked for.
+    pub top_k: Option<TopK>,
+    /// Elements of one image's logits.
+    pub classes: usize,
+    /// Elements of one image's features.
+    pub c_head: usize,
+    /// Elements of one image's input.
+    pub input_elems: usize,
+    nodes: Vec<Node>,
+}
+
+impl LaunchPlan {
+    /// Alignment of every tensor and buffer.
+    pub const ALIGN_BYTES: usize = Plan::ALIGN_BYTES;
+
+    /// The launches of `plan`'s steps. Of the plan only the network, the sizes and the batch count:
+    /// types follow [`LaunchOptions::compute`].
+    pub fn new(plan: &Plan, options: LaunchOptions) -> Result<LaunchPlan, LaunchPlanError> {
+        build::build(plan, options)
+    }
+
+    /// The launches of a run with `n` images, `1 <= n <= batch`.
+    pub fn launches(&self, n: usize) -> Result<Vec<LaunchRecord>, LaunchPlanError> {
+        if !(1..=self.batch).contains(&n) {
+            return Err(LaunchPlanError::Images { batch: self.batch, found: n });
+        }
+        self.nodes.iter().map(|node| record::record(self, node, n)).collect()
+    }
+
+    /// Number of launches, whatever the number of images.
+    pub fn len(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// Whether there are none, which no plan has.
+    pub fn is_empty(&self) -> bool {
+        self.nodes.is_empty()
+    }
+
+    /// Bytes of device memory that all regions take.
+    pub fn device_bytes(&self) -> u64 {
+        self.weights_bytes + self.arena_bytes + self.input_bytes + self.counters_bytes
+    }
+
+    /// A tensor as it goes to the device: as it is mapped where the types agree, else converted.
+    /// Rounding to f16 is to nearest, ties to even.
+    pub fn tensor_bytes<'a>(&self, weights: &'a Weights, id: TensorId) -> Cow<'a, [u8]> {
+        match self.weight_precisions[id.0 as usize] {
+            Precision::Fp16 => match weights.f32(id) {
+                Some(values) => {
+                    let halves: Vec<f16> = values.iter().map(|&x| f16::from_f32(x)).collect();
+                    Cow::Owned(bytemuck::cast_slice(&halves).to_vec())
+                }
+                None => Cow::Borrowed(weights.bytes(id)),
+            },
+            Precision::Fp32 => match weights.f16(id) {
+                Some(halves) => {
+                    let values: Vec<f32> = halves.iter().map(|x| x.to_f32()).collect();
+                    Cow::Owned(bytemuck::cast_slice(&values).to_vec())
+                }
+                None => Cow::Borrowed(weights.bytes(id)),
+            },
+        }
+    }
+
+    fn weight(&self, id: TensorId) -> Address {
+        Address { region: Region::Weights, offset_bytes: self.weight_offsets[id.0 as usize] }
+    }
+
+    fn weight_bytes(&self, id: TensorId) -> u64 {
+        let i = id.0 as usize;
+        (self.weight_elems[i] * self.weight_precisions[i].elem_bytes()) as u64
+    }
+}

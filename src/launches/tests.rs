@@ -1,0 +1,210 @@
+//! Properties of launch plans, over every variant, batch, precision and path.
+
+use super::node::Buf;
+use super::*;
+use crate::arch::{Network, Padding, Variant};
+use crate::plan::PlanOptions;
+
+const BATCHES: [usize; 4] = [1, 3, 8, 32];
+const COMPUTES: [Compute; 3] = [Compute::Fp16, Compute::Fp32, Compute::Tf32];
+const PATHS: [Path; 2] = [Path::Layerwise, Path::Fused];
+
+fn plan_of(variant: Variant, batch: usize, compute: Compute) -> Plan {
+    let options = PlanOptions {
+        batch,
+        size: variant.native(),
+        padding: if batch == 3 { Padding::Symmetric } else { Padding::SameDynamic },
+        precision: compute.storage(),
+    };
+    Plan::new(&Network::new(variant, 1000), options).unwrap()
+}
+
+/// Every launch plan, with the plan that it is of.
+fn for_all(mut check: impl FnMut(&str, &Plan, &LaunchPlan)) {
+    for variant in Variant::all() {
+        for batch in BATCHES {
+            for compute in COMPUTES {
+                let plan = plan_of(variant, batch, compute);
+                for path in PATHS {
+                    let top_k = if batch == 8 { 5 } else { 0 };
+                    let options = LaunchOptions { top_k, ..LaunchOptions::new(path, compute) };
+                    let what = format!("{variant}, batch {batch}, {compute}, {path}");
+                    let launches =
+                        LaunchPlan::new(&plan, options).unwrap_or_else(|e| panic!("{what}: {e}"));
+                    check(&what, &plan, &launches);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn live_buffers_never_overlap_and_lie_in_the_arena() {
+    for_all(|what, _, launches| {
+        for (i, a) in launches.buffers.iter().enumerate() {
+            let a_end = a.offset_bytes + a.bytes() as u64;
+            assert!(a_end <= launches.arena_bytes, "{what}: {}", a.name);
+            assert_eq!(a.offset_bytes % LaunchPlan::ALIGN_BYTES as u64, 0);
+            for b in &launches.buffers[i + 1..] {
+                let together = a.first_launch <= b.last_launch && b.first_launch <= a.last_launch;
+                let apart =
+                    a_end <= b.offset_bytes || b.offset_bytes + b.bytes() as u64 <= a.offset_bytes;
+                assert!(!together || apart, "{what}: {} and {} share bytes", a.name, b.name);
+            }
+        }
+    });
+}
+
+#[test]
+fn every_weight_is_used_once_and_every_buffer_is_written_before_it_is_read() {
+    for_all(|what, _, launches| {
+        let mut used = vec![0; launches.weight_offsets.len()];
+        let mut written = vec![false; launches.buffers.len()];
+        for node in &launches.nodes {
+            for id in node.op.tensors() {
+                used[id.0 as usize] += 1;
+            }
+            for Buf(i) in node.op.reads() {
+                assert!(written[i], "{what}: {} reads {}", node.name, launches.buffers[i].name);
+            }
+            for Buf(i) in node.op.writes() {
+                written[i] = true;
+            }
+        }
+        assert!(used.iter().all(|&count| count == 1), "{what}: {used:?}");
+        assert!(written.iter().all(|&written| written), "{what}: a buffer is never written");
+    });
+}
+
+/// The extents that two launches give to the same buffer agree, and all fit its size.
+#[test]
+fn shapes_chain_and_steps_are_all_launched() {
+    for_all(|what, plan, launches| {
+        let mut launched = vec![false; plan.steps.len()];
+        for node in &launches.nodes {
+            for step in node.steps.clone() {
+                launched[step] = true;
+            }
+        }
+        assert!(launched.iter().all(|&launched| launched), "{what}");
+        let macs: u64 = launches.launches(plan.batch).unwrap().iter().map(|r| r.macs).sum();
+        assert_eq!(macs, plan.macs(), "{what}");
+    });
+}
+
+/// What every GPU from compute capability 7.5 on takes.
+#[test]
+fn launches_are_within_device_limits() {
+    for_all(|what, plan, launches| {
+        for n in [1, plan.batch] {
+            for record in launches.launches(n).unwrap() {
+                let what = format!("{what}: {} for {n} images", record.name);
+                let [x, y, z] = record.geometry.grid;
+                assert!((1..1 << 31).contains(&x), "{what}");
+                assert!((1..65_536).contains(&y) && (1..65_536).contains(&z), "{what}");
+                let threads: u32 = record.geometry.block.iter().product();
+                assert!((1..=1024).contains(&threads) && threads.is_multiple_of(32), "{what}");
+                assert!(record.geometry.shared_bytes <= 64 * 1024, "{what}");
+                for address in record.addresses.iter().filter_map(|&at| address_at(&record, at)) {
+                    check_address(&what, launches, address);
+                }
+            }
+        }
+    });
+}
+
+fn address_at(record: &LaunchRecord, at: usize) -> Option<Address> {
+    Address::parse(u64::from_le_bytes(record.params[at..at + 8].try_into().unwrap()))
+}
+
+/// An address is the start of something.
+fn check_address(what: &str, launches: &LaunchPlan, address: Address) {
+    let at = address.offset_bytes;
+    let starts = match address.region {
+        Region::Weights => launches.weight_offsets.contains(&at),
+        Region::Arena => launches.buffers.iter().any(|buffer| buffer.offset_bytes == at),
+        Region::Input | Region::Counters => at == 0,
+    };
+    assert!(starts, "{what}: {address:?}");
+}
+
+/// Device memory at batch 1 and native size, weights and all, in MB: what each variant may take in FP16 and in FP32.
+#[test]
+fn device_memory_is_bounded() {
+    let bounds = [
+        ("b0", 15, 29),
+        ("b1", 21, 40),
+        ("b2", 24, 47),
+        ("b3", 35, 68),
+        ("b4", 55, 108),
+        ("b5", 85, 165),
+        ("b6", 126, 248),
+        ("b7", 185, 364),
+        ("b8", 241, 473),
+        ("b0-small", 14, 26),
+        ("lite0", 14, 26),
+        ("lite1", 16, 30),
+        ("lite2", 18, 34),
+        ("lite3", 26, 49),
+        ("lite4", 37, 71),
+    ];
+    assert_eq!(bounds.len(), Variant::all().count());
+    for (name, fp16, fp32) in bounds {
+        let variant = Variant::all().find(|v| v.name() == name).unwrap();
+        for (compute, bound) in [(Compute::Fp16, fp16), (Compute::Fp32, fp32)] {
+            for path in PATHS {
+                let plan = plan_of(variant, 1, compute);
+                let options = LaunchOptions::new(path, compute);
+                let bytes = LaunchPlan::new(&plan, options).unwrap().device_bytes();
+                let mb = bytes as f64 / 1e6;
+                println!("{variant} {compute} {path}: {mb:.1} MB");
+                assert!(mb <= f64::from(bound), "{variant} {compute} {path}: {mb:.1} MB");
+            }
+        }
+    }
+}
+
+#[test]
+fn addresses_survive_binding() {
+    let bases = Bases { weights: 0x1000, arena: 0x7000_0000_0000, input: 0x3000, counters: 0x4000 };
+    for (region, base) in [
+        (Region::Weights, bases.weights),
+        (Region::Arena, bases.arena),
+        (Region::Input, bases.input),
+        (Region::Counters, bases.counters),
+    ] {
+        let address = Address { region, offset_bytes: 0x1_2345_6789 };
+        assert_eq!(Address::parse(address.symbolic()), Some(address));
+        assert_eq!(address.bind(&bases), base + 0x1_2345_6789);
+    }
+    assert_eq!(Address::parse(0), None);
+}
+
+#[test]
+fn addresses_of_every_struct_are_its_pointers() {
+    use crate::kernels::params::*;
+    fn pointers<P: Params>(count: usize) {
+        let addresses: Vec<usize> = (0..count).map(|i| 8 * i).collect();
+        assert_eq!(P::ADDRESSES, addresses, "{}", std::any::type_name::<P>());
+    }
+    pointers::<StemParams>(5);
+    pointers::<DepthwiseParams>(6);
+    pointers::<ExpandDepthwiseParams>(9);
+    pointers::<SqueezeExciteParams>(6);
+    pointers::<PointwiseParams>(10);
+    pointers::<BnSwishParams>(6);
+    pointers::<PoolParams>(2);
+    pointers::<ClassifierParams>(5);
+    pointers::<TopKParams>(4);
+}
+
+#[test]
+fn what_does_not_fit_is_refused() {
+    let plan = plan_of(Variant::Lite0, 2, Compute::Fp16);
+    let options = LaunchOptions::new(Path::Fused, Compute::Fp16);
+    let launches = LaunchPlan::new(&plan, options).unwrap();
+    assert!(launches.launches(0).unwrap_err().to_string().contains("1 to 2"));
+    assert!(launches.launches(3).unwrap_err().to_string().contains("3 images"));
+    let error = LaunchPlan::new(&plan, LaunchOptions { top_k: 1001, ..options }).unwrap_err();
+    assert!(error.to_string().contains("1001 best classes of 1000"), "{error}");
+}
