@@ -1,0 +1,156 @@
+//! Why a GPU cannot be used, or a run on it failed.
+
+use super::DeviceInfo;
+use crate::kernels::NotBuilt;
+use crate::launches::LaunchPlanError;
+
+/// Why a device cannot be used, or a run on it failed.
+#[derive(Debug, thiserror::Error)]
+pub enum CudaError {
+    /// This build has no kernels.
+    #[error(transparent)]
+    NoKernels(#[from] NotBuilt),
+    /// The driver's library cannot be loaded.
+    #[error(
+        "no CUDA driver: the system's libraries have no libcuda; install NVIDIA's driver, or run \
+         on the CPU"
+    )]
+    NoDriver,
+    /// The library is there, without a function that every supported driver has.
+    #[error(
+        "the CUDA driver library has no function {symbol}; expected a driver of CUDA {needed} or \
+         newer: install one, or run on the CPU"
+    )]
+    MissingFunction {
+        /// The function.
+        symbol: &'static str,
+        /// The oldest driver that will do.
+        needed: Version,
+    },
+    /// The driver cannot run what this build's nvcc compiled.
+    #[error(
+        "the CUDA driver is of CUDA {found}, too old for kernels that need CUDA {needed} or newer; \
+         update NVIDIA's driver, build with an older nvcc, or run on the CPU"
+    )]
+    DriverTooOld {
+        /// The driver's.
+        found: Version,
+        /// The oldest that will do.
+        needed: Version,
+    },
+    /// The driver sees no GPU.
+    #[error(
+        "the CUDA driver sees no GPU; look at `nvidia-smi` and at CUDA_VISIBLE_DEVICES, or run on \
+         the CPU"
+    )]
+    NoDevice,
+    /// Fewer GPUs than asked for.
+    #[error(
+        "there is no GPU {ordinal}: the CUDA driver sees {count}, counted from 0; choose one of them"
+    )]
+    Ordinal {
+        /// The one asked for.
+        ordinal: usize,
+        /// How many there are.
+        count: usize,
+    },
+    /// Neither machine code nor PTX of this build runs on the GPU.
+    #[error(
+        "{device}: this build has kernels for {}; build again with EFFNET_CUDA_ARCHS={}, or run \
+         on the CPU", list(built), device.arch
+    )]
+    Architecture {
+        /// The GPU.
+        device: DeviceInfo,
+        /// What was built.
+        built: Vec<u32>,
+    },
+    /// Device memory, or memory that the device can read, has run out.
+    #[error(
+        "no memory for {what}: {bytes} bytes asked for, {free_bytes} of {total_bytes} free on the \
+         GPU; choose a smaller batch, or end what else uses the GPU"
+    )]
+    OutOfMemory {
+        /// What it was for.
+        what: &'static str,
+        /// How much of it.
+        bytes: usize,
+        /// What the device had left.
+        free_bytes: usize,
+        /// What it has.
+        total_bytes: usize,
+    },
+    /// A kernel wants more shared memory than a block has.
+    #[error(
+        "{launch}: {bytes} bytes of shared memory asked for, a block of this GPU has {most}; \
+         choose the layerwise path"
+    )]
+    SharedMemory {
+        /// The launch.
+        launch: String,
+        /// What it asks for.
+        bytes: u32,
+        /// What there is.
+        most: u32,
+    },
+    /// The launches do not fit this build's kernels.
+    #[error("{launch}: kernel {image}/{entry} is not in this build")]
+    Kernel {
+        /// The launch.
+        launch: String,
+        /// Index of the image.
+        image: usize,
+        /// Index of the kernel.
+        entry: usize,
+    },
+    /// The input does not fit the number of images.
+    #[error("the input has {found} values, expected {expected}")]
+    Input {
+        /// Values given.
+        found: usize,
+        /// Values of that many images.
+        expected: usize,
+    },
+    /// Plan and weights are of different networks.
+    #[error(
+        "the launch plan has {plan} tensors of weights and the weights have {weights}: make the plan \
+         from the weights' network"
+    )]
+    Weights {
+        /// Tensors of the plan.
+        plan: usize,
+        /// Tensors of the weights.
+        weights: usize,
+    },
+    /// There are no launches for this number of images.
+    #[error(transparent)]
+    Plan(#[from] LaunchPlanError),
+    /// Any other refusal of the driver.
+    #[error("{what}: {call} failed with {name} ({code}): {text}")]
+    Driver {
+        /// What was being done.
+        what: String,
+        /// The driver's function.
+        call: &'static str,
+        /// Its result.
+        code: i32,
+        /// The result's name.
+        name: String,
+        /// The driver's words.
+        text: String,
+    },
+}
+
+/// Of CUDA, as a driver counts it: 1000 times the major version, and 10 times the minor one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Version(pub i32);
+
+impl std::fmt::Display for Version {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}.{}", self.0 / 1000, self.0 % 1000 / 10)
+    }
+}
+
+fn list(archs: &[u32]) -> String {
+    archs.iter().map(|arch| format!("sm_{arch}")).collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,341 @@
+//! What the driver hands out, each given back when dropped.
+//!
+//! Handles are valid from their creation to the drop, and each keeps the context alive: that is what
+//! the `SAFETY` comments here rely on. Results of giving back are not looked at: nothing could be
+//! done about them.
+
+use super::driver::{Driver, OUT_OF_MEMORY, call};
+use super::error::CudaError;
+use cudarc::driver::sys::{
+    CUcontext, CUdevice, CUdeviceptr, CUevent, CUfunction, CUgraph, CUgraphExec, CUmodule, CUstream,
+};
+use std::ffi::CString;
+use std::ptr::null_mut;
+use std::sync::Arc;
+
+/// A device's primary context.
+pub struct Context {
+    pub driver: Driver,
+    device: CUdevice,
+    handle: CUcontext,
+}
+
+// SAFETY: the driver takes a context's handle on any thread, and its functions from many at once;
+// nothing else in it changes after it was made.
+unsafe impl Send for Context {}
+// SAFETY: as above.
+unsafe impl Sync for Context {}
+
+impl Context {
+    /// Retains it, and makes it the thread's.
+    pub fn new(driver: Driver, device: CUdevice) -> Result<Arc<Context>, CudaError> {
+        let mut handle = null_mut();
+        // SAFETY: the device is one that the driver named; the handle is written.
+        unsafe { call!(driver, "opening the GPU", context_retain(&mut handle, device))? };
+        let context = Arc::new(Context { driver, device, handle });
+        context.bind()?;
+        Ok(context)
+    }
+
+    /// Makes it the calling thread's. All else here works on the thread's context.
+    pub fn bind(&self) -> Result<(), CudaError> {
+        // SAFETY: the context is retained.
+        unsafe { call!(self.driver, "using the GPU", context_set(self.handle)) }
+    }
+
+    /// For `drop`, which tells nobody.
+    fn give_back(&self, give_back: impl FnOnce(&Driver)) {
+        if self.bind().is_ok() {
+            give_back(&self.driver);
+        }
+    }
+
+    /// Says what memory there is where an allocation failed for lack of it.
+    fn allocated(
+        &self,
+        what: &'static str,
+        bytes: usize,
+        result: Result<(), CudaError>,
+    ) -> Result<(), CudaError> {
+        match result {
+            Err(CudaError::Driver { code: OUT_OF_MEMORY, .. }) => {
+                let (mut free_bytes, mut total_bytes) = (0, 0);
+                // SAFETY: both are written. A failure leaves zeros.
+                let _ = unsafe { (self.driver.memory_info.1)(&mut free_bytes, &mut total_bytes) };
+                Err(CudaError::OutOfMemory { what, bytes, free_bytes, total_bytes })
+            }
+            other => other,
+        }
+    }
+}
+
+impl Drop for Context {
+    fn drop(&mut self) {
+        // SAFETY: retained once, in `new`.
+        unsafe { (self.driver.context_release.1)(self.device) };
+    }
+}
+
+/// Device memory. The driver aligns it to 256 bytes at least.
+pub struct DeviceBuffer {
+    context: Arc<Context>,
+    pub address: CUdeviceptr,
+}
+
+impl DeviceBuffer {
+    pub fn new(
+        context: &Arc<Context>,
+        what: &'static str,
+        bytes: usize,
+    ) -> Result<DeviceBuffer, CudaError> {
+        let mut address = 0;
+        // The driver refuses sizes of 0.
+        // SAFETY: the address is written.
+        let result = unsafe { call!(context.driver, what, alloc(&mut address, bytes.max(1))) };
+        context.allocated(what, bytes, result)?;
+        Ok(DeviceBuffer { context: context.clone(), address })
+    }
+}
+
+impl Drop for DeviceBuffer {
+    fn drop(&mut self) {
+        // SAFETY: allocated in `new`; nothing runs on it any more (see `CudaDevice::drop`).
+        self.context.give_back(|driver| unsafe {
+            (driver.free.1)(self.address);
+        });
+    }
+}
+
+/// Host memory that stays where it is, so that the device copies it without the CPU.
+pub struct PinnedBuffer {
+    context: Arc<Context>,
+    start: *mut f32,
+    elems: usize,
+}
+
+impl PinnedBuffer {
+    /// Zeros.
+    pub fn new(
+        context: &Arc<Context>,
+        what: &'static str,
+        elems: usize,
+    ) -> Result<PinnedBuffer, CudaError> {
+        let bytes = elems * size_of::<f32>();
+        let mut start = null_mut();
+        // SAFETY: the pointer is written.
+        let result =
+            unsafe { call!(context.driver, what, alloc_host(&mut start, bytes.max(4), 0)) };
+        context.allocated(what, bytes, result)?;
+        // SAFETY: the driver returned at least `bytes` bytes of memory that nothing else uses.
+        unsafe { start.cast::<u8>().write_bytes(0, bytes) };
+        Ok(PinnedBuffer { context: context.clone(), start: start.cast(), elems })
+    }
+
+    pub fn as_slice(&self) -> &[f32] {
+        // SAFETY: `elems` values from `start`, initialised in `new`, aligned to a page.
+        unsafe { std::slice::from_raw_parts(self.start, self.elems) }
+    }
+
+    pub fn as_mut_slice(&mut self) -> &mut [f32] {
+        // SAFETY: as in `as_slice`, and `self` is borrowed alone.
+        unsafe { std::slice::from_raw_parts_mut(self.start, self.elems) }
+    }
+
+    pub fn pointer(&self) -> *mut f32 {
+        self.start
+    }
+}
+
+impl Drop for PinnedBuffer {
+    fn drop(&mut self) {
+        // SAFETY: allocated in `new`; no copy from or to it is under way (see `CudaDevice::drop`).
+        self.context.give_back(|driver| unsafe {
+            (driver.free_host.1)(self.start.cast());
+        });
+    }
+}
+
+/// A loaded fatbin.
+pub struct Module {
+    context: Arc<Context>,
+    handle: CUmodule,
+}
+
+impl Module {
+    pub fn load(
+        context: &Arc<Context>,
+        name: &str,
+        fatbin: &'static [u8],
+    ) -> Result<Module, CudaError> {
+        let mut handle = null_mut();
+        let what = format!("loading the kernels of {name}");
+        // SAFETY: the image is a whole fatbin, whose length is in its header, as nvcc wrote it.
+        unsafe {
+            call!(context.driver, &what, module_load(&mut handle, fatbin.as_ptr().cast()))?;
+        }
+        Ok(Module { context: context.clone(), handle })
+    }
+
+    /// A kernel. It lives as long as the module.
+    pub fn function(&self, name: &str) -> Result<CUfunction, CudaError> {
+        let what = format!("looking for the kernel {name}");
+        let name = CString::new(name).unwrap_or_default();
+        let mut function = null_mut();
+        // SAFETY: the module is loaded, the name ends in a zero byte, the handle is written.
+        unsafe {
+            call!(
+                self.context.driver,
+                &what,
+                module_function(&mut function, self.handle, name.as_ptr())
+            )?;
+        }
+        Ok(function)
+    }
+}
+
+impl Drop for Module {
+    fn drop(&mut self) {
+        // SAFETY: loaded once; none of its kernels runs any more (see `CudaDevice::drop`).
+        self.context.give_back(|driver| unsafe {
+            (driver.module_unload.1)(self.handle);
+        });
+    }
+}
+
+/// A queue of work.
+pub struct Stream {
+    pub context: Arc<Context>,
+    pub handle: CUstream,
+}
+
+/// Does not wait for the default stream.
+const NON_BLOCKING: u32 = 1;
+/// Other threads may go on calling what capture does not allow.
+const THREAD_LOCAL: u32 = 1;
+
+impl Stream {
+    pub fn new(context: &Arc<Context>) -> Result<Stream, CudaError> {
+        let mut handle = null_mut();
+        // SAFETY: the handle is written.
+        unsafe {
+            call!(context.driver, "making a stream", stream_create(&mut handle, NON_BLOCKING))?;
+        }
+        Ok(Stream { context: context.clone(), handle })
+    }
+
+    /// Waits for all work.
+    pub fn synchronize(&self, what: &str) -> Result<(), CudaError> {
+        // SAFETY: the stream lives.
+        unsafe { call!(self.context.driver, what, stream_synchronize(self.handle)) }
+    }
+
+    /// What `enqueue` puts on the stream, as a graph; none of it runs.
+    pub fn capture(
+        &self,
+        enqueue: impl FnOnce() -> Result<(), CudaError>,
+    ) -> Result<Graph, CudaError> {
+        let driver = &self.context.driver;
+        let what = "recording the launches";
+        // SAFETY: the stream lives, and is not being captured: capture ends below, whatever happens.
+        unsafe { call!(driver, what, capture_begin(self.handle, THREAD_LOCAL))? };
+        let enqueued = enqueue();
+        let mut graph: CUgraph = null_mut();
+        // SAFETY: the stream is being captured; the handle is written, null where capture failed.
+        let ended = unsafe { call!(driver, what, capture_end(self.handle, &mut graph)) };
+        let mut exec = null_mut();
+        let made = enqueued.and(ended).and_then(|()| {
+            // SAFETY: the graph is whole; the handle is written.
+            unsafe { call!(driver, what, graph_instantiate(&mut exec, graph, 0)) }
+        });
+        if !graph.is_null() {
+            // SAFETY: the driver made it for us above; what was instantiated does not need it.
+            unsafe { (driver.graph_destroy.1)(graph) };
+        }
+        made.map(|()| Graph { context: self.context.clone(), handle: exec })
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        // SAFETY: made once; what is still queued goes on, and needs nothing of it.
+        self.context.give_back(|driver| unsafe {
+            (driver.stream_destroy.1)(self.handle);
+        });
+    }
+}
+
+/// Recorded work, to be run any number of times.
+pub struct Graph {
+    context: Arc<Context>,
+    handle: CUgraphExec,
+}
+
+impl Graph {
+    /// Queues all of it.
+    ///
+    /// # Safety
+    /// The buffers and kernels that were recorded live, and nobody else touches the buffers before
+    /// the stream has been waited for.
+    pub unsafe fn launch(&self, stream: &Stream) -> Result<(), CudaError> {
+        // SAFETY: both live; the rest is the caller's promise.
+        unsafe {
+            call!(
+                self.context.driver,
+                "running the network",
+                graph_launch(self.handle, stream.handle)
+            )
+        }
+    }
+}
+
+impl Drop for Graph {
+    fn drop(&mut self) {
+        // SAFETY: instantiated once.
+        self.context.give_back(|driver| unsafe {
+            (driver.exec_destroy.1)(self.handle);
+        });
+    }
+}
+
+/// A point in a stream, with its time.
+pub struct Event {
+    context: Arc<Context>,
+    handle: CUevent,
+}
+
+impl Event {
+    pub fn new(context: &Arc<Context>) -> Result<Event, CudaError> {
+        let mut handle = null_mut();
+        // SAFETY: the handle is written.
+        unsafe { call!(context.driver, "making an event", event_create(&mut handle, 0))? };
+        Ok(Event { context: context.clone(), handle })
+    }
+
+    pub fn record(&self, stream: &Stream) -> Result<(), CudaError> {
+        // SAFETY: both live, in one context.
+        unsafe { call!(self.context.driver, "timing", event_record(self.handle, stream.handle)) }
+    }
+
+    /// From `start` to this; both have been waited for.
+    pub fn milliseconds_since(&self, start: &Event) -> Result<f32, CudaError> {
+        let mut elapsed = 0.0;
+        // SAFETY: both live, in one context; the time is written.
+        unsafe {
+            call!(
+                self.context.driver,
+                "timing",
+                event_elapsed(&mut elapsed, start.handle, self.handle)
+            )?;
+        }
+        Ok(elapsed)
+    }
+}
+
+impl Drop for Event {
+    fn drop(&mut self) {
+        // SAFETY: made once; the driver waits for its completion by itself.
+        self.context.give_back(|driver| unsafe {
+            (driver.event_destroy.1)(self.handle);
+        });
+    }
+}

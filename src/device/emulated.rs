@@ -1,0 +1,276 @@
+//! A device that runs a launch plan on the PTX emulator, with every check.
+
+use crate::emulator::{
+    self, Buffer, Checks, Counters, Launch, LoadError, Memory, Module, Schedule,
+};
+use crate::kernels::{self, NotBuilt};
+use crate::launches::{Address, Bases, LaunchPlan, LaunchPlanError, LaunchRecord, Region};
+use crate::weights::{TensorId, Weights};
+use bytemuck::Pod;
+use std::ops::Range;
+
+/// Why a launch plan cannot be run on the emulator, or what the emulator found.
+#[derive(Debug, thiserror::Error)]
+pub enum EmulatedError {
+    /// There are no kernels in this build.
+    #[error(transparent)]
+    NotBuilt(#[from] NotBuilt),
+    /// A kernel's PTX is not understood.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// There are no launches for this number of images.
+    #[error(transparent)]
+    Plan(#[from] LaunchPlanError),
+    /// Plan and weights are of different networks.
+    #[error(
+        "the launch plan has {plan} tensors of weights and the weights have {weights}: make the plan \
+         from the weights' network"
+    )]
+    Weights {
+        /// Tensors of the plan.
+        plan: usize,
+        /// Tensors of the weights.
+        weights: usize,
+    },
+    /// An input of the wrong length.
+    #[error("input for {images} images: expected {expected} elements, found {found}")]
+    Input {
+        /// The number of images.
+        images: usize,
+        /// `images * h * w * 3`.
+        expected: usize,
+        /// The input's length.
+        found: usize,
+    },
+    /// The emulator does not take a launch.
+    #[error("{name}: {source}")]
+    Launch {
+        /// The launch.
+        name: String,
+        /// What is wrong with it.
+        source: emulator::LaunchError,
+    },
+    /// A check of the emulator found a fault of a kernel.
+    #[error("{name}: {count} findings of the emulator; the first: {first}")]
+    Findings {
+        /// The launch.
+        name: String,
+        /// How many.
+        count: usize,
+        /// The first, in words.
+        first: String,
+    },
+}
+
+/// A launch that is ready: nothing is looked up any more.
+struct Ready {
+    record: LaunchRecord,
+    params: Vec<u8>,
+}
+
+/// Runs a launch plan on the PTX emulator.
+///
+/// The memory of a device is there as four allocations, one for each [`Region`]. The arena is not
+/// initialised, so that the first run shows reads of what nothing has written.
+pub struct EmulatedDevice {
+    plan: LaunchPlan,
+    /// By the image's place in the catalogue; parsed when the first launch needs it.
+    modules: Vec<Option<Module>>,
+    memory: Memory,
+    weights: Buffer,
+    arena: Buffer,
+    input: Buffer,
+    counters: Buffer,
+    bases: Bases,
+    /// By number of images, from 1; filled at the first run with so many.
+    ready: Vec<Option<Vec<Ready>>>,
+    schedule: Schedule,
+    checks: Checks,
+    logits: Vec<f32>,
+    features: Vec<f32>,
+    executed: Counters,
+}
+
+impl std::fmt::Debug for EmulatedDevice {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("EmulatedDevice")
+            .field("options", &self.plan.options)
+            .field("batch", &self.plan.batch)
+            .finish_non_exhaustive()
+    }
+}
+
+impl EmulatedDevice {
+    /// Loads the kernels and the weights.
+    pub fn new(plan: LaunchPlan, weights: &Weights) -> Result<EmulatedDevice, EmulatedError> {
+        kernels::built()?;
+        let tensors = weights.tensors().len();
+        if tensors != plan.weight_offsets.len() {
+            return Err(EmulatedError::Weights {
+                plan: plan.weight_offsets.len(),
+                weights: tensors,
+            });
+        }
+        let mut memory = Memory::new();
+        let allocation = |bytes: u64| bytes.max(LaunchPlan::ALIGN_BYTES as u64) as usize;
+        let weights_buffer = memory.uninitialised("weights", allocation(plan.weights_bytes));
+        for (i, &offset) in plan.weight_offsets.iter().enumerate() {
+            let bytes = plan.tensor_bytes(weights, TensorId(i as u32));
+            memory.write(&weights_buffer, offset as usize, &bytes);
+        }
+        memory.protect(&weights_buffer);
+        let arena = memory.uninitialised("arena", allocation(plan.arena_bytes));
+        let input = memory.uninitialised("input", allocation(plan.input_bytes));
+        let counters = memory.zeroed("counters", allocation(plan.counters_bytes));
+        let bases = Bases {
+            weights: weights_buffer.address(),
+            arena: arena.address(),
+            input: input.address(),
+            counters: counters.address(),
+        };
+        Ok(EmulatedDevice {
+            ready: (0..plan.batch).map(|_| None).collect(),
+            plan,
+            modules: kernels::CATALOGUE.iter().map(|_| None).collect(),
+            memory,
+            weights: weights_buffer,
+            arena,
+            input,
+            counters,
+            bases,
+            schedule: Schedule::InOrder,
+            checks: Checks::ALL,
+            logits: Vec::new(),
+            features: Vec::new(),
+            executed: Counters::default(),
+        })
+    }
+
+    /// The launch plan.
+    pub fn plan(&self) -> &LaunchPlan {
+        &self.plan
+    }
+
+    /// In which order warps take their turns from now on.
+    pub fn set_schedule(&mut self, schedule: Schedule) {
+        self.schedule = schedule;
+    }
+
+    /// What is looked for from now on; everything until said otherwise.
+    pub fn set_checks(&mut self, checks: Checks) {
+        self.checks = checks;
+    }
+
+    /// Runs `n` images, `1 <= n <= batch`: `input` is `[n, h, w, 3]`. Ends at the first launch with
+    /// a finding.
+    pub fn run(&mut self, input: &[f32], n: usize) -> Result<(), EmulatedError> {
+        self.prepare(n)?;
+        let expected = n * self.plan.input_elems;
+        if input.len() != expected {
+            let found = input.len();
+            return Err(EmulatedError::Input { images: n, expected, found });
+        }
+        self.memory.write(&self.input, 0, input);
+        let ready = self.ready[n - 1].as_deref().unwrap_or_default();
+        let mut executed = Counters::default();
+        for Ready { record, params } in ready {
+            let failed = |source| EmulatedError::Launch { name: record.name.clone(), source };
+            let Some(module) = &self.modules[record.kernel.image] else { continue };
+            let report = Launch::new(module, record.kernel.symbol())
+                .map_err(failed)?
+                .grid(record.geometry.grid)
+                .block(record.geometry.block)
+                .shared_bytes(record.geometry.shared_bytes)
+                .params(params)
+                .schedule(self.schedule)
+                .checks(self.checks)
+                .run(&mut self.memory)
+                .map_err(failed)?;
+            executed.instructions += report.counters.instructions;
+            if let Some(first) = report.findings.first() {
+                return Err(EmulatedError::Findings {
+                    name: record.name.clone(),
+                    count: report.findings.len(),
+                    first: first.to_string(),
+                });
+            }
+        }
+        self.executed = executed;
+        self.logits = self.read(self.plan.logits, n * self.plan.classes);
+        self.features = self.read(self.plan.features, n * self.plan.c_head);
+        Ok(())
+    }
+
+    fn prepare(&mut self, n: usize) -> Result<(), EmulatedError> {
+        if self.ready.get(n.wrapping_sub(1)).is_some_and(Option::is_some) {
+            return Ok(());
+        }
+        let records = self.plan.launches(n)?;
+        for record in &records {
+            let module = &mut self.modules[record.kernel.image];
+            if module.is_none() {
+                *module = Some(parse(record.kernel.image_name())?);
+            }
+        }
+        let ready = records
+            .into_iter()
+            .map(|record| Ready { params: record.bind(&self.bases), record })
+            .collect();
+        self.ready[n - 1] = Some(ready);
+        Ok(())
+    }
+
+    /// `elems` values of a region from an address on.
+    ///
+    /// # Panics
+    ///
+    /// If they do not lie within the region.
+    pub fn read<T: Pod>(&self, at: Address, elems: usize) -> Vec<T> {
+        self.memory.read(self.region(at.region), at.offset_bytes as usize, elems)
+    }
+
+    /// How many bytes of the arena's part something has written since it was allocated.
+    ///
+    /// # Panics
+    ///
+    /// If the part does not lie within the arena.
+    pub fn written_bytes(&self, part: Range<usize>) -> usize {
+        self.memory.initialised_bytes_in(&self.arena, part)
+    }
+
+    /// [`Region::Counters`] as it is now: zeros between runs.
+    pub fn counters(&self) -> Vec<u32> {
+        self.memory.download(&self.counters)
+    }
+
+    fn region(&self, region: Region) -> &Buffer {
+        match region {
+            Region::Weights => &self.weights,
+            Region::Arena => &self.arena,
+            Region::Input => &self.input,
+            Region::Counters => &self.counters,
+        }
+    }
+
+    /// Logits of the last run, `[n, classes]`.
+    pub fn logits(&self) -> &[f32] {
+        &self.logits
+    }
+
+    /// Features of the last run, `[n, c_head]`.
+    pub fn features(&self) -> &[f32] {
+        &self.features
+    }
+
+    /// Warp instructions of the last run.
+    pub fn instructions(&self) -> u64 {
+        self.executed.instructions
+    }
+}
+
+/// The PTX of a kernel file.
+fn parse(image: &str) -> Result<Module, EmulatedError> {
+    let found = kernels::images().iter().find(|found| found.name == image);
+    let ptx = found.map_or("", |image| image.ptx);
+    Ok(Module::parse(&format!("{image}.ptx"), ptx)?)
+}
