@@ -58,25 +58,54 @@
 
 use crate::arch::Size;
 use crate::cpu::{CpuError, CpuExecutor};
+use crate::device::{CudaDevice, CudaError, EmulatedDevice, EmulatedError};
 use crate::image::Recipe;
+use crate::kernels::Compute;
+use crate::launches::{LaunchOptions, LaunchPlan, LaunchPlanError, Path};
 use crate::plan::{Plan, PlanError, PlanOptions};
 use crate::weights::{Precision, Weights};
 use std::sync::Arc;
 
+/// The machine that a session runs on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Device {
+    /// The f32 executor on the host's cores.
+    #[default]
+    Cpu,
+    /// A CUDA GPU, by its number.
+    Cuda(usize),
+    /// The kernels of the GPU, on the PTX emulator with every check: for tests, not for speed.
+    Emulator,
+}
+
 /// What a session is made for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SessionOptions {
+    /// Where the network runs.
+    pub device: Device,
     /// Largest number of images in a run.
     pub batch: usize,
     /// Size of the input images; the recipe's where none is given.
     pub size: Option<Size>,
-    /// Number of threads; all cores where none is given.
+    /// Threads of the CPU executor; all cores where none is given.
     pub threads: Option<usize>,
+    /// Which kernels run on a GPU or the emulator.
+    pub path: Path,
+    /// In which precision kernels compute: the weights' where none is given. The CPU executor
+    /// computes in f32, and takes no other.
+    pub compute: Option<Compute>,
 }
 
 impl Default for SessionOptions {
     fn default() -> Self {
-        SessionOptions { batch: 1, size: None, threads: None }
+        SessionOptions {
+            device: Device::Cpu,
+            batch: 1,
+            size: None,
+            threads: None,
+            path: Path::Fused,
+            compute: None,
+        }
     }
 }
 
@@ -86,9 +115,26 @@ pub enum SessionError {
     /// Batch or size do not work.
     #[error(transparent)]
     Plan(#[from] PlanError),
+    /// There are no launches for the plan.
+    #[error(transparent)]
+    Launches(#[from] LaunchPlanError),
     /// The executor could not be made, or failed.
     #[error(transparent)]
     Cpu(#[from] CpuError),
+    /// The emulator could not be set up, or found a fault.
+    #[error(transparent)]
+    Emulated(Box<EmulatedError>),
+    /// The GPU cannot be used, or failed.
+    #[error(transparent)]
+    Cuda(Box<CudaError>),
+    /// A precision that the device does not compute in.
+    #[error(
+        "the CPU computes in fp32, found {found}: leave the precision out, or run on another device"
+    )]
+    Precision {
+        /// The precision asked for.
+        found: Compute,
+    },
     /// The input is no whole number of images, none, or too many.
     #[error(
         "input of {found} elements: expected 1 to {batch} images of {elems} elements each \
@@ -117,31 +163,84 @@ pub enum SessionError {
     },
 }
 
+impl From<EmulatedError> for SessionError {
+    fn from(error: EmulatedError) -> SessionError {
+        SessionError::Emulated(Box::new(error))
+    }
+}
+
+impl From<CudaError> for SessionError {
+    fn from(error: CudaError) -> SessionError {
+        SessionError::Cuda(Box::new(error))
+    }
+}
+
 /// Weights with a plan and an executor.
 #[derive(Debug)]
 pub struct Session {
     weights: Arc<Weights>,
-    executor: CpuExecutor,
+    executor: Executor,
+}
+
+/// A plan and the machine that runs it.
+#[derive(Debug)]
+enum Executor {
+    Cpu(Box<CpuExecutor>),
+    Emulated(Box<Plan>, Box<EmulatedDevice>),
+    Cuda(Box<Plan>, Box<CudaDevice>),
 }
 
 impl Session {
-    /// Plans and prepares everything; a run allocates nothing more.
+    /// Plans and prepares everything; a run on the CPU or a GPU allocates nothing more.
     pub fn new(weights: Arc<Weights>, options: SessionOptions) -> Result<Session, SessionError> {
         let metadata = weights.metadata();
+        let compute = match (options.device, options.compute, metadata.precision) {
+            (Device::Cpu, None | Some(Compute::Fp32), _) => Compute::Fp32,
+            (Device::Cpu, Some(found), _) => return Err(SessionError::Precision { found }),
+            (_, Some(compute), _) => compute,
+            (_, None, Precision::Fp16) => Compute::Fp16,
+            (_, None, Precision::Fp32) => Compute::Fp32,
+        };
         let plan_options = PlanOptions {
             batch: options.batch,
             size: options.size.unwrap_or(metadata.recipe.size),
             padding: metadata.padding,
-            precision: Precision::Fp32,
+            precision: compute.storage(),
         };
         let plan = Plan::new(weights.network(), plan_options)?;
-        let executor = CpuExecutor::new(plan, weights.clone(), options.threads)?;
+        let launches = || LaunchPlan::new(&plan, LaunchOptions::new(options.path, compute));
+        let executor = match options.device {
+            Device::Cpu => {
+                let executor = CpuExecutor::new(plan, weights.clone(), options.threads)?;
+                Executor::Cpu(Box::new(executor))
+            }
+            Device::Emulator => {
+                let device = EmulatedDevice::new(launches()?, &weights)?;
+                Executor::Emulated(Box::new(plan), Box::new(device))
+            }
+            Device::Cuda(ordinal) => {
+                let device = CudaDevice::new(ordinal, launches()?, &weights)?;
+                Executor::Cuda(Box::new(plan), Box::new(device))
+            }
+        };
         Ok(Session { weights, executor })
+    }
+
+    /// What the device calls itself.
+    pub fn device_name(&self) -> String {
+        match &self.executor {
+            Executor::Cpu(_) => "CPU".to_owned(),
+            Executor::Emulated(..) => "PTX emulator".to_owned(),
+            Executor::Cuda(_, device) => device.name(),
+        }
     }
 
     /// The plan that is run.
     pub fn plan(&self) -> &Plan {
-        self.executor.plan()
+        match &self.executor {
+            Executor::Cpu(executor) => executor.plan(),
+            Executor::Emulated(plan, _) | Executor::Cuda(plan, _) => plan,
+        }
     }
 
     /// The weights.
@@ -173,13 +272,25 @@ impl Session {
             let size = self.plan().input_size();
             return Err(SessionError::Input { batch, elems, size, found: input.len() });
         }
-        self.executor.run(input, n)?;
         let classes = self.plan().network.classes;
-        let logits = self.executor.logits();
+        let (logits, features) = match &mut self.executor {
+            Executor::Cpu(executor) => {
+                executor.run(input, n)?;
+                (executor.logits(), executor.features())
+            }
+            Executor::Emulated(_, device) => {
+                device.run(input, n)?;
+                (device.logits(), device.features())
+            }
+            Executor::Cuda(_, device) => {
+                device.run(input, n)?;
+                (device.logits(), device.features())
+            }
+        };
         if let Some(index) = logits.iter().position(|logit| logit.is_nan()) {
             return Err(SessionError::Nan { image: index / classes, class: index % classes });
         }
-        Ok(Outputs { n, logits, features: self.executor.features() })
+        Ok(Outputs { n, logits, features })
     }
 }
 

@@ -3,6 +3,8 @@
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use effnet::arch::{Padding, Size, Variant};
 use effnet::image::Interpolation;
+use effnet::kernels::Compute;
+use effnet::launches::Path;
 use effnet::weights::{Family, Precision};
 use std::convert::Infallible;
 use std::path::PathBuf;
@@ -117,6 +119,20 @@ pub fn interpolation() -> impl TypedValueParser<Value = Interpolation> {
     PossibleValuesParser::new(KERNELS.map(|(name, _)| name)).try_map(|name| {
         let found = KERNELS.iter().find(|(known, _)| *known == name);
         found.map(|(_, kernel)| *kernel).ok_or("unknown kernel")
+    })
+}
+
+/// Parses which kernels run.
+pub fn path() -> impl TypedValueParser<Value = Path> {
+    PossibleValuesParser::new(["fused", "layerwise"])
+        .map(|name| if name == "fused" { Path::Fused } else { Path::Layerwise })
+}
+
+/// Parses in which precision kernels compute.
+pub fn compute() -> impl TypedValueParser<Value = Compute> {
+    const ALL: [Compute; 3] = [Compute::Fp16, Compute::Fp32, Compute::Tf32];
+    PossibleValuesParser::new(["fp16", "fp32", "tf32"]).try_map(|name| {
+        ALL.into_iter().find(|compute| compute.to_string() == name).ok_or("unknown precision")
     })
 }
 

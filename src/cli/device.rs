@@ -6,17 +6,27 @@ use super::output;
 use super::pipeline::{BoxError, Pipeline};
 use effnet::arch::Size;
 use effnet::image::preprocess;
-use effnet::session::{Prediction, Session, SessionOptions};
-use effnet::weights::Weights;
+use effnet::kernels::{self, Compute};
+use effnet::launches::Path;
+use effnet::session::{Device, Prediction, Session, SessionOptions};
+use effnet::weights::{Precision, Weights};
 use std::sync::Arc;
 use std::thread;
 
 /// How the network is run.
 #[derive(Debug, clap::Args)]
 pub struct RunArgs {
-    /// Where to run: auto takes the best device there is, which in this build is the CPU.
+    /// Where to run: auto (the first usable CUDA GPU, else the CPU), cuda, cuda:N, cpu, or emulator
+    /// (the GPU's kernels interpreted with every check: for tests, not for speed).
     #[arg(long, value_name = "DEVICE", default_value = "auto", value_parser = device)]
-    device: Device,
+    device: Request,
+    /// Which kernels a GPU or the emulator runs: fused or layerwise [default: fused].
+    #[arg(long, value_name = "PATH", value_parser = args::path())]
+    path: Option<Path>,
+    /// In which precision a GPU or the emulator computes: fp16, fp32 or tf32 [default: that of the
+    /// weights]. The CPU computes in fp32.
+    #[arg(long, value_name = "PRECISION", value_parser = args::compute())]
+    precision: Option<Compute>,
     /// Images that the network takes at once.
     #[arg(long, value_name = "N", default_value = "1", value_parser = args::batch)]
     batch: usize,
@@ -28,23 +38,26 @@ pub struct RunArgs {
     threads: Option<usize>,
 }
 
-/// A place to run.
+/// A place to run, as asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Device {
+enum Request {
     /// The best that there is.
     Auto,
-    /// The f32 executor on the host's cores.
-    Cpu,
+    /// This one.
+    This(Device),
 }
 
-fn device(text: &str) -> Result<Device, String> {
+fn device(text: &str) -> Result<Request, String> {
+    let number = |text: &str| text.parse().ok().filter(|&n: &usize| n < 1024);
     match text {
-        "auto" => Ok(Device::Auto),
-        "cpu" => Ok(Device::Cpu),
-        _ if text.starts_with("cuda") || text.starts_with("gpu") => {
-            Err("this build runs on the CPU only: expected auto or cpu".to_owned())
-        }
-        _ => Err("expected auto or cpu".to_owned()),
+        "auto" => Ok(Request::Auto),
+        "cpu" => Ok(Request::This(Device::Cpu)),
+        "emulator" => Ok(Request::This(Device::Emulator)),
+        "cuda" => Ok(Request::This(Device::Cuda(0))),
+        _ => match text.strip_prefix("cuda:").and_then(number) {
+            Some(ordinal) => Ok(Request::This(Device::Cuda(ordinal))),
+            None => Err("expected auto, cuda, cuda:N, emulator or cpu".to_owned()),
+        },
     }
 }
 
@@ -54,23 +67,64 @@ pub struct Runner {
     threads: usize,
     /// The device and why it was taken, for people.
     pub device: String,
+    /// The device for programs: cpu, emulator or cuda:N.
+    pub device_name: String,
+    /// The precision that it computes in.
+    pub compute: Compute,
 }
 
 impl RunArgs {
     /// Makes `weights` ready for `images` images.
     pub fn runner(&self, weights: Weights, images: usize) -> Result<Runner, CliError> {
         let size = self.size.unwrap_or(weights.metadata().recipe.size);
-        let batch = self.batch.min(images.max(1));
         let cores = thread::available_parallelism().map_or(1, usize::from);
         let threads = self.threads.unwrap_or(cores);
-        let options = SessionOptions { batch, size: Some(size), threads: Some(threads) };
-        let session = Session::new(Arc::new(weights), options)?;
-        let reason = match self.device {
-            Device::Auto => " (auto: this build has no other device)",
-            Device::Cpu => "",
+        let (device, reason) = match self.device {
+            Request::This(device) => (device, String::new()),
+            Request::Auto => auto(),
         };
-        let device = format!("CPU, f32, {}{reason}", output::count(threads, "thread"));
-        Ok(Runner { session, threads, device })
+        if device == Device::Cpu && self.path.is_some() {
+            return Err(CliError::PathOnCpu { why: reason });
+        }
+        let compute = match (device, self.precision, weights.metadata().precision) {
+            (_, Some(compute), _) => compute,
+            (Device::Cpu, None, _) | (_, None, Precision::Fp32) => Compute::Fp32,
+            (_, None, Precision::Fp16) => Compute::Fp16,
+        };
+        let path = self.path.unwrap_or_default();
+        let options = SessionOptions {
+            device,
+            batch: self.batch.min(images.max(1)),
+            size: Some(size),
+            threads: Some(threads),
+            path,
+            compute: Some(compute),
+        };
+        let session = Session::new(Arc::new(weights), options)?;
+        let (device_name, device) = match device {
+            Device::Cpu => {
+                ("cpu".to_owned(), format!("CPU, f32, {}", output::count(threads, "thread")))
+            }
+            Device::Emulator => {
+                ("emulator".to_owned(), format!("PTX emulator, {path}, {compute}, all checks on"))
+            }
+            Device::Cuda(ordinal) => {
+                let name = session.device_name();
+                (format!("cuda:{ordinal}"), format!("cuda:{ordinal}, {name}, {path}, {compute}"))
+            }
+        };
+        Ok(Runner { session, threads, device: format!("{device}{reason}"), device_name, compute })
+    }
+}
+
+/// The first usable GPU, else the CPU, and why.
+fn auto() -> (Device, String) {
+    if let Err(why) = kernels::built() {
+        return (Device::Cpu, format!(" (auto: {why})"));
+    }
+    match effnet::device::cuda::usable() {
+        Ok(ordinal) => (Device::Cuda(ordinal), " (auto: the first usable GPU)".to_owned()),
+        Err(why) => (Device::Cpu, format!(" (auto: no GPU: {why})")),
     }
 }
 
@@ -107,11 +161,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn devices_that_do_not_exist_are_refused_by_name() {
-        assert_eq!((device("auto"), device("cpu")), (Ok(Device::Auto), Ok(Device::Cpu)));
-        for absent in ["cuda", "cuda:0", "gpu"] {
-            assert!(device(absent).unwrap_err().contains("CPU only"), "{absent}");
+    fn devices_are_known_by_name_and_others_refused() {
+        let this = |device| Ok(Request::This(device));
+        assert_eq!((device("auto"), device("cpu")), (Ok(Request::Auto), this(Device::Cpu)));
+        assert_eq!(
+            (device("emulator"), device("cuda"), device("cuda:3")),
+            (this(Device::Emulator), this(Device::Cuda(0)), this(Device::Cuda(3)))
+        );
+        for absent in ["CPU ", "gpu", "cuda:", "cuda:x", "cuda:-1", "cuda:99999"] {
+            assert!(device(absent).unwrap_err().contains("expected auto, cuda"), "{absent}");
         }
-        assert!(device("CPU ").unwrap_err().contains("expected auto or cpu"));
     }
 }

@@ -6,6 +6,7 @@ use super::labels::LabelCount;
 use super::models::ModelError;
 use effnet::arch::{GeometryError, UnknownVariant};
 use effnet::labels::LabelsError;
+use effnet::launches::LaunchPlanError;
 use effnet::plan::PlanError;
 use effnet::session::SessionError;
 use effnet::weights::PullError;
@@ -60,6 +61,15 @@ pub enum CliError {
     /// Weights that cannot be run.
     #[error(transparent)]
     Session(#[from] SessionError),
+    /// A choice of kernels for a device that runs none.
+    #[error("--path: the CPU runs no kernels{why}; leave it out, or use --device cuda or emulator")]
+    PathOnCpu {
+        /// Why it is the CPU, where that was not asked for.
+        why: String,
+    },
+    /// No launches for the plan.
+    #[error(transparent)]
+    Launches(#[from] LaunchPlanError),
     /// No images with known classes.
     #[error(transparent)]
     Dataset(#[from] DatasetError),

@@ -1,30 +1,40 @@
-//! `effnet plan`: every step and buffer that running a network takes.
+//! `effnet plan`: every launch, step and buffer that running a network takes.
+
+mod launches;
 
 use super::args::{self, PaddingArg};
 use super::error::CliError;
 use super::output::{self, Align, Out, Table, thousands};
 use super::{Status, info};
 use effnet::arch::{Network, Size, Variant};
+use effnet::kernels::Compute;
+use effnet::launches::{LaunchOptions, LaunchPlan, Path};
 use effnet::plan::{BufferId, Op, Place, Plan, PlanOptions, Step};
 use effnet::weights::{PackedTensor, Precision, packed_tensors};
 use serde::Serialize;
 
-/// Print the plan of a variant: its steps with shapes and costs, and its buffers in the arena.
+/// Print the plan of a variant: its launches with geometry, traffic and cost, and its steps.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Bytes of a step count each buffer and each weight that it touches once, at the full batch. MACs are
-multiply-accumulates at the full batch. A buffer lives from its first to its last step; buffers
-that do not live at the same time share the arena's bytes. The CPU executor runs each expand step
-inside the depthwise step after it, and so has an arena of its own, without the expanded maps.
+A launch is one kernel with its grid, its block, the shared memory of a block and the registers of a
+thread. Bytes moved count each tensor that a launch touches once, at the full batch. MACs are
+multiply-accumulates at the full batch, without those that halos make a kernel compute again.
+With --steps, the steps and buffers that launches and the CPU's executor are made from follow. A
+buffer lives from its first to its last step. The CPU executor runs each expand step inside the
+depthwise step after it, and so has an arena of its own, without the expanded maps.
 
 Examples:
   effnet plan b0
+  effnet plan b0 --path layerwise --steps
   effnet plan b4 --batch 8 --precision fp32 --padding symmetric
-  effnet plan lite0 --size 192x256 --json | jq '.totals.arena_bytes'")]
+  effnet plan lite0 --json | jq '.launches[] | [.name, .kernel, .bytes_moved]'")]
 pub struct Args {
     /// The variant, as `effnet info` lists them.
     #[arg(value_parser = args::variant)]
     variant: Variant,
+    /// Which kernels: fused, or layerwise, a kernel per layer.
+    #[arg(long, value_name = "PATH", default_value = "fused", value_parser = args::path())]
+    path: Path,
     /// Images per run.
     #[arg(long, value_name = "N", default_value = "1", value_parser = args::batch)]
     batch: usize,
@@ -34,12 +44,15 @@ pub struct Args {
     /// Padding: symmetric, same, same-frozen (as at the native size) or same-frozen:HxW.
     #[arg(long, value_name = "PADDING", default_value = "same", value_parser = args::padding)]
     padding: PaddingArg,
-    /// Type of activations and weights.
-    #[arg(long, value_name = "PRECISION", default_value = "fp16", value_parser = args::precision())]
-    precision: Precision,
+    /// Precision of activations, weights and products: fp16, fp32 or tf32.
+    #[arg(long, value_name = "PRECISION", default_value = "fp16", value_parser = args::compute())]
+    precision: Compute,
     /// Outputs of the classifier.
     #[arg(long, value_name = "N", default_value = "1000", value_parser = args::classes)]
     classes: usize,
+    /// Print steps and buffers too.
+    #[arg(long)]
+    steps: bool,
     /// Print one JSON object instead of tables.
     #[arg(long)]
     json: bool,
@@ -52,8 +65,11 @@ struct PlanReport<'a> {
     batch: usize,
     size: Size,
     padding: String,
-    precision: Precision,
+    precision: String,
+    path: String,
     classes: usize,
+    launches: Vec<launches::LaunchReport>,
+    device_memory: launches::MemoryReport,
     steps: Vec<StepReport<'a>>,
     buffers: Vec<BufferReport<'a>>,
     input: u32,
@@ -117,13 +133,19 @@ pub fn run(args: Args, out: &mut Out) -> Result<Status, CliError> {
             batch: args.batch,
             size: args.size.unwrap_or_else(|| args.variant.native()),
             padding: args.padding.for_variant(args.variant),
-            precision: args.precision,
+            precision: args.precision.storage(),
         },
     )?;
+    let launch_plan = LaunchPlan::new(&plan, LaunchOptions::new(args.path, args.precision))?;
     if args.json {
-        out.json(&report(&plan))?
+        out.json(&report(&plan, &launch_plan)?)?;
     } else {
-        tables(&plan, out)?
+        heading(&plan, &launch_plan, out)?;
+        launches::tables(&launch_plan, out)?;
+        if args.steps {
+            out.line("")?;
+            tables(&plan, out)?;
+        }
     }
     Ok(Status::Complete)
 }
@@ -156,7 +178,7 @@ fn window(op: &Op) -> Option<(usize, usize)> {
     }
 }
 
-fn report(plan: &Plan) -> PlanReport<'_> {
+fn report<'a>(plan: &'a Plan, launch_plan: &LaunchPlan) -> Result<PlanReport<'a>, CliError> {
     let tensors = packed_tensors(&plan.network);
     let ids = |list: Vec<BufferId>| list.into_iter().map(|id| id.0).collect();
     let steps = plan.steps.iter().enumerate().map(|(index, step)| {
@@ -189,20 +211,23 @@ fn report(plan: &Plan) -> PlanReport<'_> {
         first_step: buffer.first_step,
         last_step: buffer.last_step,
     });
-    PlanReport {
+    Ok(PlanReport {
         variant: plan.network.variant.name(),
         batch: plan.batch,
         size: plan.input_size(),
         padding: args::padding_text(plan.padding),
-        precision: plan.precision,
+        precision: launch_plan.options.compute.to_string(),
+        path: launch_plan.options.path.to_string(),
         classes: plan.network.classes,
+        launches: launches::report(launch_plan)?,
+        device_memory: launches::memory(launch_plan),
         steps: steps.collect(),
         buffers: buffers.collect(),
         input: plan.input.0,
         features: plan.features.0,
         logits: plan.logits.0,
         totals: totals(plan),
-    }
+    })
 }
 
 fn offset(place: Place) -> Option<usize> {
@@ -218,19 +243,21 @@ fn shape(shape: [usize; 4]) -> String {
     if (h, w) == (1, 1) { c.to_string() } else { format!("{h}x{w}x{c}") }
 }
 
-fn tables(plan: &Plan, out: &mut Out) -> Result<(), CliError> {
-    let ids =
-        |list: Vec<BufferId>| list.iter().map(|id| id.0.to_string()).collect::<Vec<_>>().join(" ");
+fn heading(plan: &Plan, launch_plan: &LaunchPlan, out: &mut Out) -> Result<(), CliError> {
     out.line(format_args!(
         "{}: batch {}, input {}, padding {}, {}, {} classes\n",
         plan.network.variant,
         plan.batch,
         plan.input_size(),
         args::padding_text(plan.padding),
-        plan.precision,
+        launch_plan.options.compute,
         plan.network.classes,
-    ))?;
+    ))
+}
 
+fn tables(plan: &Plan, out: &mut Out) -> Result<(), CliError> {
+    let ids =
+        |list: Vec<BufferId>| list.iter().map(|id| id.0.to_string()).collect::<Vec<_>>().join(" ");
     let mut steps = Table::new(&[
         ("step", Align::Right),
         ("name", Align::Left),
