@@ -216,7 +216,17 @@ fn plan_adds_up() {
         }
     }
 
-    let text = place.run(&["plan", "lite0", "--padding", "same-frozen:240"]).exits(0).stdout;
+    let launches = plan["launches"].as_array().unwrap();
+    let macs: u64 = launches.iter().map(|launch| launch["macs"].as_u64().unwrap()).sum();
+    assert_eq!(Some(macs), totals["macs"].as_u64());
+    assert_eq!(launches.last().unwrap()["name"], "classifier");
+    assert!(launches.iter().all(|launch| launch["grid"].as_array().unwrap().len() == 3));
+    let layerwise = ["plan", "b0", "--batch", "2", "--json", "--path", "layerwise"];
+    let layerwise = &place.run(&layerwise).exits(0).json()[0];
+    assert!(layerwise["launches"].as_array().unwrap().len() > 2 * launches.len());
+
+    let text =
+        place.run(&["plan", "lite0", "--padding", "same-frozen:240", "--steps"]).exits(0).stdout;
     assert!(text.contains("blocks.15.project") && text.contains("arena "), "{text}");
     assert!(text.contains("the CPU's has no expanded maps"), "{text}");
     let fp16 = &place.run(&["plan", "b1", "--json"]).json()[0]["totals"]["arena_bytes"];
@@ -268,7 +278,10 @@ fn usage_errors_exit_with_2_and_help_with_0() {
         (&["classify", "a.png", "--batch", "0"], &["--batch", "1 to 1024"]),
         (&["classify", "a.png", "--threads", "0"], &["--threads"]),
         (&["classify", "a.png", "--json", "--csv"], &["cannot be used with"]),
-        (&["classify", "a.png", "--device", "cuda"], &["CPU only", "auto or cpu"]),
+        (
+            &["classify", "a.png", "--device", "gpu"],
+            &["expected auto, cuda, cuda:N, emulator or cpu"],
+        ),
         (&["classify", "a.png", "--size", "64x"], &["HEIGHTxWIDTH"]),
         (&["import", "x.pth", "--family", "keras"], &["keras", "torchvision"]),
         (&["import", "x.pth", "--mean", "1,2"], &["three numbers"]),

@@ -44,7 +44,8 @@ fn a_run_allocates_nothing_after_the_first() {
         let metadata = metadata(variant, Padding::Symmetric, Precision::Fp16);
         let weights = Arc::new(random_weights(&metadata, 1));
         let size = Some(Size { h: 40, w: 56 });
-        let options = SessionOptions { batch: 2, size, threads: Some(3) };
+        let options =
+            SessionOptions { batch: 2, size, threads: Some(3), ..SessionOptions::default() };
         let mut session = Session::new(weights, options).unwrap();
         let images = Random::new(2).vector(2 * session.input_elems());
         session.run(&images).unwrap();

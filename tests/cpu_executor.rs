@@ -74,9 +74,11 @@ fn results_depend_on_neither_threads_nor_batch_nor_runs() {
         let metadata = metadata(variant, Padding::SameDynamic, Precision::Fp32);
         let weights = Arc::new(random_weights(&metadata, 1));
         let size = Some(Size { h: 97, w: 128 });
-        let mut alone =
-            Session::new(weights.clone(), SessionOptions { batch: 1, size, threads: Some(1) })
-                .unwrap();
+        let mut alone = Session::new(
+            weights.clone(),
+            SessionOptions { batch: 1, size, threads: Some(1), ..SessionOptions::default() },
+        )
+        .unwrap();
         let elems = alone.input_elems();
         let images = Random::new(2).vector(4 * elems);
         let expected: Vec<_> =
@@ -84,7 +86,12 @@ fn results_depend_on_neither_threads_nor_batch_nor_runs() {
         assert_ne!(expected[0], expected[1], "different images give different results");
 
         for threads in [1, 2, 3] {
-            let options = SessionOptions { batch: 4, size, threads: Some(threads) };
+            let options = SessionOptions {
+                batch: 4,
+                size,
+                threads: Some(threads),
+                ..SessionOptions::default()
+            };
             let mut session = Session::new(weights.clone(), options).unwrap();
             for n in [4, 3, 1, 4] {
                 let found = bits(&mut session, &images[..n * elems]);
@@ -103,7 +110,7 @@ fn inputs_of_the_wrong_length_are_refused() {
     let metadata = metadata(Variant::Lite0, Padding::Symmetric, Precision::Fp16);
     let weights = Arc::new(random_weights(&metadata, 1));
     let size = Some(Size::square(32));
-    let options = SessionOptions { batch: 2, size, threads: Some(1) };
+    let options = SessionOptions { batch: 2, size, threads: Some(1), ..SessionOptions::default() };
     let mut session = Session::new(weights, options).unwrap();
     assert_eq!(session.recipe().size, Size::square(32));
     for found in [0, 1, 32 * 32 * 3 - 1, 32 * 32 * 3 + 1, 3 * 32 * 32 * 3] {
@@ -119,7 +126,7 @@ fn nan_is_an_error_that_names_the_image() {
     let metadata = metadata(Variant::B0, Padding::Symmetric, Precision::Fp32);
     let weights = Arc::new(random_weights(&metadata, 1));
     let size = Some(Size::square(32));
-    let options = SessionOptions { batch: 2, size, threads: Some(2) };
+    let options = SessionOptions { batch: 2, size, threads: Some(2), ..SessionOptions::default() };
     let mut session = Session::new(weights, options).unwrap();
     let elems = session.input_elems();
     let mut images = Random::new(2).vector(2 * elems);
@@ -182,7 +189,7 @@ fn weights_in_memory_and_in_a_file_give_the_same_results() {
     let path = folder.path().join("random.safetensors");
     support::write_random(&path, &metadata, 1);
     let size = Some(Size::square(32));
-    let options = SessionOptions { batch: 1, size, threads: Some(1) };
+    let options = SessionOptions { batch: 1, size, threads: Some(1), ..SessionOptions::default() };
     let image = Random::new(2).vector(32 * 32 * 3);
     let bytes = std::fs::read(&path).unwrap();
     let in_memory = Arc::new(Weights::from_bytes(&bytes).unwrap());

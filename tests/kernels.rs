@@ -7,13 +7,6 @@ use effnet::weights::Precision;
 use std::collections::BTreeMap;
 use std::mem::offset_of;
 
-/// Every kernel that the launch modules name, by image.
-const EXPECTED: [(&str, &[&str]); 3] = [
-    (depthwise::IMAGE, &depthwise::ENTRIES),
-    (pointwise::IMAGE, &pointwise::ENTRIES),
-    (squeeze_excite::IMAGE, &squeeze_excite::ENTRIES),
-];
-
 /// The images, unless this build has none and need not.
 fn images_or_skip() -> Option<&'static [KernelImage]> {
     match built() {
@@ -32,8 +25,8 @@ fn images_or_skip() -> Option<&'static [KernelImage]> {
 #[test]
 fn images_hold_the_kernels_that_the_launch_modules_name() {
     let Some(images) = images_or_skip() else { return };
-    assert_eq!(images.iter().map(|i| i.name).collect::<Vec<_>>(), EXPECTED.map(|(name, _)| name));
-    for (image, (_, entries)) in images.iter().zip(EXPECTED) {
+    assert_eq!(images.iter().map(|i| i.name).collect::<Vec<_>>(), CATALOGUE.map(|(name, _)| name));
+    for (image, (_, entries)) in images.iter().zip(CATALOGUE) {
         let sorted = |list: &[&'static str]| {
             let mut list = list.to_vec();
             list.sort_unstable();
@@ -122,7 +115,7 @@ fn check_twin<P: Pod>(name: &str, _: P, fields: &[(&str, usize)]) {
     let members: Vec<&str> = body
         .unwrap()
         .lines()
-        .filter_map(|line| line.split(';').next()?.trim().rsplit(' ').next())
+        .filter_map(|line| line.split([';', '[']).next()?.trim().rsplit(' ').next())
         .filter(|member| !member.is_empty())
         .collect();
     assert_eq!(members, fields.iter().map(|f| f.0).collect::<Vec<_>>(), "{name}");
@@ -130,6 +123,25 @@ fn check_twin<P: Pod>(name: &str, _: P, fields: &[(&str, usize)]) {
 
 #[test]
 fn parameter_structs_have_the_same_layout_in_both_languages() {
+    twin!(StemParams {
+        input,
+        weight,
+        scale,
+        shift,
+        output,
+        mean,
+        std,
+        n,
+        h_in,
+        w_in,
+        h_out,
+        w_out,
+        c_out,
+        pad_top,
+        pad_left,
+        activation,
+        reserved
+    });
     twin!(DepthwiseParams {
         input,
         weight,
@@ -147,6 +159,27 @@ fn parameter_structs_have_the_same_layout_in_both_languages() {
         pad_left,
         activation,
         reserved
+    });
+    twin!(ExpandDepthwiseParams {
+        input,
+        expand_weight,
+        expand_scale,
+        expand_shift,
+        depthwise_weight,
+        depthwise_scale,
+        depthwise_shift,
+        output,
+        partial_sums,
+        n,
+        h_in,
+        w_in,
+        h_out,
+        w_out,
+        c_in,
+        c_mid,
+        pad_top,
+        pad_left,
+        activation
     });
     twin!(SqueezeExciteParams {
         partial_sums,
@@ -170,6 +203,9 @@ fn parameter_structs_have_the_same_layout_in_both_languages() {
         gate,
         skip,
         output,
+        partial_sums,
+        chunk_sums,
+        arrivals,
         rows,
         pixels,
         c_in,
@@ -177,7 +213,33 @@ fn parameter_structs_have_the_same_layout_in_both_languages() {
         activation,
         reserved
     });
-    assert_eq!(header_lines("EFFNET_SIZE").len(), 3, "a struct without its twin here");
+    twin!(BnSwishParams { input, scale, shift, gate, skip, output, rows, pixels, c, activation });
+    twin!(PoolParams { input, partial_sums, n, pixels, c, reserved });
+    twin!(ClassifierParams {
+        partial_sums,
+        weight,
+        bias,
+        features,
+        logits,
+        n,
+        tiles,
+        pixels,
+        c,
+        classes,
+        reserved
+    });
+    twin!(TopKParams {
+        logits,
+        top_classes,
+        top_logits,
+        top_probabilities,
+        n,
+        classes,
+        k,
+        reserved
+    });
+    twin!(ResampleParams { input, columns, rows, output, h_in, w_in, h_out, w_out });
+    assert_eq!(header_lines("EFFNET_SIZE").len(), 10, "a struct without its twin here");
 }
 
 #[test]
@@ -193,13 +255,35 @@ fn constants_are_the_same_in_both_languages() {
         ("kActivationNone", ACTIVATION_NONE),
         ("kActivationRelu6", ACTIVATION_RELU6),
         ("kActivationSwish", ACTIVATION_SWISH),
-        ("kDepthwiseTilePixels", DEPTHWISE_TILE_PIXELS),
-        ("kDepthwiseTileChannels", DEPTHWISE_TILE_CHANNELS),
-        ("kDepthwiseWarps", DEPTHWISE_WARPS),
+        ("kDepthwiseStripPixels", DEPTHWISE_STRIP_PIXELS),
+        ("kDepthwiseTileStrips", DEPTHWISE_TILE_STRIPS),
+        ("kDepthwiseLanes", DEPTHWISE_LANES),
+        ("kStemTileRows", STEM_TILE_ROWS),
+        ("kStemTileCols", STEM_TILE_COLS),
+        ("kStemStripPixels", STEM_STRIP_PIXELS),
+        ("kStemThreads", STEM_THREADS),
         ("kSqueezeExciteWarps", SQUEEZE_EXCITE_WARPS),
-        ("kPointwiseTileRows", POINTWISE_TILE_ROWS),
-        ("kPointwiseTileCols", POINTWISE_TILE_COLS),
-        ("kPointwiseWarps", POINTWISE_WARPS),
+        ("kSqueezeExciteMaxShares", SQUEEZE_EXCITE_MAX_SHARES),
+        ("kPoolStepPixels", POOL_STEP_PIXELS),
+        ("kPoolMaxTiles", POOL_MAX_TILES),
+        ("kPoolTileChannels", POOL_TILE_CHANNELS),
+        ("kPoolWarps", POOL_WARPS),
+        ("kClassifierWarps", CLASSIFIER_WARPS),
+        ("kClassifierWarpClasses", CLASSIFIER_WARP_CLASSES),
+        ("kClassifierImages", CLASSIFIER_IMAGES),
+        ("kClassifierMaxChannels", CLASSIFIER_MAX_CHANNELS),
+        ("kTopKWarps", TOP_K_WARPS),
+        ("kResampleThreads", RESAMPLE_THREADS),
+        ("kResampleRows", RESAMPLE_ROWS),
+        ("kPointwiseShortChunk", POINTWISE_SHORT_CHUNK),
+        ("kPointwiseLongChunk", POINTWISE_LONG_CHUNK),
+        ("kPointwiseShortSum", POINTWISE_SHORT_SUM),
+        ("kExpandDepthwiseTileCols", EXPAND_DEPTHWISE_TILE_COLS),
+        ("kExpandDepthwiseTileRowsStride1", EXPAND_DEPTHWISE_TILE_ROWS_STRIDE_1),
+        ("kExpandDepthwiseTileRowsStride2", EXPAND_DEPTHWISE_TILE_ROWS_STRIDE_2),
+        ("kExpandDepthwiseGroupF16", EXPAND_DEPTHWISE_GROUP_F16),
+        ("kExpandDepthwiseGroupF32", EXPAND_DEPTHWISE_GROUP_F32),
+        ("kExpandDepthwiseWarps", EXPAND_DEPTHWISE_WARPS),
     ]);
     assert_eq!(there, here);
 }
@@ -258,7 +342,7 @@ fn pointwise_params() -> PointwiseParams {
         c_in: 1152,
         c_out: 320,
         activation: ACTIVATION_NONE,
-        reserved: 0,
+        ..PointwiseParams::default()
     }
 }
 
@@ -266,22 +350,33 @@ fn pointwise_params() -> PointwiseParams {
 fn geometry_covers_every_output() {
     let launch = depthwise::launch(Precision::Fp16, 5, 2, depthwise_params()).unwrap();
     assert_eq!(launch.kernel, "effnet_depthwise_k5s2_f16");
-    let expected = Geometry { grid: [49, 2, 3], block: [256, 1, 1], shared_bytes: 0 };
+    let expected = Geometry { grid: [49, 3, 3], block: [64, 1, 1], shared_bytes: 0 };
     assert_eq!(launch.geometry, expected);
     assert_eq!(depthwise::tiles(56, 56), 49);
     assert_eq!(
-        (depthwise::tiles(1, 1), depthwise::tiles(8, 8), depthwise::tiles(5, 13)),
+        (depthwise::tiles(1, 1), depthwise::tiles(7, 7), depthwise::tiles(5, 13)),
         (1, 1, 2)
     );
 
     let launch = squeeze_excite::launch(Precision::Fp32, squeeze_excite_params()).unwrap();
     assert_eq!(launch.kernel, "effnet_squeeze_excite_f32");
-    let expected = Geometry { grid: [3, 1, 1], block: [256, 1, 1], shared_bytes: 4800 };
+    let expected =
+        Geometry { grid: [3, 1, 1], block: [1024, 1, 1], shared_bytes: 4 * (3 * 1152 + 48) };
     assert_eq!(launch.geometry, expected);
 
-    let launch = pointwise::launch(Precision::Fp16, pointwise_params()).unwrap();
-    let expected = Geometry { grid: [3, 5, 1], block: [128, 1, 1], shared_bytes: 0 };
+    // 3 tiles of 64 rows, 5 of 64 columns; with room for their sums, each of 9 chunks by itself.
+    let launch = pointwise::launch(pointwise_params()).unwrap();
+    assert_eq!(launch.kernel, "effnet_pointwise_t64x64_f16");
+    let expected = Geometry { grid: [15, 1, 1], block: [128, 1, 1], shared_bytes: 0 };
     assert_eq!(launch.geometry, expected);
+    let split = PointwiseParams { chunk_sums: 0x7000, arrivals: 0x8000, ..pointwise_params() };
+    let launch = pointwise::launch(split).unwrap();
+    assert_eq!(launch.geometry, Geometry { grid: [15, 1, 9], ..expected });
+    // A row of tiles for each image, not for all rows.
+    let pooled = PointwiseParams { rows: 4, pixels: 1, partial_sums: 0x9000, ..pointwise_params() };
+    let launch = pointwise::launch(pooled).unwrap();
+    assert_eq!(launch.kernel, "effnet_pointwise_t32x32_f16");
+    assert_eq!(launch.geometry, Geometry { grid: [40, 1, 1], ..expected });
 }
 
 /// The launch of changed parameters is refused with a message that holds `message`.
@@ -298,7 +393,7 @@ fn depthwise_refuses_what_the_kernel_does_not_take() {
         change(&mut params);
         depthwise::launch(Precision::Fp16, 5, 2, params)
     };
-    refused(with(|p| p.c = 95), "c is 95, expected an even number");
+    refused(with(|p| p.c = 100), "c is 100, expected a multiple of 8");
     refused(with(|p| p.n = 0), "n is 0, expected at least 1");
     refused(with(|p| p.h_out = i32::MIN), "h_out");
     refused(with(|p| p.h_out = 58), "h_out is 58, expected an extent whose last window");
@@ -308,11 +403,14 @@ fn depthwise_refuses_what_the_kernel_does_not_take() {
     refused(with(|p| p.activation = 3), "activation is 3");
     refused(with(|p| p.n = 40_000), "input has 48168960000 elements");
     refused(with(|p| p.input = 0), "input is at address 0x0");
-    refused(with(|p| p.scale = 0x3004), "scale is at address 0x3004");
-    refused(with(|p| p.partial_sums = 1), "partial_sums");
+    refused(with(|p| p.scale = 0x3008), "scale is at address 0x3008");
+    refused(with(|p| p.scale = 0), "scale is at address 0x0");
+    refused(with(|p| p.shift = 0), "shift is at address 0x0");
+    refused(with(|p| p.partial_sums = 8), "partial_sums");
     refused(depthwise::launch(Precision::Fp16, 7, 1, depthwise_params()), "no kernel for k 7");
     // No squeeze is no error.
     with(|p| p.partial_sums = 0).unwrap();
+    with(|p| (p.scale, p.shift) = (0, 0)).unwrap();
 }
 
 #[test]
@@ -323,11 +421,15 @@ fn squeeze_excite_refuses_what_the_kernel_does_not_take() {
         squeeze_excite::launch(Precision::Fp16, params)
     };
     refused(with(|p| p.c_se = 0), "c_se is 0");
-    refused(with(|p| p.c = 12_289), "shared memory");
-    refused(with(|p| p.c = i32::MAX), "shared memory");
+    refused(with(|p| p.c = 1148), "c is 1148, expected a multiple of 8");
+    refused(with(|p| p.c = 12_288), "shared memory");
+    refused(with(|p| p.c = i32::MAX - 7), "shared memory");
+    refused(with(|p| p.c_se = i32::MAX), "shared memory");
+    refused(with(|p| p.partial_sums = 0x1008), "partial_sums is at address 0x1008");
+    refused(with(|p| p.reduce_bias = 0x3002), "reduce_bias is at address 0x3002");
     refused(with(|p| p.pixels = 0), "pixels is 0");
     refused(with(|p| p.gate = 0), "gate is at address 0x0");
-    refused(with(|p| p.reduce_weight = 0x2001), "reduce_weight is at address 0x2001");
+    refused(with(|p| p.reduce_weight = 0x2008), "reduce_weight is at address 0x2008");
 }
 
 #[test]
@@ -335,12 +437,80 @@ fn pointwise_refuses_what_the_kernel_does_not_take() {
     let with = |change: fn(&mut PointwiseParams)| {
         let mut params = pointwise_params();
         change(&mut params);
-        pointwise::launch(Precision::Fp16, params)
+        pointwise::launch(params)
     };
     refused(with(|p| p.c_in = 1148), "c_in is 1148, expected a multiple of 8");
-    refused(with(|p| p.c_out = 321), "c_out is 321");
+    refused(with(|p| p.c_out = 324), "c_out is 324, expected a multiple of 8");
     refused(with(|p| p.rows = 148), "rows is 148, expected a multiple of pixels");
     refused(with(|p| p.rows = 49 * 40_000_000), "input has");
+    refused(with(|p| p.rows = i32::MAX / 49 * 49), "input has");
+    refused(with(|p| p.c_in = i32::MIN), "c_in is -2147483648");
     refused(with(|p| p.input = 0x1008), "input is at address 0x1008");
-    refused(pointwise::launch(Precision::Fp32, pointwise_params()), "no kernel for fp32");
+    refused(with(|p| p.shift = 0), "shift is at address 0x0");
+    refused(with(|p| p.scale = 0), "scale is at address 0x0");
+    refused(with(|p| p.gate = 0x5008), "gate is at address 0x5008");
+    refused(with(|p| p.skip = 0x5008), "skip is at address 0x5008");
+    refused(with(|p| p.output = 0), "output is at address 0x0");
+    refused(with(|p| p.partial_sums = 0x6002), "partial_sums is at address 0x6002");
+    refused(with(|p| p.chunk_sums = 0x6000), "arrivals is at address 0x0");
+    refused(with(|p| p.activation = -1), "activation is -1");
+    let one_chunk = |p: &mut PointwiseParams| (p.c_in, p.chunk_sums, p.arrivals) = (256, 64, 64);
+    refused(with(one_chunk), "expected null: nothing is split");
+    with(|p| (p.scale, p.shift) = (0, 0)).unwrap();
+    with(|p| (p.partial_sums, p.output) = (0x6000, 0)).unwrap();
+
+    let tiling = pointwise::tiling(PointwiseShape {
+        rows: 147,
+        pixels: 49,
+        c_in: 1152,
+        c_out: 320,
+        pooled: false,
+    });
+    let odd = Tiling { tile_rows: 48, ..tiling };
+    refused(pointwise::launch_with(odd, pointwise_params()), "no kernel for tiles of 48 x 64");
+    let short = Tiling { row_tiles: 4, ..tiling };
+    refused(pointwise::launch_with(short, pointwise_params()), "tiling.row_tiles is 4");
+}
+
+/// By the shape alone: chunks by c_in, the rows of pooled tiles by one image; enough blocks for small
+/// maps and large tiles for large ones.
+#[test]
+fn pointwise_tilings() {
+    let tiling = |n: i32, pixels: i32, c_in: i32, c_out: i32, pooled: bool| {
+        pointwise::tiling(PointwiseShape { rows: n * pixels, pixels, c_in, c_out, pooled })
+    };
+    for (c_in, chunks) in
+        [(8, 1), (256, 1), (264, 3), (672, 6), (1152, 9), (1280, 10), (1288, 6), (3840, 15)]
+    {
+        assert_eq!(pointwise::chunks(c_in), chunks, "{c_in}");
+    }
+    for n in [1, 3, 8, 32, 128] {
+        for (pixels, c_in, c_out) in
+            [(12544, 32, 16), (3136, 24, 144), (196, 480, 80), (49, 1152, 192), (361, 3840, 640)]
+        {
+            let cut = tiling(n, pixels, c_in, c_out, false);
+            assert_eq!(cut.chunks, pointwise::chunks(c_in));
+            assert!(cut.row_tiles * cut.tile_rows >= n * pixels, "{cut:?}");
+            assert!((cut.row_tiles - 1) * cut.tile_rows < n * pixels, "{cut:?}");
+            assert!(cut.col_tiles * cut.tile_cols >= c_out, "{cut:?}");
+            let pooled = tiling(n, pixels, c_in, c_out, true);
+            let single = tiling(1, pixels, c_in, c_out, true);
+            let rows = |tiling: Tiling| (tiling.tile_rows, tiling.row_tiles, tiling.chunks);
+            assert_eq!(rows(pooled), rows(single));
+        }
+    }
+    let tile = |tiling: Tiling| (tiling.tile_rows, tiling.tile_cols, tiling.split);
+    assert_eq!(tile(tiling(128, 12544, 16, 96, false)), (128, 128, false));
+    assert_eq!(tile(tiling(128, 12544, 32, 16, false)), (128, 32, false));
+    assert_eq!(tile(tiling(128, 49, 1152, 192, false)), (128, 64, false));
+    // Blocks of 7 x 7 and 14 x 14 maps at batch 1.
+    let blocks = |pixels, c_in, c_out, pooled| {
+        let cut = tiling(1, pixels, c_in, c_out, pooled);
+        cut.row_tiles * cut.col_tiles * if cut.split { cut.chunks } else { 1 }
+    };
+    assert_eq!(blocks(49, 1152, 320, false), 180);
+    assert_eq!(blocks(49, 1152, 192, false), 108);
+    assert_eq!(blocks(49, 320, 1280, true), 120);
+    assert_eq!(blocks(196, 480, 80, false), 84);
+    assert_eq!(blocks(196, 672, 112, false), 168);
 }

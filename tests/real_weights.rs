@@ -5,7 +5,8 @@
 
 use effnet::arch::Variant;
 use effnet::image::preprocess;
-use effnet::session::{Session, SessionOptions};
+use effnet::kernels::Compute;
+use effnet::session::{Device, Session, SessionOptions};
 use effnet::weights::{Family, ImportOptions, Precision, Weights, import};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -133,5 +134,56 @@ fn photographs_are_recognised() {
         preprocess(&encoded, &session.recipe(), &mut input).unwrap();
         let top = session.run(&input).unwrap().top_k(0, 1)[0].class;
         assert!(classes.contains(&top), "{name}: class {top}");
+    }
+}
+
+/// Photographs through the kernels on the emulator: every path, FP16 and FP32, against the CPU. The same best class; in
+/// FP16 logits within 0.15, in FP32 within 1e-4 of the largest.
+#[test]
+fn lite0_classifies_photographs_on_the_kernels() {
+    if let Err(why) = effnet::kernels::built() {
+        let required = std::env::var("EFFNET_REQUIRE_KERNELS").is_ok_and(|v| v == "1");
+        assert!(!required, "{why}");
+        eprintln!("skipped: {why}");
+        return;
+    }
+    let photos = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/images/photos");
+    let mut files: Vec<PathBuf> =
+        std::fs::read_dir(photos).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.retain(|file| file.extension().is_some_and(|extension| extension == "jpg"));
+    files.sort();
+    assert!(files.len() >= 3);
+    for (precision, compute) in [(Precision::Fp16, Compute::Fp16), (Precision::Fp32, Compute::Fp32)]
+    {
+        let weights = open(Variant::Lite0, precision);
+        let mut cpu = Session::new(weights.clone(), SessionOptions::default()).unwrap();
+        let mut images = vec![0.0; files.len() * cpu.input_elems()];
+        for (file, image) in files.iter().zip(images.chunks_mut(cpu.input_elems())) {
+            preprocess(&std::fs::read(file).unwrap(), &cpu.recipe(), image).unwrap();
+        }
+        let elems = cpu.input_elems();
+        for path in [effnet::launches::Path::Fused, effnet::launches::Path::Layerwise] {
+            let options = SessionOptions {
+                device: Device::Emulator,
+                batch: files.len(),
+                path,
+                compute: Some(compute),
+                ..SessionOptions::default()
+            };
+            let mut session = Session::new(weights.clone(), options).unwrap();
+            let found = session.run(&images).unwrap();
+            for (i, image) in images.chunks(elems).enumerate() {
+                let expected = cpu.run(image).unwrap();
+                let name = files[i].display();
+                let what = format!("{name}, {path}, {compute}");
+                assert_eq!(found.top_k(i, 1)[0].class, expected.top_k(0, 1)[0].class, "{what}");
+                let pairs = found.logits(i).iter().zip(expected.logits(0));
+                let worst = pairs.map(|(x, y)| (x - y).abs()).fold(0.0, f32::max);
+                let largest = expected.logits(0).iter().fold(0.0f32, |m, x| m.max(x.abs()));
+                println!("{what}: logits within {worst:.2e}, the largest is {largest:.1}");
+                let bound = if compute == Compute::Fp16 { 0.15 } else { 1e-4 * largest };
+                assert!(worst <= bound, "{what}: {worst}");
+            }
+        }
     }
 }

@@ -16,6 +16,7 @@ pub struct Depthwise {
     pub c: usize,
     pub activation: i32,
     pub squeeze: bool,
+    pub batch_norm: bool,
     pub data: Data,
     pub input: Vec<f32>,
     pub weight: Vec<f32>,
@@ -55,6 +56,7 @@ impl Depthwise {
             c,
             activation: ACTIVATION_SWISH,
             squeeze: true,
+            batch_norm: true,
             data: Data::Uniform,
             input: Vec::new(),
             weight: Vec::new(),
@@ -78,11 +80,20 @@ impl Case for Depthwise {
     fn prepare(&self, buffers: &mut Buffers) -> Prepared {
         let pixels = self.output_size[0] * self.output_size[1];
         let squeezed = self.n * self.tiles() * self.c;
+        let input = buffers.input("input", self.precision, &self.input);
+        let weight = buffers.input("weight", self.precision, &self.weight);
+        let (scale, shift) = match self.batch_norm {
+            true => (
+                buffers.input("scale", Precision::Fp32, &self.scale),
+                buffers.input("shift", Precision::Fp32, &self.shift),
+            ),
+            false => (0, 0),
+        };
         let params = DepthwiseParams {
-            input: buffers.input("input", self.precision, &self.input),
-            weight: buffers.input("weight", self.precision, &self.weight),
-            scale: buffers.input("scale", Precision::Fp32, &self.scale),
-            shift: buffers.input("shift", Precision::Fp32, &self.shift),
+            input,
+            weight,
+            scale,
+            shift,
             output: buffers.output("output", self.precision, self.n * pixels * self.c),
             partial_sums: match self.squeeze {
                 true => buffers.output("partial_sums", Precision::Fp32, squeezed),
@@ -106,7 +117,9 @@ impl Case for Depthwise {
     fn expected(&self) -> Vec<Expected> {
         let Depthwise { k, stride, c, data, .. } = *self;
         let ([h_in, w_in], [h_out, w_out]) = (self.input_size, self.output_size);
-        let tile_pixels = DEPTHWISE_TILE_PIXELS as usize;
+        let strip_pixels = DEPTHWISE_STRIP_PIXELS as usize;
+        let (strips_of_row, tile_strips) =
+            (w_out.div_ceil(strip_pixels), DEPTHWISE_TILE_STRIPS as usize);
         let mut output = Vec::with_capacity(self.n * h_out * w_out * c);
         let mut sums = vec![Bounded::default(); self.n * self.tiles() * c];
         let mut magnitudes = vec![0.0; sums.len()];
@@ -130,12 +143,15 @@ impl Case for Depthwise {
                         magnitude[channel] += product.abs();
                     }
                 }
+                let strip = pixel / w_out * strips_of_row + pixel % w_out / strip_pixels;
                 for channel in 0..c {
                     let error = (k * k) as f64 * data.u() * magnitude[channel];
-                    let y = Bounded { value: acc[channel], error }
-                        .batch_norm(self.scale[channel], self.shift[channel], data)
-                        .activate(self.activation, data);
-                    let sum = (image * self.tiles() + pixel / tile_pixels) * c + channel;
+                    let mut y = Bounded { value: acc[channel], error };
+                    if self.batch_norm {
+                        y = y.batch_norm(self.scale[channel], self.shift[channel], data);
+                    }
+                    let y = y.activate(self.activation, data);
+                    let sum = (image * self.tiles() + strip / tile_strips) * c + channel;
                     sums[sum].value += y.value;
                     sums[sum].error += y.error;
                     magnitudes[sum] += y.value.abs();
@@ -143,9 +159,10 @@ impl Case for Depthwise {
                 }
             }
         }
-        // A warp adds eight pixels, then the first warp adds eight warps: no value goes through more than 16 additions.
+        // Four pixels of a strip, then eight strips of a warp in a tree, then two warps: no value goes through more than
+        // 4 + 3 + 1 additions.
         for (sum, magnitude) in sums.iter_mut().zip(magnitudes) {
-            sum.error += 16.0 * data.u() * magnitude;
+            sum.error += 8.0 * data.u() * magnitude;
         }
         let mut expected =
             vec![Expected { name: "output", precision: self.precision, values: output }];
@@ -158,7 +175,8 @@ impl Case for Depthwise {
 
     fn describe(&self) -> String {
         format!(
-            "depthwise k{}s{} {} {:?} -> {:?}, pad {:?}, n {}, c {}, activation {}, squeeze {}",
+            "depthwise k{}s{} {} {:?} -> {:?}, pad {:?}, n {}, c {}, activation {}, squeeze {}, \
+             batch_norm {}",
             self.k,
             self.stride,
             self.precision,
@@ -168,7 +186,8 @@ impl Case for Depthwise {
             self.n,
             self.c,
             self.activation,
-            self.squeeze
+            self.squeeze,
+            self.batch_norm
         )
     }
 }

@@ -16,12 +16,28 @@
 //!
 //! Where all values are small integers nothing rounds before the last step, and the bound is zero.
 
+mod bn_swish;
 mod depthwise;
+mod head;
+mod mbconv_expand_depthwise;
 mod pointwise;
+mod pointwise_f32;
+mod preprocess;
 mod squeeze_excite;
+mod stem;
 
 #[allow(unused_imports)] // each test file uses a part of them
-pub use self::{depthwise::Depthwise, pointwise::Pointwise, squeeze_excite::SqueezeExcite};
+pub use self::{
+    bn_swish::*,
+    depthwise::Depthwise,
+    head::*,
+    mbconv_expand_depthwise::*,
+    pointwise::{Outputs, Pointwise},
+    pointwise_f32::*,
+    preprocess::*,
+    squeeze_excite::SqueezeExcite,
+    stem::*,
+};
 
 use super::Random;
 use effnet::emulator::{Buffer, Launch, Memory, Module, Report, Schedule};
@@ -111,6 +127,11 @@ impl Buffers {
     /// Address of a tensor of f16 or f32 values.
     pub fn input(&mut self, name: &'static str, precision: Precision, values: &[f32]) -> u64 {
         let bytes = encode(precision, values);
+        self.region(name, bytes.len(), Some(bytes))
+    }
+
+    /// Address of a tensor given as bytes.
+    pub fn bytes(&mut self, name: &'static str, bytes: Vec<u8>) -> u64 {
         self.region(name, bytes.len(), Some(bytes))
     }
 

@@ -98,21 +98,23 @@ impl Case for SqueezeExcite {
                     let magnitude: f64 = terms.clone().map(f64::abs).sum();
                     let pixels = self.pixels as f64;
                     let value = terms.sum::<f64>() / pixels;
-                    // `tiles` additions and a division.
+                    // `tiles` additions, over slices or not, and a division.
                     Bounded { value, error: (tiles as f64 + 1.0) * U * magnitude / pixels }
                 })
                 .collect();
             let reduced: Vec<Bounded> = (0..c_se)
                 .map(|j| {
                     let weight = |channel| self.reduce_weight[j * c + channel];
-                    // A lane's channels, five exchanges, the bias.
-                    dot(&squeeze, &weight, self.reduce_bias[j], c.div_ceil(32) + 6)
+                    // A lane has at most 8 of every 256 channels, or all where there are fewer; five exchanges,
+                    // the bias.
+                    dot(&squeeze, &weight, self.reduce_bias[j], 8 * c.div_ceil(256) + 6)
                         .activate(ACTIVATION_SWISH, Data::Uniform)
                 })
                 .collect();
             gate.extend((0..c).map(|channel| {
                 let weight = |j| self.expand_weight[j * c + channel];
-                dot(&reduced, &weight, self.expand_bias[channel], c_se).sigmoid()
+                // Each product, up to 16 parts, the bias.
+                dot(&reduced, &weight, self.expand_bias[channel], c_se + 1).sigmoid()
             }));
         }
         vec![Expected { name: "gate", precision: Precision::Fp32, values: gate }]

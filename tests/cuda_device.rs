@@ -1,0 +1,230 @@
+//! The CUDA device without a GPU: `effnet --device cuda` on a driver library whose GPU is the PTX emulator
+//! (`tests/emulated_driver/`), and on drivers that are missing, too old or in trouble.
+//!
+//! What is seen is what reaches the driver: memory, copies, graphs, kernels with their geometry and parameter bytes. The
+//! results must be those of `--device emulator`, byte for byte.
+#![cfg(target_os = "linux")] // the library is found through LD_LIBRARY_PATH
+
+mod support;
+
+use effnet::arch::{Padding, Size, Variant};
+use effnet::kernels::Compute;
+use effnet::launches::{Address, LaunchOptions, LaunchPlan, LaunchRecord, Path, Region};
+use effnet::plan::{Plan, PlanOptions};
+use effnet::weights::Precision;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::{Command, Output};
+use support::emulated::images_or_skip;
+use support::{metadata, write_random};
+use tempfile::TempDir;
+
+/// The driver library, built as an example.
+fn driver_library() -> PathBuf {
+    let exe = std::env::current_exe().expect("a test has a path");
+    let folder = exe.parent().and_then(std::path::Path::parent).expect("target/PROFILE/deps/TEST");
+    let library = folder.join("examples/libemulated_driver.so");
+    assert!(library.is_file(), "{}: run `cargo build --examples`", library.display());
+    library
+}
+
+struct Place {
+    folder: TempDir,
+    has_driver: bool,
+}
+
+impl Place {
+    /// A folder with random weights, images and, where it is asked for, a driver.
+    fn new(variant: Variant, precision: Precision, has_driver: bool) -> Place {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("driver")).unwrap();
+        if has_driver {
+            let to = folder.path().join("driver/libcuda.so");
+            std::os::unix::fs::symlink(driver_library(), to).unwrap();
+        }
+        let metadata = metadata(variant, Padding::SameDynamic, precision);
+        write_random(&folder.path().join("random.safetensors"), &metadata, 1);
+        Place { folder, has_driver }
+    }
+
+    fn log(&self) -> PathBuf {
+        self.folder.path().join("launches.log")
+    }
+
+    /// `effnet classify` of three photographs at 64x64.
+    fn classify(&self, device: &str, args: &[&str], fail: &str) -> Output {
+        let photos = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/images/photos");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_effnet"));
+        command
+            .current_dir(self.folder.path())
+            .args(["-v", "classify", "--json", "--size", "64", "--weights", "random.safetensors"])
+            .args(["--device", device])
+            .args(args)
+            .arg(photos)
+            .env("LD_LIBRARY_PATH", self.folder.path().join("driver"))
+            .env("EFFNET_EMULATED_DRIVER_LOG", self.log())
+            .env("EFFNET_EMULATED_DRIVER_FAIL", fail);
+        command.output().unwrap()
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[track_caller]
+fn succeeded(output: &Output) -> String {
+    assert!(output.status.success(), "{}\n{}", text(&output.stdout), text(&output.stderr));
+    text(&output.stdout)
+}
+
+/// Both paths, in a precision: images one by one, in one batch, and in a batch that the last images do not fill.
+fn gives_what_the_emulator_gives(variant: Variant, precision: Precision) {
+    let Some(_) = images_or_skip() else { return };
+    let place = Place::new(variant, precision, true);
+    for path in ["fused", "layerwise"] {
+        let args = ["--path", path, "--batch", "2"];
+        let expected = succeeded(&place.classify("emulator", &args, ""));
+        assert_eq!(expected.lines().count(), 3, "{expected}");
+        let cuda = place.classify("cuda", &args, "");
+        assert_eq!(succeeded(&cuda), expected, "{path}");
+        let said = text(&cuda.stderr);
+        assert!(said.contains("cuda:0, PTX emulator, sm_"), "{said}");
+        assert!(said.contains(path) && said.contains(&precision.to_string()), "{said}");
+        let one_by_one = place.classify("cuda:0", &["--path", path], "");
+        assert_eq!(succeeded(&one_by_one), expected, "{path}");
+    }
+}
+
+#[test]
+fn b0_f16_gives_what_the_emulator_gives() {
+    gives_what_the_emulator_gives(Variant::B0, Precision::Fp16);
+}
+
+#[test]
+fn lite0_f32_gives_what_the_emulator_gives() {
+    gives_what_the_emulator_gives(Variant::Lite0, Precision::Fp32);
+}
+
+/// One line of the driver's log.
+struct Launched {
+    line: String,
+    params: Vec<u8>,
+}
+
+fn launched(log: &str) -> Vec<Launched> {
+    let lines = log.lines().map(|line| {
+        let (line, hex) = line.rsplit_once(' ').unwrap();
+        let byte = |i: usize| u8::from_str_radix(&hex[i..i + 2], 16).unwrap();
+        let params = (0..hex.len()).step_by(2).map(byte).collect();
+        Launched { line: line.to_owned(), params }
+    });
+    lines.collect()
+}
+
+/// The plan's launches reach the driver in order, byte for byte but for where the regions lie.
+#[test]
+fn launches_are_those_of_the_plan() {
+    let Some(_) = images_or_skip() else { return };
+    let place = Place::new(Variant::B0, Precision::Fp16, true);
+    succeeded(&place.classify("cuda", &["--batch", "2"], ""));
+    let log = launched(&std::fs::read_to_string(place.log()).unwrap());
+
+    let network = effnet::arch::Network::new(Variant::B0, 1000);
+    let plan = Plan::new(
+        &network,
+        PlanOptions {
+            batch: 2,
+            size: Size::square(64),
+            padding: Padding::SameDynamic,
+            precision: Precision::Fp16,
+        },
+    )
+    .unwrap();
+    let options = LaunchOptions::new(Path::Fused, Compute::Fp16);
+    let launches = LaunchPlan::new(&plan, options).unwrap();
+    // Three images: two, then one.
+    let mut records = launches.launches(2).unwrap();
+    records.extend(launches.launches(1).unwrap());
+    assert_eq!(log.len(), records.len());
+    let mut bases = BTreeMap::new();
+    for (launched, record) in log.iter().zip(&records) {
+        let geometry = record.geometry;
+        let expected = format!(
+            "{} {:?} {:?} {}",
+            record.kernel.symbol(),
+            geometry.grid,
+            geometry.block,
+            geometry.shared_bytes
+        );
+        assert_eq!(launched.line, expected, "{}", record.name);
+        check_params(&launched.params, record, &mut bases);
+    }
+    assert!([Region::Weights, Region::Arena, Region::Input].iter().all(|r| bases.contains_key(r)));
+}
+
+fn check_params(found: &[u8], record: &LaunchRecord, bases: &mut BTreeMap<Region, u64>) {
+    assert_eq!(found.len(), record.params.len(), "{}", record.name);
+    let word = |bytes: &[u8], at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap());
+    let mut unbound = found.to_vec();
+    for &at in record.addresses {
+        let symbolic = word(&record.params, at);
+        if let Some(Address { region, offset_bytes }) = Address::parse(symbolic) {
+            let base = word(found, at) - offset_bytes;
+            assert_eq!(base % LaunchPlan::ALIGN_BYTES as u64, 0, "{}", record.name);
+            assert_eq!(*bases.entry(region).or_insert(base), base, "{}: {region:?}", record.name);
+            unbound[at..at + 8].copy_from_slice(&symbolic.to_le_bytes());
+        }
+    }
+    assert_eq!(unbound, record.params, "{}", record.name);
+}
+
+/// Ends with exit status 2, no panic, and every one of `says`.
+#[track_caller]
+fn refused(output: &Output, says: &[&str]) {
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(!said.contains("panicked"), "{said}");
+    for part in says {
+        assert!(said.contains(part), "{said:?} does not say {part:?}");
+    }
+}
+
+#[test]
+fn what_is_missing_is_said_with_what_to_do() {
+    let Some(_) = images_or_skip() else { return };
+    let place = Place::new(Variant::Lite0, Precision::Fp16, true);
+    let cuda = |fail| place.classify("cuda", &[], fail);
+    refused(&cuda("no-device"), &["sees no GPU", "nvidia-smi", "run on the CPU"]);
+    refused(&cuda("old-driver"), &["CUDA 11.2", "too old", "CUDA 13.0", "update NVIDIA's driver"]);
+    refused(&cuda("architecture"), &["sm_50", "EFFNET_CUDA_ARCHS=50"]);
+    refused(&cuda("memory"), &["no memory for the weights", "smaller batch"]);
+    refused(&cuda("load"), &["CUDA_ERROR_NO_BINARY_FOR_GPU"]);
+    refused(&place.classify("cuda:3", &[], ""), &["no GPU 3", "counted from 0"]);
+
+    let without = Place::new(Variant::Lite0, Precision::Fp16, false);
+    assert!(!without.has_driver);
+    refused(&without.classify("cuda", &[], ""), &["no CUDA driver", "libcuda"]);
+}
+
+/// The first usable GPU, else the CPU, saying which and why.
+#[test]
+fn auto_takes_a_usable_gpu_and_else_the_cpu() {
+    let Some(_) = images_or_skip() else { return };
+    let place = Place::new(Variant::Lite0, Precision::Fp16, true);
+    let gpu = place.classify("auto", &[], "");
+    succeeded(&gpu);
+    assert!(text(&gpu.stderr).contains("(auto: the first usable GPU)"), "{}", text(&gpu.stderr));
+    let cpu = place.classify("auto", &[], "no-device");
+    succeeded(&cpu);
+    let said = text(&cpu.stderr);
+    assert!(said.contains("CPU, f32") && said.contains("sees no GPU"), "{said}");
+}
+
+#[test]
+fn the_cpu_takes_no_path_and_no_other_precision() {
+    let place = Place::new(Variant::Lite0, Precision::Fp16, false);
+    refused(&place.classify("cpu", &["--path", "fused"], ""), &["--path", "runs no kernels"]);
+    refused(&place.classify("cpu", &["--precision", "fp16"], ""), &["CPU computes in fp32"]);
+    succeeded(&place.classify("cpu", &["--precision", "fp32"], ""));
+}

@@ -1,0 +1,563 @@
+//! A stand-in for CUDA's driver library whose GPU is the PTX emulator.
+//!
+//! Built as a shared library and put where a program looks for `libcuda.so`, it takes the calls that `device::cuda`
+//! makes through cudarc: contexts, memory, modules, streams, graphs. Kernels run on the emulator with all its checks. So
+//! everything on the host's side of a GPU run can be tested without a GPU: what is allocated, copied, captured and
+//! launched, and in which order.
+//!
+//! Work on streams is queued and only done when something waits for it, as late as a GPU may: a host that reads before
+//! it has waited, or changes a staging buffer too early, gets wrong values. All streams share one queue.
+//!
+//! Environment variables:
+//!
+//! - `EFFNET_EMULATED_DRIVER_FAIL`: `no-device`, `old-driver`, `memory`, `architecture` or `load`;
+//! - `EFFNET_EMULATED_DRIVER_LOG`: a file to which a line is added for each kernel that runs.
+
+#![allow(non_snake_case)] // the driver's names
+
+use effnet::emulator::{Buffer, Launch, Memory, Module};
+use effnet::kernels;
+use std::collections::{BTreeMap, HashMap};
+use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::sync::{LazyLock, Mutex, MutexGuard};
+
+type CUresult = c_int;
+const SUCCESS: CUresult = 0;
+const INVALID_VALUE: CUresult = 1;
+const OUT_OF_MEMORY: CUresult = 2;
+const NO_DEVICE: CUresult = 100;
+const INVALID_DEVICE: CUresult = 101;
+const INVALID_IMAGE: CUresult = 200;
+const NO_BINARY_FOR_GPU: CUresult = 209;
+const NOT_FOUND: CUresult = 500;
+const LAUNCH_FAILED: CUresult = 719;
+
+/// CUDA 13.0.
+const VERSION: c_int = 13_000;
+const MEMORY_BYTES: usize = 8 << 30;
+/// The addresses of everything that is not memory: only told apart, never followed.
+type Handle = u64;
+
+/// Something that a stream does when its turn comes.
+#[derive(Clone)]
+enum Work {
+    Launch {
+        entry: (usize, String),
+        grid: [u32; 3],
+        block: [u32; 3],
+        shared: u32,
+        params: Vec<u8>,
+    },
+    /// From a host address.
+    Upload {
+        to: u64,
+        from: usize,
+        bytes: usize,
+    },
+    /// To a host address.
+    Download {
+        to: usize,
+        from: u64,
+        bytes: usize,
+    },
+    Fill {
+        to: u64,
+        value: u8,
+        bytes: usize,
+    },
+}
+
+#[derive(Default)]
+struct Driver {
+    memory: Memory,
+    buffers: BTreeMap<u64, Buffer>,
+    allocated: usize,
+    /// Parsed PTX, by the image's place among the kernels' images.
+    parsed: HashMap<usize, Module>,
+    modules: HashMap<Handle, usize>,
+    functions: HashMap<Handle, (usize, String)>,
+    next: Handle,
+    queue: Vec<Work>,
+    /// What is captured, while something is.
+    capture: Option<Vec<Work>>,
+    graphs: HashMap<Handle, Vec<Work>>,
+    /// The first failure of queued work; every call after it fails, as on a GPU.
+    broken: CUresult,
+}
+
+static DRIVER: LazyLock<Mutex<Driver>> = LazyLock::new(Mutex::default);
+
+fn driver() -> MutexGuard<'static, Driver> {
+    DRIVER.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+fn fails(how: &str) -> bool {
+    std::env::var("EFFNET_EMULATED_DRIVER_FAIL").is_ok_and(|value| value == how)
+}
+
+fn capability() -> c_int {
+    let newest = kernels::images().first().and_then(|image| image.archs.iter().max());
+    if fails("architecture") { 50 } else { newest.map_or(80, |&arch| arch as c_int) }
+}
+
+impl Driver {
+    fn handle(&mut self) -> Handle {
+        self.next += 16;
+        self.next
+    }
+
+    /// The buffer that holds an address, and the offset within it.
+    fn find(&self, address: u64) -> Option<(&Buffer, usize)> {
+        let (&start, buffer) = self.buffers.range(..=address).next_back()?;
+        let offset = (address - start) as usize;
+        (offset < buffer.len_bytes()).then_some((buffer, offset))
+    }
+
+    fn enqueue(&mut self, work: Work) -> CUresult {
+        match &mut self.capture {
+            Some(captured) => captured.push(work),
+            None => self.queue.push(work),
+        }
+        self.broken
+    }
+
+    /// Does everything that is queued.
+    fn drain(&mut self) -> CUresult {
+        for work in std::mem::take(&mut self.queue) {
+            if self.broken == SUCCESS {
+                self.broken = self.perform(work);
+            }
+        }
+        self.broken
+    }
+
+    fn perform(&mut self, work: Work) -> CUresult {
+        match work {
+            Work::Upload { to, from, bytes } => {
+                let Some((buffer, offset)) = self.find(to) else { return INVALID_VALUE };
+                let buffer = buffer.clone();
+                if offset + bytes > buffer.len_bytes() {
+                    return INVALID_VALUE;
+                }
+                // SAFETY: the caller of the copy gave `bytes` readable bytes at `from`, which stay so until it has
+                // waited for the stream: the driver's own condition.
+                let values = unsafe { std::slice::from_raw_parts(from as *const u8, bytes) };
+                self.memory.write(&buffer, offset, values);
+            }
+            Work::Download { to, from, bytes } => {
+                let Some((buffer, offset)) = self.find(from) else { return INVALID_VALUE };
+                if offset + bytes > buffer.len_bytes() {
+                    return INVALID_VALUE;
+                }
+                let values: Vec<u8> = self.memory.read(buffer, offset, bytes);
+                // SAFETY: the caller of the copy gave `bytes` writable bytes at `to`, and uses them for nothing else
+                // until it has waited for the stream: the driver's own condition.
+                let to = unsafe { std::slice::from_raw_parts_mut(to as *mut u8, bytes) };
+                to.copy_from_slice(&values);
+            }
+            Work::Fill { to, value, bytes } => {
+                let Some((buffer, offset)) = self.find(to) else { return INVALID_VALUE };
+                let buffer = buffer.clone();
+                if offset + bytes > buffer.len_bytes() {
+                    return INVALID_VALUE;
+                }
+                self.memory.write(&buffer, offset, &vec![value; bytes]);
+            }
+            Work::Launch { entry: (image, entry), grid, block, shared, params } => {
+                return self.launch(image, &entry, [grid, block], shared, &params);
+            }
+        }
+        SUCCESS
+    }
+
+    fn launch(
+        &mut self,
+        image: usize,
+        entry: &str,
+        [grid, block]: [[u32; 3]; 2],
+        shared: u32,
+        params: &[u8],
+    ) -> CUresult {
+        let module = &self.parsed[&image];
+        let launch = Launch::new(module, entry)
+            .map(|launch| launch.grid(grid).block(block).shared_bytes(shared).params(params));
+        let report = match launch.and_then(|launch| launch.run(&mut self.memory)) {
+            Ok(report) => report,
+            Err(error) => {
+                eprintln!("emulated driver: {error}");
+                return INVALID_VALUE;
+            }
+        };
+        if let Ok(path) = std::env::var("EFFNET_EMULATED_DRIVER_LOG") {
+            let hex: String = params.iter().map(|byte| format!("{byte:02x}")).collect();
+            let line = format!("{entry} {grid:?} {block:?} {shared} {hex}\n");
+            let file = OpenOptions::new().create(true).append(true).open(&path);
+            if let Err(error) = file.and_then(|mut file| file.write_all(line.as_bytes())) {
+                eprintln!("emulated driver: {path}: {error}");
+            }
+        }
+        for finding in &report.findings {
+            eprintln!("emulated driver: {entry}: {finding}");
+        }
+        if report.is_clean() { SUCCESS } else { LAUNCH_FAILED }
+    }
+}
+
+/// Writes a result where the caller wants it.
+///
+/// # Safety
+///
+/// `to` must be null, or valid for a write of a `T`.
+unsafe fn give<T>(to: *mut T, value: T) -> CUresult {
+    if to.is_null() {
+        return INVALID_VALUE;
+    }
+    // SAFETY: valid for a write, says the caller; not null.
+    unsafe { to.write_unaligned(value) };
+    SUCCESS
+}
+
+/// Functions of the driver that write one value through their first pointer.
+macro_rules! gives {
+    ($($name:ident($to:ident: $type:ty $(, $argument:ident: $kind:ty)*) $body:block)*) => {$(
+        #[unsafe(no_mangle)]
+        unsafe extern "C" fn $name($to: *mut $type $(, $argument: $kind)*) -> CUresult {
+            let result: Result<$type, CUresult> = $body;
+            match result {
+                // SAFETY: the driver's own condition: the caller's pointer takes a value of this type.
+                Ok(value) => unsafe { give($to, value) },
+                Err(error) => error,
+            }
+        }
+    )*};
+}
+
+/// Functions of the driver that write nothing.
+macro_rules! does {
+    ($($name:ident($($argument:ident: $kind:ty),*) $body:block)*) => {$(
+        #[unsafe(no_mangle)]
+        extern "C" fn $name($($argument: $kind),*) -> CUresult $body
+    )*};
+}
+
+does! {
+    cuInit(_flags: c_uint) { if fails("no-device") { NO_DEVICE } else { SUCCESS } }
+    cuCtxSetCurrent(_context: Handle) { SUCCESS }
+    cuDevicePrimaryCtxRelease_v2(_device: c_int) { SUCCESS }
+    cuDevicePrimaryCtxRelease(_device: c_int) { SUCCESS }
+    cuCtxSynchronize() { driver().drain() }
+    cuStreamSynchronize(_stream: Handle) { driver().drain() }
+    cuStreamDestroy_v2(_stream: Handle) { driver().drain() }
+    cuStreamWaitEvent(_stream: Handle, _event: Handle, _flags: c_uint) { SUCCESS }
+    cuEventRecord(_event: Handle, _stream: Handle) { SUCCESS }
+    cuEventSynchronize(_event: Handle) { driver().drain() }
+    cuEventQuery(_event: Handle) { driver().drain() }
+    cuEventDestroy_v2(_event: Handle) { SUCCESS }
+    cuModuleUnload(module: Handle) {
+        let mut driver = driver();
+        let drained = driver.drain();
+        driver.modules.remove(&module);
+        drained
+    }
+    cuFuncSetAttribute(function: Handle, _attribute: c_int, value: c_int) {
+        // 227 KB: what sm_90 grants.
+        let known = driver().functions.contains_key(&function);
+        if known && (0..=227 * 1024).contains(&value) { SUCCESS } else { INVALID_VALUE }
+    }
+    cuMemFree_v2(address: u64) {
+        let mut driver = driver();
+        let drained = driver.drain();
+        match driver.buffers.remove(&address) {
+            Some(buffer) => {
+                driver.allocated -= buffer.len_bytes();
+                drained
+            }
+            None => INVALID_VALUE,
+        }
+    }
+    cuMemFreeAsync(address: u64, _stream: Handle) { cuMemFree_v2(address) }
+    cuMemsetD8_v2(to: u64, value: u8, bytes: usize) {
+        let mut driver = driver();
+        driver.queue.push(Work::Fill { to, value, bytes });
+        driver.drain()
+    }
+    cuMemsetD8Async(to: u64, value: u8, bytes: usize, _stream: Handle) {
+        driver().enqueue(Work::Fill { to, value, bytes })
+    }
+    cuMemcpyHtoD_v2(to: u64, from: *const c_void, bytes: usize) {
+        let mut driver = driver();
+        driver.queue.push(Work::Upload { to, from: from as usize, bytes });
+        driver.drain()
+    }
+    cuMemcpyHtoDAsync_v2(to: u64, from: *const c_void, bytes: usize, _stream: Handle) {
+        driver().enqueue(Work::Upload { to, from: from as usize, bytes })
+    }
+    cuMemcpyDtoH_v2(to: *mut c_void, from: u64, bytes: usize) {
+        let mut driver = driver();
+        driver.queue.push(Work::Download { to: to as usize, from, bytes });
+        driver.drain()
+    }
+    cuMemcpyDtoHAsync_v2(to: *mut c_void, from: u64, bytes: usize, _stream: Handle) {
+        driver().enqueue(Work::Download { to: to as usize, from, bytes })
+    }
+    cuStreamBeginCapture_v2(_stream: Handle, _mode: c_int) {
+        driver().capture = Some(Vec::new());
+        SUCCESS
+    }
+    cuGraphDestroy(graph: Handle) {
+        if driver().graphs.remove(&graph).is_some() { SUCCESS } else { INVALID_VALUE }
+    }
+    cuGraphExecDestroy(graph: Handle) { cuGraphDestroy(graph) }
+    cuGraphUpload(graph: Handle, _stream: Handle) {
+        if driver().graphs.contains_key(&graph) { SUCCESS } else { INVALID_VALUE }
+    }
+    cuGraphLaunch(graph: Handle, _stream: Handle) {
+        let mut driver = driver();
+        let Some(work) = driver.graphs.get(&graph).cloned() else { return INVALID_VALUE };
+        driver.queue.extend(work);
+        driver.broken
+    }
+}
+
+gives! {
+    cuDriverGetVersion(to: c_int) { Ok(if fails("old-driver") { 11_020 } else { VERSION }) }
+    cuDeviceGetCount(to: c_int) { Ok(1) }
+    cuDeviceGet(to: c_int, ordinal: c_int) {
+        if ordinal == 0 { Ok(0) } else { Err(INVALID_DEVICE) }
+    }
+    cuDeviceTotalMem_v2(to: usize, _device: c_int) { Ok(MEMORY_BYTES) }
+    cuDeviceGetAttribute(to: c_int, attribute: c_int, _device: c_int) {
+        Ok(match attribute {
+            16 => 132,            // multiprocessors
+            75 => capability() / 10,
+            76 => capability() % 10,
+            97 => 227 * 1024,     // shared memory of a block, when asked for
+            8 => 48 * 1024,       // shared memory of a block
+            10 => 32,             // warp size
+            _ => 0,
+        })
+    }
+    cuDevicePrimaryCtxRetain(to: Handle, _device: c_int) { Ok(driver().handle()) }
+    cuCtxGetCurrent(to: Handle) { Ok(0) }
+    cuStreamCreate(to: Handle, _flags: c_uint) { Ok(driver().handle()) }
+    cuStreamCreateWithPriority(to: Handle, _flags: c_uint, _priority: c_int) { Ok(driver().handle()) }
+    cuStreamIsCapturing(to: c_int, _stream: Handle) { Ok(c_int::from(driver().capture.is_some())) }
+    cuEventCreate(to: Handle, _flags: c_uint) { Ok(driver().handle()) }
+    cuEventElapsedTime(to: f32, _start: Handle, _end: Handle) { Ok(1.0) }
+    cuEventElapsedTime_v2(to: f32, _start: Handle, _end: Handle) { Ok(1.0) }
+    cuFuncGetAttribute(to: c_int, _attribute: c_int, _function: Handle) { Ok(0) }
+    cuMemAlloc_v2(to: u64, bytes: usize) {
+        let mut driver = driver();
+        if fails("memory") || bytes == 0 || driver.allocated + bytes > MEMORY_BYTES {
+            return OUT_OF_MEMORY;
+        }
+        driver.allocated += bytes;
+        let name = format!("allocation {}", driver.buffers.len());
+        let buffer = driver.memory.uninitialised(&name, bytes);
+        let address = buffer.address();
+        driver.buffers.insert(address, buffer);
+        Ok(address)
+    }
+    cuMemHostAlloc(to: *mut c_void, bytes: usize, _flags: c_uint) {
+        // Never given back: a test's process is short. Aligned like pages.
+        let words = vec![0u64; bytes.div_ceil(8) + 512].leak();
+        let address = (words.as_mut_ptr() as usize).next_multiple_of(4096);
+        Ok(address as *mut c_void)
+    }
+    cuStreamEndCaptureHandle(to: Handle) {
+        let mut driver = driver();
+        match driver.capture.take() {
+            Some(work) => {
+                let graph = driver.handle();
+                driver.graphs.insert(graph, work);
+                Ok(graph)
+            }
+            None => Err(INVALID_VALUE),
+        }
+    }
+    cuGraphInstantiateWithFlags(to: Handle, graph: Handle, _flags: u64) {
+        let mut driver = driver();
+        match driver.graphs.get(&graph).cloned() {
+            Some(work) => {
+                let executable = driver.handle();
+                driver.graphs.insert(executable, work);
+                Ok(executable)
+            }
+            None => Err(INVALID_VALUE),
+        }
+    }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn cuMemAllocAsync(to: *mut u64, bytes: usize, _stream: Handle) -> CUresult {
+    // SAFETY: the same condition.
+    unsafe { cuMemAlloc_v2(to, bytes) }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn cuStreamEndCapture(_stream: Handle, to: *mut Handle) -> CUresult {
+    // SAFETY: the same condition.
+    unsafe { cuStreamEndCaptureHandle(to) }
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn cuMemFreeHost(_address: *mut c_void) -> CUresult {
+    SUCCESS
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn cuGetErrorName(error: CUresult, to: *mut *const c_char) -> CUresult {
+    // SAFETY: the same condition.
+    unsafe { cuGetErrorString(error, to) }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn cuGetErrorString(error: CUresult, to: *mut *const c_char) -> CUresult {
+    // SAFETY: the driver's own condition: the caller's pointer takes a pointer.
+    unsafe { give(to, name(error).as_ptr()) }
+}
+
+fn name(error: CUresult) -> &'static CStr {
+    match error {
+        SUCCESS => c"CUDA_SUCCESS",
+        INVALID_VALUE => c"CUDA_ERROR_INVALID_VALUE",
+        OUT_OF_MEMORY => c"CUDA_ERROR_OUT_OF_MEMORY",
+        NO_DEVICE => c"CUDA_ERROR_NO_DEVICE",
+        INVALID_DEVICE => c"CUDA_ERROR_INVALID_DEVICE",
+        INVALID_IMAGE => c"CUDA_ERROR_INVALID_IMAGE",
+        NO_BINARY_FOR_GPU => c"CUDA_ERROR_NO_BINARY_FOR_GPU",
+        NOT_FOUND => c"CUDA_ERROR_NOT_FOUND",
+        LAUNCH_FAILED => c"CUDA_ERROR_LAUNCH_FAILED",
+        _ => c"CUDA_ERROR_UNKNOWN",
+    }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn cuDeviceGetName(to: *mut c_char, bytes: c_int, _device: c_int) -> CUresult {
+    let name = c"PTX emulator".to_bytes_with_nul();
+    if (bytes as usize) < name.len() {
+        return INVALID_VALUE;
+    }
+    // SAFETY: the driver's own condition: `bytes` writable bytes at `to`; the name is no longer.
+    unsafe { to.copy_from_nonoverlapping(name.as_ptr().cast(), name.len()) };
+    SUCCESS
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn cuMemGetInfo_v2(free: *mut usize, total: *mut usize) -> CUresult {
+    let allocated = driver().allocated;
+    // SAFETY: the driver's own condition: both pointers take a size.
+    unsafe {
+        give(free, MEMORY_BYTES - allocated);
+        give(total, MEMORY_BYTES)
+    }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn cuDeviceGetUuid_v2(to: *mut [u8; 16], _device: c_int) -> CUresult {
+    // SAFETY: the driver's own condition.
+    unsafe { give(to, [7; 16]) }
+}
+
+/// The image that `bytes` begins with is told by its content: it is one of those that this library embeds too.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn cuModuleLoadData(to: *mut Handle, bytes: *const c_void) -> CUresult {
+    if fails("load") {
+        return NO_BINARY_FOR_GPU;
+    }
+    let found = kernels::images().iter().enumerate().find(|(_, image)| {
+        // SAFETY: the driver's own condition: a whole image is readable at `bytes`. Where the first sixteen bytes, which
+        // hold a fatbin's length, agree with an image's, so does the length.
+        let same = |len: usize| unsafe {
+            std::slice::from_raw_parts(bytes.cast::<u8>(), len) == &image.fatbin[..len]
+        };
+        same(16) && same(image.fatbin.len())
+    });
+    let Some((index, image)) = found else { return INVALID_IMAGE };
+    let mut driver = driver();
+    if let std::collections::hash_map::Entry::Vacant(entry) = driver.parsed.entry(index) {
+        match Module::parse(image.name, image.ptx) {
+            Ok(module) => entry.insert(module),
+            Err(_) => return INVALID_IMAGE,
+        };
+    }
+    let handle = driver.handle();
+    driver.modules.insert(handle, index);
+    // SAFETY: the driver's own condition: the caller's pointer takes a handle.
+    unsafe { give(to, handle) }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn cuModuleGetFunction(
+    to: *mut Handle,
+    module: Handle,
+    name: *const c_char,
+) -> CUresult {
+    // SAFETY: the driver's own condition: `name` is a string that ends in a zero.
+    let name = unsafe { CStr::from_ptr(name) }.to_string_lossy().into_owned();
+    let mut driver = driver();
+    let Some(&image) = driver.modules.get(&module) else { return INVALID_VALUE };
+    if driver.parsed[&image].entry(&name).is_none() {
+        return NOT_FOUND;
+    }
+    let handle = driver.handle();
+    driver.functions.insert(handle, (image, name));
+    // SAFETY: the driver's own condition: the caller's pointer takes a handle.
+    unsafe { give(to, handle) }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn cuLaunchKernel(
+    function: Handle,
+    grid_x: c_uint,
+    grid_y: c_uint,
+    grid_z: c_uint,
+    block_x: c_uint,
+    block_y: c_uint,
+    block_z: c_uint,
+    shared: c_uint,
+    _stream: Handle,
+    params: *const *const c_void,
+    _extra: *const *const c_void,
+) -> CUresult {
+    let mut driver = driver();
+    let Some(entry) = driver.functions.get(&function).cloned() else { return INVALID_VALUE };
+    let bytes = driver.parsed[&entry.0].entry(&entry.1).map_or(0, |e| e.param_bytes() as usize);
+    // SAFETY: the driver's own condition: a pointer for each parameter. Every kernel here has one parameter, of as many
+    // bytes as its PTX says; they are copied before this call ends.
+    let params = unsafe { std::slice::from_raw_parts((*params).cast::<u8>(), bytes) }.to_vec();
+    driver.enqueue(Work::Launch {
+        entry,
+        grid: [grid_x, grid_y, grid_z],
+        block: [block_x, block_y, block_z],
+        shared,
+        params,
+    })
+}
+
+/// `CUlaunchConfig`.
+#[repr(C)]
+struct Config {
+    grid: [c_uint; 3],
+    block: [c_uint; 3],
+    shared: c_uint,
+    stream: Handle,
+    attributes: *const c_void,
+    attribute_count: c_uint,
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn cuLaunchKernelEx(
+    config: *const Config,
+    function: Handle,
+    params: *const *const c_void,
+    extra: *const *const c_void,
+) -> CUresult {
+    // SAFETY: the driver's own condition: `config` is readable; the rest is as for cuLaunchKernel.
+    unsafe {
+        let Config { grid: [gx, gy, gz], block: [bx, by, bz], shared, stream, .. } = config.read();
+        cuLaunchKernel(function, gx, gy, gz, bx, by, bz, shared, stream, params, extra)
+    }
+}

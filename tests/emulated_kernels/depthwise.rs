@@ -1,0 +1,93 @@
+//! `kernels/depthwise.cu`.
+
+use super::*;
+use crate::support::emulated::{Data, Depthwise, images_or_skip, module};
+use effnet::kernels::depthwise;
+use effnet::weights::Precision;
+use std::collections::HashSet;
+
+/// What B0 asks of the depthwise kernel, each shape once.
+fn b0_depthwise(precision: Precision) -> Vec<Depthwise> {
+    let mut seen = HashSet::new();
+    let mut cases = Vec::new();
+    for padding in PADDINGS {
+        let (network, geometry) = b0(padding);
+        for (block, conv) in network.blocks.iter().zip(&geometry.blocks) {
+            if seen.insert((*conv, block.c_mid)) {
+                let shape = depthwise_shape(precision, conv, [1, block.c_mid]);
+                cases.push(Depthwise::filled(shape, seen.len() as u64));
+            }
+        }
+    }
+    cases
+}
+
+fn depthwise_shape(precision: Precision, conv: &ConvGeometry, n_c: [usize; 2]) -> Depthwise {
+    Depthwise::shape(
+        precision,
+        [conv.k, conv.stride],
+        [conv.input.h, conv.input.w],
+        [conv.output.h, conv.output.w],
+        [conv.pad_top, conv.pad_left],
+        n_c,
+    )
+}
+
+fn depthwise_of_b0(precision: Precision) {
+    let Some(_) = images_or_skip() else { return };
+    let module = module(depthwise::IMAGE);
+    let cases = b0_depthwise(precision);
+    // Twelve distinct layers, and four more where SAME differs from symmetric padding.
+    assert_eq!(cases.len(), 16, "{:#?}", cases.iter().map(Case::describe).collect::<Vec<_>>());
+    for case in cases {
+        case.check(&module);
+    }
+}
+
+#[test]
+fn depthwise_f16_over_the_layers_of_b0() {
+    depthwise_of_b0(Precision::Fp16);
+}
+
+#[test]
+fn depthwise_f32_over_the_layers_of_b0() {
+    depthwise_of_b0(Precision::Fp32);
+}
+
+/// Every map, window, stride, padding and channel count; the activation, the squeeze and the kind of data go round.
+fn awkward_depthwise(precision: Precision) {
+    let Some(_) = images_or_skip() else { return };
+    let module = module(depthwise::IMAGE);
+    let mut seed = 0;
+    for [h, w] in MAPS {
+        for k in [3, 5] {
+            for stride in [1, 2] {
+                for padding in PADDINGS {
+                    let conv = conv(padding, [h, w], k, stride);
+                    for c in CHANNELS {
+                        let mut shape = depthwise_shape(precision, &conv, [BATCH, c]);
+                        shape.activation = ACTIVATIONS[seed % 3];
+                        shape.squeeze = seed % 4 != 0;
+                        shape.batch_norm = seed % 7 != 0;
+                        if shape.activation != ACTIVATION_SWISH && seed % 5 < 3 {
+                            shape.data = Data::Integers;
+                        }
+                        let case = Depthwise::filled(shape, 100 + seed as u64);
+                        check_batch(&module, &case, BATCH, |i| case.image(i));
+                        seed += 1;
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn awkward_depthwise_f16() {
+    awkward_depthwise(Precision::Fp16);
+}
+
+#[test]
+fn awkward_depthwise_f32() {
+    awkward_depthwise(Precision::Fp32);
+}

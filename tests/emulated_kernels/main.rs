@@ -1,0 +1,58 @@
+//! Every kernel, as nvcc compiled it, on the emulator with all its checks: over all layer shapes of B0 and the awkward
+//! ones, against naive loops in f64. `tests/support/emulated/` has the loops and derives the tolerances.
+
+mod bn_swish;
+mod depthwise;
+mod head;
+mod mbconv_expand_depthwise;
+mod pointwise;
+mod pointwise_f32;
+mod preprocess;
+mod squeeze_excite;
+mod stem;
+#[path = "../support/mod.rs"]
+mod support;
+
+use effnet::arch::{ConvGeometry, Network, NetworkGeometry, Padding, Size, Variant};
+use effnet::emulator::Module;
+use effnet::kernels::params::{ACTIVATION_NONE, ACTIVATION_RELU6, ACTIVATION_SWISH};
+use support::emulated::{Buffers, Case};
+
+const BATCH: usize = 3;
+const CHANNELS: [usize; 5] = [8, 24, 40, 72, 232];
+/// One pixel, one tile, and more than one tile with a last one that is not full.
+const MAPS: [[usize; 2]; 3] = [[1, 1], [7, 7], [6, 13]];
+const ACTIVATIONS: [i32; 3] = [ACTIVATION_NONE, ACTIVATION_RELU6, ACTIVATION_SWISH];
+const PADDINGS: [Padding; 2] = [Padding::Symmetric, Padding::SameDynamic];
+
+fn b0(padding: Padding) -> (Network, NetworkGeometry) {
+    let network = Network::new(Variant::B0, 1000);
+    let geometry = NetworkGeometry::new(&network, Size::square(224), padding).expect("224 works");
+    (network, geometry)
+}
+
+/// Runs a case as a whole, and image by image: the bytes must not depend on the batch.
+fn check_batch<C: Case>(module: &Module, case: &C, n: usize, image: impl Fn(usize) -> C) {
+    let whole = case.check(module);
+    for i in 0..n {
+        let single = image(i).run(module, Buffers::exact());
+        for (whole, single) in whole.iter().zip(&single) {
+            let part = &whole[i * single.len()..][..single.len()];
+            assert!(part == single, "{}: image {i} depends on its batch", case.describe());
+        }
+    }
+}
+
+/// A convolution by itself, by the formulas of its padding.
+fn conv(padding: Padding, [h, w]: [usize; 2], k: usize, stride: usize) -> ConvGeometry {
+    let side = |x: usize| match padding {
+        Padding::Symmetric => (k / 2, (x + k / 2 * 2 - k) / stride + 1),
+        _ => {
+            let out = x.div_ceil(stride);
+            (((out - 1) * stride + k).saturating_sub(x) / 2, out)
+        }
+    };
+    let ((pad_top, h_out), (pad_left, w_out)) = (side(h), side(w));
+    let (input, output) = (Size { h, w }, Size { h: h_out, w: w_out });
+    ConvGeometry { k, stride, pad_top, pad_left, input, output }
+}

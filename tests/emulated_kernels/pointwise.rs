@@ -1,0 +1,195 @@
+//! `kernels/pointwise.cu`.
+
+use super::*;
+use crate::support::emulated::{Data, Outputs, Pointwise, images_or_skip, module};
+use effnet::kernels::pointwise::{self, TILES};
+
+/// A pointwise convolution: `[n, pixels, c_in, c_out]`, activation, gate and skip, what it gives.
+type Shape = ([usize; 4], i32, [bool; 2], Outputs);
+
+/// What B0 asks of the pointwise kernel, each shape once: expand, project with gate and skip, and the head
+/// convolution, pooled.
+fn b0_pointwise() -> Vec<Pointwise> {
+    let (network, geometry) = b0(Padding::Symmetric);
+    let mut shapes: Vec<Shape> = Vec::new();
+    let mut add = |shape: Shape| {
+        if !shapes.contains(&shape) {
+            shapes.push(shape);
+        }
+    };
+    for (block, conv) in network.blocks.iter().zip(&geometry.blocks) {
+        if block.has_expand() {
+            let shape = [1, conv.input.pixels(), block.c_in, block.c_mid];
+            add((shape, ACTIVATION_SWISH, [false, false], Outputs::Stored));
+        }
+        let shape = [1, conv.output.pixels(), block.c_mid, block.c_out];
+        add((shape, ACTIVATION_NONE, [true, block.skip], Outputs::Stored));
+    }
+    let head = [1, geometry.last().pixels(), network.c_last(), network.c_head];
+    add((head, ACTIVATION_SWISH, [false, false], Outputs::Pooled));
+    let cases = shapes.into_iter().enumerate();
+    cases
+        .map(|(i, (shape, activation, extras, outputs))| {
+            Pointwise::new(Data::Uniform, shape, activation, extras, i as u64).giving(outputs)
+        })
+        .collect()
+}
+
+/// A part of the layers for each test, so that they share the cores.
+fn pointwise_of_b0(part: usize) {
+    let Some(_) = images_or_skip() else { return };
+    let module = module(pointwise::IMAGE);
+    for case in b0_pointwise().into_iter().skip(part).step_by(2) {
+        case.check(&module);
+    }
+}
+
+#[test]
+fn pointwise_f16_over_the_even_layers_of_b0() {
+    pointwise_of_b0(0);
+}
+
+#[test]
+fn pointwise_f16_over_the_odd_layers_of_b0() {
+    pointwise_of_b0(1);
+}
+
+/// Of B3 at 300, 19 and 10 pixels wide, and of Lite4 at 300, without gates: widths that B0 has not.
+#[test]
+fn pointwise_f16_over_odd_layers_of_b3_and_lite4() {
+    let Some(_) = images_or_skip() else { return };
+    let module = module(pointwise::IMAGE);
+    use Outputs::{Pooled, Stored};
+    let shapes: [Shape; 7] = [
+        ([1, 361, 576, 136], ACTIVATION_NONE, [true, false], Stored),
+        ([1, 361, 136, 816], ACTIVATION_SWISH, [false, false], Stored),
+        ([1, 100, 1392, 232], ACTIVATION_NONE, [true, true], Stored),
+        ([1, 100, 384, 1536], ACTIVATION_SWISH, [false, false], Pooled),
+        ([1, 361, 160, 960], ACTIVATION_RELU6, [false, false], Stored),
+        ([1, 100, 1632, 272], ACTIVATION_NONE, [false, true], Stored),
+        ([1, 100, 448, 1280], ACTIVATION_RELU6, [false, false], Pooled),
+    ];
+    for (seed, (shape, activation, extras, outputs)) in shapes.into_iter().enumerate() {
+        let case = Pointwise::new(Data::Uniform, shape, activation, extras, 100 + seed as u64);
+        case.giving(outputs).check(&module);
+    }
+}
+
+/// Every pair of channel counts and every map; activation, gate, skip, outputs and the kind of data go round.
+#[test]
+fn awkward_pointwise_f16() {
+    let Some(_) = images_or_skip() else { return };
+    let module = module(pointwise::IMAGE);
+    let mut seed = 0;
+    for [h, w] in MAPS {
+        for c_in in CHANNELS {
+            for c_out in CHANNELS {
+                let activation = ACTIVATIONS[seed % 3];
+                let extras = [seed / 3 % 2 == 0, seed / 6 % 2 == 0];
+                let exact = activation != ACTIVATION_SWISH && seed % 5 < 3;
+                let data = if exact { Data::Integers } else { Data::Uniform };
+                let outputs = [Outputs::Stored, Outputs::Stored, Outputs::Both, Outputs::Pooled];
+                let shape = [BATCH, h * w, c_in, c_out];
+                let mut case = Pointwise::new(data, shape, activation, extras, 200 + seed as u64)
+                    .giving(outputs[seed % 4]);
+                if seed % 7 == 0 {
+                    case = case.without_batch_norm();
+                }
+                check_batch(&module, &case, BATCH, |i| case.image(i));
+                seed += 1;
+            }
+        }
+    }
+}
+
+/// A shape that is not square, whose output has 8 channels more than a tile.
+#[test]
+fn pointwise_f16_with_every_activation_gate_and_skip() {
+    let Some(_) = images_or_skip() else { return };
+    let module = module(pointwise::IMAGE);
+    for activation in ACTIVATIONS {
+        for extras in [[false, false], [false, true], [true, false], [true, true]] {
+            for data in [Data::Uniform, Data::Integers] {
+                if data == Data::Uniform || activation != ACTIVATION_SWISH {
+                    let case = Pointwise::new(data, [2, 35, 56, 72], activation, extras, 7);
+                    check_batch(&module, &case, 2, |i| case.image(i));
+                    case.without_batch_norm().check(&module);
+                }
+            }
+        }
+    }
+}
+
+/// Sums of one, three and six chunks, the last of which are not whole: every tile, split and not, gives the same
+/// bytes, and the right ones.
+#[test]
+fn no_tile_and_no_split_changes_a_byte_of_pointwise_f16() {
+    let Some(_) = images_or_skip() else { return };
+    let module = module(pointwise::IMAGE);
+    for (shape, extras) in [
+        ([2, 49, 56, 40], [true, false]),
+        ([3, 25, 264, 104], [true, true]),
+        ([1, 70, 648, 136], [false, true]),
+    ] {
+        let case = Pointwise::new(Data::Uniform, shape, ACTIVATION_SWISH, extras, 11);
+        let bytes = case.check(&module);
+        for tile in TILES {
+            for split in [false, true] {
+                let forced = case.clone().forced(tile, split);
+                if split && !forced.tiling().split {
+                    continue; // one chunk
+                }
+                let what = forced.describe();
+                assert!(forced.run(&module, Buffers::exact()) == bytes, "{what}: other bytes");
+            }
+        }
+    }
+}
+
+/// Partial sums depend on the rows of a tile and on nothing else of it.
+#[test]
+fn tiles_of_as_many_rows_give_the_same_partial_sums() {
+    let Some(_) = images_or_skip() else { return };
+    let module = module(pointwise::IMAGE);
+    let case = Pointwise::new(Data::Uniform, [2, 150, 264, 72], ACTIVATION_SWISH, [true, true], 5)
+        .giving(Outputs::Both);
+    let [stored, _] = case.check(&module).try_into().expect("two outputs");
+    for rows in [128, 64, 32] {
+        let mut sums: Option<Vec<u8>> = None;
+        for tile in TILES.into_iter().filter(|tile| tile[0] == rows) {
+            for split in [false, true] {
+                let forced = case.clone().forced(tile, split);
+                let what = forced.describe();
+                // Against f64 once, and the others against it.
+                let outputs = match &sums {
+                    None => forced.check(&module),
+                    Some(_) => forced.run(&module, Buffers::exact()),
+                };
+                assert!(outputs[0] == stored, "{what}: other bytes");
+                let expected = sums.get_or_insert_with(|| outputs[1].clone());
+                assert!(outputs[1] == *expected, "{what}: other partial sums");
+            }
+        }
+    }
+}
+
+/// A batch for which the tiling differs from that of one image, in tile and in splitting.
+#[test]
+fn pointwise_f16_of_one_image_does_not_depend_on_its_batch() {
+    let Some(_) = images_or_skip() else { return };
+    let module = module(pointwise::IMAGE);
+    for (shape, extras, outputs) in [
+        ([4, 196, 264, 232], [true, true], Outputs::Stored),
+        ([4, 49, 320, 1280], [false, false], Outputs::Both),
+    ] {
+        let case =
+            Pointwise::new(Data::Uniform, shape, ACTIVATION_SWISH, extras, 3).giving(outputs);
+        let (whole, single) = (case.tiling(), case.image(0).tiling());
+        assert_ne!(
+            (whole.tile_rows, whole.tile_cols, whole.split),
+            (single.tile_rows, single.tile_cols, single.split),
+            "{whole:?}"
+        );
+        check_batch(&module, &case, 4, |i| case.image(i));
+    }
+}

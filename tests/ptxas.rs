@@ -1,0 +1,102 @@
+//! What ptxas made of every kernel, for sm_80 and sm_90: no spills, no stack, and as many resident blocks as the kernels
+//! are written for.
+
+use effnet::arch::{Network, Padding, Variant};
+use effnet::kernels::occupancy::Multiprocessor;
+use effnet::kernels::{self, CATALOGUE, Compute};
+use effnet::launches::{LaunchOptions, LaunchPlan, Path};
+use effnet::plan::{Plan, PlanOptions};
+use std::collections::BTreeMap;
+
+const ARCHS: [u32; 2] = [80, 90];
+
+/// Blocks that a multiprocessor is to hold at once, by the kernel file; what hides the time that a block waits.
+fn resident(image: &str) -> u32 {
+    match image {
+        "bn_swish" | "depthwise" | "head" | "stem" => 3,
+        "mbconv_expand_depthwise" | "pointwise_f32" => 2,
+        // The largest tile of pointwise has a block of its own; squeeze_excite has a block for each image.
+        "pointwise" | "squeeze_excite" => 1,
+        other => panic!("{other}: say how many of its blocks are to be resident"),
+    }
+}
+
+fn built() -> Option<kernels::Built> {
+    match kernels::built() {
+        Ok(built) => Some(built),
+        Err(why) => {
+            let required = std::env::var("EFFNET_REQUIRE_KERNELS").is_ok_and(|v| v == "1");
+            assert!(!required, "{why}");
+            eprintln!("skipped: {why}");
+            None
+        }
+    }
+}
+
+#[test]
+fn nothing_spills() {
+    let Some(built) = built() else { return };
+    let mut seen = 0;
+    for (image, (name, entries)) in built.images.iter().zip(CATALOGUE) {
+        assert_eq!(image.name, name);
+        for arch in ARCHS {
+            for entry in entries {
+                let report = image.resources.iter().find(|r| r.arch == arch && r.entry == *entry);
+                let report = report.unwrap_or_else(|| panic!("no report of {entry} for sm_{arch}"));
+                println!("sm_{arch} {entry}: {} registers", report.registers);
+                assert!((1..=255).contains(&report.registers), "{report:?}");
+                let wasted =
+                    [report.stack_bytes, report.spill_store_bytes, report.spill_load_bytes];
+                assert_eq!(wasted, [0; 3], "{report:?}");
+                seen += 1;
+            }
+        }
+    }
+    assert!(seen >= 2 * CATALOGUE.len());
+}
+
+/// Over every launch of B0, B4, B7 and Lite4, at batch 1 and 32.
+#[test]
+fn enough_blocks_are_resident() {
+    let Some(built) = built() else { return };
+    let mut least: BTreeMap<(u32, &str), u32> = BTreeMap::new();
+    for variant in [Variant::B0, Variant::B4, Variant::B7, Variant::Lite4] {
+        for batch in [1, 32] {
+            for compute in [Compute::Fp16, Compute::Fp32, Compute::Tf32] {
+                let network = Network::new(variant, 1000);
+                let size = variant.native();
+                let padding = Padding::SameDynamic;
+                let precision = compute.storage();
+                let options = PlanOptions { batch, size, padding, precision };
+                let plan = Plan::new(&network, options).unwrap();
+                for path in [Path::Layerwise, Path::Fused] {
+                    let options = LaunchOptions { top_k: 5, ..LaunchOptions::new(path, compute) };
+                    let launches = LaunchPlan::new(&plan, options).unwrap();
+                    for record in launches.launches(batch).unwrap() {
+                        let image = &built.images[record.kernel.image];
+                        for arch in ARCHS {
+                            let symbol = record.kernel.symbol();
+                            let mut reports = image.resources.iter();
+                            let report =
+                                reports.find(|r| r.arch == arch && r.entry == symbol).unwrap();
+                            let sm = Multiprocessor::of(arch).unwrap();
+                            let blocks = sm.resident_blocks(report, &record.geometry);
+                            let least = least.entry((arch, symbol)).or_insert(u32::MAX);
+                            *least = blocks.min(*least);
+                            assert!(
+                                blocks >= resident(image.name),
+                                "{variant}, batch {batch}, {}: {blocks} blocks of {symbol} on \
+                                 sm_{arch}: {report:?}, {:?}",
+                                record.name,
+                                record.geometry
+                            );
+                        }
+                    }
+                }
+            }
+        }
+    }
+    for ((arch, kernel), blocks) in least {
+        println!("sm_{arch} {kernel}: at least {blocks} resident blocks");
+    }
+}
