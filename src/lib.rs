@@ -8,6 +8,9 @@
 //! - [`plan`]: every step, tensor and buffer of a run, as plain data;
 //! - [`cpu`]: an executor of plans in f32;
 //! - [`kernels`]: the CUDA kernels as compiled images, and their launches as plain data;
+//! - [`launches`]: the plan as launches, by path and precision, with device memory laid out;
+//! - [`device`]: machines that run launches: a CUDA GPU, and the emulator;
+//! - [`emulator`]: PTX on the CPU, with checks;
 //! - [`session`]: weights, plan and executor together, with an example to start from;
 //! - [`labels`]: the names of ImageNet's classes.
 //!

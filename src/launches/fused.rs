@@ -3,7 +3,7 @@
 use super::build::{Builder, Pooled, pointwise_shape, tiling};
 use super::node::{Buf, Op, Pointwise};
 use crate::arch::ConvGeometry;
-use crate::kernels::{Compute, depthwise, mbconv_expand_depthwise};
+use crate::kernels::{Compute, PointwiseShape, depthwise, mbconv_expand_depthwise};
 use crate::plan::{self, PointwiseRole};
 use crate::weights::Precision;
 
@@ -62,15 +62,11 @@ pub(super) fn nodes(b: &mut Builder<'_>) -> Pooled {
                     bn: Some([scale, shift]),
                 };
                 if role == PointwiseRole::HeadConv {
-                    // The map is only pooled: the step after.
-                    let sums = |b: &mut Builder<'_>, tiles: usize| {
-                        b.buffer("head_conv.partial_sums", tiles * c_out, Precision::Fp32)
-                    };
-                    // The shape needs to know that there are sums before their buffer can be sized.
-                    let shape =
-                        crate::kernels::PointwiseShape { pooled: true, ..pointwise_shape(&p, 1) };
+                    // The map is only pooled: the step after. Tiles of an image, whatever the batch.
+                    let shape = PointwiseShape { pooled: true, ..pointwise_shape(&p, 1) };
                     let tiles = tiling(b.options.compute, shape).row_tiles as usize;
-                    let partial_sums = sums(b, tiles);
+                    let name = "head_conv.partial_sums";
+                    let partial_sums = b.buffer(name, tiles * c_out, Precision::Fp32);
                     p.partial_sums = Some(partial_sums);
                     pooled = Some(Pooled { partial_sums, tiles });
                     b.pointwise(index, index..index + 2, p);

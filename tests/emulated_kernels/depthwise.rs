@@ -54,6 +54,24 @@ fn depthwise_f32_over_the_layers_of_b0() {
     depthwise_of_b0(Precision::Fp32);
 }
 
+/// Each distinct layer of B3 and Lite4 for a small image.
+#[test]
+fn depthwise_over_odd_layers() {
+    let Some(_) = images_or_skip() else { return };
+    let module = module(depthwise::IMAGE);
+    let mut seen = HashSet::new();
+    for (network, geometry) in odd_networks() {
+        for (block, conv) in network.blocks.iter().zip(&geometry.blocks) {
+            if seen.insert((*conv, block.c_mid)) {
+                let precision = [Precision::Fp16, Precision::Fp32][seen.len() % 2];
+                let shape = depthwise_shape(precision, conv, [1, block.c_mid]);
+                Depthwise::filled(shape, seen.len() as u64).check(&module);
+            }
+        }
+    }
+    assert!(seen.len() >= 20, "{}", seen.len());
+}
+
 /// Every map, window, stride, padding and channel count; the activation, the squeeze and the kind of data go round.
 fn awkward_depthwise(precision: Precision) {
     let Some(_) = images_or_skip() else { return };

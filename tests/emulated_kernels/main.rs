@@ -56,3 +56,13 @@ fn conv(padding: Padding, [h, w]: [usize; 2], k: usize, stride: usize) -> ConvGe
     let (input, output) = (Size { h, w }, Size { h: h_out, w: w_out });
     ConvGeometry { k, stride, pad_top, pad_left, input, output }
 }
+
+/// Odd layers: those of B3 and Lite4 for small images that are not square.
+fn odd_networks() -> impl Iterator<Item = (Network, NetworkGeometry)> {
+    [Variant::B3, Variant::Lite4].into_iter().map(|variant| {
+        let network = Network::new(variant, 1000);
+        let size = Size { h: 75, w: 54 };
+        let geometry = NetworkGeometry::new(&network, size, Padding::SameDynamic);
+        (network, geometry.expect("the size works"))
+    })
+}

@@ -49,6 +49,26 @@ fn expand_depthwise_f32_over_the_layers_of_b0() {
     layers_of_b0(Precision::Fp32);
 }
 
+/// Each distinct layer of B3 and Lite4 for a small image whose tiles fit, with one group of channels.
+#[test]
+fn expand_depthwise_over_odd_layers() {
+    let Some(_) = images_or_skip() else { return };
+    let module = module(mbconv_expand_depthwise::IMAGE);
+    let mut seen = HashSet::new();
+    for (network, geometry) in odd_networks() {
+        for (block, conv) in network.blocks.iter().zip(&geometry.blocks) {
+            let precision = [Precision::Fp16, Precision::Fp32][seen.len() % 2];
+            let c_in = block.c_in;
+            let fits = mbconv_expand_depthwise::fits(precision, conv.k, conv.stride, c_in as i32);
+            if block.has_expand() && fits && seen.insert((*conv, c_in)) {
+                let shape = shape(precision, conv, [1, c_in, 48]);
+                ExpandDepthwise::filled(shape, seen.len() as u64).check(&module);
+            }
+        }
+    }
+    assert!(seen.len() >= 6, "{}", seen.len());
+}
+
 /// Every map, window, stride and padding; channel counts, the activation, the squeeze and the kind of data go round.
 fn awkward(precision: Precision) {
     let Some(_) = images_or_skip() else { return };

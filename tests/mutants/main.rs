@@ -16,6 +16,7 @@ mod pointwise;
 mod pointwise_f32;
 mod preprocess;
 mod squeeze_excite;
+mod stem;
 #[path = "../support/mod.rs"]
 mod support;
 
