@@ -1,6 +1,7 @@
 //! How many blocks of a launch a multiprocessor holds at once.
 //!
-//! Source: CUDA C++ Programming Guide, table of technical specifications per compute capability.
+//! Source: CUDA C++ Programming Guide, technical specifications per compute capability, and
+//! `cuda_occupancy.h` of the toolkit (13.0), with which the limits and granules here were compared.
 
 use super::{Geometry, Resources};
 
@@ -20,12 +21,15 @@ pub struct Multiprocessor {
     pub block_shared_bytes: u32,
     /// What the system keeps of each block's shared memory.
     pub reserved_shared_bytes: u32,
+    /// Shared memory is granted to a block in this many bytes.
+    pub shared_granule_bytes: u32,
 }
 
 /// What the system keeps of each block's shared memory from compute capability 8.0 on.
 const RESERVED_SHARED_BYTES: u32 = 1024;
-/// Registers are granted to a warp in this many.
+/// Registers are granted to a warp in this many, from those of its quarter of the multiprocessor.
 const REGISTER_GRANULE: u32 = 256;
+const QUARTERS: u32 = 4;
 const WARP_SIZE: u32 = 32;
 const KB: u32 = 1024;
 
@@ -48,6 +52,7 @@ impl Multiprocessor {
             shared_bytes: shared * KB,
             block_shared_bytes: block_shared * KB,
             reserved_shared_bytes: if arch == 75 { 0 } else { RESERVED_SHARED_BYTES },
+            shared_granule_bytes: if arch == 75 { 256 } else { 128 },
         })
     }
 
@@ -62,10 +67,14 @@ impl Multiprocessor {
         if shared > self.block_shared_bytes {
             return 0;
         }
-        let by_shared = self.shared_bytes / (shared + self.reserved_shared_bytes).max(1);
+        let granted = (shared + self.reserved_shared_bytes)
+            .max(1)
+            .next_multiple_of(self.shared_granule_bytes);
+        let by_shared = self.shared_bytes / granted;
+        let resident_warps = self.registers / QUARTERS / warp_registers * QUARTERS;
         (self.threads / (warps * WARP_SIZE))
             .min(self.blocks)
-            .min(self.registers / warp_registers / warps)
+            .min(resident_warps / warps)
             .min(by_shared)
     }
 }
@@ -99,6 +108,8 @@ mod tests {
         assert_eq!(blocks(128, 0, 256), 2); // registers: 65536 / 128 / 256
         assert_eq!(blocks(65, 0, 128), 7); // 65 * 32 = 2080 registers, 2304 of them granted
         assert_eq!(blocks(32, 40 * 1024, 128), 4); // shared: 164 / 41
+        assert_eq!(blocks(32, 40 * 1024 - 64, 128), 4); // rounded up to 41
+        assert_eq!(blocks(168, 0, 64), 6); // 3 warps of 5376 registers in each quarter
         assert_eq!(blocks(32, 164 * 1024, 128), 0);
         assert_eq!(Multiprocessor::of(61), None);
     }
