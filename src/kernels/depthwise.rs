@@ -68,21 +68,7 @@ pub fn launch(
         check.at_least(what, value, 1)?;
     }
     check.that(p.c % 8 == 0, "c", p.c.into(), "a multiple of 8")?;
-    // A window that lies outside the input altogether is a wrong plan. It also bounds the kernel's
-    // arithmetic: no window starts further out than k.
-    let (k, stride) = (k as i64, stride as i64);
-    for (what, pad, extent_in, extent_out) in
-        [("pad_top", p.pad_top, p.h_in, p.h_out), ("pad_left", p.pad_left, p.w_in, p.w_out)]
-    {
-        check.that((0..k).contains(&pad.into()), what, pad.into(), "between 0 and k - 1")?;
-        let last = (i64::from(extent_out) - 1) * stride - i64::from(pad);
-        check.that(
-            last < extent_in.into(),
-            if what == "pad_top" { "h_out" } else { "w_out" },
-            extent_out.into(),
-            "an extent whose last window touches the input",
-        )?;
-    }
+    check.window([k, stride], [p.pad_top, p.pad_left], [p.h_in, p.w_in], [p.h_out, p.w_out])?;
     check.activation(p.activation)?;
     let tiles = tiles(p.h_out, p.w_out);
     check.elems("input", &[p.n, p.h_in, p.w_in, p.c])?;

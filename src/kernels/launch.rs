@@ -25,7 +25,7 @@ pub struct Launch<P> {
 }
 
 /// Arguments that a kernel does not take.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[allow(missing_docs)] // the messages say it
 pub enum LaunchError {
     #[error("{op}: {what} is {found}, expected {expected}")]
@@ -36,6 +36,8 @@ pub enum LaunchError {
     Address { op: &'static str, what: &'static str, address: u64, align: u64 },
     #[error("{op}: {what} has {elems} elements, expected fewer than 2^31; run a smaller batch")]
     TooLarge { op: &'static str, what: &'static str, elems: u128 },
+    #[error("{op}: {what} is {found}, expected {expected}")]
+    Number { op: &'static str, what: &'static str, found: f32, expected: &'static str },
     #[error("{op}: no kernel for {asked}; there are {available}")]
     NoKernel { op: &'static str, asked: String, available: &'static str },
 }
@@ -62,6 +64,19 @@ impl Check {
         Err(LaunchError::Argument { op: self.0, what, found, expected })
     }
 
+    pub fn number(
+        &self,
+        holds: impl Fn(f32) -> bool,
+        what: &'static str,
+        values: [f32; 3],
+        expected: &'static str,
+    ) -> Result<(), LaunchError> {
+        match values.into_iter().find(|&value| !holds(value)) {
+            None => Ok(()),
+            Some(found) => Err(LaunchError::Number { op: self.0, what, found, expected }),
+        }
+    }
+
     pub fn activation(&self, value: i32) -> Result<(), LaunchError> {
         self.that((0..=2).contains(&value), "activation", value.into(), "0, 1 or 2")
     }
@@ -85,6 +100,27 @@ impl Check {
             return Ok(());
         }
         Err(LaunchError::TooLarge { op: self.0, what, elems })
+    }
+
+    /// A window of side `k` that lies outside the input altogether is a wrong plan. It also bounds
+    /// the kernels' arithmetic: no window starts further out than `k`. The extents must be known to
+    /// be positive.
+    pub fn window(
+        &self,
+        [k, stride]: [usize; 2],
+        pads: [i32; 2],
+        extents_in: [i32; 2],
+        extents_out: [i32; 2],
+    ) -> Result<(), LaunchError> {
+        let names = [("pad_top", "h_out"), ("pad_left", "w_out")];
+        for (axis, (pad_name, extent_name)) in names.into_iter().enumerate() {
+            let (pad, extent) = (i64::from(pads[axis]), i64::from(extents_out[axis]));
+            self.that((0..k as i64).contains(&pad), pad_name, pad, "between 0 and k - 1")?;
+            let last = (extent - 1) * stride as i64 - pad;
+            let expected = "an extent whose last window touches the input";
+            self.that(last < extents_in[axis].into(), extent_name, extent, expected)?;
+        }
+        Ok(())
     }
 
     /// The y and z extents of a grid end at 65,535.

@@ -155,21 +155,7 @@ pub fn launch(
     check.that(p.c_mid % 8 == 0, "c_mid", p.c_mid.into(), "a multiple of 8")?;
     let fits = fits(precision, k, stride, p.c_in);
     check.that(fits, "c_in", p.c_in.into(), "few enough channels for a tile in shared memory")?;
-    // A window that lies outside the input altogether is a wrong plan. It also bounds the kernel's
-    // arithmetic: no window starts further out than k.
-    for (what, pad, extent_in, extent_out) in
-        [("pad_top", p.pad_top, p.h_in, p.h_out), ("pad_left", p.pad_left, p.w_in, p.w_out)]
-    {
-        let in_range = (0..k as i64).contains(&pad.into());
-        check.that(in_range, what, pad.into(), "between 0 and k - 1")?;
-        let last = (i64::from(extent_out) - 1) * stride as i64 - i64::from(pad);
-        check.that(
-            last < extent_in.into(),
-            if what == "pad_top" { "h_out" } else { "w_out" },
-            extent_out.into(),
-            "an extent whose last window touches the input",
-        )?;
-    }
+    check.window([k, stride], [p.pad_top, p.pad_left], [p.h_in, p.w_in], [p.h_out, p.w_out])?;
     check.activation(p.activation)?;
     let tiles = tiles(k, stride, p.h_out, p.w_out);
     check.elems("input", &[p.n, p.h_in, p.w_in, p.c_in])?;

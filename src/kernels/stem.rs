@@ -73,32 +73,14 @@ pub fn launch(
         check.at_least(what, value, 1)?;
     }
     check.that(p.c_out % 8 == 0, "c_out", p.c_out.into(), "a multiple of 8")?;
-    // As in the depthwise: a window that lies outside the input altogether is a wrong plan.
-    for (what, pad, extent_in, extent_out) in
-        [("pad_top", p.pad_top, p.h_in, p.h_out), ("pad_left", p.pad_left, p.w_in, p.w_out)]
-    {
-        check.that((0..3).contains(&pad), what, pad.into(), "between 0 and 2")?;
-        let last = (i64::from(extent_out) - 1) * 2 - i64::from(pad);
-        check.that(
-            last < extent_in.into(),
-            if what == "pad_top" { "h_out" } else { "w_out" },
-            extent_out.into(),
-            "an extent whose last window touches the input",
-        )?;
-    }
+    check.window([3, 2], [p.pad_top, p.pad_left], [p.h_in, p.w_in], [p.h_out, p.w_out])?;
     check.activation(p.activation)?;
     check.elems("input", &[p.n, p.h_in, p.w_in, 3])?;
     check.elems("weight", &[3, 3, 3, p.c_out])?;
     check.elems("output", &[p.n, p.h_out, p.w_out, p.c_out])?;
     if input == StemInput::U8 {
-        for std in p.std {
-            // An integer would round it away: the bits say which value it was.
-            let found = i64::from(std.to_bits());
-            check.that(std.is_normal() && std > 0.0, "std (bits)", found, "a number above 0")?;
-        }
-        for mean in p.mean {
-            check.that(mean.is_finite(), "mean (bits)", mean.to_bits().into(), "a number")?;
-        }
+        check.number(|std| std.is_normal() && std > 0.0, "std", p.std, "a number above 0")?;
+        check.number(f32::is_finite, "mean", p.mean, "a finite number")?;
     }
     check.address("input", p.input, input.elem_bytes() as u64)?;
     check.address("weight", p.weight, 16)?;

@@ -80,7 +80,7 @@ impl LaunchOptions {
 }
 
 /// Why there are no launches for a plan.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum LaunchPlanError {
     /// A kernel does not take a step's shape.
     #[error("{name}: {source}")]
