@@ -6,7 +6,7 @@ use std::ops::Range;
 
 /// From a picture to the crop, in whole pixels.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Frame {
+pub(crate) struct Frame {
     /// First source row that is resized.
     pub top: usize,
     /// First source column that is resized.
@@ -21,14 +21,14 @@ pub(super) struct Frame {
 
 /// A position in the resized picture.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Offset {
+pub(crate) struct Offset {
     pub y: isize,
     pub x: isize,
 }
 
 impl Frame {
     /// `image` has no zero side, and the recipe is valid.
-    pub(super) fn new(image: Size, recipe: &Recipe) -> Frame {
+    pub(crate) fn new(image: Size, recipe: &Recipe) -> Frame {
         let crop = recipe.size;
         match recipe.framing {
             Framing::ResizeThenCrop { short_side, rounding } => {

@@ -20,9 +20,9 @@
 
 mod decode;
 mod error;
-mod frame;
+pub(crate) mod frame;
 mod opencv;
-mod pillow;
+pub(crate) mod pillow;
 mod recipe;
 mod tensorflow;
 

@@ -13,14 +13,14 @@ const PRECISION_BITS: u32 = 32 - 8 - 2;
 const HALF: i32 = 1 << (PRECISION_BITS - 1);
 
 /// A resampling kernel: even, and zero from `support` on.
-pub(super) struct Kernel {
+pub(crate) struct Kernel {
     support: f64,
     /// The weight at a distance >= 0.
     weight: fn(f64) -> f64,
 }
 
 /// Keys' cubic with a = -0.5.
-pub(super) const BICUBIC: Kernel = Kernel {
+pub(crate) const BICUBIC: Kernel = Kernel {
     support: 2.0,
     weight: |x| {
         const A: f64 = -0.5;
@@ -35,11 +35,11 @@ pub(super) const BICUBIC: Kernel = Kernel {
 };
 
 /// The triangle.
-pub(super) const BILINEAR: Kernel =
+pub(crate) const BILINEAR: Kernel =
     Kernel { support: 1.0, weight: |x| if x < 1.0 { 1.0 - x } else { 0.0 } };
 
 /// The weighted source samples of each wanted sample along one axis.
-struct Taps {
+pub(crate) struct Taps {
     /// First source sample and where its weights lie in `weights`.
     spans: Vec<(usize, Range<usize>)>,
     /// Fixed point, [`PRECISION_BITS`] fractional bits.
@@ -48,7 +48,12 @@ struct Taps {
 
 impl Taps {
     /// For samples `wanted` of an axis resized from `source` to `resized` samples.
-    fn new(kernel: &Kernel, source: usize, resized: usize, wanted: Range<usize>) -> Taps {
+    pub(crate) fn new(
+        kernel: &Kernel,
+        source: usize,
+        resized: usize,
+        wanted: Range<usize>,
+    ) -> Taps {
         let scale = source as f64 / resized as f64;
         let stretch = scale.max(1.0);
         let support = kernel.support * stretch;
@@ -80,7 +85,7 @@ impl Taps {
     }
 
     /// First source sample and weights of wanted sample `i`.
-    fn get(&self, i: usize) -> (usize, &[i32]) {
+    pub(crate) fn get(&self, i: usize) -> (usize, &[i32]) {
         let (first, span) = &self.spans[i];
         (*first, &self.weights[span.clone()])
     }

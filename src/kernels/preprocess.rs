@@ -9,13 +9,13 @@
 mod framing;
 mod taps;
 
-use self::framing::{Axis, Frame};
+use self::framing::Axis;
 use self::taps::Taps;
 use super::launch::Check;
 use super::params::{RESAMPLE_ROWS, RESAMPLE_THREADS, ResampleParams};
 use super::{Geometry, Launch, LaunchError};
 use crate::arch::Size;
-use crate::image::{Interpolation, Recipe, RecipeError};
+use crate::image::{self, Interpolation, Recipe, RecipeError};
 use std::ops::Range;
 
 /// The file's stem.
@@ -72,7 +72,7 @@ pub struct ResampleAddresses {
 pub fn resample(recipe: &Recipe, [h, w]: [usize; 2]) -> Result<Resample, ResampleError> {
     recipe.validate()?;
     let side = |what, side: usize| {
-        let holds = (1..=crate::image::MAX_IMAGE_SIDE).contains(&side);
+        let holds = (1..=image::MAX_IMAGE_SIDE).contains(&side);
         CHECK.that(holds, what, side.try_into().unwrap_or(i64::MAX), "between 1 and 65535")
     };
     side("h", h)?;
@@ -80,10 +80,14 @@ pub fn resample(recipe: &Recipe, [h, w]: [usize; 2]) -> Result<Resample, Resampl
     CHECK.elems("frame", &[h as i32, w as i32, 3])?;
 
     let (frame, crop) = (Size { h, w }, recipe.size);
-    let Frame { rows, columns } = Frame::new(frame, recipe);
+    let [rows, columns] = framing::axes(frame, recipe);
     let resample = match recipe.interpolation {
-        Interpolation::PillowBicubic => pillow(&taps::BICUBIC, frame, crop, &rows, &columns),
-        Interpolation::PillowBilinear => pillow(&taps::BILINEAR, frame, crop, &rows, &columns),
+        Interpolation::PillowBicubic => {
+            pillow(&image::pillow::BICUBIC, frame, crop, &rows, &columns)
+        }
+        Interpolation::PillowBilinear => {
+            pillow(&image::pillow::BILINEAR, frame, crop, &rows, &columns)
+        }
         Interpolation::OpencvBilinear => {
             let (columns, rows) = (taps::opencv_columns(&columns), taps::opencv_rows(&rows));
             (columns, rows, 0..h)
@@ -102,7 +106,7 @@ pub fn resample(recipe: &Recipe, [h, w]: [usize; 2]) -> Result<Resample, Resampl
 /// The picture between the passes has the rows that are used, counted from the first, and columns to
 /// a multiple of 4, so that each row is whole 32-bit words.
 fn pillow(
-    kernel: &taps::Kernel,
+    kernel: &image::pillow::Kernel,
     frame: Size,
     crop: Size,
     rows: &Axis,

@@ -2,6 +2,7 @@
 //! with which weights. As 32-bit words, `[words, extent]`; what they are is in the kernels' head.
 
 use super::framing::Axis;
+use crate::image::pillow;
 use std::ops::Range;
 
 /// The taps of one axis.
@@ -49,54 +50,15 @@ impl Taps {
 
 // --- Pillow ---
 
-/// Fractional bits of Pillow's weights: 32, less 8 for the samples and 2 for overshoot and sign.
-const PILLOW_BITS: u32 = 22;
-
-/// A resampling kernel of Pillow's: even, and zero from `support` on.
-pub struct Kernel {
-    support: f64,
-    /// The weight at a distance >= 0.
-    weight: fn(f64) -> f64,
-}
-
-/// Keys' cubic with a = -0.5.
-pub const BICUBIC: Kernel = Kernel {
-    support: 2.0,
-    weight: |x| {
-        const A: f64 = -0.5;
-        match x {
-            x if x < 1.0 => ((A + 2.0) * x - (A + 3.0)) * x * x + 1.0,
-            x if x < 2.0 => (((x - 5.0) * x + 8.0) * x - 4.0) * A,
-            _ => 0.0,
-        }
-    },
-};
-
-/// The triangle.
-pub const BILINEAR: Kernel =
-    Kernel { support: 1.0, weight: |x| if x < 1.0 { 1.0 - x } else { 0.0 } };
-
-/// First sample, number of weights, weights: the kernel stretched by the reduction, normalised in
-/// f64, in fixed point. Samples beyond the crop, up to `extent`, are black.
-pub fn pillow(kernel: &Kernel, axis: &Axis, extent: usize) -> Taps {
-    let scale = axis.source as f64 / axis.resized as f64;
-    let stretch = scale.max(1.0);
-    let (support, inverse) = (kernel.support * stretch, 1.0 / stretch);
+/// First sample, number of weights, weights in fixed point: `image`'s taps. Samples beyond the crop,
+/// up to `extent`, are black.
+pub fn pillow(kernel: &pillow::Kernel, axis: &Axis, extent: usize) -> Taps {
     let sample = |i| {
         let Some(i) = axis.resized_index(i) else { return Vec::new() };
-        let centre = (i as f64 + 0.5) * scale;
-        // A float made an integer is truncated and, below zero, made 0: as intended here.
-        let first = (centre - support + 0.5) as usize;
-        let end = ((centre + support + 0.5) as usize).min(axis.source);
-        let exact = |x: usize| (kernel.weight)(((x as f64 - centre + 0.5) * inverse).abs());
-        let sum: f64 = (first..end).map(exact).sum();
-        let fixed = |x| {
-            let weight = if sum != 0.0 { exact(x) / sum } else { exact(x) };
-            // Half away from zero; the cast truncates.
-            (weight * f64::from(1 << PILLOW_BITS) + 0.5f64.copysign(weight)) as i32
-        };
-        let span = [(axis.first + first) as i32, (end - first) as i32];
-        span.into_iter().chain((first..end).map(fixed)).collect()
+        let taps = pillow::Taps::new(kernel, axis.source, axis.resized, i..i + 1);
+        let (first, weights) = taps.get(0);
+        let span = [(axis.first + first) as i32, weights.len() as i32];
+        span.iter().chain(weights).copied().collect()
     };
     let samples: Vec<Vec<i32>> = (0..extent).map(sample).collect();
     Taps::new(&samples, 2)
