@@ -5,13 +5,9 @@
 
 #include "common.cuh"
 
-// Channels of a vector.
-template <typename T>
-constexpr int kVectorChannels = 16 / static_cast<int>(sizeof(T));
-
 // Quads of a vector.
 template <typename T>
-constexpr int kVectorQuads = kVectorChannels<T> / 4;
+constexpr int kVectorQuads = kVector<T> / 4;
 
 // The address must be aligned to 16 bytes, and nothing may write there during the launch.
 __device__ __forceinline__ uint4 load_raw(const void* at) {
@@ -20,23 +16,10 @@ __device__ __forceinline__ uint4 load_raw(const void* at) {
 
 template <typename T>
 struct ChannelVector {
-    float x[kVectorChannels<T>];
+    float x[kVector<T>];
 
     __device__ __forceinline__ explicit ChannelVector(uint4 raw) {
-        const uint32_t words[4] = {raw.x, raw.y, raw.z, raw.w};
-#pragma unroll
-        for (int i = 0; i < 4; ++i) {
-            if constexpr (sizeof(T) == 2) {
-                __half2_raw pair;
-                pair.x = static_cast<unsigned short>(words[i]);
-                pair.y = static_cast<unsigned short>(words[i] >> 16);
-                const float2 value = __half22float2(pair);
-                x[2 * i] = value.x;
-                x[2 * i + 1] = value.y;
-            } else {
-                x[i] = __uint_as_float(words[i]);
-            }
-        }
+        unpack_vector(raw, x);
     }
 };
 

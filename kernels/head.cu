@@ -37,7 +37,7 @@
 
 template <typename T>
 __device__ __forceinline__ void pool(const PoolParams& p) {
-    constexpr int kChannels = kVectorChannels<T>;
+    constexpr int kChannels = kVector<T>;
     constexpr int kColumns = kPoolTileChannels / kChannels;  // threads over the channels
     constexpr int kRows = kPoolWarps * kWarpSize / kColumns;
     const int column = threadIdx.x % kColumns;
@@ -130,7 +130,7 @@ __device__ __forceinline__ void average(const ClassifierParams& p, float4* share
             mean.w += sum.w;
         }
         mean = {mean.x / pixels, mean.y / pixels, mean.z / pixels, mean.w / pixels};
-        shared[image * quads + quad_slot<T>(quad, p.c / kVectorChannels<T>)] = mean;
+        shared[image * quads + quad_slot<T>(quad, p.c / kVector<T>)] = mean;
         if (blockIdx.x == 0) {
             float* features = p.features + (first_image + image) * p.c;  // [c]
             reinterpret_cast<float4*>(features)[quad] = mean;
@@ -146,7 +146,7 @@ __device__ __forceinline__ void classifier(const ClassifierParams& p) {
     const int first_class = warp * kClassifierWarpClasses;
     const int first_image = blockIdx.y * kClassifierImages;
     const int images = min(p.n - first_image, kClassifierImages);
-    const int vectors = p.c / kVectorChannels<T>;
+    const int vectors = p.c / kVector<T>;
 
     // A class beyond the last one is computed as the last one, and not stored.
     const T* weight[kClassifierWarpClasses];  // [c]
@@ -162,7 +162,7 @@ __device__ __forceinline__ void classifier(const ClassifierParams& p) {
             if (v < vectors) {
 #pragma unroll
                 for (int o = 0; o < kClassifierWarpClasses; ++o) {
-                    ahead[a][o] = load_raw(weight[o] + v * kVectorChannels<T>);
+                    ahead[a][o] = load_raw(weight[o] + v * kVector<T>);
                 }
             }
         }

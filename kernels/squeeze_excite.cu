@@ -44,7 +44,7 @@ __device__ __forceinline__ float4 sum_rows(const float4* rows, int count, int qu
 
 template <typename T>
 __device__ __forceinline__ void squeeze_excite(const SqueezeExciteParams& p) {
-    constexpr int kChannels = kVectorChannels<T>;
+    constexpr int kChannels = kVector<T>;
     extern __shared__ float4 shared[];
     const int quads = p.c / 4;
     const int vectors = p.c / kChannels;
