@@ -4,8 +4,6 @@ use super::*;
 use crate::support::emulated::{Outputs, Pointwise};
 use effnet::kernels::pointwise;
 
-const UNREPORTED: &[Unreported] = &[];
-
 /// Rows and columns that end in each eighth of a warp's tile, k that ends in each quarter of a step; tiles of several
 /// images; sums of several chunks, split and not; every output.
 fn pointwise_shapes(tile: [i32; 2]) -> Vec<Box<dyn Case>> {
@@ -45,5 +43,5 @@ fn pointwise_has_no_report_under_adversarial_schedules() {
 /// All entries are one template.
 #[test]
 fn mutants_of_pointwise_are_reported() {
-    all_are_reported(pointwise_subjects(&[[32, 32]]), UNREPORTED, 85.0);
+    all_are_reported(pointwise_subjects(&[[32, 32]]), 85.0);
 }

@@ -4,8 +4,6 @@ use super::*;
 use crate::support::emulated::SqueezeExcite;
 use effnet::kernels::squeeze_excite;
 
-const UNREPORTED: &[Unreported] = &[];
-
 /// Every remainder of the loops that are unrolled by four, over tiles, channels and the squeeze's width, with one and
 /// with several threads to a sum.
 fn squeeze_excite_shapes(precision: Precision) -> Vec<Box<dyn Case>> {
@@ -39,5 +37,5 @@ fn squeeze_excite_has_no_report_under_adversarial_schedules() {
 
 #[test]
 fn mutants_of_squeeze_excite_are_reported() {
-    all_are_reported(squeeze_excite_subjects(), UNREPORTED, 95.0);
+    all_are_reported(squeeze_excite_subjects(), 95.0);
 }
