@@ -246,14 +246,9 @@ does! {
     cuInit(_flags: c_uint) { if fails("no-device") { NO_DEVICE } else { SUCCESS } }
     cuCtxSetCurrent(_context: Handle) { SUCCESS }
     cuDevicePrimaryCtxRelease_v2(_device: c_int) { SUCCESS }
-    cuDevicePrimaryCtxRelease(_device: c_int) { SUCCESS }
-    cuCtxSynchronize() { driver().drain() }
     cuStreamSynchronize(_stream: Handle) { driver().drain() }
     cuStreamDestroy_v2(_stream: Handle) { driver().drain() }
-    cuStreamWaitEvent(_stream: Handle, _event: Handle, _flags: c_uint) { SUCCESS }
     cuEventRecord(_event: Handle, _stream: Handle) { SUCCESS }
-    cuEventSynchronize(_event: Handle) { driver().drain() }
-    cuEventQuery(_event: Handle) { driver().drain() }
     cuEventDestroy_v2(_event: Handle) { SUCCESS }
     cuModuleUnload(module: Handle) {
         let mut driver = driver();
@@ -277,14 +272,10 @@ does! {
             None => INVALID_VALUE,
         }
     }
-    cuMemFreeAsync(address: u64, _stream: Handle) { cuMemFree_v2(address) }
     cuMemsetD8_v2(to: u64, value: u8, bytes: usize) {
         let mut driver = driver();
         driver.queue.push(Work::Fill { to, value, bytes });
         driver.drain()
-    }
-    cuMemsetD8Async(to: u64, value: u8, bytes: usize, _stream: Handle) {
-        driver().enqueue(Work::Fill { to, value, bytes })
     }
     cuMemcpyHtoD_v2(to: u64, from: *const c_void, bytes: usize) {
         let mut driver = driver();
@@ -293,11 +284,6 @@ does! {
     }
     cuMemcpyHtoDAsync_v2(to: u64, from: *const c_void, bytes: usize, _stream: Handle) {
         driver().enqueue(Work::Upload { to, from: from as usize, bytes })
-    }
-    cuMemcpyDtoH_v2(to: *mut c_void, from: u64, bytes: usize) {
-        let mut driver = driver();
-        driver.queue.push(Work::Download { to: to as usize, from, bytes });
-        driver.drain()
     }
     cuMemcpyDtoHAsync_v2(to: *mut c_void, from: u64, bytes: usize, _stream: Handle) {
         driver().enqueue(Work::Download { to: to as usize, from, bytes })
@@ -310,9 +296,6 @@ does! {
         if driver().graphs.remove(&graph).is_some() { SUCCESS } else { INVALID_VALUE }
     }
     cuGraphExecDestroy(graph: Handle) { cuGraphDestroy(graph) }
-    cuGraphUpload(graph: Handle, _stream: Handle) {
-        if driver().graphs.contains_key(&graph) { SUCCESS } else { INVALID_VALUE }
-    }
     cuGraphLaunch(graph: Handle, _stream: Handle) {
         let mut driver = driver();
         let Some(work) = driver.graphs.get(&graph).cloned() else { return INVALID_VALUE };
@@ -330,24 +313,16 @@ gives! {
     cuDeviceTotalMem_v2(to: usize, _device: c_int) { Ok(MEMORY_BYTES) }
     cuDeviceGetAttribute(to: c_int, attribute: c_int, _device: c_int) {
         Ok(match attribute {
-            16 => 132,            // multiprocessors
             75 => capability() / 10,
             76 => capability() % 10,
             97 => 227 * 1024,     // shared memory of a block, when asked for
-            8 => 48 * 1024,       // shared memory of a block
-            10 => 32,             // warp size
             _ => 0,
         })
     }
     cuDevicePrimaryCtxRetain(to: Handle, _device: c_int) { Ok(driver().handle()) }
-    cuCtxGetCurrent(to: Handle) { Ok(0) }
     cuStreamCreate(to: Handle, _flags: c_uint) { Ok(driver().handle()) }
-    cuStreamCreateWithPriority(to: Handle, _flags: c_uint, _priority: c_int) { Ok(driver().handle()) }
-    cuStreamIsCapturing(to: c_int, _stream: Handle) { Ok(c_int::from(driver().capture.is_some())) }
     cuEventCreate(to: Handle, _flags: c_uint) { Ok(driver().handle()) }
     cuEventElapsedTime(to: f32, _start: Handle, _end: Handle) { Ok(1.0) }
-    cuEventElapsedTime_v2(to: f32, _start: Handle, _end: Handle) { Ok(1.0) }
-    cuFuncGetAttribute(to: c_int, _attribute: c_int, _function: Handle) { Ok(0) }
     cuMemAlloc_v2(to: u64, bytes: usize) {
         let mut driver = driver();
         if fails("memory") || bytes == 0 || driver.allocated + bytes > MEMORY_BYTES {
@@ -388,12 +363,6 @@ gives! {
             None => Err(INVALID_VALUE),
         }
     }
-}
-
-#[unsafe(no_mangle)]
-unsafe extern "C" fn cuMemAllocAsync(to: *mut u64, bytes: usize, _stream: Handle) -> CUresult {
-    // SAFETY: the same condition.
-    unsafe { cuMemAlloc_v2(to, bytes) }
 }
 
 #[unsafe(no_mangle)]
@@ -453,12 +422,6 @@ unsafe extern "C" fn cuMemGetInfo_v2(free: *mut usize, total: *mut usize) -> CUr
         give(free, MEMORY_BYTES - allocated);
         give(total, MEMORY_BYTES)
     }
-}
-
-#[unsafe(no_mangle)]
-unsafe extern "C" fn cuDeviceGetUuid_v2(to: *mut [u8; 16], _device: c_int) -> CUresult {
-    // SAFETY: the driver's own condition.
-    unsafe { give(to, [7; 16]) }
 }
 
 /// The image that `bytes` begins with is told by its content: it is one of those that this library embeds too.
@@ -535,29 +498,4 @@ unsafe extern "C" fn cuLaunchKernel(
         shared,
         params,
     })
-}
-
-/// `CUlaunchConfig`.
-#[repr(C)]
-struct Config {
-    grid: [c_uint; 3],
-    block: [c_uint; 3],
-    shared: c_uint,
-    stream: Handle,
-    attributes: *const c_void,
-    attribute_count: c_uint,
-}
-
-#[unsafe(no_mangle)]
-unsafe extern "C" fn cuLaunchKernelEx(
-    config: *const Config,
-    function: Handle,
-    params: *const *const c_void,
-    extra: *const *const c_void,
-) -> CUresult {
-    // SAFETY: the driver's own condition: `config` is readable; the rest is as for cuLaunchKernel.
-    unsafe {
-        let Config { grid: [gx, gy, gz], block: [bx, by, bz], shared, stream, .. } = config.read();
-        cuLaunchKernel(function, gx, gy, gz, bx, by, bz, shared, stream, params, extra)
-    }
 }
