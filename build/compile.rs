@@ -8,8 +8,9 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::{env, fs, thread};
 
-/// The PTX that the emulator runs is of this target: the first with `cp.async` and f16 `m16n8k16`.
-const EMULATED_ARCH: u32 = 80;
+/// The PTX that the emulator runs is of this target: the first with `griddepcontrol`. Kernels are otherwise the same for
+/// every target with `cp.async` and f16 `m16n8k16`.
+const EMULATED_ARCH: u32 = 90;
 
 /// No fast-math: kernels name the approximations that they accept. A spill, like any warning, fails.
 const FLAGS: [&str; 6] =

@@ -69,6 +69,8 @@ __device__ __forceinline__ void load_channels(const float* from, float (&to)[CHA
 template <typename T>
 __device__ __forceinline__ void bn_swish(const BnSwishParams& p) {
     constexpr int channels = 16 / sizeof(T);
+    let_next_launch_begin();
+    wait_for_launches_before();
     const int vectors = p.c / channels;  // of a row
     const int half = (p.rows + kThreadRows - 1) / kThreadRows;
     const int index = blockIdx.x * kBlockThreads + threadIdx.x;

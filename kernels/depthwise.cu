@@ -26,6 +26,8 @@ template <typename T, int K, int STRIDE>
 __device__ __forceinline__ void depthwise(const DepthwiseParams& p) {
     constexpr int kV = kVector<T>;
     constexpr int kP = kDepthwiseStripPixels;
+    let_next_launch_begin();
+    wait_for_launches_before();
     const int lane = threadIdx.x % kDepthwiseLanes;
     const int c = (blockIdx.y * kDepthwiseLanes + lane) * kV;
     const int image = blockIdx.z;

@@ -40,6 +40,8 @@ __device__ __forceinline__ void pool(const PoolParams& p) {
     constexpr int kChannels = kVector<T>;
     constexpr int kColumns = kPoolTileChannels / kChannels;  // threads over the channels
     constexpr int kRows = kPoolWarps * kWarpSize / kColumns;
+    let_next_launch_begin();
+    wait_for_launches_before();
     const int column = threadIdx.x % kColumns;
     const int row = threadIdx.x / kColumns;
     const int c = blockIdx.y * kPoolTileChannels + column * kChannels;
@@ -56,7 +58,7 @@ __device__ __forceinline__ void pool(const PoolParams& p) {
             static_cast<const T*>(p.input) + image * p.pixels * p.c + c;  // [pixels, c]
 #pragma unroll 4
         for (int pixel = first + row; pixel < end; pixel += kRows) {
-            const ChannelVector<T> value(load_raw(input + pixel * p.c));
+            const ChannelVector<T> value(*reinterpret_cast<const uint4*>(input + pixel * p.c));
 #pragma unroll
             for (int i = 0; i < kChannels; ++i) {
                 sum[i] += value.x[i];
@@ -123,7 +125,7 @@ __device__ __forceinline__ void average(const ClassifierParams& p, float4* share
         float4 mean = {0.0f, 0.0f, 0.0f, 0.0f};
 #pragma unroll 4
         for (int t = 0; t < p.tiles; ++t) {
-            const float4 sum = __ldg(sums + t * quads);
+            const float4 sum = sums[t * quads];
             mean.x += sum.x;
             mean.y += sum.y;
             mean.z += sum.z;
@@ -141,6 +143,7 @@ __device__ __forceinline__ void average(const ClassifierParams& p, float4* share
 template <typename T>
 __device__ __forceinline__ void classifier(const ClassifierParams& p) {
     extern __shared__ float4 features[];  // [images, c / 4], see quad_slot
+    let_next_launch_begin();
     const int lane = threadIdx.x % kWarpSize;
     const int warp = blockIdx.x * kClassifierWarps + threadIdx.x / kWarpSize;
     const int first_class = warp * kClassifierWarpClasses;
@@ -168,8 +171,9 @@ __device__ __forceinline__ void classifier(const ClassifierParams& p) {
         }
     };
 
-    // The first weights are under way while the features are averaged.
+    // The first weights are under way while the launch before ends and the features are averaged.
     load(lane);
+    wait_for_launches_before();
     average<T>(p, features, first_image, images);
     __syncthreads();
 
@@ -251,7 +255,7 @@ __device__ __forceinline__ uint64_t standing(float logit, int output) {
 __device__ __forceinline__ uint64_t best_below(const float* logits, int classes, uint64_t below) {
     uint64_t best = 0;
     for (int output = threadIdx.x; output < classes; output += kTopKThreads) {
-        const uint64_t here = standing(__ldg(logits + output), output);
+        const uint64_t here = standing(logits[output], output);
         best = here < below && here > best ? here : best;
     }
     return best;
@@ -271,6 +275,8 @@ extern "C" __global__ void __launch_bounds__(kTopKThreads)
     effnet_top_k_f32(const __grid_constant__ TopKParams p) {
     __shared__ uint64_t bests[2][kTopKWarps];  // of even and of odd rounds
     __shared__ float sums[kTopKWarps];
+    let_next_launch_begin();
+    wait_for_launches_before();
     const int lane = threadIdx.x % kWarpSize;
     const int warp = threadIdx.x / kWarpSize;
     const int image = blockIdx.x;

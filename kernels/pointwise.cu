@@ -39,6 +39,7 @@
         name(const __grid_constant__ PointwiseParams p) {                                        \
         using Tile = PointwiseTile<__VA_ARGS__>;                                                 \
         __shared__ alignas(128) __half shared[Tile::kStages * Tile::kStageHalves];               \
+        let_next_launch_begin();                                                                 \
         pointwise<Tile>(p, blockIdx.x, blockIdx.z, shared);                                      \
     }
 

@@ -39,6 +39,7 @@ namespace pointwise_f32 {
 template <typename Math>
 __device__ __forceinline__ void block(const PointwiseParams& p) {
     __shared__ alignas(16) Shared<Math> shared;
+    let_next_launch_begin();
     int image = 0;
     int row_tile = blockIdx.x;
     int row_tiles = gridDim.x;

@@ -46,6 +46,8 @@ template <typename T>
 __device__ __forceinline__ void squeeze_excite(const SqueezeExciteParams& p) {
     constexpr int kChannels = kVector<T>;
     extern __shared__ float4 shared[];
+    let_next_launch_begin();
+    wait_for_launches_before();
     const int quads = p.c / 4;
     const int vectors = p.c / kChannels;
     const int slices = shares(p.tiles, quads);
@@ -66,7 +68,7 @@ __device__ __forceinline__ void squeeze_excite(const SqueezeExciteParams& p) {
         float4 sum = {0.0f, 0.0f, 0.0f, 0.0f};
 #pragma unroll 4
         for (int t = slice; t < p.tiles; t += slices) {
-            sum = sum + __ldg(reinterpret_cast<const float4*>(partial_sums + t * p.c) + quad);
+            sum = sum + reinterpret_cast<const float4*>(partial_sums + t * p.c)[quad];
         }
         sums[slice * quads + quad_slot<T>(quad, vectors)] = sum;
     }

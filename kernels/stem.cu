@@ -43,6 +43,8 @@ __device__ __forceinline__ void stem(const StemParams& p) {
     constexpr int kV = kVector<T>;
     constexpr int kP = kStemStripPixels;
     __shared__ float patch[kStemPatchRows][kStemPatchElems];  // [rows, columns * 3]
+    let_next_launch_begin();
+    wait_for_launches_before();
 
     const int tile_h = blockIdx.y * kStemTileRows;
     const int tile_w = blockIdx.x * kStemTileCols;

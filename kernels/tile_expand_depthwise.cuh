@@ -371,8 +371,11 @@ __device__ __forceinline__ void expand_depthwise(const ExpandDepthwiseParams& p,
     const int step = gridDim.y * Tile::kGroup;
     int first = blockIdx.y * Tile::kGroup;
 
-    copy_patch(s, p, image, top, left);
+    // Weights do not come from the launch before: the first of them are under way while it ends.
+    let_next_launch_begin();
     copy_expand_weight(s, p, first);
+    wait_for_launches_before();
+    copy_patch(s, p, image, top, left);
     commit_copies();
     for (; first < p.c_mid; first += step) {
         // These arrive during the expansion,

@@ -153,6 +153,17 @@ __device__ __forceinline__ void pointwise_sum(const PointwiseParams& p, const Po
     const FactorCopies<Tile::kWeightCopies, row_stride> weight(static_cast<const __half*>(p.weight),
                                                                place.first_col, p.c_out, p.c_in);
 
+    // Weights do not come from the launch before: the first of them are under way while it ends.
+    const int steps = (end_k - first_k + kPointwiseStep - 1) / kPointwiseStep;
+#pragma unroll
+    for (int step = 0; step < stages - 1; ++step) {
+        if (step < steps) {
+            weight.copy(shared + step * Tile::kStageHalves + Tile::kRows * kPointwiseStep,
+                        first_k + step * kPointwiseStep, end_k);
+        }
+    }
+    wait_for_launches_before();
+
     // Gates of the vectors of x that this thread copies, [n, c_in].
     const bool is_gated = p.gate != nullptr;
     // Zero where there are none: nvcc prepares addresses ahead of the condition.
@@ -182,7 +193,6 @@ __device__ __forceinline__ void pointwise_sum(const PointwiseParams& p, const Po
                   swizzled(warp_col + lane / 16 * 8 + lane % 8, 2 * k + lane / 8 % 2);
     }
 
-    const int steps = (end_k - first_k + kPointwiseStep - 1) / kPointwiseStep;
     const int chunk_steps = pointwise_chunk(p.c_in) / kPointwiseStep;
     const auto copy = [&](int step, int stage) {
         if (step < steps) {
@@ -195,7 +205,10 @@ __device__ __forceinline__ void pointwise_sum(const PointwiseParams& p, const Po
     };
 #pragma unroll
     for (int step = 0; step < stages - 1; ++step) {
-        copy(step, step);
+        if (step < steps) {
+            input.copy(shared + step * Tile::kStageHalves, first_k + step * kPointwiseStep, end_k);
+        }
+        commit_copies();
     }
 
     typename Tile::Sums total;  // of the chunks before this one

@@ -274,6 +274,10 @@ __device__ __forceinline__ void sum_chunks(const PointwiseParams& p, const Part&
     using ColCopies = Copies<Math::kCols, Math::kThreads>;
     const RowCopies x_copies(part.first_row, part.end_row, p.c_in);
     const ColCopies w_copies(part.first_col, p.c_out, p.c_in);
+    const int end = part.end_channel;
+    // Weights do not come from the launch before: the first of them are under way while it ends.
+    w_copies.start(shared.factors.w[0], weight, part.first_channel, end - part.first_channel);
+    wait_for_launches_before();
     int gate_offset[RowCopies::kEach];  // of each copied row's image in [n, c_in]
     if (p.gate != nullptr) {
 #pragma unroll
@@ -284,10 +288,8 @@ __device__ __forceinline__ void sum_chunks(const PointwiseParams& p, const Part&
     }
 
     float sums[Math::kSums] = {};
-    const int end = part.end_channel;
     int stage = 0;
     x_copies.start(shared.factors.x[0], input, part.first_channel, end - part.first_channel);
-    w_copies.start(shared.factors.w[0], weight, part.first_channel, end - part.first_channel);
     commit_copies();
     for (int k = part.first_channel; k < end; k += kStep) {
         // Copy ahead. An empty group is committed too, so that the wait below counts right.

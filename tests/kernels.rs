@@ -36,7 +36,7 @@ fn images_hold_the_kernels_that_the_launch_modules_name() {
         for entry in entries {
             assert!(image.ptx.contains(&format!(".entry {entry}(")), "{entry} is not in the PTX");
         }
-        assert!(image.ptx.contains(".target sm_80"), "{}: target", image.name);
+        assert!(image.ptx.contains(".target sm_90"), "{}: target", image.name);
         assert!(image.ptx.contains(&format!("\"kernels/{}.cu\"", image.name)), "line information");
         assert!(image.ptx.contains(".loc"), "{}: line information", image.name);
     }

@@ -33,7 +33,7 @@ OUT is a file, or - for a line of hexadecimal digits on standard output. Quote t
 
 Checks, for --checks: out-of-bounds, misaligned, uninitialised-memory, uninitialised-register,
 shared-race, global-race, async-in-flight, divergent-barrier, membermask, division-by-zero,
-mbarrier, deadlock, livelock, budget, trap. Without out-of-bounds, deadlock, livelock, budget and
+dependent-launch, mbarrier, deadlock, livelock, budget, trap. Without out-of-bounds, deadlock, livelock, budget and
 trap a run cannot go on: they are always on.
 
 Exit status:
@@ -70,6 +70,10 @@ pub struct Args {
     /// Keep all blocks resident, so that they can wait for each other.
     #[arg(long)]
     cooperative: bool,
+    /// As a programmatic dependent launch: what touches global memory before griddepcontrol.wait is
+    /// reported.
+    #[arg(long)]
+    dependent: bool,
     /// Blocks of a cluster [default: the kernel's own].
     #[arg(long, allow_negative_numbers = true, value_name = "X[,Y[,Z]]", value_parser = extents)]
     cluster: Option<Extents>,
@@ -245,6 +249,7 @@ pub fn run(args: Args, out: &mut Out) -> Result<Status, CliError> {
         .block(args.block.map_or([1; 3], |block| block.0))
         .shared_bytes(args.shared)
         .cooperative(args.cooperative)
+        .dependent(args.dependent)
         .checks(args.checks)
         .count_traffic(args.counters.is_some())
         .per_line(args.counters == Some(Counted::Lines));

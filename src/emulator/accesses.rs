@@ -136,6 +136,10 @@ impl Group<'_> {
             }
             match target {
                 Target::Global | Target::Const | Target::Generic => {
+                    if self.environment.dependent {
+                        let reads = matches!(work, Work::Load(_));
+                        self.check_waited(place, pc, mask, addresses, reads);
+                    }
                     self.with_actor(place, pc, strong, |memory, _, actor| match &mut work {
                         Work::Load(words) => memory.load(actor, mask, addresses, bytes, words),
                         Work::Store(words) => memory.store(actor, mask, addresses, bytes, words),

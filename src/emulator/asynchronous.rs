@@ -335,6 +335,9 @@ impl Group<'_> {
             if bytes.len() != size as usize {
                 return Flow::Stop;
             }
+            if self.environment.dependent && copy.direction == BulkDirection::SharedToGlobal {
+                self.check_waited(place, pc, 1 << lane, &to, false);
+            }
             let (global, shared) = match copy.direction {
                 BulkDirection::GlobalToShared => (Some(from[lane]), 1),
                 BulkDirection::SharedToGlobal => (Some(to[lane]), 1),

@@ -30,6 +30,8 @@ pub(crate) struct Block {
     pub barriers: BTreeMap<u32, BlockBarrier>,
     pub mbarriers: HashMap<u32, Mbarrier>,
     pub asynchronous: Vec<Asynchronous>,
+    /// Warps' lanes that have waited for the launches before this one.
+    pub waited: Vec<Mask>,
     /// Warps' lanes that have arrived at the cluster's barrier, and not waited yet.
     pub cluster_arrived: Vec<Mask>,
     /// Lanes whose arrival was completed before they waited.
@@ -76,6 +78,7 @@ impl Block {
             barriers: BTreeMap::new(),
             mbarriers: HashMap::new(),
             asynchronous: (0..warps).map(|_| Asynchronous::default()).collect(),
+            waited: vec![0; warps],
             cluster_arrived: vec![0; warps],
             cluster_passed: vec![0; warps],
         }
@@ -96,6 +99,7 @@ impl Block {
         self.barriers.clear();
         self.mbarriers.clear();
         self.asynchronous.iter_mut().for_each(|a| *a = Asynchronous::default());
+        self.waited.fill(0);
         self.cluster_arrived.fill(0);
         self.cluster_passed.fill(0);
         let threads = environment.threads_per_block();

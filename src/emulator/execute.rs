@@ -25,7 +25,10 @@ impl Group<'_> {
             Op::BranchIndexed { index, targets } => {
                 self.branch_indexed(place, data, pc, active, *index, targets)
             }
-            Op::Exit => Flow::Exit,
+            Op::Exit => {
+                self.check_waited_at_exit(place, pc, active);
+                Flow::Exit
+            }
             Op::Trap => {
                 let site = self.site(place, pc);
                 self.findings.add(Check::Trap, site, active.trailing_zeros(), || {
@@ -209,6 +212,10 @@ impl Group<'_> {
                     return park;
                 }
                 if released { Flow::Next } else { self.cluster_wait(place, pc, active) }
+            }
+            Op::GridWait => {
+                self.blocks[place.block].waited[place.warp] |= active;
+                Flow::Next
             }
             Op::Yield => Flow::Yield,
             Op::Nothing => Flow::Next,

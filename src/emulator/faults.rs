@@ -4,7 +4,7 @@
 
 use super::block::WarpData;
 use super::group::{Group, Place, QUIET_TURN};
-use super::registers::{Lane, Mask, Reg, Width, each, lanes, pack};
+use super::registers::{LANES, Lane, Mask, Reg, Width, each, lanes, pack};
 use super::report::{About, Check, Site};
 use super::splits::{Split, Splits, State};
 
@@ -62,6 +62,44 @@ impl Group<'_> {
                 "lanes {active:#010x} execute it, lanes {off:#010x} are kept out by its predicate; expected all"
             ))
         });
+    }
+
+    /// Accesses of global memory in a dependent launch: before the wait, only reads of what no launch writes.
+    pub(super) fn check_waited(
+        &mut self,
+        place: Place,
+        pc: u32,
+        mask: Mask,
+        addresses: &[u64; LANES],
+        reads: bool,
+    ) {
+        let early = mask & !self.blocks[place.block].waited[place.warp];
+        for lane in lanes(early) {
+            let at = addresses[lane];
+            if reads && self.memory.is_protected(at) {
+                continue;
+            }
+            let site = self.site(place, pc);
+            self.findings.add(Check::DependentLaunch, site, lane as u32, || About {
+                address: Some(at),
+                buffer: None,
+                message: format!(
+                    "a {} before griddepcontrol.wait: the launch before this one may still use the memory",
+                    if reads { "read" } else { "write" }
+                ),
+            });
+        }
+    }
+
+    /// A launch that ends without having waited ends, for those after it, the launches before it too.
+    pub(super) fn check_waited_at_exit(&mut self, place: Place, pc: u32, active: Mask) {
+        let early = active & !self.blocks[place.block].waited[place.warp];
+        if self.environment.dependent && early != 0 {
+            let site = self.site(place, pc);
+            self.findings.add(Check::DependentLaunch, site, early.trailing_zeros(), || {
+                plain(format!("lanes {early:#010x} end without griddepcontrol.wait"))
+            });
+        }
     }
 
     pub(super) fn check_divisor(

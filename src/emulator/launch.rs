@@ -86,6 +86,7 @@ pub struct Launch<'a> {
     cluster: Option<[u32; 3]>,
     shared_bytes: u32,
     cooperative: bool,
+    dependent: bool,
     params: Option<Vec<u8>>,
     arguments: Vec<Vec<u8>>,
     checks: Checks,
@@ -118,6 +119,7 @@ impl<'a> Launch<'a> {
             cluster: None,
             shared_bytes: 0,
             cooperative: false,
+            dependent: false,
             params: None,
             arguments: Vec::new(),
             checks: Checks::ALL,
@@ -155,6 +157,14 @@ impl<'a> Launch<'a> {
     /// Keeps all blocks resident, so that they may wait for each other.
     pub fn cooperative(mut self, cooperative: bool) -> Self {
         self.cooperative = cooperative;
+        self
+    }
+
+    /// As a programmatic dependent launch, which may begin while the launch before it still runs: until a thread has
+    /// waited for it (`griddepcontrol.wait`), it may only read buffers that no kernel writes (see
+    /// [`Memory::protect`]).
+    pub fn dependent(mut self, dependent: bool) -> Self {
+        self.dependent = dependent;
         self
     }
 
@@ -406,6 +416,7 @@ impl<'a> Launch<'a> {
             variables: self.module.place_variables(memory),
             workspace,
             checks: self.checks,
+            dependent: self.dependent && self.checks.has(Check::DependentLaunch),
             seed: match self.schedule {
                 Schedule::InOrder => None,
                 Schedule::Adversarial(seed) => Some(seed),
@@ -469,6 +480,8 @@ pub(crate) struct Environment {
     /// What cooperative groups keeps a grid's barrier in.
     pub workspace: u64,
     pub checks: Checks,
+    /// Whether threads have to wait for the launch before this one.
+    pub dependent: bool,
     /// Of an adversarial schedule.
     pub seed: Option<u64>,
     pub budget: u64,

@@ -382,6 +382,8 @@ pub(crate) enum Op {
     ClusterWait {
         aligned: bool,
     },
+    /// Waits for the launches before this one.
+    GridWait,
     /// Gives others a turn.
     Yield,
     Nothing,

@@ -28,6 +28,9 @@ pub enum Check {
     Membermask,
     /// Integer division or remainder by zero.
     DivisionByZero,
+    /// In a programmatic dependent launch: an access, before `griddepcontrol.wait`, of memory that the launch before
+    /// may still use, or a thread that ends without having waited.
+    DependentLaunch,
     /// Misuse of an `mbarrier`: not initialised, overflow, invalid count.
     Mbarrier,
     /// Nothing can go on, and something has not ended.
@@ -42,7 +45,7 @@ pub enum Check {
 
 impl Check {
     /// All of them, in the order of the documentation.
-    pub const ALL: [Check; 15] = [
+    pub const ALL: [Check; 16] = [
         Check::OutOfBounds,
         Check::Misaligned,
         Check::UninitialisedMemory,
@@ -53,6 +56,7 @@ impl Check {
         Check::DivergentBarrier,
         Check::Membermask,
         Check::DivisionByZero,
+        Check::DependentLaunch,
         Check::Mbarrier,
         Check::Deadlock,
         Check::Livelock,
@@ -73,6 +77,7 @@ impl Check {
             Check::DivergentBarrier => "divergent-barrier",
             Check::Membermask => "membermask",
             Check::DivisionByZero => "division-by-zero",
+            Check::DependentLaunch => "dependent-launch",
             Check::Mbarrier => "mbarrier",
             Check::Deadlock => "deadlock",
             Check::Livelock => "livelock",

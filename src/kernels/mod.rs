@@ -46,7 +46,7 @@ pub struct KernelImage {
     pub name: &'static str,
     /// Machine code for each of `archs`, and PTX of the newest; aligned to 16 bytes.
     pub fatbin: &'static [u8],
-    /// PTX of compute_80 with line information, for the emulator.
+    /// PTX of compute_90 with line information, for the emulator.
     pub ptx: &'static str,
     /// Compute capabilities as in 80 for 8.0; ascending.
     pub archs: &'static [u32],

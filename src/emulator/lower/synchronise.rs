@@ -51,11 +51,12 @@ impl<'a> Lowering<'a> {
                 self.emit(Op::Yield, Class::Hint, vec![(Width::B32, time)])?;
             }
             "griddepcontrol" => {
-                // One launch runs at a time: those before it have ended.
-                modifiers
-                    .expect("action", &[("launch_dependents", ()), ("wait", ())])
+                // One launch runs at a time: those before it have ended, and none comes early.
+                let waits = modifiers
+                    .expect("action", &[("launch_dependents", false), ("wait", true)])
                     .map_err(|message| self.refusal(message))?;
-                self.emit(Op::Nothing, Class::Hint, Vec::new())?;
+                let op = if waits { Op::GridWait } else { Op::Nothing };
+                self.emit(op, Class::Hint, Vec::new())?;
             }
             "getctarank" => {
                 let [to, from] = operands else { return self.refuse("expected two operands") };

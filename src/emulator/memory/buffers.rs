@@ -156,6 +156,11 @@ impl Memory {
         self.allocations[index].read_only = true;
     }
 
+    /// Whether the address lies in a buffer that no kernel writes.
+    pub(crate) fn is_protected(&self, address: u64) -> bool {
+        self.find(address).is_some_and(|index| self.allocations[index].read_only)
+    }
+
     fn allocation(&self, buffer: &Buffer) -> &Allocation {
         let found = self.find(buffer.address).map(|index| &self.allocations[index]);
         let found = found.filter(|allocation| allocation.buffer == *buffer);

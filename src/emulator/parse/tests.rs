@@ -55,7 +55,7 @@ fn the_kernels_of_this_project() {
             source.functions.iter().filter(|f| f.entry).map(|f| f.name.as_str()).collect();
         assert_eq!(entries, image.entries, "{}", image.name);
         assert!(source.files.iter().any(|(_, path)| path.ends_with(".cu")), "{}", image.name);
-        assert_eq!(source.target, "sm_80");
+        assert_eq!(source.target, "sm_90");
         for function in &source.functions {
             assert!(function.body.iter().any(|s| matches!(s, Statement::Loc { .. })));
             let line = image.ptx.lines().nth(function.line as usize - 1).unwrap();
