@@ -1,25 +1,28 @@
 //! Latency and throughput of every variant on a GPU, as a Markdown table: `gpu_bench SECONDS [VARIANT...]`.
 //!
-//! Random weights, native size, batch 1, 4, 8, 32 and 128, FP16 and FP32, both paths. Each run is one replay of the CUDA
-//! graph with its copies from and to pinned memory; the least and the median of many, after a warm-up. Ends when the
-//! seconds are over, and says what was left out.
+//! Random weights, native size, batch 1, 4, 8, 32 and 128, FP16 and FP32, both paths. Latency: one replay of the CUDA
+//! graph with its copies from and to pinned memory, the median and the least of many, after a warm-up. Throughput: runs
+//! that are submitted while the one before is under way, so that copies overlap with launches. Serial: the median latency
+//! where no launch may begin before the one before it has ended, of batch 1. Ends when the seconds are over, and says
+//! what was left out.
 
 #[path = "../tests/support/mod.rs"]
 mod support;
 
 use effnet::arch::{Padding, Variant};
+use effnet::device::{CudaDevice, CudaError};
 use effnet::kernels::Compute;
-use effnet::launches::Path;
-use effnet::session::{Device, Session, SessionOptions};
+use effnet::launches::{LaunchOptions, LaunchPlan, Path};
+use effnet::plan::{Plan, PlanOptions};
+use effnet::weights::Weights;
 use std::error::Error;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 use support::{Random, metadata, random_weights};
 
 const BATCHES: [usize; 5] = [1, 4, 8, 32, 128];
-/// Of one configuration.
+/// Of one measurement.
 const MOST_RUNS: usize = 200;
-const LONGEST: Duration = Duration::from_millis(400);
+const LONGEST: Duration = Duration::from_millis(60);
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut args = std::env::args().skip(1);
@@ -28,41 +31,26 @@ fn main() -> Result<(), Box<dyn Error>> {
     let end = Instant::now() + Duration::from_secs(seconds);
     let gpu = effnet::device::cuda::devices()?.into_iter().next().ok_or("no GPU")?;
     println!("GPU: {gpu}\n");
-    println!("| variant | precision | path | batch | median us | least us | images/s |");
-    println!("|---|---|---|---|---|---|---|");
+    println!(
+        "| variant | precision | path | batch | median us | least us | images/s | serial us |"
+    );
+    println!("|---|---|---|---|---|---|---|---|");
     let mut left_out = 0;
     for variant in Variant::all().filter(|v| wanted.is_empty() || wanted.contains(&v.to_string())) {
         for compute in [Compute::Fp16, Compute::Fp32] {
             let metadata = metadata(variant, Padding::SameDynamic, compute.storage());
-            let weights = Arc::new(random_weights(&metadata, 1));
+            let weights = random_weights(&metadata, 1);
             for path in [Path::Fused, Path::Layerwise] {
                 for batch in BATCHES {
                     if Instant::now() >= end {
                         left_out += 1;
                         continue;
                     }
-                    let options = SessionOptions {
-                        device: Device::Cuda(0),
-                        batch,
-                        path,
-                        compute: Some(compute),
-                        ..SessionOptions::default()
+                    let row = match measure(&weights, path, compute, batch) {
+                        Ok(row) => row,
+                        Err(error) => format!("{error} | | | "),
                     };
-                    match time(Session::new(weights.clone(), options)) {
-                        Ok(mut times) => {
-                            times.sort_unstable();
-                            let [median, least] =
-                                [times[times.len() / 2], times[0]].map(|t| t.as_secs_f64() * 1e6);
-                            let rate = batch as f64 / median * 1e6;
-                            println!(
-                                "| {variant} | {compute} | {path} | {batch} | {median:.1} | \
-                                 {least:.1} | {rate:.0} |"
-                            );
-                        }
-                        Err(error) => {
-                            println!("| {variant} | {compute} | {path} | {batch} | {error} | | |");
-                        }
-                    }
+                    println!("| {variant} | {compute} | {path} | {batch} | {row} |");
                 }
             }
         }
@@ -73,19 +61,66 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-fn time(
-    session: Result<Session, effnet::session::SessionError>,
-) -> Result<Vec<Duration>, Box<dyn Error>> {
-    let mut session = session?;
-    let images = Random::new(1).vector(session.batch() * session.input_elems());
+fn measure(
+    weights: &Weights,
+    path: Path,
+    compute: Compute,
+    batch: usize,
+) -> Result<String, Box<dyn Error>> {
+    let plan = Plan::new(
+        weights.network(),
+        PlanOptions {
+            batch,
+            size: weights.metadata().recipe.size,
+            padding: weights.metadata().padding,
+            precision: compute.storage(),
+        },
+    )?;
+    let plan = LaunchPlan::new(&plan, LaunchOptions::new(path, compute))?;
+    let images = Random::new(1).vector(batch * plan.input_elems);
+    let mut gpu = CudaDevice::new(0, plan, weights)?;
+    let [median, least] = latency(&mut gpu, &images, batch)?;
+    let rate = throughput(&mut gpu, &images, batch)?;
+    let serial = match (batch, gpu.dependent_launches()) {
+        (1, true) => {
+            let [median, _] = latency(&mut gpu.without_dependent_launches(), &images, batch)?;
+            format!("{median:.1}")
+        }
+        _ => String::new(),
+    };
+    Ok(format!("{median:.1} | {least:.1} | {rate:.0} | {serial}"))
+}
+
+/// Median and least, in microseconds.
+fn latency(gpu: &mut CudaDevice, images: &[f32], n: usize) -> Result<[f64; 2], CudaError> {
     for _ in 0..3 {
-        session.run(&images)?;
+        gpu.run(images, n)?;
     }
     let (start, mut times) = (Instant::now(), Vec::new());
     while times.len() < MOST_RUNS && (times.is_empty() || start.elapsed() < LONGEST) {
         let began = Instant::now();
-        session.run(&images)?;
+        gpu.run(images, n)?;
         times.push(began.elapsed());
     }
-    Ok(times)
+    times.sort_unstable();
+    Ok([times[times.len() / 2], times[0]].map(|time| time.as_secs_f64() * 1e6))
+}
+
+/// Images a second, of runs that overlap.
+fn throughput(gpu: &mut CudaDevice, images: &[f32], n: usize) -> Result<f64, CudaError> {
+    for _ in 0..LaunchPlan::SLOTS {
+        gpu.submit(images, n)?;
+    }
+    let (start, mut runs) = (Instant::now(), 0);
+    while runs < MOST_RUNS && (runs == 0 || start.elapsed() < LONGEST) {
+        gpu.collect()?;
+        gpu.submit(images, n)?;
+        runs += 1;
+    }
+    // As many were begun as were collected.
+    let rate = (runs * n) as f64 / start.elapsed().as_secs_f64();
+    for _ in 0..LaunchPlan::SLOTS {
+        gpu.collect()?;
+    }
+    Ok(rate)
 }

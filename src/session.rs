@@ -64,6 +64,7 @@ use crate::kernels::Compute;
 use crate::launches::{LaunchOptions, LaunchPlan, LaunchPlanError, Path};
 use crate::plan::{Plan, PlanError, PlanOptions};
 use crate::weights::{Precision, Weights};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 /// The machine that a session runs on.
@@ -150,6 +151,15 @@ pub enum SessionError {
         /// The input's length.
         found: usize,
     },
+    /// A run was asked for that has to wait for one that is under way.
+    #[error("{under_way} runs are under way: collect one before this one")]
+    Busy {
+        /// How many.
+        under_way: usize,
+    },
+    /// A run was to be collected that nobody has submitted.
+    #[error("no run is under way: submit one before collecting it")]
+    NothingSubmitted,
     /// The network made a NaN: the weights or the input hold NaN, infinities or huge values.
     #[error(
         "image {image} of the batch: the logit of class {class} is NaN; expected numbers. Look for \
@@ -180,6 +190,8 @@ impl From<CudaError> for SessionError {
 pub struct Session {
     weights: Arc<Weights>,
     executor: Executor,
+    /// Images of each run that was submitted and not collected, the oldest first.
+    under_way: VecDeque<usize>,
 }
 
 /// A plan and the machine that runs it.
@@ -223,7 +235,7 @@ impl Session {
                 Executor::Cuda(Box::new(plan), Box::new(device))
             }
         };
-        Ok(Session { weights, executor })
+        Ok(Session { weights, executor, under_way: VecDeque::new() })
     }
 
     /// What the device calls itself.
@@ -264,29 +276,83 @@ impl Session {
         self.plan().batch
     }
 
-    /// Runs the images of `input`, `[n, h, w, 3]` with `1 <= n <= batch`.
+    /// How many runs may be under way at once: one on the CPU and the emulator, where a run is over when
+    /// it has been submitted; more on a GPU, which copies for one and works on another.
+    pub fn capacity(&self) -> usize {
+        match self.executor {
+            Executor::Cpu(_) | Executor::Emulated(..) => 1,
+            Executor::Cuda(..) => LaunchPlan::SLOTS,
+        }
+    }
+
+    /// Runs that were submitted and not collected.
+    pub fn under_way(&self) -> usize {
+        self.under_way.len()
+    }
+
+    /// Runs the images of `input`, `[n, h, w, 3]` with `1 <= n <= batch`. None may be under way.
     pub fn run(&mut self, input: &[f32]) -> Result<Outputs<'_>, SessionError> {
+        let n = self.images(input, 1)?;
+        match &mut self.executor {
+            Executor::Cpu(executor) => executor.run(input, n)?,
+            Executor::Emulated(_, device) => device.run(input, n)?,
+            Executor::Cuda(_, device) => device.run(input, n)?,
+        }
+        self.outputs(n)
+    }
+
+    /// Begins a run as [`run`](Session::run) does, beside others: at most [`capacity`](Session::capacity)
+    /// are under way. The input may be changed when this returns.
+    pub fn submit(&mut self, input: &[f32]) -> Result<(), SessionError> {
+        let n = self.images(input, self.capacity())?;
+        let begun = match &mut self.executor {
+            Executor::Cpu(executor) => executor.run(input, n).map_err(SessionError::from),
+            Executor::Emulated(_, device) => device.run(input, n).map_err(SessionError::from),
+            Executor::Cuda(_, device) => device.submit(input, n).map_err(SessionError::from),
+        };
+        match begun {
+            Ok(()) => self.under_way.push_back(n),
+            // A device that fails gives up what is under way.
+            Err(_) => self.under_way.clear(),
+        }
+        begun
+    }
+
+    /// Waits for the oldest run that was submitted and not collected.
+    pub fn collect(&mut self) -> Result<Outputs<'_>, SessionError> {
+        let n = self.under_way.pop_front().ok_or(SessionError::NothingSubmitted)?;
+        if let Executor::Cuda(_, device) = &mut self.executor
+            && let Err(error) = device.collect()
+        {
+            self.under_way.clear();
+            return Err(error.into());
+        }
+        self.outputs(n)
+    }
+
+    /// The number of images in an input, where fewer than `capacity` runs are under way.
+    fn images(&self, input: &[f32], capacity: usize) -> Result<usize, SessionError> {
+        let under_way = self.under_way.len();
+        if under_way >= capacity {
+            return Err(SessionError::Busy { under_way });
+        }
         let (batch, elems) = (self.batch(), self.input_elems());
         let n = input.len() / elems;
         if !input.len().is_multiple_of(elems) || !(1..=batch).contains(&n) {
             let size = self.plan().input_size();
             return Err(SessionError::Input { batch, elems, size, found: input.len() });
         }
-        let classes = self.plan().network.classes;
-        let (logits, features) = match &mut self.executor {
-            Executor::Cpu(executor) => {
-                executor.run(input, n)?;
-                (executor.logits(), executor.features())
-            }
-            Executor::Emulated(_, device) => {
-                device.run(input, n)?;
-                (device.logits(), device.features())
-            }
-            Executor::Cuda(_, device) => {
-                device.run(input, n)?;
-                (device.logits(), device.features())
-            }
+        Ok(n)
+    }
+
+    /// What the last run left.
+    fn outputs(&self, n: usize) -> Result<Outputs<'_>, SessionError> {
+        let (logits, features) = match &self.executor {
+            Executor::Cpu(executor) => (executor.logits(), executor.features()),
+            Executor::Emulated(_, device) => (device.logits(), device.features()),
+            Executor::Cuda(_, device) => (device.logits(), device.features()),
         };
+        let classes = self.plan().network.classes;
         if let Some(index) = logits.iter().position(|logit| logit.is_nan()) {
             return Err(SessionError::Nan { image: index / classes, class: index % classes });
         }

@@ -121,6 +121,27 @@ fn inputs_of_the_wrong_length_are_refused() {
     assert!(session.run(&vec![0.0; 2 * 32 * 32 * 3]).is_ok());
 }
 
+/// One run at a time may be under way on the CPU; what is submitted gives what is run.
+#[test]
+fn a_run_is_submitted_and_collected() {
+    let metadata = metadata(Variant::Lite0, Padding::Symmetric, Precision::Fp32);
+    let weights = Arc::new(random_weights(&metadata, 1));
+    let size = Some(Size::square(32));
+    let options = SessionOptions { size, threads: Some(1), ..SessionOptions::default() };
+    let mut session = Session::new(weights, options).unwrap();
+    let image = Random::new(4).vector(session.input_elems());
+    let expected = session.run(&image).unwrap().logits(0).to_vec();
+    assert!(matches!(session.collect(), Err(SessionError::NothingSubmitted)));
+    assert!(matches!(session.submit(&image[1..]), Err(SessionError::Input { .. })));
+    session.submit(&image).unwrap();
+    assert_eq!((session.capacity(), session.under_way()), (1, 1));
+    assert!(matches!(session.submit(&image), Err(SessionError::Busy { under_way: 1 })));
+    assert!(matches!(session.run(&image), Err(SessionError::Busy { under_way: 1 })));
+    assert_eq!(session.collect().unwrap().logits(0), expected);
+    assert!(matches!(session.collect(), Err(SessionError::NothingSubmitted)));
+    assert_eq!(session.run(&image).unwrap().logits(0), expected);
+}
+
 #[test]
 fn nan_is_an_error_that_names_the_image() {
     let metadata = metadata(Variant::B0, Padding::Symmetric, Precision::Fp32);

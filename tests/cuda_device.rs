@@ -16,17 +16,9 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 use support::emulated::images_or_skip;
+use support::emulated_driver;
 use support::{metadata, write_random};
 use tempfile::TempDir;
-
-/// The driver library, built as an example.
-fn driver_library() -> PathBuf {
-    let exe = std::env::current_exe().expect("a test has a path");
-    let folder = exe.parent().and_then(std::path::Path::parent).expect("target/PROFILE/deps/TEST");
-    let library = folder.join("examples/libemulated_driver.so");
-    assert!(library.is_file(), "{}: run `cargo build --examples`", library.display());
-    library
-}
 
 struct Place {
     folder: TempDir,
@@ -38,8 +30,7 @@ impl Place {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join("driver")).unwrap();
         if has_driver {
-            let to = folder.path().join("driver/libcuda.so");
-            std::os::unix::fs::symlink(driver_library(), to).unwrap();
+            emulated_driver::link(&folder.path().join("driver"));
         }
         let metadata = metadata(variant, Padding::SameDynamic, precision);
         write_random(&folder.path().join("random.safetensors"), &metadata, 1);
@@ -52,6 +43,11 @@ impl Place {
 
     /// `effnet classify` of three photographs at 64x64.
     fn classify(&self, device: &str, args: &[&str], fail: &str) -> Output {
+        self.classify_in_order(device, args, fail, "late")
+    }
+
+    /// With a driver that does what no wait needs as late, or as early, as it may.
+    fn classify_in_order(&self, device: &str, args: &[&str], fail: &str, order: &str) -> Output {
         let photos = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/images/photos");
         let mut command = Command::new(env!("CARGO_BIN_EXE_effnet"));
         command
@@ -62,7 +58,8 @@ impl Place {
             .arg(photos)
             .env("LD_LIBRARY_PATH", self.folder.path().join("driver"))
             .env("EFFNET_EMULATED_DRIVER_LOG", self.log())
-            .env("EFFNET_EMULATED_DRIVER_FAIL", fail);
+            .env("EFFNET_EMULATED_DRIVER_FAIL", fail)
+            .env("EFFNET_EMULATED_DRIVER_ORDER", order);
         command.output().unwrap()
     }
 }
@@ -90,8 +87,12 @@ fn gives_what_the_emulator_gives(variant: Variant, precision: Precision) {
         let said = text(&cuda.stderr);
         assert!(said.contains("cuda:0, PTX emulator, sm_"), "{said}");
         assert!(said.contains(path) && said.contains(&precision.to_string()), "{said}");
-        let one_by_one = place.classify("cuda:0", &["--path", path], "");
-        assert_eq!(succeeded(&one_by_one), expected, "{path}");
+        // Copies of one image beside the launches of another.
+        for order in ["late", "early"] {
+            let args = ["--path", path, "--threads", "3"];
+            let one_by_one = place.classify_in_order("cuda:0", &args, "", order);
+            assert_eq!(succeeded(&one_by_one), expected, "{path}, {order}");
+        }
     }
 }
 
@@ -126,7 +127,8 @@ fn launched(log: &str) -> Vec<Launched> {
 fn launches_are_those_of_the_plan() {
     let Some(_) = images_or_skip() else { return };
     let place = Place::new(Variant::B0, Precision::Fp16, true);
-    succeeded(&place.classify("cuda", &["--batch", "2"], ""));
+    // As many threads as images, so that all are decoded before the first run begins.
+    succeeded(&place.classify("cuda", &["--batch", "2", "--threads", "4"], ""));
     let log = launched(&std::fs::read_to_string(place.log()).unwrap());
 
     let network = effnet::arch::Network::new(Variant::B0, 1000);
@@ -142,24 +144,33 @@ fn launches_are_those_of_the_plan() {
     .unwrap();
     let options = LaunchOptions::new(Path::Fused, Compute::Fp16);
     let launches = LaunchPlan::new(&plan, options).unwrap();
-    // Three images: two, then one.
-    let mut records = launches.launches(2).unwrap();
-    records.extend(launches.launches(1).unwrap());
-    assert_eq!(log.len(), records.len());
+    // Three images: two, then one. Inputs and outputs of the second run are not those of the first.
+    let (first, second) = log.split_at(launches.len());
     let mut bases = BTreeMap::new();
-    for (launched, record) in log.iter().zip(&records) {
+    check_run(first, &launches.launches(2).unwrap(), &mut bases);
+    let regions = [Region::Weights, Region::Arena, Region::Input, Region::Output, Region::Counters];
+    assert!(bases.keys().eq(&regions), "{bases:?}");
+    let copied = [Region::Input, Region::Output].map(|region| bases.remove(&region));
+    check_run(second, &launches.launches(1).unwrap(), &mut bases);
+    assert_ne!(copied, [Region::Input, Region::Output].map(|region| bases.remove(&region)));
+}
+
+/// A run's launches in order, each but the first beginning while the one before it may still run.
+fn check_run(log: &[Launched], records: &[LaunchRecord], bases: &mut BTreeMap<Region, u64>) {
+    assert_eq!(log.len(), records.len());
+    for (index, (launched, record)) in log.iter().zip(records).enumerate() {
         let geometry = record.geometry;
         let expected = format!(
-            "{} {:?} {:?} {}",
+            "{}{} {:?} {:?} {}",
+            if index > 0 { "dependent " } else { "" },
             record.kernel.symbol(),
             geometry.grid,
             geometry.block,
             geometry.shared_bytes
         );
         assert_eq!(launched.line, expected, "{}", record.name);
-        check_params(&launched.params, record, &mut bases);
+        check_params(&launched.params, record, bases);
     }
-    assert!([Region::Weights, Region::Arena, Region::Input].iter().all(|r| bases.contains_key(r)));
 }
 
 fn check_params(found: &[u8], record: &LaunchRecord, bases: &mut BTreeMap<Region, u64>) {

@@ -124,21 +124,17 @@ pub fn run(args: Args, verbose: bool, out: &mut Out) -> Result<Status, CliError>
     let mut writer = Writer { format, labels: &labels, first: true };
     let mut failed = 0;
     writer.start(out)?;
-    runner.pipeline().run(
-        sources,
-        &runner.prepare(),
-        |images| runner.top_k(images, k),
-        |index, result| {
-            if let Err(error) = &result {
-                failed += 1;
-                bar.suspend(|| output::error(error));
-            }
-            writer.image(&names[index], result, out)?;
-            out.flush()?;
-            bar.inc(1);
-            Ok(())
-        },
-    )?;
+    let (pipeline, prepare) = (runner.pipeline(), runner.prepare());
+    pipeline.run(sources, &prepare, &mut runner.top_k(k), |index, result| {
+        if let Err(error) = &result {
+            failed += 1;
+            bar.suspend(|| output::error(error));
+        }
+        writer.image(&names[index], result, out)?;
+        out.flush()?;
+        bar.inc(1);
+        Ok(())
+    })?;
     bar.finish_and_clear();
     if failed == 0 {
         return Ok(Status::Complete);

@@ -3,15 +3,16 @@
 use super::args;
 use super::error::CliError;
 use super::output;
-use super::pipeline::{BoxError, Pipeline};
+use super::pipeline::{BoxError, Network, Pipeline};
 use effnet::arch::Size;
 use effnet::image::preprocess;
 use effnet::kernels::{self, Compute};
 use effnet::launches::Path;
 use effnet::session::{Device, Prediction, Session, SessionOptions};
-use effnet::weights::{Precision, Weights};
+use effnet::weights::{Metadata, Precision, Weights};
 use std::sync::Arc;
 use std::thread;
+use std::time::{Duration, Instant};
 
 /// How the network is run.
 #[derive(Debug, clap::Args)]
@@ -40,14 +41,15 @@ pub struct RunArgs {
 
 /// A place to run, as asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Request {
+pub enum Request {
     /// The best that there is.
     Auto,
     /// This one.
     This(Device),
 }
 
-fn device(text: &str) -> Result<Request, String> {
+/// Parses a place to run.
+pub fn device(text: &str) -> Result<Request, String> {
     let number = |text: &str| text.parse().ok().filter(|&n: &usize| n < 1024);
     match text {
         "auto" => Ok(Request::Auto),
@@ -73,10 +75,33 @@ pub struct Runner {
     pub compute: Compute,
 }
 
+/// Where and how to run, decided.
+pub struct Choice {
+    /// The device.
+    pub device: Device,
+    /// Why it was taken, for people; empty where it was asked for.
+    pub reason: String,
+    /// Which kernels; meaningless on the CPU.
+    pub path: Path,
+    /// In which precision.
+    pub compute: Compute,
+    /// Images at once.
+    pub batch: usize,
+    /// Size of the input.
+    pub size: Size,
+    /// Threads.
+    pub threads: usize,
+}
+
 impl RunArgs {
-    /// Makes `weights` ready for `images` images.
-    pub fn runner(&self, weights: Weights, images: usize) -> Result<Runner, CliError> {
-        let size = self.size.unwrap_or(weights.metadata().recipe.size);
+    /// The precision asked for.
+    pub fn precision(&self) -> Option<Compute> {
+        self.precision
+    }
+
+    /// Decides how a network of these weights is run.
+    pub fn choose(&self, metadata: &Metadata) -> Result<Choice, CliError> {
+        let size = self.size.unwrap_or(metadata.recipe.size);
         let cores = thread::available_parallelism().map_or(1, usize::from);
         let threads = self.threads.unwrap_or(cores);
         let (device, reason) = match self.device {
@@ -86,15 +111,22 @@ impl RunArgs {
         if device == Device::Cpu && self.path.is_some() {
             return Err(CliError::PathOnCpu { why: reason });
         }
-        let compute = match (device, self.precision, weights.metadata().precision) {
+        let compute = match (device, self.precision, metadata.precision) {
             (_, Some(compute), _) => compute,
             (Device::Cpu, None, _) | (_, None, Precision::Fp32) => Compute::Fp32,
             (_, None, Precision::Fp16) => Compute::Fp16,
         };
         let path = self.path.unwrap_or_default();
+        Ok(Choice { device, reason, path, compute, batch: self.batch, size, threads })
+    }
+
+    /// Makes `weights` ready for `images` images.
+    pub fn runner(&self, weights: Weights, images: usize) -> Result<Runner, CliError> {
+        let Choice { device, reason, path, compute, batch, size, threads } =
+            self.choose(weights.metadata())?;
         let options = SessionOptions {
             device,
-            batch: self.batch.min(images.max(1)),
+            batch: batch.min(images.max(1)),
             size: Some(size),
             threads: Some(threads),
             path,
@@ -118,7 +150,7 @@ impl RunArgs {
 }
 
 /// The first usable GPU, else the CPU, and why.
-fn auto() -> (Device, String) {
+pub fn auto() -> (Device, String) {
     if let Err(why) = kernels::built() {
         return (Device::Cpu, format!(" (auto: {why})"));
     }
@@ -149,10 +181,38 @@ impl Runner {
         move |bytes, image| Ok(preprocess(bytes, &recipe, image)?)
     }
 
-    /// The `k` best classes of each image of `images`, `[n, h, w, 3]`.
-    pub fn top_k(&mut self, images: &[f32], k: usize) -> Result<Vec<Vec<Prediction>>, CliError> {
-        let outputs = self.session.run(images)?;
-        Ok((0..outputs.len()).map(|image| outputs.top_k(image, k)).collect())
+    /// Gives the `k` best classes of each image.
+    pub fn top_k(&mut self, k: usize) -> TopK<'_> {
+        TopK { session: &mut self.session, k, busy: Duration::ZERO }
+    }
+}
+
+/// A session that gives the best classes of each image.
+pub struct TopK<'a> {
+    session: &'a mut Session,
+    k: usize,
+    /// Time that was spent in the session: beginning runs, and waiting for them.
+    pub busy: Duration,
+}
+
+impl Network<Vec<Prediction>> for TopK<'_> {
+    fn capacity(&self) -> usize {
+        self.session.capacity()
+    }
+
+    fn submit(&mut self, images: &[f32]) -> Result<(), CliError> {
+        let start = Instant::now();
+        self.session.submit(images)?;
+        self.busy += start.elapsed();
+        Ok(())
+    }
+
+    fn collect(&mut self) -> Result<Vec<Vec<Prediction>>, CliError> {
+        let start = Instant::now();
+        let outputs = self.session.collect()?;
+        let best = (0..outputs.len()).map(|image| outputs.top_k(image, self.k)).collect();
+        self.busy += start.elapsed();
+        Ok(best)
     }
 }
 

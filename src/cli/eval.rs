@@ -11,7 +11,7 @@ use effnet::arch::Size;
 use effnet::weights::Precision;
 use serde::Serialize;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// Measure top-1 and top-5 accuracy over a folder or list of images.
 #[derive(Debug, clap::Args)]
@@ -102,17 +102,13 @@ pub fn run(args: Args, verbose: bool, out: &mut Out) -> Result<Status, CliError>
     let k = K.min(metadata.classes);
     let bar = output::progress(total as u64, "images", true);
     let (mut failed, mut top1, mut top5) = (0, 0, 0);
-    let mut in_network = Duration::ZERO;
     let start = Instant::now();
-    runner.pipeline().run(
+    let (pipeline, prepare) = (runner.pipeline(), runner.prepare());
+    let mut network = runner.top_k(k);
+    pipeline.run(
         paths.into_iter().map(|path| Ok(Source::File(path))).collect(),
-        &runner.prepare(),
-        |images| {
-            let start = Instant::now();
-            let predictions = runner.top_k(images, k);
-            in_network += start.elapsed();
-            predictions
-        },
+        &prepare,
+        &mut network,
         |index, result| {
             match result {
                 Ok(top) => {
@@ -129,7 +125,7 @@ pub fn run(args: Args, verbose: bool, out: &mut Out) -> Result<Status, CliError>
             Ok(())
         },
     )?;
-    let seconds = start.elapsed().as_secs_f64();
+    let (seconds, in_network) = (start.elapsed().as_secs_f64(), network.busy);
     bar.finish_and_clear();
 
     let done = total - failed;

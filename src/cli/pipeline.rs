@@ -6,11 +6,13 @@
 //!                      └────────── empty tensors ◀────────────┘
 //! ```
 //!
-//! A hand-over holds a few images; [`HANDOVERS`] of them exist, whatever the number of sources.
+//! A hand-over holds a few images; [`HANDOVERS`] of them exist, whatever the number of sources. A
+//! network may have several runs under way: its results are reported as they come.
 
 use super::error::CliError;
 use super::inputs::{self, InputError, Source};
 use rayon::prelude::*;
+use std::collections::VecDeque;
 use std::error::Error;
 use std::sync::mpsc;
 use std::thread;
@@ -40,6 +42,16 @@ pub enum ItemError {
 /// From encoded bytes to one image's part of the input tensor.
 pub type Prepare<'a> = dyn Fn(&[u8], &mut [f32]) -> Result<(), BoxError> + Sync + 'a;
 
+/// What images are handed to. Several runs may be under way; they are collected in their order.
+pub trait Network<T> {
+    /// Most runs that may be under way.
+    fn capacity(&self) -> usize;
+    /// Begins a run. The images may be changed when this returns.
+    fn submit(&mut self, images: &[f32]) -> Result<(), CliError>;
+    /// One result per image of the oldest run that was not collected.
+    fn collect(&mut self) -> Result<Vec<T>, CliError>;
+}
+
 /// How images are grouped.
 #[derive(Clone, Copy, Debug)]
 pub struct Pipeline {
@@ -59,16 +71,61 @@ struct Handover {
     results: Vec<Result<(), ItemError>>,
 }
 
+/// Results on their way from a network to whoever wants them.
+struct Results<'a, T, N> {
+    network: &'a mut N,
+    under_way: usize,
+    /// One per source that was decoded and not reported, in order.
+    decoded: VecDeque<Result<(), ItemError>>,
+    /// Of the first good ones of these.
+    outputs: VecDeque<T>,
+    reported: usize,
+}
+
+impl<T, N: Network<T>> Results<'_, T, N> {
+    fn submit(&mut self, images: &[f32]) -> Result<(), CliError> {
+        self.network.submit(images)?;
+        self.under_way += 1;
+        Ok(())
+    }
+
+    fn collect(&mut self) -> Result<(), CliError> {
+        self.under_way -= 1;
+        self.outputs.extend(self.network.collect()?);
+        Ok(())
+    }
+
+    /// What is known of the first images.
+    fn report(
+        &mut self,
+        report: &mut impl FnMut(usize, Result<T, ItemError>) -> Result<(), CliError>,
+    ) -> Result<(), CliError> {
+        while let Some(result) = self.decoded.pop_front() {
+            let result = match (result, self.outputs.is_empty()) {
+                (Ok(()), true) => {
+                    self.decoded.push_front(Ok(()));
+                    break;
+                }
+                (Ok(()), false) => Ok(self.outputs.pop_front().expect("not empty")),
+                (Err(error), _) => Err(error),
+            };
+            report(self.reported, result)?;
+            self.reported += 1;
+        }
+        Ok(())
+    }
+}
+
 impl Pipeline {
-    /// Runs every source through `network`, which gives one result per image of the tensor that it
-    /// is handed, and gives `report` the results in the order of the sources.
+    /// Runs every source through `network`, and gives `report` the results in the order of the
+    /// sources.
     ///
     /// Ends early only where `network` or `report` fails.
     pub fn run<T>(
         self,
         sources: Vec<Result<Source, InputError>>,
         prepare: &Prepare<'_>,
-        mut network: impl FnMut(&[f32]) -> Result<Vec<T>, CliError>,
+        network: &mut impl Network<T>,
         mut report: impl FnMut(usize, Result<T, ItemError>) -> Result<(), CliError>,
     ) -> Result<(), CliError> {
         let pool = rayon::ThreadPoolBuilder::new()
@@ -101,27 +158,43 @@ impl Pipeline {
                 }
             });
 
-            let mut index = 0;
+            let capacity = network.capacity();
+            let mut results = Results {
+                network,
+                under_way: 0,
+                decoded: VecDeque::new(),
+                outputs: VecDeque::new(),
+                reported: 0,
+            };
             // Taken into this closure, so that both channels close when this side fails.
             let (full_rx, empty_tx) = (full_rx, empty_tx);
-            for Handover { tensor, results } in full_rx.iter() {
-                let good = results.iter().filter(|result| result.is_ok()).count();
-                let mut outputs = Vec::with_capacity(good);
-                let images = &tensor[..good * self.image_elems];
-                for images in images.chunks(self.batch * self.image_elems) {
-                    outputs.extend(network(images)?);
-                }
-                let mut outputs = outputs.into_iter();
-                for result in results {
-                    match result {
-                        Ok(()) => {
-                            let output = outputs.next().expect("one result per image");
-                            report(index, Ok(output))?;
-                        }
-                        Err(error) => report(index, Err(error))?,
+            loop {
+                let handover = match full_rx.try_recv() {
+                    Ok(handover) => Some(handover),
+                    // Nothing to begin: what is under way is waited for instead.
+                    Err(_) if results.under_way > 0 => None,
+                    Err(_) => match full_rx.recv() {
+                        Ok(handover) => Some(handover),
+                        Err(_) => break,
+                    },
+                };
+                let Some(Handover { tensor, results: decoded }) = handover else {
+                    results.collect()?;
+                    results.report(&mut report)?;
+                    continue;
+                };
+                let good = decoded.iter().filter(|result| result.is_ok()).count();
+                results.decoded.extend(decoded);
+                for images in
+                    tensor[..good * self.image_elems].chunks(self.batch * self.image_elems)
+                {
+                    results.submit(images)?;
+                    if results.under_way == capacity {
+                        results.collect()?;
                     }
-                    index += 1;
+                    results.report(&mut report)?;
                 }
+                results.report(&mut report)?;
                 // The decoder is gone after its last group, and needs no more.
                 let _ = empty_tx.send(tensor);
             }
@@ -187,23 +260,52 @@ mod tests {
         Ok(())
     }
 
+    /// Runs a function when a run is collected, as late as may be.
+    struct Late<F> {
+        capacity: usize,
+        under_way: VecDeque<Vec<f32>>,
+        run: F,
+    }
+
+    fn late<F>(capacity: usize, run: F) -> Late<F> {
+        Late { capacity, under_way: VecDeque::new(), run }
+    }
+
+    impl<T, F: FnMut(&[f32]) -> Vec<T>> Network<T> for Late<F> {
+        fn capacity(&self) -> usize {
+            self.capacity
+        }
+
+        fn submit(&mut self, images: &[f32]) -> Result<(), CliError> {
+            assert!(self.under_way.len() < self.capacity);
+            self.under_way.push_back(images.to_vec());
+            Ok(())
+        }
+
+        fn collect(&mut self) -> Result<Vec<T>, CliError> {
+            Ok((self.run)(&self.under_way.pop_front().expect("a run is under way")))
+        }
+    }
+
     #[test]
     fn results_come_in_order_and_a_broken_image_fails_alone() {
         let folder = tempfile::tempdir().unwrap();
-        for (n, batch, threads) in [(40, 4, 3), (1, 8, 2), (23, 1, 4), (5, 3, 1)] {
+        for (n, batch, threads, capacity) in
+            [(40, 4, 3, 1), (40, 4, 3, 2), (1, 8, 2, 2), (23, 1, 4, 3), (5, 3, 1, 2)]
+        {
             let mut sources = sources(&folder, n);
             sources[0] = Err(InputError::Missing { path: PathBuf::from("nowhere") });
             let pipeline = Pipeline { image_elems: 3, batch, threads };
             let mut found = Vec::new();
-            let network = |images: &[f32]| {
+            let mut network = late(capacity, |images: &[f32]| {
                 assert!(images.len() <= batch * 3 && images.len().is_multiple_of(3));
-                Ok(images.chunks(3).map(|image| image.to_vec()).collect())
-            };
+                images.chunks(3).map(|image| image.to_vec()).collect()
+            });
             let report = |index, result: Result<Vec<f32>, ItemError>| {
                 found.push((index, result.map_err(|error| error.to_string())));
                 Ok(())
             };
-            pipeline.run(sources, &parse, network, report).unwrap();
+            pipeline.run(sources, &parse, &mut network, report).unwrap();
             assert_eq!(found.len(), n);
             for (i, (index, result)) in found.into_iter().enumerate() {
                 assert_eq!(index, i);
@@ -230,12 +332,12 @@ mod tests {
             assert!(ahead <= most + pipeline.group(), "{ahead} images in memory");
             Ok(())
         };
-        let network = |images: &[f32]| Ok(vec![(); images.len()]);
+        let mut network = late(1, |images: &[f32]| vec![(); images.len()]);
         let report = |_, _| {
             run.fetch_add(1, Ordering::SeqCst);
             Ok(())
         };
-        pipeline.run(sources(&folder, 100), &prepare, network, report).unwrap();
+        pipeline.run(sources(&folder, 100), &prepare, &mut network, report).unwrap();
         assert_eq!(run.into_inner(), 100);
     }
 
@@ -244,12 +346,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let pipeline = Pipeline { image_elems: 1, batch: 1, threads: 2 };
         let mut reported = 0;
-        let network = |images: &[f32]| Ok(vec![(); images.len()]);
+        let mut network = late(1, |images: &[f32]| vec![(); images.len()]);
         let report = |_, _| {
             reported += 1;
             Err(CliError::Stdout(std::io::ErrorKind::BrokenPipe.into()))
         };
-        let result = pipeline.run(sources(&folder, 50), &parse, network, report);
+        let result = pipeline.run(sources(&folder, 50), &parse, &mut network, report);
         assert!(matches!(result, Err(CliError::Stdout(_))));
         assert_eq!(reported, 1);
     }

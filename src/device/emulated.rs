@@ -70,8 +70,9 @@ struct Ready {
 
 /// Runs a launch plan on the PTX emulator.
 ///
-/// The memory of a device is there as four allocations, one for each [`Region`]. The arena is not
-/// initialised, so that the first run shows reads of what nothing has written.
+/// The memory of a device is there as five allocations, one for each [`Region`]. Arena and outputs are
+/// not initialised, so that the first run shows reads of what nothing has written. Launches are
+/// checked as if each began while the one before still runs, as they do on a GPU that can.
 pub struct EmulatedDevice {
     plan: LaunchPlan,
     /// By the image's place in the catalogue; parsed when the first launch needs it.
@@ -80,15 +81,18 @@ pub struct EmulatedDevice {
     weights: Buffer,
     arena: Buffer,
     input: Buffer,
+    output: Buffer,
     counters: Buffer,
     bases: Bases,
     /// By number of images, from 1; filled at the first run with so many.
     ready: Vec<Option<Vec<Ready>>>,
     schedule: Schedule,
     checks: Checks,
+    counts_traffic: bool,
     logits: Vec<f32>,
     features: Vec<f32>,
-    executed: Counters,
+    /// Of each launch of the last run.
+    executed: Vec<Counters>,
 }
 
 impl std::fmt::Debug for EmulatedDevice {
@@ -121,11 +125,13 @@ impl EmulatedDevice {
         memory.protect(&weights_buffer);
         let arena = memory.uninitialised("arena", allocation(plan.arena_bytes));
         let input = memory.uninitialised("input", allocation(plan.input_bytes));
+        let output = memory.uninitialised("output", allocation(plan.output_bytes));
         let counters = memory.zeroed("counters", allocation(plan.counters_bytes));
         let bases = Bases {
             weights: weights_buffer.address(),
             arena: arena.address(),
             input: input.address(),
+            output: output.address(),
             counters: counters.address(),
         };
         Ok(EmulatedDevice {
@@ -136,13 +142,15 @@ impl EmulatedDevice {
             weights: weights_buffer,
             arena,
             input,
+            output,
             counters,
             bases,
             schedule: Schedule::InOrder,
             checks: Checks::ALL,
+            counts_traffic: false,
             logits: Vec::new(),
             features: Vec::new(),
-            executed: Counters::default(),
+            executed: Vec::new(),
         })
     }
 
@@ -161,6 +169,11 @@ impl EmulatedDevice {
         self.checks = checks;
     }
 
+    /// Whether sectors, bytes and bank conflicts are counted from now on; not until asked for.
+    pub fn set_count_traffic(&mut self, count: bool) {
+        self.counts_traffic = count;
+    }
+
     /// Runs `n` images, `1 <= n <= batch`: `input` is `[n, h, w, 3]`. Ends at the first launch with
     /// a finding.
     pub fn run(&mut self, input: &[f32], n: usize) -> Result<(), EmulatedError> {
@@ -172,8 +185,8 @@ impl EmulatedDevice {
         }
         self.memory.write(&self.input, 0, input);
         let ready = self.ready[n - 1].as_deref().unwrap_or_default();
-        let mut executed = Counters::default();
-        for Ready { record, params } in ready {
+        self.executed.clear();
+        for (index, Ready { record, params }) in ready.iter().enumerate() {
             let failed = |source| EmulatedError::Launch { name: record.name.clone(), source };
             let Some(module) = &self.modules[record.kernel.image] else { continue };
             let report = Launch::new(module, record.kernel.symbol())
@@ -181,12 +194,13 @@ impl EmulatedDevice {
                 .grid(record.geometry.grid)
                 .block(record.geometry.block)
                 .shared_bytes(record.geometry.shared_bytes)
+                .dependent(index > 0)
                 .params(params)
                 .schedule(self.schedule)
                 .checks(self.checks)
+                .count_traffic(self.counts_traffic)
                 .run(&mut self.memory)
                 .map_err(failed)?;
-            executed.instructions += report.counters.instructions;
             if let Some(first) = report.findings.first() {
                 return Err(EmulatedError::Findings {
                     name: record.name.clone(),
@@ -194,8 +208,8 @@ impl EmulatedDevice {
                     first: first.to_string(),
                 });
             }
+            self.executed.push(report.counters);
         }
-        self.executed = executed;
         self.logits = self.read(self.plan.logits, n * self.plan.classes);
         self.features = self.read(self.plan.features, n * self.plan.c_head);
         Ok(())
@@ -229,13 +243,13 @@ impl EmulatedDevice {
         self.memory.read(self.region(at.region), at.offset_bytes as usize, elems)
     }
 
-    /// How many bytes of the arena's part something has written since it was allocated.
+    /// How many bytes of a region's part something has written since it was allocated.
     ///
     /// # Panics
     ///
-    /// If the part does not lie within the arena.
-    pub fn written_bytes(&self, part: Range<usize>) -> usize {
-        self.memory.initialised_bytes_in(&self.arena, part)
+    /// If the part does not lie within the region.
+    pub fn written_bytes(&self, region: Region, part: Range<usize>) -> usize {
+        self.memory.initialised_bytes_in(self.region(region), part)
     }
 
     /// [`Region::Counters`] as it is now: zeros between runs.
@@ -248,6 +262,7 @@ impl EmulatedDevice {
             Region::Weights => &self.weights,
             Region::Arena => &self.arena,
             Region::Input => &self.input,
+            Region::Output => &self.output,
             Region::Counters => &self.counters,
         }
     }
@@ -264,7 +279,12 @@ impl EmulatedDevice {
 
     /// Warp instructions of the last run.
     pub fn instructions(&self) -> u64 {
-        self.executed.instructions
+        self.executed.iter().map(|counters| counters.instructions).sum()
+    }
+
+    /// What each launch of the last run executed, up to the first with a finding.
+    pub fn executed(&self) -> &[Counters] {
+        &self.executed
     }
 }
 

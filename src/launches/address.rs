@@ -9,6 +9,8 @@ pub enum Region {
     Arena,
     /// The input images; written by the host before a run.
     Input,
+    /// What a run leaves for the host.
+    Output,
     /// Zero before the first run. Launches leave it as they found it.
     Counters,
 }
@@ -32,6 +34,8 @@ pub struct Bases {
     pub arena: u64,
     /// Of [`Region::Input`].
     pub input: u64,
+    /// Of [`Region::Output`].
+    pub output: u64,
     /// Of [`Region::Counters`].
     pub counters: u64,
 }
@@ -51,7 +55,8 @@ impl Address {
             1 => Region::Weights,
             2 => Region::Arena,
             3 => Region::Input,
-            4 => Region::Counters,
+            4 => Region::Output,
+            5 => Region::Counters,
             _ => return None,
         };
         Some(Address { region, offset_bytes: symbolic & ((1 << Address::OFFSET_BITS) - 1) })
@@ -63,6 +68,7 @@ impl Address {
             Region::Weights => bases.weights,
             Region::Arena => bases.arena,
             Region::Input => bases.input,
+            Region::Output => bases.output,
             Region::Counters => bases.counters,
         };
         base + self.offset_bytes

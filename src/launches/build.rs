@@ -2,8 +2,8 @@
 
 use super::node::{Buf, Node, Op, Pointwise};
 use super::{
-    Address, LaunchBuffer, LaunchOptions, LaunchPlan, LaunchPlanError, Path, Placement, Region,
-    TopK, fused, layerwise,
+    LaunchBuffer, LaunchOptions, LaunchPlan, LaunchPlanError, Path, Placement, Region, TopK, fused,
+    layerwise,
 };
 use crate::arch::Network;
 use crate::kernels::{Compute, PointwiseShape, Tiling, pointwise, pointwise_f32};
@@ -70,6 +70,7 @@ impl Builder<'_> {
             elems,
             image_elems,
             precision,
+            region: Region::Arena,
             offset_bytes: 0,
             first_launch: usize::MAX,
             last_launch: 0,
@@ -144,13 +145,9 @@ pub(super) fn build(plan: &Plan, options: LaunchOptions) -> Result<LaunchPlan, L
         Path::Fused => fused::nodes(&mut b),
     };
     let Outputs { features, logits, top_k } = b.outputs(pooled);
-    let arena_bytes = b.place_buffers(&[
-        Some(features),
-        Some(logits),
-        top_k.map(|t| t[0]),
-        top_k.map(|t| t[1]),
-        top_k.map(|t| t[2]),
-    ]);
+    let output_bytes =
+        b.place_outputs([features, logits].into_iter().chain(top_k.into_iter().flatten()));
+    let arena_bytes = b.place_buffers();
 
     let tensors = packed_tensors(&plan.network);
     let mut weight_offsets = Vec::with_capacity(tensors.len());
@@ -162,8 +159,7 @@ pub(super) fn build(plan: &Plan, options: LaunchOptions) -> Result<LaunchPlan, L
         weights_bytes = (weights_bytes + bytes).next_multiple_of(LaunchPlan::ALIGN_BYTES);
     }
     let Builder { buffers, nodes, counters, .. } = b;
-    let address =
-        |Buf(i): Buf| Address { region: Region::Arena, offset_bytes: buffers[i].offset_bytes };
+    let address = |Buf(i): Buf| buffers[i].address();
     let input_elems = plan.buffer(plan.input).elems_per_image();
     let launch_plan = LaunchPlan {
         options,
@@ -174,6 +170,7 @@ pub(super) fn build(plan: &Plan, options: LaunchOptions) -> Result<LaunchPlan, L
         weights_bytes: weights_bytes as u64,
         arena_bytes,
         input_bytes: (input_elems * plan.batch * size_of::<f32>()) as u64,
+        output_bytes,
         counters_bytes: (counters as u64 * 4).next_multiple_of(LaunchPlan::ALIGN_BYTES as u64),
         logits: address(logits),
         features: address(features),
@@ -236,17 +233,27 @@ impl Builder<'_> {
         Outputs { features, logits, top_k }
     }
 
-    /// Places every buffer, and returns the arena's size.
-    fn place_buffers(&mut self, outputs: &[Option<Buf>]) -> u64 {
-        let last = self.nodes.len() - 1;
-        for Buf(i) in outputs.iter().flatten() {
-            self.buffers[*i].last_launch = last;
+    /// Places what a run leaves, one after the other, and returns the region's size.
+    fn place_outputs(&mut self, outputs: impl Iterator<Item = Buf>) -> u64 {
+        let mut end = 0;
+        for Buf(i) in outputs {
+            let buffer = &mut self.buffers[i];
+            buffer.region = Region::Output;
+            buffer.last_launch = self.nodes.len() - 1;
+            buffer.offset_bytes = end as u64;
+            end = (end + buffer.bytes()).next_multiple_of(LaunchPlan::ALIGN_BYTES);
         }
+        end as u64
+    }
+
+    /// Places every other buffer, and returns the arena's size.
+    fn place_buffers(&mut self) -> u64 {
         let align = LaunchPlan::ALIGN_BYTES;
+        let inner = self.buffers.iter_mut().filter(|buffer| buffer.region == Region::Arena);
         match self.options.placement {
             Placement::Shared => {
-                let lifetimes: Vec<Lifetime> = self
-                    .buffers
+                let inner: Vec<&mut LaunchBuffer> = inner.collect();
+                let lifetimes: Vec<Lifetime> = inner
                     .iter()
                     .map(|buffer| Lifetime {
                         bytes: buffer.bytes(),
@@ -255,14 +262,14 @@ impl Builder<'_> {
                     })
                     .collect();
                 let (offsets, arena) = place(&lifetimes, align);
-                for (buffer, offset) in self.buffers.iter_mut().zip(offsets) {
+                for (buffer, offset) in inner.into_iter().zip(offsets) {
                     buffer.offset_bytes = offset as u64;
                 }
                 arena as u64
             }
             Placement::Apart => {
                 let mut end = GAP_BYTES;
-                for buffer in &mut self.buffers {
+                for buffer in inner {
                     buffer.offset_bytes = end as u64;
                     end = (end + buffer.bytes() + GAP_BYTES).next_multiple_of(align);
                 }

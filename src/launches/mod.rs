@@ -108,7 +108,7 @@ pub enum LaunchPlanError {
     },
 }
 
-/// A buffer of the arena.
+/// A buffer of the arena, or of the outputs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LaunchBuffer {
     /// For people, as in `blocks.3.depthwise`.
@@ -119,7 +119,9 @@ pub struct LaunchBuffer {
     pub image_elems: usize,
     /// Element type.
     pub precision: Precision,
-    /// Offset in [`Region::Arena`].
+    /// [`Region::Arena`] or [`Region::Output`].
+    pub region: Region,
+    /// Offset in the region.
     pub offset_bytes: u64,
     /// First launch that touches it.
     pub first_launch: usize,
@@ -128,6 +130,11 @@ pub struct LaunchBuffer {
 }
 
 impl LaunchBuffer {
+    /// Where it is.
+    pub fn address(&self) -> Address {
+        Address { region: self.region, offset_bytes: self.offset_bytes }
+    }
+
     /// Its size at the full batch.
     pub fn bytes(&self) -> usize {
         self.elems * self.precision.elem_bytes()
@@ -154,7 +161,7 @@ pub struct LaunchPlan {
     pub options: LaunchOptions,
     /// Largest number of images in a run.
     pub batch: usize,
-    /// Every buffer of the arena.
+    /// Every buffer of the arena and of the outputs.
     pub buffers: Vec<LaunchBuffer>,
     /// Offset of each tensor of the packed file in [`Region::Weights`], by [`TensorId`].
     pub weight_offsets: Vec<u64>,
@@ -168,6 +175,8 @@ pub struct LaunchPlan {
     pub arena_bytes: u64,
     /// Size of [`Region::Input`]: `[batch, h, w, 3]`, f32.
     pub input_bytes: u64,
+    /// Size of [`Region::Output`].
+    pub output_bytes: u64,
     /// Size of [`Region::Counters`].
     pub counters_bytes: u64,
     /// Logits after a run, `[n, classes]`, f32.
@@ -188,6 +197,9 @@ pub struct LaunchPlan {
 impl LaunchPlan {
     /// Alignment of every tensor and buffer.
     pub const ALIGN_BYTES: usize = Plan::ALIGN_BYTES;
+
+    /// Inputs and outputs that a GPU holds: one run's are copied while another's are worked on.
+    pub const SLOTS: usize = 2;
 
     /// The launches of `plan`'s steps. Of the plan only the network, the sizes and the batch count:
     /// types follow [`LaunchOptions::compute`].
@@ -213,9 +225,11 @@ impl LaunchPlan {
         self.nodes.is_empty()
     }
 
-    /// Bytes of device memory that all regions take.
+    /// Bytes of device memory that all regions take, with [`LaunchPlan::SLOTS`] of inputs and outputs.
     pub fn device_bytes(&self) -> u64 {
-        self.weights_bytes + self.arena_bytes + self.input_bytes + self.counters_bytes
+        let slots = LaunchPlan::SLOTS as u64;
+        let copied = self.input_bytes + self.output_bytes;
+        self.weights_bytes + self.arena_bytes + slots * copied + self.counters_bytes
     }
 
     /// A tensor as it goes to the device: as it is mapped where the types agree, else converted.

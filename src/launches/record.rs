@@ -33,7 +33,8 @@ impl KernelId {
         CATALOGUE[self.image].1[self.entry]
     }
 
-    fn of(image: &str, kernel: &str) -> Option<KernelId> {
+    /// By the kernel file's stem and the symbol.
+    pub fn of(image: &str, kernel: &str) -> Option<KernelId> {
         let index = CATALOGUE.iter().position(|(name, _)| *name == image)?;
         let entry = CATALOGUE[index].1.iter().position(|name| *name == kernel)?;
         Some(KernelId { image: index, entry })
@@ -129,8 +130,7 @@ fn int(x: usize) -> i32 {
 
 impl Context<'_> {
     fn buffer(&self, Buf(i): Buf) -> u64 {
-        let offset_bytes = self.plan.buffers[i].offset_bytes;
-        Address { region: Region::Arena, offset_bytes }.symbolic()
+        self.plan.buffers[i].address().symbolic()
     }
 
     fn optional(&self, buf: Option<Buf>) -> u64 {

@@ -6,18 +6,24 @@
 //! launched, and in which order.
 //!
 //! Work on streams is queued and only done when something waits for it, as late as a GPU may: a host that reads before
-//! it has waited, or changes a staging buffer too early, gets wrong values. All streams share one queue.
+//! it has waited, or changes a staging buffer too early, gets wrong values. So does one that leaves out a wait between
+//! streams: what a wait does not need is done after it (`late`) or before it (`early`).
+//!
+//! A launch that may begin while the one before it runs is checked for waiting by itself (see
+//! `emulator::Launch::dependent`). What the host has uploaded without a stream before the first of them is taken for
+//! weights, which no launch writes.
 //!
 //! Environment variables:
 //!
 //! - `EFFNET_EMULATED_DRIVER_FAIL`: `no-device`, `old-driver`, `memory`, `architecture` or `load`;
+//! - `EFFNET_EMULATED_DRIVER_ORDER`: `late`, as where it is not set, or `early`;
 //! - `EFFNET_EMULATED_DRIVER_LOG`: a file to which a line is added for each kernel that runs.
 
 #![allow(non_snake_case)] // the driver's names
 
 use effnet::emulator::{Buffer, Launch, Memory, Module};
 use effnet::kernels;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -49,24 +55,16 @@ enum Work {
         block: [u32; 3],
         shared: u32,
         params: Vec<u8>,
+        dependent: bool,
     },
     /// From a host address.
-    Upload {
-        to: u64,
-        from: usize,
-        bytes: usize,
-    },
+    Upload { to: u64, from: usize, bytes: usize },
     /// To a host address.
-    Download {
-        to: usize,
-        from: u64,
-        bytes: usize,
-    },
-    Fill {
-        to: u64,
-        value: u8,
-        bytes: usize,
-    },
+    Download { to: usize, from: u64, bytes: usize },
+    /// What was recorded by a call of this number has come.
+    Record(u64),
+    /// Nothing later before what was recorded by the call of this number has come.
+    WaitFor(u64),
 }
 
 #[derive(Default)]
@@ -74,14 +72,21 @@ struct Driver {
     memory: Memory,
     buffers: BTreeMap<u64, Buffer>,
     allocated: usize,
+    /// Addresses of buffers that were uploaded without a stream.
+    uploaded: BTreeSet<u64>,
     /// Parsed PTX, by the image's place among the kernels' images.
     parsed: HashMap<usize, Module>,
     modules: HashMap<Handle, usize>,
     functions: HashMap<Handle, (usize, String)>,
     next: Handle,
-    queue: Vec<Work>,
-    /// What is captured, while something is.
-    capture: Option<Vec<Work>>,
+    streams: BTreeMap<Handle, VecDeque<Work>>,
+    /// The number of the last call that recorded an event.
+    events: HashMap<Handle, u64>,
+    recorded: u64,
+    /// Numbers of recordings that have come.
+    come: BTreeSet<u64>,
+    /// The stream that is captured, and what, while one is.
+    capture: Option<(Handle, Vec<Work>)>,
     graphs: HashMap<Handle, Vec<Work>>,
     /// The first failure of queued work; every call after it fails, as on a GPU.
     broken: CUresult,
@@ -115,21 +120,79 @@ impl Driver {
         (offset < buffer.len_bytes()).then_some((buffer, offset))
     }
 
-    fn enqueue(&mut self, work: Work) -> CUresult {
+    fn enqueue(&mut self, stream: Handle, work: Work) -> CUresult {
         match &mut self.capture {
-            Some(captured) => captured.push(work),
-            None => self.queue.push(work),
+            Some((captured, list)) if *captured == stream => list.push(work),
+            _ => match self.streams.get_mut(&stream) {
+                Some(queue) => queue.push_back(work),
+                None => return INVALID_VALUE,
+            },
         }
+        self.broken
+    }
+
+    /// Does the stream's work up to its end, or up to a recording, and before that what it waits for on other streams.
+    fn advance(&mut self, stream: Handle, up_to: Option<u64>) {
+        while up_to.is_none_or(|number| !self.come.contains(&number)) {
+            let Some(work) = self.streams.get_mut(&stream).and_then(VecDeque::pop_front) else {
+                return;
+            };
+            match work {
+                Work::Record(number) => {
+                    self.come.insert(number);
+                }
+                Work::WaitFor(number) => self.reach(number),
+                work if self.broken == SUCCESS => self.broken = self.perform(work),
+                _ => {}
+            }
+        }
+    }
+
+    /// Does what has to be done until a recording has come.
+    fn reach(&mut self, number: u64) {
+        let is_it = |work: &Work| matches!(work, Work::Record(n) if *n == number);
+        let found = self.streams.iter().find(|(_, queue)| queue.iter().any(is_it));
+        if let Some((&stream, _)) = found {
+            self.advance(stream, Some(number));
+        }
+    }
+
+    /// What other streams may do before a wait, where they are to be early: all that waits for nothing.
+    fn run_ahead(&mut self) {
+        if std::env::var("EFFNET_EMULATED_DRIVER_ORDER").is_ok_and(|order| order == "early") {
+            let streams: Vec<Handle> = self.streams.keys().copied().collect();
+            for stream in streams {
+                while let Some(work) = self.streams.get_mut(&stream).and_then(VecDeque::pop_front) {
+                    let waits =
+                        matches!(&work, Work::WaitFor(number) if !self.come.contains(number));
+                    if waits || matches!(work, Work::Launch { .. }) {
+                        self.streams.entry(stream).or_default().push_front(work);
+                        break;
+                    }
+                    match work {
+                        Work::Record(number) => {
+                            self.come.insert(number);
+                        }
+                        Work::WaitFor(_) => {}
+                        work if self.broken == SUCCESS => self.broken = self.perform(work),
+                        _ => {}
+                    }
+                }
+            }
+        }
+    }
+
+    /// Waits for a stream, or for the recording of an event.
+    fn wait(&mut self, stream: Handle) -> CUresult {
+        self.run_ahead();
+        self.advance(stream, None);
         self.broken
     }
 
     /// Does everything that is queued.
     fn drain(&mut self) -> CUresult {
-        for work in std::mem::take(&mut self.queue) {
-            if self.broken == SUCCESS {
-                self.broken = self.perform(work);
-            }
-        }
+        let streams: Vec<Handle> = self.streams.keys().copied().collect();
+        streams.into_iter().for_each(|stream| self.advance(stream, None));
         self.broken
     }
 
@@ -157,19 +220,41 @@ impl Driver {
                 let to = unsafe { std::slice::from_raw_parts_mut(to as *mut u8, bytes) };
                 to.copy_from_slice(&values);
             }
-            Work::Fill { to, value, bytes } => {
-                let Some((buffer, offset)) = self.find(to) else { return INVALID_VALUE };
-                let buffer = buffer.clone();
-                if offset + bytes > buffer.len_bytes() {
-                    return INVALID_VALUE;
-                }
-                self.memory.write(&buffer, offset, &vec![value; bytes]);
+            Work::Launch { entry: (image, entry), grid, block, shared, params, dependent } => {
+                return self.launch(image, &entry, [grid, block], shared, &params, dependent);
             }
-            Work::Launch { entry: (image, entry), grid, block, shared, params } => {
-                return self.launch(image, &entry, [grid, block], shared, &params);
-            }
+            Work::Record(_) | Work::WaitFor(_) => {}
         }
         SUCCESS
+    }
+
+    fn fill(&mut self, to: u64, value: u8, bytes: usize) -> CUresult {
+        let Some((buffer, offset)) = self.find(to) else { return INVALID_VALUE };
+        let buffer = buffer.clone();
+        if offset + bytes > buffer.len_bytes() {
+            return INVALID_VALUE;
+        }
+        self.memory.write(&buffer, offset, &vec![value; bytes]);
+        SUCCESS
+    }
+
+    /// At once.
+    fn upload(&mut self, to: u64, from: usize, bytes: usize) -> CUresult {
+        let done = self.perform(Work::Upload { to, from, bytes });
+        if let Some((buffer, _)) = self.find(to) {
+            let address = buffer.address();
+            self.uploaded.insert(address);
+        }
+        done
+    }
+
+    /// From the first dependent launch on, what was uploaded at once is not written any more.
+    fn protect_uploaded(&mut self) {
+        for address in std::mem::take(&mut self.uploaded) {
+            if let Some(buffer) = self.buffers.get(&address) {
+                self.memory.protect(buffer);
+            }
+        }
     }
 
     fn launch(
@@ -179,10 +264,16 @@ impl Driver {
         [grid, block]: [[u32; 3]; 2],
         shared: u32,
         params: &[u8],
+        dependent: bool,
     ) -> CUresult {
+        if dependent {
+            self.protect_uploaded();
+        }
         let module = &self.parsed[&image];
-        let launch = Launch::new(module, entry)
-            .map(|launch| launch.grid(grid).block(block).shared_bytes(shared).params(params));
+        let launch = Launch::new(module, entry).map(|launch| {
+            let launch = launch.grid(grid).block(block).shared_bytes(shared).params(params);
+            launch.dependent(dependent)
+        });
         let report = match launch.and_then(|launch| launch.run(&mut self.memory)) {
             Ok(report) => report,
             Err(error) => {
@@ -192,7 +283,8 @@ impl Driver {
         };
         if let Ok(path) = std::env::var("EFFNET_EMULATED_DRIVER_LOG") {
             let hex: String = params.iter().map(|byte| format!("{byte:02x}")).collect();
-            let line = format!("{entry} {grid:?} {block:?} {shared} {hex}\n");
+            let dependent = if dependent { "dependent " } else { "" };
+            let line = format!("{dependent}{entry} {grid:?} {block:?} {shared} {hex}\n");
             let file = OpenOptions::new().create(true).append(true).open(&path);
             if let Err(error) = file.and_then(|mut file| file.write_all(line.as_bytes())) {
                 eprintln!("emulated driver: {path}: {error}");
@@ -246,10 +338,41 @@ does! {
     cuInit(_flags: c_uint) { if fails("no-device") { NO_DEVICE } else { SUCCESS } }
     cuCtxSetCurrent(_context: Handle) { SUCCESS }
     cuDevicePrimaryCtxRelease_v2(_device: c_int) { SUCCESS }
-    cuStreamSynchronize(_stream: Handle) { driver().drain() }
-    cuStreamDestroy_v2(_stream: Handle) { driver().drain() }
-    cuEventRecord(_event: Handle, _stream: Handle) { SUCCESS }
-    cuEventDestroy_v2(_event: Handle) { SUCCESS }
+    cuStreamSynchronize(stream: Handle) { driver().wait(stream) }
+    cuStreamDestroy_v2(stream: Handle) {
+        let mut driver = driver();
+        let waited = driver.wait(stream);
+        driver.streams.remove(&stream);
+        waited
+    }
+    cuStreamWaitEvent(stream: Handle, event: Handle, _flags: c_uint) {
+        let mut driver = driver();
+        match driver.events.get(&event).copied() {
+            // Nothing was recorded yet: nothing to wait for.
+            Some(0) => SUCCESS,
+            Some(number) => driver.enqueue(stream, Work::WaitFor(number)),
+            None => INVALID_VALUE,
+        }
+    }
+    cuEventRecord(event: Handle, stream: Handle) {
+        let mut driver = driver();
+        driver.recorded += 1;
+        let number = driver.recorded;
+        if driver.events.insert(event, number).is_none() {
+            return INVALID_VALUE;
+        }
+        driver.enqueue(stream, Work::Record(number))
+    }
+    cuEventSynchronize(event: Handle) {
+        let mut driver = driver();
+        let Some(number) = driver.events.get(&event).copied() else { return INVALID_VALUE };
+        driver.run_ahead();
+        driver.reach(number);
+        driver.broken
+    }
+    cuEventDestroy_v2(event: Handle) {
+        if driver().events.remove(&event).is_some() { SUCCESS } else { INVALID_VALUE }
+    }
     cuModuleUnload(module: Handle) {
         let mut driver = driver();
         let drained = driver.drain();
@@ -273,33 +396,32 @@ does! {
         }
     }
     cuMemsetD8_v2(to: u64, value: u8, bytes: usize) {
-        let mut driver = driver();
-        driver.queue.push(Work::Fill { to, value, bytes });
-        driver.drain()
+        driver().fill(to, value, bytes)
     }
     cuMemcpyHtoD_v2(to: u64, from: *const c_void, bytes: usize) {
-        let mut driver = driver();
-        driver.queue.push(Work::Upload { to, from: from as usize, bytes });
-        driver.drain()
+        driver().upload(to, from as usize, bytes)
     }
-    cuMemcpyHtoDAsync_v2(to: u64, from: *const c_void, bytes: usize, _stream: Handle) {
-        driver().enqueue(Work::Upload { to, from: from as usize, bytes })
+    cuMemcpyHtoDAsync_v2(to: u64, from: *const c_void, bytes: usize, stream: Handle) {
+        driver().enqueue(stream, Work::Upload { to, from: from as usize, bytes })
     }
-    cuMemcpyDtoHAsync_v2(to: *mut c_void, from: u64, bytes: usize, _stream: Handle) {
-        driver().enqueue(Work::Download { to: to as usize, from, bytes })
+    cuMemcpyDtoHAsync_v2(to: *mut c_void, from: u64, bytes: usize, stream: Handle) {
+        driver().enqueue(stream, Work::Download { to: to as usize, from, bytes })
     }
-    cuStreamBeginCapture_v2(_stream: Handle, _mode: c_int) {
-        driver().capture = Some(Vec::new());
+    cuStreamBeginCapture_v2(stream: Handle, _mode: c_int) {
+        driver().capture = Some((stream, Vec::new()));
         SUCCESS
     }
     cuGraphDestroy(graph: Handle) {
         if driver().graphs.remove(&graph).is_some() { SUCCESS } else { INVALID_VALUE }
     }
     cuGraphExecDestroy(graph: Handle) { cuGraphDestroy(graph) }
-    cuGraphLaunch(graph: Handle, _stream: Handle) {
+    cuGraphLaunch(graph: Handle, stream: Handle) {
         let mut driver = driver();
         let Some(work) = driver.graphs.get(&graph).cloned() else { return INVALID_VALUE };
-        driver.queue.extend(work);
+        match driver.streams.get_mut(&stream) {
+            Some(queue) => queue.extend(work),
+            None => return INVALID_VALUE,
+        }
         driver.broken
     }
 }
@@ -320,8 +442,18 @@ gives! {
         })
     }
     cuDevicePrimaryCtxRetain(to: Handle, _device: c_int) { Ok(driver().handle()) }
-    cuStreamCreate(to: Handle, _flags: c_uint) { Ok(driver().handle()) }
-    cuEventCreate(to: Handle, _flags: c_uint) { Ok(driver().handle()) }
+    cuStreamCreate(to: Handle, _flags: c_uint) {
+        let mut driver = driver();
+        let stream = driver.handle();
+        driver.streams.insert(stream, VecDeque::new());
+        Ok(stream)
+    }
+    cuEventCreate(to: Handle, _flags: c_uint) {
+        let mut driver = driver();
+        let event = driver.handle();
+        driver.events.insert(event, 0);
+        Ok(event)
+    }
     cuEventElapsedTime(to: f32, _start: Handle, _end: Handle) { Ok(1.0) }
     cuMemAlloc_v2(to: u64, bytes: usize) {
         let mut driver = driver();
@@ -344,7 +476,7 @@ gives! {
     cuStreamEndCaptureHandle(to: Handle) {
         let mut driver = driver();
         match driver.capture.take() {
-            Some(work) => {
+            Some((_, work)) => {
                 let graph = driver.handle();
                 driver.graphs.insert(graph, work);
                 Ok(graph)
@@ -471,31 +603,54 @@ unsafe extern "C" fn cuModuleGetFunction(
     unsafe { give(to, handle) }
 }
 
-#[unsafe(no_mangle)]
-unsafe extern "C" fn cuLaunchKernel(
-    function: Handle,
-    grid_x: c_uint,
-    grid_y: c_uint,
-    grid_z: c_uint,
-    block_x: c_uint,
-    block_y: c_uint,
-    block_z: c_uint,
+/// `CUlaunchConfig` of cuda.h.
+#[repr(C)]
+struct LaunchConfig {
+    grid: [c_uint; 3],
+    block: [c_uint; 3],
     shared: c_uint,
-    _stream: Handle,
+    stream: Handle,
+    attributes: *const LaunchAttribute,
+    count: c_uint,
+}
+
+/// `CUlaunchAttribute` of cuda.h, of whose values only those that are one integer are looked at.
+#[repr(C, align(8))]
+struct LaunchAttribute {
+    id: c_int,
+    pad: [u8; 4],
+    value: c_int,
+    rest: [u8; 60],
+}
+
+/// `CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION`.
+const PROGRAMMATIC: c_int = 6;
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn cuLaunchKernelEx(
+    config: *const LaunchConfig,
+    function: Handle,
     params: *const *const c_void,
     _extra: *const *const c_void,
 ) -> CUresult {
     let mut driver = driver();
     let Some(entry) = driver.functions.get(&function).cloned() else { return INVALID_VALUE };
     let bytes = driver.parsed[&entry.0].entry(&entry.1).map_or(0, |e| e.param_bytes() as usize);
-    // SAFETY: the driver's own condition: a pointer for each parameter. Every kernel here has one parameter, of as many
-    // bytes as its PTX says; they are copied before this call ends.
-    let params = unsafe { std::slice::from_raw_parts((*params).cast::<u8>(), bytes) }.to_vec();
-    driver.enqueue(Work::Launch {
-        entry,
-        grid: [grid_x, grid_y, grid_z],
-        block: [block_x, block_y, block_z],
-        shared,
-        params,
-    })
+    // SAFETY: the driver's own condition: a pointer to a configuration, and within it to as many attributes as it counts;
+    // a pointer for each parameter. Every kernel here has one parameter, of as many bytes as its PTX says; all is copied
+    // before this call ends.
+    let (config, attribute, params) = unsafe {
+        let config = &*config;
+        let attribute =
+            (config.count > 0).then(|| ((*config.attributes).id, (*config.attributes).value));
+        let params = std::slice::from_raw_parts((*params).cast::<u8>(), bytes);
+        (config, attribute, params.to_vec())
+    };
+    let dependent = match attribute {
+        None => false,
+        Some((PROGRAMMATIC, value)) if config.count == 1 => value != 0,
+        Some(_) => return INVALID_VALUE,
+    };
+    let &LaunchConfig { grid, block, shared, stream, .. } = config;
+    driver.enqueue(stream, Work::Launch { entry, grid, block, shared, params, dependent })
 }

@@ -3,7 +3,7 @@
 use crate::cli::error::CliError;
 use crate::cli::output::{self, Align, Out, Table, thousands};
 use effnet::kernels;
-use effnet::launches::{KernelId, LaunchPlan, LaunchRecord};
+use effnet::launches::{KernelId, LaunchPlan, LaunchRecord, Region};
 use serde::Serialize;
 
 /// One launch as JSON.
@@ -36,7 +36,10 @@ struct Registers {
 pub struct MemoryReport {
     weights_bytes: u64,
     arena_bytes: u64,
+    /// Of one run; a GPU holds `slots` of inputs and of outputs.
     input_bytes: u64,
+    output_bytes: u64,
+    slots: usize,
     counters_bytes: u64,
     total_bytes: u64,
     buffers: Vec<BufferReport>,
@@ -47,7 +50,8 @@ struct BufferReport {
     name: String,
     precision: effnet::weights::Precision,
     bytes: usize,
-    arena_offset_bytes: u64,
+    region: &'static str,
+    offset_bytes: u64,
     first_launch: usize,
     last_launch: usize,
 }
@@ -76,7 +80,8 @@ pub fn memory(plan: &LaunchPlan) -> MemoryReport {
         name: buffer.name.clone(),
         precision: buffer.precision,
         bytes: buffer.bytes(),
-        arena_offset_bytes: buffer.offset_bytes,
+        region: if buffer.region == Region::Output { "output" } else { "arena" },
+        offset_bytes: buffer.offset_bytes,
         first_launch: buffer.first_launch,
         last_launch: buffer.last_launch,
     });
@@ -84,6 +89,8 @@ pub fn memory(plan: &LaunchPlan) -> MemoryReport {
         weights_bytes: plan.weights_bytes,
         arena_bytes: plan.arena_bytes,
         input_bytes: plan.input_bytes,
+        output_bytes: plan.output_bytes,
+        slots: LaunchPlan::SLOTS,
         counters_bytes: plan.counters_bytes,
         total_bytes: plan.device_bytes(),
         buffers: buffers.collect(),
@@ -130,7 +137,8 @@ pub fn tables(plan: &LaunchPlan, out: &mut Out) -> Result<(), CliError> {
     let macs: u64 = records.iter().map(|record| record.macs).sum();
     out.line(format_args!(
         "\n{} launches, {} path, {}: {} moved, {} MACs\n\
-         device memory {}: weights {}, arena {}, input {}, counters {}",
+         device memory {}: weights {}, arena {}, inputs {slots} x {}, outputs \
+         {slots} x {}, counters {}",
         records.len(),
         plan.options.path,
         plan.options.compute,
@@ -140,7 +148,9 @@ pub fn tables(plan: &LaunchPlan, out: &mut Out) -> Result<(), CliError> {
         output::bytes(plan.weights_bytes),
         output::bytes(plan.arena_bytes),
         output::bytes(plan.input_bytes),
+        output::bytes(plan.output_bytes),
         output::bytes(plan.counters_bytes),
+        slots = LaunchPlan::SLOTS,
     ))
 }
 

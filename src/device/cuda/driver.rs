@@ -8,7 +8,8 @@ use super::error::{CudaError, Version};
 use cudarc::driver::sys;
 use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
 use sys::{
-    CUcontext, CUdevice, CUdeviceptr, CUevent, CUfunction, CUgraph, CUgraphExec, CUmodule, CUstream,
+    CUcontext, CUdevice, CUdeviceptr, CUevent, CUfunction, CUgraph, CUgraphExec, CUlaunchConfig,
+    CUmodule, CUstream,
 };
 
 /// The oldest driver that has all functions.
@@ -22,14 +23,16 @@ macro_rules! functions {
     ($($field:ident = $symbol:literal ($($type:ty),*);)*) => {
         /// The functions in use, under the names that the driver's headers give them.
         pub struct Driver {
+            /// What it supports.
+            pub version: Version,
             $(pub $field: (&'static str, unsafe extern "C" fn($($type),*) -> c_int),)*
         }
 
         impl Driver {
             /// Looks all of them up.
-            fn look_up() -> Result<Driver, CudaError> {
+            fn look_up(version: Version) -> Result<Driver, CudaError> {
                 // SAFETY: each symbol has the type that cuda.h declares for it.
-                unsafe { Ok(Driver { $($field: ($symbol, look_up($symbol)?),)* }) }
+                unsafe { Ok(Driver { version, $($field: ($symbol, look_up($symbol)?),)* }) }
             }
         }
     };
@@ -60,12 +63,12 @@ functions! {
     module_unload = "cuModuleUnload"(CUmodule);
     module_function = "cuModuleGetFunction"(*mut CUfunction, CUmodule, *const c_char);
     function_set = "cuFuncSetAttribute"(CUfunction, c_uint, c_int);
-    launch = "cuLaunchKernel"(
-        CUfunction, c_uint, c_uint, c_uint, c_uint, c_uint, c_uint, c_uint, CUstream,
-        *mut *mut c_void, *mut *mut c_void
+    launch = "cuLaunchKernelEx"(
+        *const CUlaunchConfig, CUfunction, *mut *mut c_void, *mut *mut c_void
     );
     stream_create = "cuStreamCreate"(*mut CUstream, c_uint);
     stream_synchronize = "cuStreamSynchronize"(CUstream);
+    stream_wait = "cuStreamWaitEvent"(CUstream, CUevent, c_uint);
     stream_destroy = "cuStreamDestroy_v2"(CUstream);
     capture_begin = "cuStreamBeginCapture_v2"(CUstream, c_uint);
     capture_end = "cuStreamEndCapture"(CUstream, *mut CUgraph);
@@ -75,6 +78,7 @@ functions! {
     exec_destroy = "cuGraphExecDestroy"(CUgraphExec);
     event_create = "cuEventCreate"(*mut CUevent, c_uint);
     event_record = "cuEventRecord"(CUevent, CUstream);
+    event_synchronize = "cuEventSynchronize"(CUevent);
     event_elapsed = "cuEventElapsedTime"(*mut f32, CUevent, CUevent);
     event_destroy = "cuEventDestroy_v2"(CUevent);
 }
@@ -114,7 +118,7 @@ impl Driver {
         if code == 0 && Version(found) < needed {
             return Err(CudaError::DriverTooOld { found: Version(found), needed });
         }
-        let driver = Driver::look_up()?;
+        let driver = Driver::look_up(Version(found))?;
         // SAFETY: any argument is safe; 0 is the only one that is defined.
         match unsafe { (driver.init.1)(0) } {
             NO_DEVICE => Err(CudaError::NoDevice),

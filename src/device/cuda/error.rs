@@ -103,6 +103,19 @@ pub enum CudaError {
         /// Index of the kernel.
         entry: usize,
     },
+    /// A copy would leave its buffer.
+    #[error(
+        "a copy of {bytes} bytes to offset {offset_bytes} of a buffer of {len_bytes} bytes: it has to \
+         end within the buffer"
+    )]
+    Range {
+        /// Where the copy begins.
+        offset_bytes: usize,
+        /// How much is copied.
+        bytes: usize,
+        /// The buffer's length.
+        len_bytes: usize,
+    },
     /// The input does not fit the number of images.
     #[error("the input has {found} values, expected {expected}")]
     Input {
@@ -111,6 +124,15 @@ pub enum CudaError {
         /// Values of that many images.
         expected: usize,
     },
+    /// A run was asked for while others are under way.
+    #[error("{under_way} runs are under way: collect one before this one")]
+    Busy {
+        /// How many.
+        under_way: usize,
+    },
+    /// A run was to be collected that nobody has submitted.
+    #[error("no run is under way: submit one before collecting it")]
+    NothingSubmitted,
     /// Plan and weights are of different networks.
     #[error(
         "the launch plan has {plan} tensors of weights and the weights have {weights}: make the plan \

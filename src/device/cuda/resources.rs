@@ -208,6 +208,11 @@ pub struct Stream {
     pub handle: CUstream,
 }
 
+// SAFETY: the driver takes a stream's handle on any thread, and its functions from many at once.
+unsafe impl Send for Stream {}
+// SAFETY: as above.
+unsafe impl Sync for Stream {}
+
 /// Does not wait for the default stream.
 const NON_BLOCKING: u32 = 1;
 /// Other threads may go on calling what capture does not allow.
@@ -227,6 +232,14 @@ impl Stream {
     pub fn synchronize(&self, what: &str) -> Result<(), CudaError> {
         // SAFETY: the stream lives.
         unsafe { call!(self.context.driver, what, stream_synchronize(self.handle)) }
+    }
+
+    /// What is queued from now on waits for what was recorded last.
+    pub fn wait_for(&self, event: &Event) -> Result<(), CudaError> {
+        // SAFETY: both live, in one context; no flags are defined.
+        unsafe {
+            call!(self.context.driver, "joining streams", stream_wait(self.handle, event.handle, 0))
+        }
     }
 
     /// What `enqueue` puts on the stream, as a graph; none of it runs.
@@ -297,23 +310,44 @@ impl Drop for Graph {
     }
 }
 
-/// A point in a stream, with its time.
+/// A point in a stream.
 pub struct Event {
     context: Arc<Context>,
     handle: CUevent,
 }
 
+/// An event without a time is the cheaper one to wait for.
+const DISABLE_TIMING: u32 = 2;
+
 impl Event {
-    pub fn new(context: &Arc<Context>) -> Result<Event, CudaError> {
+    /// With its time.
+    pub fn timed(context: &Arc<Context>) -> Result<Event, CudaError> {
+        Event::new(context, 0)
+    }
+
+    /// To be waited for.
+    pub fn marker(context: &Arc<Context>) -> Result<Event, CudaError> {
+        Event::new(context, DISABLE_TIMING)
+    }
+
+    fn new(context: &Arc<Context>, flags: u32) -> Result<Event, CudaError> {
         let mut handle = null_mut();
         // SAFETY: the handle is written.
-        unsafe { call!(context.driver, "making an event", event_create(&mut handle, 0))? };
+        unsafe { call!(context.driver, "making an event", event_create(&mut handle, flags))? };
         Ok(Event { context: context.clone(), handle })
+    }
+
+    /// Waits on the host.
+    pub fn synchronize(&self, what: &str) -> Result<(), CudaError> {
+        // SAFETY: the event lives.
+        unsafe { call!(self.context.driver, what, event_synchronize(self.handle)) }
     }
 
     pub fn record(&self, stream: &Stream) -> Result<(), CudaError> {
         // SAFETY: both live, in one context.
-        unsafe { call!(self.context.driver, "timing", event_record(self.handle, stream.handle)) }
+        unsafe {
+            call!(self.context.driver, "marking a stream", event_record(self.handle, stream.handle))
+        }
     }
 
     /// From `start` to this; both have been waited for.

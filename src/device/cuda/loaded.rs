@@ -1,0 +1,132 @@
+//! This build's kernels on one GPU, and launching one of them.
+
+use super::driver::call;
+use super::error::CudaError;
+use super::resources::{Context, Module, Stream};
+use crate::kernels::{self, Built, Geometry};
+use crate::launches::KernelId;
+use cudarc::driver::sys::{
+    CUfunction, CUlaunchAttribute, CUlaunchAttributeID, CUlaunchAttributeValue, CUlaunchConfig,
+};
+use std::collections::BTreeMap;
+use std::ffi::c_void;
+use std::ptr::null_mut;
+use std::sync::Arc;
+
+/// Dynamic shared memory that a kernel has without asking.
+const SHARED_WITHOUT_ASKING_BYTES: u32 = 48 * 1024;
+/// `CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES`.
+const MAX_DYNAMIC_SHARED: u32 = 8;
+
+/// Every image, and the kernels of each in the order of the catalogue.
+pub struct Loaded {
+    context: Arc<Context>,
+    functions: Vec<Vec<CUfunction>>,
+    /// Dynamic shared memory that kernels may have, where it was asked for.
+    asked_shared: BTreeMap<KernelId, u32>,
+    block_shared_bytes: u32,
+    _modules: Vec<Module>,
+}
+
+impl Loaded {
+    /// Of a GPU whose blocks have `block_shared_bytes` where they ask for them.
+    pub fn new(
+        context: &Arc<Context>,
+        built: &Built,
+        block_shared_bytes: u32,
+    ) -> Result<Loaded, CudaError> {
+        let (mut modules, mut functions) = (Vec::new(), Vec::new());
+        for (name, entries) in kernels::CATALOGUE {
+            let Some(image) = built.images.iter().find(|image| image.name == name) else {
+                functions.push(Vec::new());
+                continue;
+            };
+            let module = Module::load(context, name, image.fatbin)?;
+            functions.push(entries.iter().map(|e| module.function(e)).collect::<Result<_, _>>()?);
+            modules.push(module);
+        }
+        Ok(Loaded {
+            context: context.clone(),
+            functions,
+            asked_shared: BTreeMap::new(),
+            block_shared_bytes,
+            _modules: modules,
+        })
+    }
+
+    /// The kernel for a launch of this name, allowed `bytes` of dynamic shared memory.
+    pub fn function(
+        &mut self,
+        launch: &str,
+        kernel: KernelId,
+        bytes: u32,
+    ) -> Result<CUfunction, CudaError> {
+        let KernelId { image, entry } = kernel;
+        let missing = || CudaError::Kernel { launch: launch.to_owned(), image, entry };
+        let function =
+            *self.functions.get(image).and_then(|list| list.get(entry)).ok_or_else(missing)?;
+        let most = self.block_shared_bytes;
+        if bytes > most {
+            return Err(CudaError::SharedMemory { launch: launch.to_owned(), bytes, most });
+        }
+        // A kernel keeps the most that any of its launches asks for.
+        let asked = self.asked_shared.entry(kernel).or_insert(SHARED_WITHOUT_ASKING_BYTES);
+        if bytes > *asked {
+            // SAFETY: the kernel's module is loaded.
+            unsafe {
+                call!(
+                    self.context.driver,
+                    launch,
+                    function_set(function, MAX_DYNAMIC_SHARED, bytes as i32)
+                )?;
+            }
+            *asked = bytes;
+        }
+        Ok(function)
+    }
+}
+
+/// Queues one launch. Where it is `dependent` it may begin while the launch before it on the stream
+/// still runs; its kernel then waits for that by itself (programmatic dependent launch).
+///
+/// # Safety
+///
+/// The kernel's module is loaded. Its only parameter is a struct of as many bytes as `params` has, by
+/// which the launch keeps to memory that lives, and that nobody else touches, until the stream has been
+/// waited for. A dependent launch's kernel was compiled for a target on which it waits.
+pub unsafe fn enqueue(
+    stream: &Stream,
+    function: CUfunction,
+    geometry: Geometry,
+    params: &[u8],
+    dependent: bool,
+) -> Result<(), CudaError> {
+    let ([grid_x, grid_y, grid_z], [block_x, block_y, block_z]) = (geometry.grid, geometry.block);
+    let mut programmatic = CUlaunchAttribute {
+        id: CUlaunchAttributeID::CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION,
+        pad: [0; 4],
+        value: CUlaunchAttributeValue { programmaticStreamSerializationAllowed: 1 },
+    };
+    let config = CUlaunchConfig {
+        gridDimX: grid_x,
+        gridDimY: grid_y,
+        gridDimZ: grid_z,
+        blockDimX: block_x,
+        blockDimY: block_y,
+        blockDimZ: block_z,
+        sharedMemBytes: geometry.shared_bytes,
+        hStream: stream.handle,
+        attrs: &mut programmatic,
+        numAttrs: u32::from(dependent),
+    };
+    // A pointer to the only parameter. The driver copies it in this call, and the attribute too.
+    let mut params: [*mut c_void; 1] = [params.as_ptr().cast_mut().cast()];
+    // SAFETY: the stream lives, and the rest is the caller's promise.
+    unsafe {
+        call!(
+            stream.context.driver,
+            "launching a kernel",
+            launch(&config, function, params.as_mut_ptr(), null_mut())
+        )
+    }
+}
