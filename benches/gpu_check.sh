@@ -1,19 +1,62 @@
 #!/bin/sh
 # Checks and measures the kernels on a GPU. Needs a driver and the programs that `make gpu-bundle` packs; no Rust, no
-# nvcc. Ends within eight minutes. `gpu_check.sh FOLDER [REPORT]`: FOLDER has the programs.
+# nvcc. Ends within eight minutes: the limits below add up to 470 seconds. `gpu_check.sh FOLDER [REPORT]`: FOLDER has
+# the programs.
 set -u
+export RUST_BACKTRACE=0
 folder=$(cd "${1:-.}" && pwd)
 report=${2:-gpu-check.md}
 failed=0
 
 say() { printf '%s\n' "$*" | tee -a "$report"; }
-# A title, a limit in seconds, and a command: its last lines go to the report, and whether it succeeded.
+# A title, a limit in seconds, and a command: whether it succeeded, and where it did not its last lines.
 check() {
     title=$1 limit=$2
     shift 2
-    if timeout "$limit" "$@" >"$report.log" 2>&1; then verdict=passed; else verdict="FAILED ($?)" failed=1; fi
-    say "- $title: $verdict"
-    if [ "$verdict" != passed ]; then tail -n 30 "$report.log" | sed 's/^/    /' | tee -a "$report"; fi
+    start=$(date +%s)
+    if timeout -k 5 "$limit" "$@" >"$report.log" 2>&1; then verdict=passed; else verdict="FAILED ($?)" failed=1; fi
+    if grep -q '^running 0 tests' "$report.log"; then verdict="FAILED (no test has such a name)" failed=1; fi
+    say "- $title: $verdict, $(($(date +%s) - start)) s"
+    if [ "$verdict" != passed ]; then
+        {
+            # Why, each reason once with how often, and how it ended.
+            grep -A 1 'panicked at' "$report.log" | grep -v -e 'panicked at' -e '^--$' | sort | uniq -c | sort -rn | head -n 15
+            tail -n 20 "$report.log"
+        } | sed 's/^/    /' | tee -a "$report"
+    fi
+}
+# Of the last command's lines of either kind, the largest numbers: by kernel file, or by precision.
+errors() {
+    awk '
+        function most(of, key, value) { if (!(key in of) || value + 0 > of[key] + 0) of[key] = value }
+        match($0, /[a-z0-9_]+: [0-9]+ cases, /) {
+            $0 = substr($0, RSTART)  # a test that runs alone has its name before it
+            image = $1
+            sub(":", "", image)
+            cases[image] += $2
+            most(error, image, $6)
+            if (/from the emulator/) most(difference, image, $15)
+        }
+        / of the largest logit/ {
+            match($0, / (fp16|fp32|tf32), /)
+            precision = substr($0, RSTART + 1, RLENGTH - 3)
+            match($0, /[^ ]* of the largest logit/)
+            share = substr($0, RSTART, RLENGTH - length(" of the largest logit"))
+            if (/GPU against emulator/) most(apart, precision, share)
+            if (/Cuda\(/) most(off, precision, share)
+        }
+        END {
+            for (i in cases) {
+                text = i ": " cases[i] " cases, largest error " error[i] " of its bound"
+                if (i in difference) text = text ", from the emulator " difference[i] " of it"
+                print "    - " text
+            }
+            for (p in off) {
+                text = p ": " off[p] " of the largest logit from the CPU"
+                if (p in apart) text = text ", " apart[p] " from the emulator"
+                print "    - " text
+            }
+        }' "$report.log" | sort | tee -a "$report"
 }
 
 : >"$report"
@@ -26,16 +69,34 @@ else
     say "nvidia-smi: not on this machine"
 fi
 say ""
-say "## Correctness"
+say "## Kernels"
 say ""
-# Every network test runs on the GPU too where this is set, and is compared with the emulator on the same input.
-export EFFNET_TEST_DEVICE=cuda
-check "networks at small sizes, GPU against emulator and CPU" 120 "$folder/emulated_networks" at_a_small_size
-check "B0, Lite0 at native size" 60 "$folder/emulated_networks" b0_f16_at_native lite0_f16_at_native
+# The tests take the device from this variable: a GPU by itself, or with the emulator beside it.
+gpu="env EFFNET_TEST_DEVICE=cuda-only"
+both="env EFFNET_TEST_DEVICE=cuda"
+check "every case of every kernel, GPU against f64" 60 $gpu "$folder/emulated_kernels" --nocapture
+errors
+check "the same, GPU against f64 and emulator" 60 $both "$folder/emulated_kernels" --nocapture
+errors
+say ""
+say "## Networks"
+say ""
+check "small sizes, GPU against CPU and emulator" 80 $both "$folder/emulated_networks" --nocapture at_a_small_size
+errors
+check "batches, places and repeats give the same bytes" 20 $gpu "$folder/emulated_networks" depends_on
+check "B0 and Lite0 at native size, GPU against CPU" 40 $gpu "$folder/emulated_networks" --nocapture \
+    b0_f16_at_native b0_f32_at_native lite0_f16_at_native lite0_f32_at_native
+errors
+say ""
+say "## Sanitizer"
+say ""
 if command -v compute-sanitizer >/dev/null 2>&1; then
     for tool in memcheck racecheck; do
-        check "compute-sanitizer $tool" 45 compute-sanitizer --tool "$tool" --error-exitcode 9 \
-            "$folder/gpu_bench" 5 lite0
+        sanitized="$gpu compute-sanitizer --tool $tool --error-exitcode 9"
+        check "$tool, short list of kernels" 30 $sanitized "$folder/emulated_kernels" short::short_ \
+            --skip notices --test-threads 1
+        check "$tool, B1 to B3 at a small size" 30 $sanitized "$folder/emulated_networks" \
+            b1_to_b3_f16_at_a_small_size --test-threads 1
     done
 else
     say "- compute-sanitizer: not on this machine"
@@ -43,6 +104,7 @@ fi
 say ""
 say "## Latency and throughput"
 say ""
-timeout 170 "$folder/gpu_bench" 150 2>&1 | tee -a "$report"
+timeout -k 5 90 "$folder/gpu_bench" 75 >"$report.log" 2>&1 || failed=1
+tee -a "$report" <"$report.log"
 rm -f "$report.log"
 exit "$failed"

@@ -1,7 +1,7 @@
 //! `kernels/bn_swish.cu`.
 
 use super::*;
-use crate::support::emulated::{BnSwish, Data, images_or_skip, module};
+use crate::support::emulated::{BnSwish, Data, machine};
 use effnet::kernels::bn_swish;
 use effnet::weights::Precision;
 use std::collections::HashSet;
@@ -20,8 +20,7 @@ const EXTRAS: [[bool; 3]; 8] = [
 /// What the layerwise path of B0 asks for, each shape once: batch-norm and activation of the expanded maps, their
 /// gates, and batch-norm and skip of the projected ones.
 fn bn_swish_of_b0(precision: Precision) {
-    let Some(_) = images_or_skip() else { return };
-    let module = module(bn_swish::IMAGE);
+    let Some(machine) = machine(bn_swish::IMAGE) else { return };
     let (network, geometry) = b0(Padding::Symmetric);
     let mut seen = HashSet::new();
     for (block, conv) in network.blocks.iter().zip(&geometry.blocks) {
@@ -35,7 +34,7 @@ fn bn_swish_of_b0(precision: Precision) {
                 let shape = [1, pixels, c];
                 let seed = seen.len() as u64;
                 let case = BnSwish::new(precision, Data::Uniform, shape, activation, extras, seed);
-                case.check(&module);
+                case.check(&machine);
             }
         }
     }
@@ -53,8 +52,7 @@ fn bn_swish_f32_over_the_layers_of_b0() {
 
 /// Every map and channel count with every part present or absent; activation and kind of data go round. In place too.
 fn awkward_bn_swish(precision: Precision) {
-    let Some(_) = images_or_skip() else { return };
-    let module = module(bn_swish::IMAGE);
+    let Some(machine) = machine(bn_swish::IMAGE) else { return };
     let mut seed = 0;
     for [h, w] in MAPS {
         for c in CHANNELS {
@@ -64,9 +62,9 @@ fn awkward_bn_swish(precision: Precision) {
                 let data = if exact { Data::Integers } else { Data::Uniform };
                 let shape = [BATCH, h * w, c];
                 let case = BnSwish::new(precision, data, shape, activation, extras, seed as u64);
-                check_batch(&module, &case, BATCH, |i| case.image(i));
-                let apart = case.run(&module, Buffers::exact());
-                assert!(apart[0] == case.run_in_place(&module), "{}: in place", case.describe());
+                check_batch(&machine, &case, BATCH, |i| case.image(i));
+                let apart = case.run(&machine, Buffers::exact());
+                assert!(apart[0] == case.run_in_place(&machine), "{}: in place", case.describe());
                 seed += 1;
             }
         }

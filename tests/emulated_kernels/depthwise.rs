@@ -1,7 +1,7 @@
 //! `kernels/depthwise.cu`.
 
 use super::*;
-use crate::support::emulated::{Data, Depthwise, images_or_skip, module};
+use crate::support::emulated::{Data, Depthwise, machine};
 use effnet::kernels::depthwise;
 use effnet::weights::Precision;
 use std::collections::HashSet;
@@ -34,13 +34,12 @@ fn depthwise_shape(precision: Precision, conv: &ConvGeometry, n_c: [usize; 2]) -
 }
 
 fn depthwise_of_b0(precision: Precision) {
-    let Some(_) = images_or_skip() else { return };
-    let module = module(depthwise::IMAGE);
+    let Some(machine) = machine(depthwise::IMAGE) else { return };
     let cases = b0_depthwise(precision);
     // Twelve distinct layers, and four more where SAME differs from symmetric padding.
     assert_eq!(cases.len(), 16, "{:#?}", cases.iter().map(Case::describe).collect::<Vec<_>>());
     for case in cases {
-        case.check(&module);
+        case.check(&machine);
     }
 }
 
@@ -57,15 +56,14 @@ fn depthwise_f32_over_the_layers_of_b0() {
 /// Each distinct layer of B3 and Lite4 for a small image.
 #[test]
 fn depthwise_over_odd_layers() {
-    let Some(_) = images_or_skip() else { return };
-    let module = module(depthwise::IMAGE);
+    let Some(machine) = machine(depthwise::IMAGE) else { return };
     let mut seen = HashSet::new();
     for (network, geometry) in odd_networks() {
         for (block, conv) in network.blocks.iter().zip(&geometry.blocks) {
             if seen.insert((*conv, block.c_mid)) {
                 let precision = [Precision::Fp16, Precision::Fp32][seen.len() % 2];
                 let shape = depthwise_shape(precision, conv, [1, block.c_mid]);
-                Depthwise::filled(shape, seen.len() as u64).check(&module);
+                Depthwise::filled(shape, seen.len() as u64).check(&machine);
             }
         }
     }
@@ -74,8 +72,7 @@ fn depthwise_over_odd_layers() {
 
 /// Every map, window, stride, padding and channel count; the activation, the squeeze and the kind of data go round.
 fn awkward_depthwise(precision: Precision) {
-    let Some(_) = images_or_skip() else { return };
-    let module = module(depthwise::IMAGE);
+    let Some(machine) = machine(depthwise::IMAGE) else { return };
     let mut seed = 0;
     for [h, w] in MAPS {
         for k in [3, 5] {
@@ -91,7 +88,7 @@ fn awkward_depthwise(precision: Precision) {
                             shape.data = Data::Integers;
                         }
                         let case = Depthwise::filled(shape, 100 + seed as u64);
-                        check_batch(&module, &case, BATCH, |i| case.image(i));
+                        check_batch(&machine, &case, BATCH, |i| case.image(i));
                         seed += 1;
                     }
                 }

@@ -1,9 +1,7 @@
 //! `kernels/head.cu`.
 
 use super::*;
-use crate::support::emulated::{
-    Classifier, Data, Pool, TopK, images_or_skip, module, top_k_outputs,
-};
+use crate::support::emulated::{Classifier, Data, Pool, TopK, machine, top_k_outputs};
 use effnet::kernels::head;
 use effnet::weights::Precision;
 
@@ -12,8 +10,7 @@ use effnet::weights::Precision;
 /// The squeezes of B0 and its global average pool, then awkward ones; the largest map of B3 and B7 for a tile of more
 /// than 64 pixels.
 fn pool_sums(precision: Precision) {
-    let Some(_) = images_or_skip() else { return };
-    let module = module(head::IMAGE);
+    let Some(machine) = machine(head::IMAGE) else { return };
     let (network, geometry) = b0(Padding::Symmetric);
     let mut shapes = vec![[1, geometry.last().pixels(), network.c_head], [1, 100 * 100, 8]];
     for (block, conv) in network.blocks.iter().zip(&geometry.blocks) {
@@ -29,8 +26,8 @@ fn pool_sums(precision: Precision) {
         let data = [Data::Uniform, Data::Integers][seed % 2];
         let case = Pool::new(precision, shape, data, seed as u64);
         match shape[0] {
-            1 => drop(case.check(&module)),
-            n => check_batch(&module, &case, n, |i| case.image(i)),
+            1 => drop(case.check(&machine)),
+            n => check_batch(&machine, &case, n, |i| case.image(i)),
         }
     }
 }
@@ -50,10 +47,9 @@ fn pool_f32() {
 /// B0's classifier as a whole, then channels of less than a warp's turn to several turns, numbers of classes that are
 /// no multiple of a block's, and batches of one and a part of four.
 fn classifier_logits(precision: Precision) {
-    let Some(_) = images_or_skip() else { return };
-    let module = module(head::IMAGE);
+    let Some(machine) = machine(head::IMAGE) else { return };
     let b0 = Classifier::new(precision, [1, 1, 49], [1280, 1000], Data::Uniform, 1);
-    b0.check(&module);
+    b0.check(&machine);
     let mut seed = 2;
     for (i, c) in CHANNELS.into_iter().chain([256, 1032, 1536, 2560]).enumerate() {
         for (j, [tiles, pixels]) in [[1, 1], [2, 64], [7, 400]].into_iter().enumerate() {
@@ -61,7 +57,7 @@ fn classifier_logits(precision: Precision) {
             let n = [BATCH, 1, 6][(i + j) % 3];
             let data = if pixels == 64 { Data::Integers } else { Data::Uniform };
             let case = Classifier::new(precision, [n, tiles, pixels], [c, classes], data, seed);
-            check_batch(&module, &case, n, |i| case.image(i));
+            check_batch(&machine, &case, n, |i| case.image(i));
             seed += 1;
         }
     }
@@ -81,8 +77,7 @@ fn classifier_f32() {
 
 #[test]
 fn top_k_finds_the_best_classes_and_their_probabilities() {
-    let Some(_) = images_or_skip() else { return };
-    let module = module(head::IMAGE);
+    let Some(machine) = machine(head::IMAGE) else { return };
     for (seed, (shape, distinct)) in [
         ([BATCH, 1000, 5], None),
         ([1, 1000, 32], None),
@@ -98,15 +93,14 @@ fn top_k_finds_the_best_classes_and_their_probabilities() {
     .enumerate()
     {
         let case = TopK::new(shape, distinct, seed as u64);
-        check_batch(&module, &case, shape[0], |i| case.image(i));
+        check_batch(&machine, &case, shape[0], |i| case.image(i));
     }
 }
 
 /// Zeros of both signs are equal, infinities are ordered and share everything, and a NaN is the first.
 #[test]
 fn top_k_orders_zeros_infinities_and_nans() {
-    let Some(_) = images_or_skip() else { return };
-    let module = module(head::IMAGE);
+    let Some(machine) = machine(head::IMAGE) else { return };
     let (inf, nan) = (f32::INFINITY, f32::NAN);
     let cases = [
         (vec![1.0, 3.0, -0.0, 3.0, 0.0], 5, vec![1, 3, 0, 2, 4]),
@@ -119,7 +113,7 @@ fn top_k_orders_zeros_infinities_and_nans() {
     ];
     for (logits, k, expected) in cases {
         let case = TopK { n: 1, classes: logits.len(), k, logits: logits.clone() };
-        let outputs = case.run(&module, Buffers::exact());
+        let outputs = case.run(&machine, Buffers::exact());
         let (classes, top_logits, probabilities) = top_k_outputs(&outputs);
         assert_eq!(classes, expected, "{logits:?}");
         for (class, logit) in classes.iter().zip(top_logits) {

@@ -1,22 +1,26 @@
 //! Every kernel, as nvcc compiled it, on the emulator with all its checks: over all layer shapes of B0 and the awkward
 //! ones, against naive loops in f64. `tests/support/emulated/` has the loops and derives the tolerances.
+//!
+//! With `EFFNET_TEST_DEVICE` they run on a GPU: see `tests/support/emulated/machine.rs`.
 
 mod bn_swish;
 mod depthwise;
 mod head;
 mod mbconv_expand_depthwise;
+#[cfg(target_os = "linux")] // the driver's library is found through LD_LIBRARY_PATH
+mod on_a_gpu;
 mod pointwise;
 mod pointwise_f32;
 mod preprocess;
+mod short;
 mod squeeze_excite;
 mod stem;
 #[path = "../support/mod.rs"]
 mod support;
 
 use effnet::arch::{ConvGeometry, Network, NetworkGeometry, Padding, Size, Variant};
-use effnet::emulator::Module;
 use effnet::kernels::params::{ACTIVATION_NONE, ACTIVATION_RELU6, ACTIVATION_SWISH};
-use support::emulated::{Buffers, Case};
+use support::emulated::{Buffers, Case, Machine};
 
 const BATCH: usize = 3;
 const CHANNELS: [usize; 5] = [8, 24, 40, 72, 232];
@@ -32,10 +36,10 @@ fn b0(padding: Padding) -> (Network, NetworkGeometry) {
 }
 
 /// Runs a case as a whole, and image by image: the bytes must not depend on the batch.
-fn check_batch<C: Case>(module: &Module, case: &C, n: usize, image: impl Fn(usize) -> C) {
-    let whole = case.check(module);
+fn check_batch<C: Case>(machine: &dyn Machine, case: &C, n: usize, image: impl Fn(usize) -> C) {
+    let whole = case.check(machine);
     for i in 0..n {
-        let single = image(i).run(module, Buffers::exact());
+        let single = image(i).run(machine, Buffers::exact());
         for (whole, single) in whole.iter().zip(&single) {
             let part = &whole[i * single.len()..][..single.len()];
             assert!(part == single, "{}: image {i} depends on its batch", case.describe());

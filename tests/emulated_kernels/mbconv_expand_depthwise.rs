@@ -1,7 +1,7 @@
 //! `kernels/mbconv_expand_depthwise.cu`.
 
 use super::*;
-use crate::support::emulated::{Data, ExpandDepthwise, images_or_skip, module};
+use crate::support::emulated::{Data, ExpandDepthwise, machine};
 use effnet::kernels::mbconv_expand_depthwise;
 use effnet::weights::Precision;
 use std::collections::HashSet;
@@ -20,8 +20,7 @@ fn shape(precision: Precision, conv: &ConvGeometry, channels: [usize; 3]) -> Exp
 /// The layers of B0 whose tiles fit, each shape once; maps of 112 and 56 pixels with one group of channels, the part
 /// of the whole that is not the same again.
 fn layers_of_b0(precision: Precision) {
-    let Some(_) = images_or_skip() else { return };
-    let module = module(mbconv_expand_depthwise::IMAGE);
+    let Some(machine) = machine(mbconv_expand_depthwise::IMAGE) else { return };
     let mut seen = HashSet::new();
     for padding in PADDINGS {
         let (network, geometry) = b0(padding);
@@ -33,7 +32,7 @@ fn layers_of_b0(precision: Precision) {
             }
             let c_mid = if conv.input.h >= 56 { 48 } else { c_mid };
             let shape = shape(precision, conv, [1, c_in, c_mid]);
-            ExpandDepthwise::filled(shape, seen.len() as u64).check(&module);
+            ExpandDepthwise::filled(shape, seen.len() as u64).check(&machine);
         }
     }
     assert!(seen.len() >= 8, "{seen:?}");
@@ -52,8 +51,7 @@ fn expand_depthwise_f32_over_the_layers_of_b0() {
 /// Each distinct layer of B3 and Lite4 for a small image whose tiles fit, with one group of channels.
 #[test]
 fn expand_depthwise_over_odd_layers() {
-    let Some(_) = images_or_skip() else { return };
-    let module = module(mbconv_expand_depthwise::IMAGE);
+    let Some(machine) = machine(mbconv_expand_depthwise::IMAGE) else { return };
     let mut seen = HashSet::new();
     for (network, geometry) in odd_networks() {
         for (block, conv) in network.blocks.iter().zip(&geometry.blocks) {
@@ -62,7 +60,7 @@ fn expand_depthwise_over_odd_layers() {
             let fits = mbconv_expand_depthwise::fits(precision, conv.k, conv.stride, c_in as i32);
             if block.has_expand() && fits && seen.insert((*conv, c_in)) {
                 let shape = shape(precision, conv, [1, c_in, 48]);
-                ExpandDepthwise::filled(shape, seen.len() as u64).check(&module);
+                ExpandDepthwise::filled(shape, seen.len() as u64).check(&machine);
             }
         }
     }
@@ -71,8 +69,7 @@ fn expand_depthwise_over_odd_layers() {
 
 /// Every map, window, stride and padding; channel counts, the activation, the squeeze and the kind of data go round.
 fn awkward(precision: Precision) {
-    let Some(_) = images_or_skip() else { return };
-    let module = module(mbconv_expand_depthwise::IMAGE);
+    let Some(machine) = machine(mbconv_expand_depthwise::IMAGE) else { return };
     let mut seed = 0;
     for [h, w] in MAPS {
         for (k, stride) in [(3, 1), (3, 2), (5, 1), (5, 2)] {
@@ -91,7 +88,7 @@ fn awkward(precision: Precision) {
                         shape.data = Data::Integers;
                     }
                     let case = ExpandDepthwise::filled(shape, 100 + seed as u64);
-                    check_batch(&module, &case, BATCH, |i| case.image(i));
+                    check_batch(&machine, &case, BATCH, |i| case.image(i));
                     seed += 1;
                 }
             }
@@ -113,8 +110,7 @@ fn awkward_expand_depthwise_f32() {
 /// one group each.
 #[test]
 fn a_block_walks_over_groups_of_channels() {
-    let Some(_) = images_or_skip() else { return };
-    let module = module(mbconv_expand_depthwise::IMAGE);
+    let Some(machine) = machine(mbconv_expand_depthwise::IMAGE) else { return };
     for (precision, c_mid) in [(Precision::Fp16, 120), (Precision::Fp32, 64)] {
         let conv = conv(Padding::Symmetric, [7, 9], 3, 1);
         // Three groups, two tiles, 180 images: 1080 blocks' worth, two groups for a block.
@@ -122,9 +118,9 @@ fn a_block_walks_over_groups_of_channels() {
         let case = ExpandDepthwise::filled(shape, 7);
         let mut buffers = Buffers::exact();
         assert_eq!(case.prepare(&mut buffers).geometry.grid, [2, 2, 180]);
-        let whole = case.check(&module);
+        let whole = case.check(&machine);
         for i in [0, 179] {
-            let single = case.image(i).run(&module, Buffers::exact());
+            let single = case.image(i).run(&machine, Buffers::exact());
             for (whole, single) in whole.iter().zip(&single) {
                 assert!(whole[i * single.len()..][..single.len()] == single[..], "image {i}");
             }

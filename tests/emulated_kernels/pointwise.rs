@@ -1,7 +1,7 @@
 //! `kernels/pointwise.cu`.
 
 use super::*;
-use crate::support::emulated::{Data, Outputs, Pointwise, images_or_skip, module};
+use crate::support::emulated::{Data, Outputs, Pointwise, machine};
 use effnet::kernels::pointwise::{self, TILES};
 
 /// A pointwise convolution: `[n, pixels, c_in, c_out]`, activation, gate and skip, what it gives.
@@ -37,10 +37,9 @@ fn b0_pointwise() -> Vec<Pointwise> {
 
 /// A part of the layers for each test, so that they share the cores.
 fn pointwise_of_b0(part: usize) {
-    let Some(_) = images_or_skip() else { return };
-    let module = module(pointwise::IMAGE);
+    let Some(machine) = machine(pointwise::IMAGE) else { return };
     for case in b0_pointwise().into_iter().skip(part).step_by(2) {
-        case.check(&module);
+        case.check(&machine);
     }
 }
 
@@ -57,8 +56,7 @@ fn pointwise_f16_over_the_odd_layers_of_b0() {
 /// Of B3 at 300, 19 and 10 pixels wide, and of Lite4 at 300, without gates: widths that B0 has not.
 #[test]
 fn pointwise_f16_over_odd_layers_of_b3_and_lite4() {
-    let Some(_) = images_or_skip() else { return };
-    let module = module(pointwise::IMAGE);
+    let Some(machine) = machine(pointwise::IMAGE) else { return };
     use Outputs::{Pooled, Stored};
     let shapes: [Shape; 7] = [
         ([1, 361, 576, 136], ACTIVATION_NONE, [true, false], Stored),
@@ -71,15 +69,14 @@ fn pointwise_f16_over_odd_layers_of_b3_and_lite4() {
     ];
     for (seed, (shape, activation, extras, outputs)) in shapes.into_iter().enumerate() {
         let case = Pointwise::new(Data::Uniform, shape, activation, extras, 100 + seed as u64);
-        case.giving(outputs).check(&module);
+        case.giving(outputs).check(&machine);
     }
 }
 
 /// Every pair of channel counts and every map; activation, gate, skip, outputs and the kind of data go round.
 #[test]
 fn awkward_pointwise_f16() {
-    let Some(_) = images_or_skip() else { return };
-    let module = module(pointwise::IMAGE);
+    let Some(machine) = machine(pointwise::IMAGE) else { return };
     let mut seed = 0;
     for [h, w] in MAPS {
         for c_in in CHANNELS {
@@ -95,7 +92,7 @@ fn awkward_pointwise_f16() {
                 if seed % 7 == 0 {
                     case = case.without_batch_norm();
                 }
-                check_batch(&module, &case, BATCH, |i| case.image(i));
+                check_batch(&machine, &case, BATCH, |i| case.image(i));
                 seed += 1;
             }
         }
@@ -105,15 +102,14 @@ fn awkward_pointwise_f16() {
 /// A shape that is not square, whose output has 8 channels more than a tile.
 #[test]
 fn pointwise_f16_with_every_activation_gate_and_skip() {
-    let Some(_) = images_or_skip() else { return };
-    let module = module(pointwise::IMAGE);
+    let Some(machine) = machine(pointwise::IMAGE) else { return };
     for activation in ACTIVATIONS {
         for extras in [[false, false], [false, true], [true, false], [true, true]] {
             for data in [Data::Uniform, Data::Integers] {
                 if data == Data::Uniform || activation != ACTIVATION_SWISH {
                     let case = Pointwise::new(data, [2, 35, 56, 72], activation, extras, 7);
-                    check_batch(&module, &case, 2, |i| case.image(i));
-                    case.without_batch_norm().check(&module);
+                    check_batch(&machine, &case, 2, |i| case.image(i));
+                    case.without_batch_norm().check(&machine);
                 }
             }
         }
@@ -124,15 +120,14 @@ fn pointwise_f16_with_every_activation_gate_and_skip() {
 /// bytes, and the right ones.
 #[test]
 fn no_tile_and_no_split_changes_a_byte_of_pointwise_f16() {
-    let Some(_) = images_or_skip() else { return };
-    let module = module(pointwise::IMAGE);
+    let Some(machine) = machine(pointwise::IMAGE) else { return };
     for (shape, extras) in [
         ([2, 49, 56, 40], [true, false]),
         ([3, 25, 264, 104], [true, true]),
         ([1, 70, 648, 136], [false, true]),
     ] {
         let case = Pointwise::new(Data::Uniform, shape, ACTIVATION_SWISH, extras, 11);
-        let bytes = case.check(&module);
+        let bytes = case.check(&machine);
         for tile in TILES {
             for split in [false, true] {
                 let forced = case.clone().forced(tile, split);
@@ -140,7 +135,7 @@ fn no_tile_and_no_split_changes_a_byte_of_pointwise_f16() {
                     continue; // one chunk
                 }
                 let what = forced.describe();
-                assert!(forced.run(&module, Buffers::exact()) == bytes, "{what}: other bytes");
+                assert!(forced.run(&machine, Buffers::exact()) == bytes, "{what}: other bytes");
             }
         }
     }
@@ -149,11 +144,10 @@ fn no_tile_and_no_split_changes_a_byte_of_pointwise_f16() {
 /// Partial sums depend on the rows of a tile and on nothing else of it.
 #[test]
 fn tiles_of_as_many_rows_give_the_same_partial_sums() {
-    let Some(_) = images_or_skip() else { return };
-    let module = module(pointwise::IMAGE);
+    let Some(machine) = machine(pointwise::IMAGE) else { return };
     let case = Pointwise::new(Data::Uniform, [2, 150, 264, 72], ACTIVATION_SWISH, [true, true], 5)
         .giving(Outputs::Both);
-    let [stored, _] = case.check(&module).try_into().expect("two outputs");
+    let [stored, _] = case.check(&machine).try_into().expect("two outputs");
     for rows in [128, 64, 32] {
         let mut sums: Option<Vec<u8>> = None;
         for tile in TILES.into_iter().filter(|tile| tile[0] == rows) {
@@ -162,8 +156,8 @@ fn tiles_of_as_many_rows_give_the_same_partial_sums() {
                 let what = forced.describe();
                 // Against f64 once, and the others against it.
                 let outputs = match &sums {
-                    None => forced.check(&module),
-                    Some(_) => forced.run(&module, Buffers::exact()),
+                    None => forced.check(&machine),
+                    Some(_) => forced.run(&machine, Buffers::exact()),
                 };
                 assert!(outputs[0] == stored, "{what}: other bytes");
                 let expected = sums.get_or_insert_with(|| outputs[1].clone());
@@ -176,8 +170,7 @@ fn tiles_of_as_many_rows_give_the_same_partial_sums() {
 /// A batch for which the tiling differs from that of one image, in tile and in splitting.
 #[test]
 fn pointwise_f16_of_one_image_does_not_depend_on_its_batch() {
-    let Some(_) = images_or_skip() else { return };
-    let module = module(pointwise::IMAGE);
+    let Some(machine) = machine(pointwise::IMAGE) else { return };
     for (shape, extras, outputs) in [
         ([4, 196, 264, 232], [true, true], Outputs::Stored),
         ([4, 49, 320, 1280], [false, false], Outputs::Both),
@@ -190,6 +183,6 @@ fn pointwise_f16_of_one_image_does_not_depend_on_its_batch() {
             (single.tile_rows, single.tile_cols, single.split),
             "{whole:?}"
         );
-        check_batch(&module, &case, 4, |i| case.image(i));
+        check_batch(&machine, &case, 4, |i| case.image(i));
     }
 }

@@ -1,7 +1,7 @@
 //! `kernels/pointwise_f32.cu`.
 
 use super::*;
-use crate::support::emulated::{Data, PointwiseF32, images_or_skip, module};
+use crate::support::emulated::{Data, PointwiseF32, machine};
 use effnet::kernels::{Compute, PointwiseShape, pointwise_f32};
 use std::collections::HashSet;
 
@@ -41,11 +41,10 @@ fn layers(variant: Variant, side: usize) -> Vec<([usize; 4], i32, [bool; 3], boo
 }
 
 fn check_layers(compute: Compute, layers: Vec<([usize; 4], i32, [bool; 3], bool)>) {
-    let Some(_) = images_or_skip() else { return };
-    let module = module(pointwise_f32::IMAGE);
+    let Some(machine) = machine(pointwise_f32::IMAGE) else { return };
     for (i, (shape, activation, extras, pooled)) in layers.into_iter().enumerate() {
         let case = PointwiseF32::new(compute, Data::Uniform, shape, activation, extras, i as u64);
-        PointwiseF32 { pooled, stored: !pooled, ..case }.check(&module);
+        PointwiseF32 { pooled, stored: !pooled, ..case }.check(&machine);
     }
 }
 
@@ -92,8 +91,7 @@ fn pointwise_tf32_over_the_odd_layers_of_b3_and_lite4() {
 
 /// Every pair of channel counts and every map; activation, parts, the pool and the kind of data go round.
 fn awkward_pointwise(compute: Compute) {
-    let Some(_) = images_or_skip() else { return };
-    let module = module(pointwise_f32::IMAGE);
+    let Some(machine) = machine(pointwise_f32::IMAGE) else { return };
     let mut seed = 0;
     for [h, w] in MAPS {
         for c_in in CHANNELS {
@@ -107,7 +105,7 @@ fn awkward_pointwise(compute: Compute) {
                     PointwiseF32::new(compute, data, shape, activation, extras, seed as u64);
                 case.pooled = seed % 4 == 1;
                 case.stored = !case.pooled || seed % 8 == 1;
-                check_batch(&module, &case, BATCH, |i| case.image(i));
+                check_batch(&machine, &case, BATCH, |i| case.image(i));
                 seed += 1;
             }
         }
@@ -127,8 +125,7 @@ fn awkward_pointwise_tf32() {
 /// A shape that ends within a tile both ways, in one chunk and a part of the next.
 #[test]
 fn pointwise_f32_and_tf32_with_every_activation_and_part() {
-    let Some(_) = images_or_skip() else { return };
-    let module = module(pointwise_f32::IMAGE);
+    let Some(machine) = machine(pointwise_f32::IMAGE) else { return };
     for compute in COMPUTES {
         for activation in ACTIVATIONS {
             for parts in 0..16 {
@@ -140,7 +137,7 @@ fn pointwise_f32_and_tf32_with_every_activation_and_part() {
                     let (shape, extras) = ([2, 19, 136, 40], [batch_norm, gate, skip]);
                     let case = PointwiseF32::new(compute, data, shape, activation, extras, parts);
                     let case = PointwiseF32 { pooled, ..case };
-                    check_batch(&module, &case, 2, |i| case.image(i));
+                    check_batch(&machine, &case, 2, |i| case.image(i));
                 }
             }
         }
@@ -150,8 +147,7 @@ fn pointwise_f32_and_tf32_with_every_activation_and_part() {
 /// Chunks of their own blocks give the bytes of chunks that one block adds.
 #[test]
 fn split_chunks_give_the_same_bytes() {
-    let Some(_) = images_or_skip() else { return };
-    let module = module(pointwise_f32::IMAGE);
+    let Some(machine) = machine(pointwise_f32::IMAGE) else { return };
     let shapes =
         [[1, 49, 1152, 320], [2, 49, 232, 72], [3, 1, 136, 24], [1, 5, 128, 8], [1, 20, 8, 8]];
     for compute in COMPUTES {
@@ -161,8 +157,8 @@ fn split_chunks_give_the_same_bytes() {
                 let case =
                     PointwiseF32::new(compute, Data::Uniform, shape, activation, extras, i as u64);
                 let case = |split| PointwiseF32 { split: Some(split), pooled, ..case.clone() };
-                let split = case(true).check(&module);
-                assert!(split == case(false).check(&module), "{}", case(true).describe());
+                let split = case(true).check(&machine);
+                assert!(split == case(false).check(&machine), "{}", case(true).describe());
             }
         }
     }
@@ -171,8 +167,7 @@ fn split_chunks_give_the_same_bytes() {
 /// A batch large enough for the largest tiles, and one image of it in smaller ones: that image's bytes.
 #[test]
 fn tiles_of_every_shape_give_the_same_bytes() {
-    let Some(_) = images_or_skip() else { return };
-    let module = module(pointwise_f32::IMAGE);
+    let Some(machine) = machine(pointwise_f32::IMAGE) else { return };
     let shapes = [
         ([55, 100, 136, 72], [64, 32], [16, 32]),
         ([45, 100, 136, 120], [64, 64], [16, 32]),
@@ -188,8 +183,8 @@ fn tiles_of_every_shape_give_the_same_bytes() {
                 [tiling.tile_rows, tiling.tile_cols]
             };
             assert_eq!([tile(&case), tile(&single)], [batch_tile, image_tile]);
-            let whole = case.run(&module, Buffers::exact());
-            let alone = single.check(&module);
+            let whole = case.run(&machine, Buffers::exact());
+            let alone = single.check(&machine);
             assert!(whole[0].ends_with(&alone[0]), "{}", case.describe());
         }
     }

@@ -1,7 +1,7 @@
 //! `kernels/preprocess.cu`, against the CPU's crops: the same levels, none off by even one step.
 
 use super::*;
-use crate::support::emulated::{Resampled, images_or_skip, module};
+use crate::support::emulated::{Resampled, machine};
 use effnet::image::{Framing, Interpolation, Recipe, Rounding, ShortSide};
 use effnet::kernels::preprocess;
 
@@ -31,10 +31,10 @@ fn recipe(interpolation: Interpolation, framing: Framing, [h, w]: [usize; 2]) ->
 }
 
 /// The crop of the kernels is the CPU's.
-fn check(module: &Module, case: &Resampled) {
+fn check(machine: &dyn Machine, case: &Resampled) {
     let what = case.describe();
-    let found = case.run(module, Buffers::exact());
-    assert!(found == case.run(module, Buffers::guarded()), "{what}: not the same bytes twice");
+    let found = case.run(machine, Buffers::exact());
+    assert!(found == case.run(machine, Buffers::guarded()), "{what}: not the same bytes twice");
     let expected = case.expected();
     let steps = found.iter().zip(&expected).map(|(a, b)| a.abs_diff(*b));
     let (differ, worst) =
@@ -45,8 +45,7 @@ fn check(module: &Module, case: &Resampled) {
 
 /// Up and down, odd aspects, single pixels and lines, the exact half and the exact size; crops that are square and not.
 fn resamples(interpolation: Interpolation) {
-    let Some(_) = images_or_skip() else { return };
-    let module = module(preprocess::IMAGE);
+    let Some(machine) = machine(preprocess::IMAGE) else { return };
     let frames = [
         [75, 100],
         [61, 37],
@@ -65,13 +64,13 @@ fn resamples(interpolation: Interpolation) {
         for frame in frames {
             let crop = crops[seed % crops.len()];
             let recipe = recipe(interpolation, framing, crop);
-            check(&module, &Resampled::new(recipe, frame, seed as u64));
+            check(&machine, &Resampled::new(recipe, frame, seed as u64));
             seed += 1;
         }
     }
     // A native size, wider than a block.
     let recipe = recipe(interpolation, framings()[0], [160, 160]);
-    check(&module, &Resampled::new(recipe, [250, 333], 99));
+    check(&machine, &Resampled::new(recipe, [250, 333], 99));
 }
 
 #[test]
@@ -97,13 +96,12 @@ fn tensorflow_gives_the_levels_of_the_cpu_rounded() {
 /// The halving of both sides, for which OpenCV has code of its own.
 #[test]
 fn opencv_halves_as_the_cpu() {
-    let Some(_) = images_or_skip() else { return };
-    let module = module(preprocess::IMAGE);
+    let Some(machine) = machine(preprocess::IMAGE) else { return };
     let framing =
         Framing::ResizeThenCrop { short_side: ShortSide::Margin(0), rounding: Rounding::Paddle };
     for [h, w] in [[16, 16], [48, 64], [40, 9]] {
         let recipe = recipe(Interpolation::OpencvBilinear, framing, [h, w]);
-        check(&module, &Resampled::new(recipe, [2 * h, 2 * w], h as u64));
+        check(&machine, &Resampled::new(recipe, [2 * h, 2 * w], h as u64));
     }
 }
 

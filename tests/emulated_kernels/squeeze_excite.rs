@@ -1,7 +1,7 @@
 //! `kernels/squeeze_excite.cu`.
 
 use super::*;
-use crate::support::emulated::{SqueezeExcite, images_or_skip, module};
+use crate::support::emulated::{SqueezeExcite, machine};
 use effnet::kernels::{depthwise, head, squeeze_excite};
 use effnet::weights::Precision;
 
@@ -35,11 +35,10 @@ fn squeeze_excite_shapes() -> Vec<([usize; 3], [usize; 2])> {
 }
 
 fn squeeze_excite_gates(precision: Precision) {
-    let Some(_) = images_or_skip() else { return };
-    let module = module(squeeze_excite::IMAGE);
+    let Some(machine) = machine(squeeze_excite::IMAGE) else { return };
     for (seed, (image, channels)) in squeeze_excite_shapes().into_iter().enumerate() {
         let case = SqueezeExcite::new(precision, image, channels, seed as u64);
-        check_batch(&module, &case, image[0], |i| case.image(i));
+        check_batch(&machine, &case, image[0], |i| case.image(i));
     }
 }
 

@@ -1,7 +1,7 @@
 //! `kernels/stem.cu`.
 
 use super::*;
-use crate::support::emulated::{Data, Stem, images_or_skip, module};
+use crate::support::emulated::{Data, Stem, machine};
 use effnet::kernels::stem::{self, StemInput};
 use effnet::weights::Precision;
 
@@ -29,31 +29,28 @@ fn stem_case(
 /// 224 x 224 in both paddings, and by each kernel once.
 #[test]
 fn stem_of_b0() {
-    let Some(_) = images_or_skip() else { return };
-    let module = module(stem::IMAGE);
+    let Some(machine) = machine(stem::IMAGE) else { return };
     for (i, kernel) in KERNELS.into_iter().enumerate() {
         let values = (ACTIVATION_SWISH, Data::Uniform);
-        stem_case(kernel, PADDINGS[i % 2], [224, 224], [1, 32], values, i as u64).check(&module);
+        stem_case(kernel, PADDINGS[i % 2], [224, 224], [1, 32], values, i as u64).check(&machine);
     }
 }
 
 /// B3's 40 channels on a part of its odd map, and B5's and B7's channels.
 #[test]
 fn stem_of_wider_networks() {
-    let Some(_) = images_or_skip() else { return };
-    let module = module(stem::IMAGE);
+    let Some(machine) = machine(stem::IMAGE) else { return };
     for (i, c) in [24, 40, 48, 56, 64].into_iter().enumerate() {
         for padding in PADDINGS {
             let values = (ACTIVATIONS[i % 3], Data::Uniform);
-            stem_case(KERNELS[i], padding, [75, 37], [1, c], values, i as u64).check(&module);
+            stem_case(KERNELS[i], padding, [75, 37], [1, c], values, i as u64).check(&machine);
         }
     }
 }
 
 #[test]
 fn awkward_stem() {
-    let Some(_) = images_or_skip() else { return };
-    let module = module(stem::IMAGE);
+    let Some(machine) = machine(stem::IMAGE) else { return };
     let mut seed = 0;
     for size in [[1, 1], [2, 3], [7, 7], [19, 34]] {
         for padding in PADDINGS {
@@ -66,7 +63,7 @@ fn awkward_stem() {
                     let mut case =
                         stem_case(kernel, padding, size, [BATCH, c], values, seed as u64);
                     case.batch_norm = seed % 4 != 0;
-                    check_batch(&module, &case, BATCH, |i| case.image(i));
+                    check_batch(&machine, &case, BATCH, |i| case.image(i));
                     seed += 1;
                 }
             }
@@ -77,8 +74,7 @@ fn awkward_stem() {
 /// The kernel's normalisation is the host's, bit by bit: all levels in all channels.
 #[test]
 fn stem_of_levels_and_of_normalised_values_gives_the_same_bytes() {
-    let Some(_) = images_or_skip() else { return };
-    let module = module(stem::IMAGE);
+    let Some(machine) = machine(stem::IMAGE) else { return };
     for precision in [Precision::Fp16, Precision::Fp32] {
         let values = (ACTIVATION_NONE, Data::Uniform);
         let kernel = (StemInput::U8, precision);
@@ -88,7 +84,7 @@ fn stem_of_levels_and_of_normalised_values_gives_the_same_bytes() {
         }
         let normalised = levels.normalised();
         let (found, expected) =
-            (levels.run(&module, Buffers::exact()), normalised.run(&module, Buffers::exact()));
+            (levels.run(&machine, Buffers::exact()), normalised.run(&machine, Buffers::exact()));
         assert!(found == expected, "{}", levels.describe());
     }
 }

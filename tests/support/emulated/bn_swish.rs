@@ -89,20 +89,13 @@ impl BnSwish {
     }
 
     /// The output where it takes the place of the input.
-    pub fn run_in_place(&self, module: &Module) -> Vec<u8> {
-        let what = self.describe();
+    pub fn run_in_place(&self, machine: &dyn Machine) -> Vec<u8> {
         let mut buffers = Buffers::exact();
         let mut params = self.params(&mut buffers);
-        let bytes = encode(self.precision, &self.input);
-        let buffer = buffers.memory.uninitialised("input and output", bytes.len());
-        buffers.memory.write(&buffer, 0, &bytes);
-        params.input = buffer.address();
-        params.output = buffer.address();
-        let prepared = self.launch(params);
-        let report = prepared.launch(module).run(&mut buffers.memory);
-        assert_clean(&what, &report.unwrap_or_else(|e| panic!("{what}: {e}")));
-        buffers.outputs(&what);
-        buffers.memory.download(&buffer)
+        params.input = buffers.in_place("input and output", self.precision, &self.input);
+        params.output = params.input;
+        let outputs = machine.run(&self.describe(), &[self.launch(params)], &mut buffers);
+        outputs.into_iter().next().expect("one output")
     }
 }
 

@@ -88,6 +88,10 @@ impl ExpandDepthwise {
     /// The expanded map of all images, as it is stored.
     fn expanded(&self) -> Vec<Bounded> {
         let ExpandDepthwise { c_in, data, .. } = *self;
+        let roundings = match self.precision {
+            Precision::Fp16 => tensor_core_roundings(c_in, 0),
+            Precision::Fp32 => c_in as f64,
+        };
         let weight: Vec<f64> = self.expand_weight.iter().map(|&w| w.into()).collect();
         let mut mid = Vec::with_capacity(self.input.len() / c_in * self.c_mid);
         for pixel in self.input.chunks(c_in) {
@@ -96,7 +100,7 @@ impl ExpandDepthwise {
                 let products = pixel.iter().zip(weight).map(|(x, w)| x * w);
                 let (value, magnitude) =
                     products.fold((0.0, 0.0), |(sum, all), p: f64| (sum + p, all + p.abs()));
-                let y = Bounded { value, error: c_in as f64 * data.u() * magnitude }
+                let y = Bounded { value, error: roundings * data.u() * magnitude }
                     .batch_norm(self.expand_scale[c], self.expand_shift[c], data)
                     .activate(self.activation, data);
                 mid.push(y.stored(self.precision));

@@ -7,6 +7,7 @@
 //!
 //! - a sum of `K` products, each added with one rounding (fma, or an exact product of two f16 values and an
 //!   addition), in any order: `K * u * sum |x * w|`, the sum taken for the very output;
+//! - such a sum on tensor cores: see below;
 //! - batch-norm, one fma: the error so far times `|scale|`, plus `u * |result|`;
 //! - relu6 and no activation add nothing. Swish and sigmoid pass on at most [`SWISH_SLOPE`] and [`SIGMOID_SLOPE`]
 //!   of the error so far. Their own error is relative: `exp` is an `ex2.approx` (2^-22 by the PTX ISA) of an
@@ -15,10 +16,33 @@
 //! - a value stored as f16: half a unit in the last place, `2^-11 * |y|`, at least `2^-25` (subnormals).
 //!
 //! Where all values are small integers nothing rounds before the last step, and the bound is zero.
+//!
+//! # Tensor cores
+//!
+//! The PTX ISA asks an `mma` for single precision at least, and leaves order and rounding open. Measurements (Fasi,
+//! Higham, Mikaitis and Pranesh, "Numerical behavior of NVIDIA tensor cores", PeerJ Computer Science 7:e330, 2021;
+//! Khattak and Mikaitis, "Accurate Models of NVIDIA Tensor Cores", arXiv:2512.07004, 2025) found: products of f16 and
+//! of tf32 factors are exact. A block of `b >= 4` of them and the accumulator are added in fixed point: each addend is
+//! shifted to the exponent of the largest, and what then lies below the last of 24 bits, or of a few more, is cut off;
+//! so is what lies below the 24 bits of the result. No step rounds to nearest.
+//!
+//! A cut loses less than the last of 24 bits is worth, `2 * u` times a value of that exponent; addends, results and
+//! accumulators are at most `m = sum |x * w|` in magnitude. One block has `b + 1` addends and a result, so it loses
+//! less than `(b + 2) * 2 * u * m`, and `K / b` blocks less than
+//!
+//!   `(K / b) * (b + 2) * 2 * u * m = (1 + 2 / b) * 2 * K * u * m <= 3 * K * u * m`.
+//!
+//! Where a sum is made of chunks, `K` is the length of the longest, as `m` of all chunks is the sum of theirs, and
+//! each chunk adds one rounding to nearest: [`tensor_core_roundings`]. The emulator, which rounds to nearest after each
+//! product, stays within a third of that. Factors are rounded to tf32 by the kernel, to nearest, before they are
+//! multiplied; the loops round them likewise, so that this adds nothing. Small integers lose nothing to a cut: all
+//! addends are multiples of the least, and far from 24 bits.
 
 mod bn_swish;
+mod buffers;
 mod depthwise;
 mod head;
+mod machine;
 mod mbconv_expand_depthwise;
 mod pointwise;
 mod pointwise_f32;
@@ -29,8 +53,10 @@ mod stem;
 #[allow(unused_imports)] // each test file uses a part of them
 pub use self::{
     bn_swish::*,
+    buffers::*,
     depthwise::Depthwise,
     head::*,
+    machine::*,
     mbconv_expand_depthwise::*,
     pointwise::{Outputs, Pointwise},
     pointwise_f32::*,
@@ -40,7 +66,7 @@ pub use self::{
 };
 
 use super::Random;
-use effnet::emulator::{Buffer, Launch, Memory, Module, Report, Schedule};
+use effnet::emulator::{Launch, Module, Report};
 use effnet::kernels::params::*;
 use effnet::kernels::{self, Geometry, KernelImage};
 use effnet::weights::Precision;
@@ -55,12 +81,19 @@ pub const SWISH_SLOPE: f64 = 1.1;
 /// Largest slope of `1 / (1 + exp(-x))`.
 pub const SIGMOID_SLOPE: f64 = 0.25;
 
+/// Roundings of a sum on tensor cores, in units of `u * sum |x * w|`: of `chunks` chunks, the longest of `longest`
+/// products.
+fn tensor_core_roundings(longest: usize, chunks: usize) -> f64 {
+    (3 * longest + chunks) as f64
+}
+
 /// The images, unless this build has none and need not.
 pub fn images_or_skip() -> Option<&'static [KernelImage]> {
     match kernels::built() {
         Ok(built) => Some(built.images),
         Err(why) => {
-            let required = std::env::var("EFFNET_REQUIRE_KERNELS").is_ok_and(|v| v == "1");
+            let required = std::env::var("EFFNET_REQUIRE_KERNELS").is_ok_and(|v| v == "1")
+                || TestDevice::chosen().has_gpu();
             assert!(!required, "{why}");
             eprintln!("skipped: {why}");
             None
@@ -78,122 +111,6 @@ pub fn module(image: &str) -> Module {
     Module::parse(&format!("{image}.ptx"), ptx(image)).unwrap_or_else(|e| panic!("{e}"))
 }
 
-// --- Buffers ---
-
-/// Round every buffer: these bytes before and after it, where guards are asked for.
-const GUARD_BYTES: usize = 256;
-const GUARD: u8 = 0xa5;
-
-struct Region {
-    name: &'static str,
-    buffer: Buffer,
-    len_bytes: usize,
-    /// What was put in; `None`: an output.
-    contents: Option<Vec<u8>>,
-}
-
-/// The buffers of one launch.
-///
-/// Without guards every allocation ends where its tensor ends, and the emulator sees each access beyond. With guards
-/// tensors lie within larger allocations, where an access beyond goes unseen but a write leaves its trace.
-pub struct Buffers {
-    pub memory: Memory,
-    guard_bytes: usize,
-    regions: Vec<Region>,
-}
-
-impl Buffers {
-    pub fn exact() -> Buffers {
-        Buffers { memory: Memory::new(), guard_bytes: 0, regions: Vec::new() }
-    }
-
-    pub fn guarded() -> Buffers {
-        Buffers { guard_bytes: GUARD_BYTES, ..Buffers::exact() }
-    }
-
-    fn region(&mut self, name: &'static str, len_bytes: usize, contents: Option<Vec<u8>>) -> u64 {
-        let guard = vec![GUARD; self.guard_bytes];
-        let buffer = self.memory.uninitialised(name, len_bytes + 2 * self.guard_bytes);
-        self.memory.write(&buffer, 0, &guard);
-        self.memory.write(&buffer, self.guard_bytes + len_bytes, &guard);
-        if let Some(contents) = &contents {
-            self.memory.write(&buffer, self.guard_bytes, contents);
-        }
-        let address = buffer.address() + self.guard_bytes as u64;
-        self.regions.push(Region { name, buffer, len_bytes, contents });
-        address
-    }
-
-    /// Address of a tensor of f16 or f32 values.
-    pub fn input(&mut self, name: &'static str, precision: Precision, values: &[f32]) -> u64 {
-        let bytes = encode(precision, values);
-        self.region(name, bytes.len(), Some(bytes))
-    }
-
-    /// Address of a tensor given as bytes.
-    pub fn bytes(&mut self, name: &'static str, bytes: Vec<u8>) -> u64 {
-        self.region(name, bytes.len(), Some(bytes))
-    }
-
-    pub fn output(&mut self, name: &'static str, precision: Precision, elems: usize) -> u64 {
-        self.region(name, elems * precision.elem_bytes(), None)
-    }
-
-    /// The bytes of the outputs, in the order of their allocation. Guards and inputs must be as they were, and every
-    /// byte of every output written.
-    pub fn outputs(&self, what: &str) -> Vec<Vec<u8>> {
-        let mut outputs = Vec::new();
-        for Region { name, buffer, len_bytes, contents } in &self.regions {
-            let bytes: Vec<u8> = self.memory.download(buffer);
-            let (before, rest) = bytes.split_at(self.guard_bytes);
-            let (inside, after) = rest.split_at(*len_bytes);
-            assert!(before.iter().all(|&b| b == GUARD), "{what}: written before {name}");
-            assert!(after.iter().all(|&b| b == GUARD), "{what}: written after {name}");
-            match contents {
-                Some(contents) => assert!(contents == inside, "{what}: input {name} was written"),
-                None => {
-                    let initialised = self.memory.initialised_bytes(buffer);
-                    assert_eq!(
-                        initialised,
-                        bytes.len(),
-                        "{what}: bytes of {name} that are written"
-                    );
-                    outputs.push(inside.to_vec());
-                }
-            }
-        }
-        outputs
-    }
-
-    /// The bytes of the outputs as they are, whatever else happened.
-    pub fn raw_outputs(&self) -> Vec<Vec<u8>> {
-        let outputs = self.regions.iter().filter(|r| r.contents.is_none());
-        outputs.map(|r| self.memory.download(&r.buffer)).collect()
-    }
-}
-
-/// Values that are exact in the precision, as bytes.
-fn encode(precision: Precision, values: &[f32]) -> Vec<u8> {
-    match precision {
-        Precision::Fp32 => bytemuck::cast_slice(values).to_vec(),
-        Precision::Fp16 => {
-            let halves: Vec<f16> = values.iter().map(|&x| f16::from_f32(x)).collect();
-            bytemuck::cast_slice(&halves).to_vec()
-        }
-    }
-}
-
-fn decode(precision: Precision, bytes: &[u8]) -> Vec<f64> {
-    match precision {
-        Precision::Fp32 => {
-            bytemuck::pod_collect_to_vec::<u8, f32>(bytes).into_iter().map(f64::from).collect()
-        }
-        Precision::Fp16 => {
-            bytemuck::pod_collect_to_vec::<u8, f16>(bytes).into_iter().map(f64::from).collect()
-        }
-    }
-}
-
 // --- Launches ---
 
 /// A launch without its case.
@@ -202,15 +119,18 @@ pub struct Prepared {
     pub kernel: &'static str,
     pub geometry: Geometry,
     pub params: Vec<u8>,
+    /// Offsets of the addresses within `params`.
+    pub addresses: &'static [usize],
 }
 
-impl<P: bytemuck::Pod> From<kernels::Launch<P>> for Prepared {
+impl<P: Params> From<kernels::Launch<P>> for Prepared {
     fn from(launch: kernels::Launch<P>) -> Prepared {
         Prepared {
             image: launch.image,
             kernel: launch.kernel,
             geometry: launch.geometry,
             params: bytemuck::bytes_of(&launch.params).to_vec(),
+            addresses: P::ADDRESSES,
         }
     }
 }
@@ -224,6 +144,19 @@ impl Prepared {
             .block(self.geometry.block)
             .shared_bytes(self.geometry.shared_bytes)
             .params(&self.params)
+    }
+
+    /// The parameters with another address for each that is not null.
+    pub fn rebased(&self, place: impl Fn(u64) -> u64) -> Vec<u8> {
+        let mut params = self.params.clone();
+        for &at in self.addresses {
+            let field = &mut params[at..at + 8];
+            let address = bytemuck::pod_read_unaligned::<u64>(field);
+            if address != 0 {
+                field.copy_from_slice(&place(address).to_le_bytes());
+            }
+        }
+        params
     }
 
     /// Warps of all blocks.
@@ -250,28 +183,32 @@ pub trait Case {
     fn describe(&self) -> String;
 
     /// The outputs of a run in order; it must be clean.
-    fn run(&self, module: &Module, mut buffers: Buffers) -> Vec<Vec<u8>> {
-        let what = self.describe();
+    fn run(&self, machine: &dyn Machine, mut buffers: Buffers) -> Vec<Vec<u8>> {
         let prepared = self.prepare(&mut buffers);
-        let launch = prepared.launch(module).schedule(Schedule::InOrder);
-        let report = launch.run(&mut buffers.memory).unwrap_or_else(|e| panic!("{what}: {e}"));
-        assert_clean(&what, &report);
-        buffers.outputs(&what)
+        machine.run(&self.describe(), &[prepared], &mut buffers)
     }
 
-    /// Runs with exact buffers and again with guards: the same bytes, and the right ones.
-    fn check(&self, module: &Module) -> Vec<Vec<u8>> {
+    /// Runs with exact buffers and again with guards: the same bytes, and the right ones. Where an emulator is beside
+    /// the machine, it has to give the right ones too.
+    fn check(&self, machine: &dyn Machine) -> Vec<Vec<u8>> {
         let what = self.describe();
-        let outputs = self.run(module, Buffers::exact());
+        let outputs = self.run(machine, Buffers::exact());
         assert!(
-            outputs == self.run(module, Buffers::guarded()),
+            outputs == self.run(machine, Buffers::guarded()),
             "{what}: not the same bytes twice"
         );
         let expected = self.expected();
         assert_eq!(outputs.len(), expected.len());
-        for (expected, bytes) in expected.iter().zip(&outputs) {
-            expected.compare(&what, bytes);
+        let emulated = machine.emulator().map(|emulator| self.run(emulator, Buffers::exact()));
+        let (mut error, mut difference) = (0.0f64, 0.0f64);
+        for (i, expected) in expected.iter().enumerate() {
+            error = error.max(expected.compare(&what, &outputs[i]));
+            if let Some(emulated) = &emulated {
+                expected.compare(&format!("{what}, on the emulator"), &emulated[i]);
+                difference = difference.max(expected.difference(&outputs[i], &emulated[i]));
+            }
         }
+        machine.note(error, difference);
         outputs
     }
 }
@@ -285,9 +222,11 @@ pub struct Expected {
 }
 
 impl Expected {
-    fn compare(&self, what: &str, bytes: &[u8]) {
+    /// Every value within its bound. The largest error, as a part of the bound.
+    fn compare(&self, what: &str, bytes: &[u8]) -> f64 {
         let found = decode(self.precision, bytes);
         assert_eq!(found.len(), self.values.len(), "{what}: elements of {}", self.name);
+        let mut worst = 0.0f64;
         for (i, (&found, &Bounded { value, error })) in found.iter().zip(&self.values).enumerate() {
             assert!(value.is_finite() && error.is_finite(), "{what}: the reference is {value}");
             assert!(found.is_finite(), "{what}: {}[{i}] is {found}, expected {value}", self.name);
@@ -297,7 +236,18 @@ impl Expected {
                 "{what}: {}[{i}] is {found}, expected {value} +- {error:.3e}, off by {off:.3e}",
                 self.name
             );
+            if error > 0.0 {
+                worst = worst.max(off / error);
+            }
         }
+        worst
+    }
+
+    /// The largest difference of two outputs that are right, as a part of the bound: 2 at the most.
+    fn difference(&self, a: &[u8], b: &[u8]) -> f64 {
+        let values = decode(self.precision, a).into_iter().zip(decode(self.precision, b));
+        let differences = values.zip(&self.values).filter(|(_, bounded)| bounded.error > 0.0);
+        differences.map(|((a, b), bounded)| (a - b).abs() / bounded.error).fold(0.0, f64::max)
     }
 }
 

@@ -128,7 +128,7 @@ impl Case for Pointwise {
             // Chunks' sums are no output: of which order they are is another test's business. An arrival count ends as
             // it began, as an input.
             let bytes = 4 * tiling.chunk_sums_elems(shape) as usize;
-            chunk_sums = buffers.memory.uninitialised("chunk_sums", bytes).address();
+            chunk_sums = buffers.scratch("chunk_sums", bytes);
             let zeros = vec![0.0; tiling.arrivals_elems(shape) as usize];
             arrivals = buffers.input("arrivals", f32, &zeros);
         }
@@ -167,6 +167,14 @@ impl Case for Pointwise {
 
     fn expected(&self) -> Vec<Expected> {
         let Pointwise { pixels, c_in, c_out, data, .. } = *self;
+        let roundings = match pointwise::chunks(c_in as i32) as usize {
+            1 => tensor_core_roundings(c_in, 1),
+            chunks => {
+                let is_short = c_in <= POINTWISE_SHORT_SUM as usize;
+                let chunk = if is_short { POINTWISE_SHORT_CHUNK } else { POINTWISE_LONG_CHUNK };
+                tensor_core_roundings(chunk as usize, chunks)
+            }
+        };
         // Before it is rounded to f16.
         let mut outputs = Vec::with_capacity(self.n * pixels * c_out);
         let weight: Vec<f64> = self.weight.iter().map(|&w| f64::from(w)).collect();
@@ -186,8 +194,7 @@ impl Case for Pointwise {
                     sum += x * w;
                     magnitude += (x * w).abs();
                 }
-                // In any order: also chunk by chunk.
-                let error = c_in as f64 * data.u() * magnitude;
+                let error = roundings * data.u() * magnitude;
                 let mut y = Bounded { value: sum, error };
                 if !self.scale.is_empty() {
                     y = y.batch_norm(self.scale[o], self.shift[o], data);

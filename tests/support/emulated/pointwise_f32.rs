@@ -1,10 +1,17 @@
 //! Launches of `kernels/pointwise_f32.cu`, and what they have to give.
 //!
-//! Chunks change no bound: where a sum of `K` products is cut, each product passes through fewer than `K` roundings
-//! all the same. The factors that tf32 rounds are rounded in the loops here, so that their products are exact in f64.
+//! In f32, chunks change no bound: where a sum of `K` products is cut, each product passes through fewer than `K`
+//! roundings all the same. The factors that tf32 rounds are rounded in the loops here, so that their products are exact
+//! in f64. On sm_75, which has no tf32, its kernels multiply what was not rounded.
 
 use super::*;
 use effnet::kernels::{Compute, PointwiseShape, pointwise_f32};
+
+/// What two factors may be off by that are not rounded to tf32: 2^-11 of each, and their product.
+const UNROUNDED: f64 = 1.0 / 1024.0 + 1.0 / (1 << 22) as f64;
+
+/// Channels of a chunk: `kChunkChannels`.
+const CHUNK: usize = 128;
 
 /// What a pointwise launch in f32 or tf32 is made of.
 #[derive(Clone, Debug)]
@@ -92,6 +99,15 @@ impl PointwiseF32 {
         }
     }
 
+    /// Of a sum over `c_in`, in units of `u * sum |x * w|`.
+    fn roundings(&self) -> f64 {
+        let chunks = pointwise_f32::tiling(self.shape()).chunks as usize;
+        match self.compute {
+            Compute::Tf32 => tensor_core_roundings(self.c_in.min(CHUNK), chunks),
+            _ => self.c_in as f64,
+        }
+    }
+
     /// A factor as it is multiplied.
     fn factor(&self, x: f32) -> f64 {
         match self.compute {
@@ -139,7 +155,7 @@ impl Case for PointwiseF32 {
         if tiling.split {
             // No output: the scratch of the blocks. The counters have to be zero again: an input that stays as it is.
             let elems = tiling.chunk_sums_elems(self.shape()) as usize;
-            params.chunk_sums = buffers.memory.uninitialised("chunk_sums", elems * 4).address();
+            params.chunk_sums = buffers.scratch("chunk_sums", elems * 4);
             let tiles = tiling.arrivals_elems(self.shape()) as usize;
             params.arrivals = buffers.input("arrivals", f32, &vec![0.0; tiles]);
         }
@@ -149,6 +165,9 @@ impl Case for PointwiseF32 {
 
     fn expected(&self) -> Vec<Expected> {
         let PointwiseF32 { n, pixels, c_in, c_out, data, .. } = *self;
+        let roundings = self.roundings();
+        let rounds = self.compute != Compute::Tf32 || data == Data::Integers || has_tf32();
+        let unrounded = if rounds { 0.0 } else { UNROUNDED };
         let mut values: Vec<Bounded> = Vec::with_capacity(n * pixels * c_out);
         let weight: Vec<f64> = self.weight.iter().map(|&w| self.factor(w)).collect();
         let mut row = vec![0.0f64; c_in];
@@ -164,7 +183,7 @@ impl Case for PointwiseF32 {
                     sum += x * w;
                     magnitude += (x * w).abs();
                 }
-                let error = c_in as f64 * data.u() * magnitude;
+                let error = (roundings * data.u() + unrounded) * magnitude;
                 let mut y = Bounded { value: sum, error };
                 if !self.scale.is_empty() {
                     y = y.batch_norm(self.scale[o], self.shift[o], data);

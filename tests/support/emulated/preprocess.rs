@@ -32,17 +32,13 @@ impl Resampled {
     }
 
     /// The crop as the kernels make it. Everything must be clean, and every byte written.
-    pub fn run(&self, module: &Module, mut buffers: Buffers) -> Vec<u8> {
+    pub fn run(&self, machine: &dyn Machine, mut buffers: Buffers) -> Vec<u8> {
         let what = self.describe();
         let resample = self.resample();
         let addresses = self.allocate(&resample, &mut buffers, None);
-        for launch in resample.launches(addresses).unwrap_or_else(|e| panic!("{what}: {e}")) {
-            let prepared = Prepared::from(launch);
-            let launch = prepared.launch(module).schedule(Schedule::InOrder);
-            let report = launch.run(&mut buffers.memory).unwrap_or_else(|e| panic!("{what}: {e}"));
-            assert_clean(&what, &report);
-        }
-        buffers.outputs(&what).pop().expect("the crop comes last")
+        let launches = resample.launches(addresses).unwrap_or_else(|e| panic!("{what}: {e}"));
+        let launches: Vec<Prepared> = launches.into_iter().map(Prepared::from).collect();
+        machine.run(&what, &launches, &mut buffers).pop().expect("the crop comes last")
     }
 
     /// `between` is an output, or has contents.
@@ -54,17 +50,14 @@ impl Resampled {
     ) -> ResampleAddresses {
         let taps = bytemuck::cast_slice(&resample.taps()).to_vec();
         ResampleAddresses {
-            frame: buffers.region(
-                "frame",
-                self.frame.pixels.len(),
-                Some(self.frame.pixels.clone()),
-            ),
-            taps: buffers.region("taps", taps.len(), Some(taps)),
-            between: match resample.between_bytes() {
-                0 => 0,
-                bytes => buffers.region("between", bytes, between),
+            frame: buffers.bytes("frame", self.frame.pixels.clone()),
+            taps: buffers.bytes("taps", taps),
+            between: match (resample.between_bytes(), between) {
+                (0, _) => 0,
+                (_, Some(between)) => buffers.bytes("between", between),
+                (bytes, None) => buffers.output_bytes("between", bytes),
             },
-            output: buffers.region("output", resample.output_bytes(), None),
+            output: buffers.output_bytes("output", resample.output_bytes()),
         }
     }
 
@@ -102,9 +95,9 @@ impl Case for ResamplePass {
                 let taps = bytemuck::cast_slice(&resample.taps()).to_vec();
                 let pixels = self.resampled.frame.pixels.clone();
                 ResampleAddresses {
-                    frame: buffers.region("frame", pixels.len(), Some(pixels)),
-                    taps: buffers.region("taps", taps.len(), Some(taps)),
-                    between: buffers.region("between", resample.between_bytes(), None),
+                    frame: buffers.bytes("frame", pixels),
+                    taps: buffers.bytes("taps", taps),
+                    between: buffers.output_bytes("between", resample.between_bytes()),
                     output: nowhere,
                 }
             }
@@ -119,11 +112,11 @@ impl Case for ResamplePass {
         unreachable!("check does not ask")
     }
 
-    fn check(&self, module: &Module) -> Vec<Vec<u8>> {
-        let outputs = self.run(module, Buffers::exact());
+    fn check(&self, machine: &dyn Machine) -> Vec<Vec<u8>> {
+        let outputs = self.run(machine, Buffers::exact());
         let what = self.describe();
         assert!(
-            outputs == self.run(module, Buffers::guarded()),
+            outputs == self.run(machine, Buffers::guarded()),
             "{what}: not the same bytes twice"
         );
         outputs

@@ -94,7 +94,7 @@ impl Case for Stem {
         let input = match self.input_type {
             StemInput::U8 => {
                 let levels: Vec<u8> = self.input.iter().map(|&x| x as u8).collect();
-                buffers.region("input", levels.len(), Some(levels))
+                buffers.bytes("input", levels)
             }
             StemInput::F16 => buffers.input("input", Precision::Fp16, &self.input),
             StemInput::F32 => buffers.input("input", Precision::Fp32, &self.input),
