@@ -1,0 +1,3 @@
+//! The network in other programs' formats: [`onnx`].
+
+pub mod onnx;

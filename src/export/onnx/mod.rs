@@ -1,0 +1,313 @@
+//! The network as an ONNX file: opset 17, weights included.
+//!
+//! [`write()`] makes the file from packed weights. Reading order: [`OnnxOptions`] (what can be asked
+//! for), `network` (steps become nodes), `tensors` (weights in ONNX's layouts and types), `graph`
+//! (nodes and types, collected), [`proto`] (the messages of the file).
+//!
+//! | | name | shape | type |
+//! |---|---|---|---|
+//! | input | `input` | `[N, 3, h, w]` | f32, an image normalised by the recipe |
+//! | output | `logits` | `[N, classes]` | f32 |
+//! | output, if asked for | `features` | `[N, c_head]` | f32 |
+//!
+//! The recipe, and where the weights come from, are in the file's metadata, under `effnet.*`.
+//!
+//! # Types
+//!
+//! The file is strongly typed: each tensor has the type in which it is to be computed, and no
+//! runtime has to choose. An FP16 file has f16 maps and weights. Its input and outputs are f32, with
+//! a `Cast` beside each. [`OnnxOptions::reductions`] is the type of what adds up many numbers: the
+//! squeeze, the pool and the classifier. f32 asks the runtime for what this project's own kernels do,
+//! f16 leaves the type of the sums to it.
+//!
+//! # Batch-norm
+//!
+//! [`BatchNorm::Folded`] multiplies each convolution's weights by their channel's scale, in f64,
+//! rounded once, and makes the shift a bias: what a runtime would make of the network itself.
+//! [`BatchNorm::Separate`] writes a `BatchNormalization` with mean 0, variance 1 and epsilon 0, which
+//! is the scale and the shift and nothing else. In FP16 that rounds the scale too, and a runtime that
+//! folds it into the weights rounds a third time. The node's tensors have the type of the maps: f32
+//! ones beside f16 maps are valid, but TensorRT takes a strongly typed batch-norm of mixed types
+//! apart into six element-wise layers.
+//!
+//! The zero-variance channels of the Lite checkpoints, for which this project's kernels keep scale
+//! and shift in f32, are no reason against folding in a file that has no f32 scale either way: folded,
+//! fewer of their weights become 0 in f16 than not folded.
+
+mod graph;
+mod network;
+pub mod proto;
+mod tensors;
+
+use crate::arch::{Padding, Size};
+use crate::plan::{Plan, PlanError, PlanOptions};
+use crate::weights::{Metadata, Precision, Weights};
+use prost::Message;
+use proto::{ModelProto, OperatorSetIdProto, StringStringEntryProto};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+/// Version of the operators.
+pub const OPSET: i64 = 17;
+/// Version of the format: the one that opset 17 came with.
+pub const IR_VERSION: i64 = 8;
+/// A protocol buffer's largest size: 2 GiB less one byte.
+const MAX_BYTES: u64 = i32::MAX as u64;
+
+/// The number of images in a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Batch {
+    /// Always this many: 1 to [`PlanOptions::MAX_BATCH`].
+    Static(usize),
+    /// Any number, which the caller chooses in each run. The side is called `N`.
+    Dynamic,
+}
+
+/// What becomes of the batch-norms.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BatchNorm {
+    /// Weights and a bias of the convolution.
+    Folded,
+    /// A node of its own, after a convolution without bias.
+    Separate,
+}
+
+/// How the file is to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OnnxOptions {
+    /// Type of maps and weights.
+    pub precision: Precision,
+    /// Number of images.
+    pub batch: Batch,
+    /// Size of the input images; the recipe's where none is given.
+    pub size: Option<Size>,
+    /// What becomes of the batch-norms.
+    pub batch_norm: BatchNorm,
+    /// Type of squeeze, pool and classifier; an FP32 file has only f32.
+    pub reductions: Precision,
+    /// Whether the pooled features are an output too.
+    pub features: bool,
+}
+
+impl OnnxOptions {
+    /// A file of `precision` for one image of the recipe's size, with folded batch-norms, f32
+    /// reductions, and logits as its only output.
+    pub fn new(precision: Precision) -> OnnxOptions {
+        OnnxOptions {
+            precision,
+            batch: Batch::Static(1),
+            size: None,
+            batch_norm: BatchNorm::Folded,
+            reductions: Precision::Fp32,
+            features: false,
+        }
+    }
+}
+
+/// What was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Written {
+    /// The file.
+    pub path: PathBuf,
+    /// Its size.
+    pub bytes: u64,
+    /// Number of operations.
+    pub nodes: usize,
+    /// Number of constant tensors.
+    pub initializers: usize,
+    /// The input images' size.
+    pub size: Size,
+}
+
+/// Why there is no ONNX file.
+#[derive(Debug, thiserror::Error)]
+pub enum OnnxError {
+    /// Batch or size do not work.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// Types that contradict each other.
+    #[error(
+        "reductions of type fp16 in an FP32 file: expected fp32, which is the only type there; \
+         leave it out, or export fp16"
+    )]
+    Reductions,
+    /// A number that the file's type does not have.
+    #[error(
+        "{tensor}: element {index} is {value}, which is no finite number in {precision}: {advice}",
+        advice = match precision {
+            Precision::Fp16 => "export fp32",
+            Precision::Fp32 => "import the checkpoint again, and look for infinities in it",
+        }
+    )]
+    Value {
+        /// The tensor.
+        tensor: String,
+        /// Which of its elements.
+        index: usize,
+        /// The element, before it was rounded.
+        value: f64,
+        /// The type that it was rounded to.
+        precision: Precision,
+    },
+    /// More than a protocol buffer can hold.
+    #[error(
+        "the file would have {bytes} bytes: expected at most {max}, which is the most that ONNX \
+         allows in one file; export fp16, or weights with fewer classes",
+        max = MAX_BYTES
+    )]
+    TooLarge {
+        /// The size that it would have.
+        bytes: u64,
+    },
+    /// The file would replace the weights that it is made from.
+    #[error("{path}: these are the packed weights to export; give another file with -o", path = path.display())]
+    SameFile {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file system said no.
+    #[error(
+        "{path}: cannot write there: {source}; expected an existing folder that may be written \
+         to: make it first, or give another file with -o",
+        path = path.display()
+    )]
+    Output {
+        /// The file that was to be written.
+        path: PathBuf,
+        /// What it said.
+        source: io::Error,
+    },
+}
+
+/// The network of `weights` as an ONNX model.
+///
+/// Equal arguments give equal models.
+pub fn model(weights: &Weights, options: &OnnxOptions) -> Result<ModelProto, OnnxError> {
+    if (options.precision, options.reductions) == (Precision::Fp32, Precision::Fp16) {
+        return Err(OnnxError::Reductions);
+    }
+    let metadata = weights.metadata();
+    let size = options.size.unwrap_or(metadata.recipe.size);
+    let plan_options = PlanOptions {
+        batch: match options.batch {
+            Batch::Static(batch) => batch,
+            Batch::Dynamic => 1,
+        },
+        size,
+        padding: metadata.padding,
+        precision: options.precision,
+    };
+    let plan = Plan::new(weights.network(), plan_options)?;
+    // Before anything is copied: a classifier may have a million classes.
+    let elems: u64 = weights.tensors().iter().map(|tensor| tensor.elems() as u64).sum();
+    check_bytes(elems * options.precision.elem_bytes() as u64)?;
+    let graph = network::build(&plan, weights, options)?.finish();
+    let model = ModelProto {
+        ir_version: Some(IR_VERSION),
+        producer_name: Some(env!("CARGO_PKG_NAME").to_owned()),
+        producer_version: Some(env!("CARGO_PKG_VERSION").to_owned()),
+        doc_string: None,
+        graph: Some(graph),
+        opset_import: vec![OperatorSetIdProto {
+            domain: Some(String::new()),
+            version: Some(OPSET),
+        }],
+        metadata_props: properties(metadata, size),
+    };
+    check_bytes(model.encoded_len() as u64)?;
+    Ok(model)
+}
+
+fn check_bytes(bytes: u64) -> Result<(), OnnxError> {
+    if bytes > MAX_BYTES { Err(OnnxError::TooLarge { bytes }) } else { Ok(()) }
+}
+
+/// The network of `weights` as the bytes of an ONNX file.
+///
+/// Equal arguments give equal bytes.
+pub fn model_bytes(weights: &Weights, options: &OnnxOptions) -> Result<Vec<u8>, OnnxError> {
+    Ok(model(weights, options)?.encode_to_vec())
+}
+
+/// Writes the network of `weights` as an ONNX file: to a temporary file beside `path`, which is then
+/// replaced in one step.
+pub fn write(path: &Path, weights: &Weights, options: &OnnxOptions) -> Result<Written, OnnxError> {
+    if let (Ok(source), Ok(target)) = (weights.path().canonicalize(), path.canonicalize())
+        && source == target
+    {
+        return Err(OnnxError::SameFile { path: target });
+    }
+    let model = model(weights, options)?;
+    let bytes = model.encode_to_vec();
+    replace(path, &bytes).map_err(|source| {
+        // Its text may name the temporary file, which means nothing to the user: keep the cause.
+        let source = match source.raw_os_error() {
+            Some(_) => source,
+            None => source.kind().into(),
+        };
+        OnnxError::Output { path: path.to_owned(), source }
+    })?;
+    let graph = model.graph.unwrap_or_default();
+    Ok(Written {
+        path: path.to_owned(),
+        bytes: bytes.len() as u64,
+        nodes: graph.node.len(),
+        initializers: graph.initializer.len(),
+        size: options.size.unwrap_or(weights.metadata().recipe.size),
+    })
+}
+
+fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    // An absolute path always has a parent folder for the temporary file.
+    let target = std::path::absolute(path)?;
+    let folder = target.parent().unwrap_or(&target);
+    let mut file = tempfile::NamedTempFile::new_in(folder)?;
+    file.write_all(bytes)?;
+    // Temporary files are private to their owner; exported files are as public as other files.
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        file.as_file().set_permissions(PermissionsExt::from_mode(0o644))?;
+    }
+    file.persist(&target).map_err(|error| error.error)?;
+    Ok(())
+}
+
+/// What the file says about itself, for people and programs.
+fn properties(metadata: &Metadata, size: Size) -> Vec<StringStringEntryProto> {
+    let recipe = metadata.recipe.with_size(size);
+    let rgb = |values: [f32; 3]| values.map(|x| x.to_string()).join(",");
+    let json = serde_json::to_string(&recipe).expect("a recipe has only plain fields");
+    let interpolation = serde_json::to_value(recipe.interpolation);
+    let interpolation = interpolation.expect("an interpolation is a plain name");
+    [
+        ("version", env!("CARGO_PKG_VERSION").to_owned()),
+        ("name", metadata.name.clone()),
+        ("variant", metadata.variant.to_string()),
+        ("family", metadata.family.to_string()),
+        ("padding", padding(metadata.padding)),
+        ("bn_eps", metadata.bn_eps.to_string()),
+        ("size", size.to_string()),
+        ("mean", rgb(recipe.mean)),
+        ("std", rgb(recipe.std)),
+        ("interpolation", interpolation.as_str().unwrap_or_default().to_owned()),
+        ("recipe", json),
+        ("source", metadata.source.file_name.clone()),
+        ("source_sha256", metadata.source.sha256.clone()),
+    ]
+    .into_iter()
+    .map(|(key, value)| StringStringEntryProto {
+        key: Some(format!("effnet.{key}")),
+        value: Some(value),
+    })
+    .collect()
+}
+
+/// A padding convention in the words of the command line.
+fn padding(padding: Padding) -> String {
+    match padding {
+        Padding::Symmetric => "symmetric".to_owned(),
+        Padding::SameDynamic => "same".to_owned(),
+        Padding::SameFrozen(size) => format!("same-frozen:{size}"),
+    }
+}
