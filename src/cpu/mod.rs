@@ -3,7 +3,7 @@
 //! Reading order: [`CpuExecutor`] (what happens once, and what happens in a run), `layout` (where
 //! buffers are), `program` (steps become kernels), `tile` (the matrix product behind most of them),
 //! `depthwise`, `pointwise`, `stem`, `vector` (the kernels), `activation`, `simd`, `memory`, `team`
-//! (what they stand on).
+//! (what they stand on), `ceilings` (what they reach in simple work).
 //!
 //! Batch-norm, activation, gate and skip are applied by the kernel that makes the values, and the
 //! squeeze is summed by the depthwise convolution. An `expand` step runs inside of the depthwise
@@ -19,6 +19,7 @@
 //! weights are converted once.
 
 mod activation;
+mod ceilings;
 mod depthwise;
 mod layout;
 mod memory;
@@ -39,7 +40,8 @@ use memory::{Memory, Shared};
 use program::Program;
 use simd::{Isa, Simd, WithSimd};
 use std::io;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 use team::{Gate, Tasks, Team};
 
@@ -270,24 +272,33 @@ impl CpuExecutor {
         self.walk(input, n, None)
     }
 
-    /// Runs as [`CpuExecutor::run`] does, and stores how long each step of the plan took. An
-    /// `expand` step is computed inside of the depthwise step after it, and so takes no time.
+    /// Runs as [`CpuExecutor::run`] does, and stores how long each step of the plan took: from the
+    /// end of the last task before it to the end of its own last task. An `expand` step is computed
+    /// inside of the depthwise step after it, and so takes no time.
     pub fn run_timed(
         &mut self,
         input: &[f32],
         n: usize,
         times: &mut Vec<Duration>,
     ) -> Result<(), CpuError> {
+        let ends: Vec<AtomicU64> = self.tasks.iter().map(|_| AtomicU64::new(0)).collect();
+        self.walk(input, n, Some(&ends))?;
         times.clear();
         times.resize(self.plan.steps.len(), Duration::ZERO);
-        self.walk(input, n, Some(times))
+        let mut began_ns = 0;
+        for (item, end_ns) in self.program.kernels.iter().zip(ends) {
+            let end_ns = end_ns.into_inner().max(began_ns);
+            times[item.step] += Duration::from_nanos(end_ns - began_ns);
+            began_ns = end_ns;
+        }
+        Ok(())
     }
 
     fn walk(
         &mut self,
         input: &[f32],
         n: usize,
-        times: Option<&mut Vec<Duration>>,
+        ends_ns: Option<&[AtomicU64]>,
     ) -> Result<(), CpuError> {
         let batch = self.plan.batch;
         if !(1..=batch).contains(&n) {
@@ -314,7 +325,8 @@ impl CpuExecutor {
             tasks: &self.tasks,
             gate: &self.gate,
             scratch: self.scratch.shared(),
-            times: Mutex::new(times.map(Vec::as_mut_slice)),
+            began: Instant::now(),
+            ends_ns,
         };
         let isa = self.isa;
         self.team.run(&|thread| isa.dispatch(WalkThread { walk: &walk, thread }));
@@ -349,7 +361,9 @@ struct Walk<'a> {
     tasks: &'a [Tasks],
     gate: &'a Gate,
     scratch: Shared<'a>,
-    times: Mutex<Option<&'a mut [Duration]>>,
+    began: Instant,
+    /// Where the end of each kernel's last task is noted, if it is, in nanoseconds from `began`.
+    ends_ns: Option<&'a [AtomicU64]>,
 }
 
 /// One thread's part of a walk.
@@ -362,24 +376,19 @@ impl WithSimd for WalkThread<'_> {
     type Output = ();
 
     fn call<S: Simd>(self, s: S) {
-        let Walk { run, program, tasks, gate, scratch, times } = self.walk;
+        let Walk { run, program, tasks, gate, scratch, began, ends_ns } = self.walk;
         let elems = program.scratch_elems;
         let scratch = scratch.part(self.thread * elems..(self.thread + 1) * elems);
         // SAFETY: each thread has a part of its own.
         let scratch = unsafe { scratch.write() };
-        // The first thread keeps the time for all.
-        let mut times = if self.thread == 0 { times.lock().ok() } else { None };
-        let mut times = times.as_mut().and_then(|times| times.as_deref_mut());
-        let mut began = Instant::now();
-        for (item, tasks) in program.kernels.iter().zip(*tasks) {
+        for (index, (item, tasks)) in program.kernels.iter().zip(*tasks).enumerate() {
             tasks.work(item.kernel.tasks(run.n), gate, |task| {
-                item.kernel.run(s, run, task, scratch)
+                item.kernel.run(s, run, task, scratch);
+                // Whichever thread ends last: one that the system does not schedule tells nothing.
+                if let Some(ends_ns) = ends_ns {
+                    ends_ns[index].fetch_max(began.elapsed().as_nanos() as u64, Relaxed);
+                }
             });
-            if let Some(times) = &mut times {
-                let now = Instant::now();
-                times[item.step] += now - began;
-                began = now;
-            }
         }
     }
 }

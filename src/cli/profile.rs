@@ -1,0 +1,286 @@
+//! `effnet profile`: the time of every kernel, or what the emulator counts of it.
+
+use super::Status;
+use super::args;
+use super::device::{Choice, RunArgs};
+use super::error::CliError;
+use super::models::ModelArgs;
+use super::output::{self, Out, Table};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use effnet::arch::Variant;
+use effnet::cpu::CpuExecutor;
+use effnet::device::{CudaDevice, EmulatedDevice};
+use effnet::kernels::Compute;
+use effnet::launches::{LaunchOptions, LaunchPlan};
+use effnet::measure::stand_in::Random;
+use effnet::measure::{Environment, Sampling, random_weights};
+use effnet::plan::{Plan, PlanOptions};
+use effnet::profile::{
+    By, CeilingError, CeilingWork, Found, Report, Subject, ceilings_table, cpu_product_side,
+    cuda_ceilings, profile_cpu, profile_cuda, profile_emulated,
+};
+use effnet::report::OutputFile;
+use effnet::session::{Device, SessionError};
+use effnet::weights::{Precision, Weights};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Time every kernel of a network against what the device can do at best.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+On a GPU each launch is timed by the device's events, on the CPU each step. First the ceilings are
+measured: a copy between large buffers, a large matrix product, and a launch with nothing to do. The
+floor of a launch is the largest of what its bytes, its operations and the launch itself take at the
+ceilings; `bound` says which that is. Bytes count each tensor once, and operations are two for each
+multiply-accumulate. What a cache still holds may come faster than its floor.
+
+On the emulator nothing has a time. The same table shows counters: warp instructions, tensor-core
+operations, sectors of 32 bytes per request of global memory, their bytes against the compulsory
+minimum, cycles lost to bank conflicts of shared memory, and barriers. Choose a small --size: 64
+takes seconds.
+
+--trace writes one run with the median times as a trace for Perfetto (ui.perfetto.dev). --html writes
+a page with plots.
+
+With --json the object has \"schema\": \"effnet-profile/1\", the environment, the subject (model, device,
+batch and the like), notes, and \"kind\": \"times\" or \"counters\". Either kind has items, in the order of
+a run, groups by layer, block, stage and op, which refer to items by their places, and the total.
+Times are in microseconds: time_us is the median, samples_us sums up all runs, floor_us is the floor,
+and times_floor the ratio. Shares and occupancy are parts of 1.
+
+Examples:
+  effnet profile b0
+  effnet profile b0 --device cuda --path layerwise --by block
+  effnet profile --model lite0 --device cpu --html profile.html --trace trace.json
+  effnet profile b0 --device emulator --size 64 --by op
+  effnet profile b4 --batch 8 --json | jq '.items[] | [.name, .time_us, .bound]'")]
+pub struct Args {
+    /// Variant to profile with random weights, as `effnet info` lists them [default: the packed
+    /// weights that --weights or --model chooses].
+    #[arg(value_name = "VARIANT", value_parser = args::variant)]
+    #[arg(conflicts_with_all = ["weights", "model"])]
+    variant: Option<Variant>,
+    #[command(flatten)]
+    model: ModelArgs,
+    #[command(flatten)]
+    run: RunArgs,
+    /// What to put together in the table: launch, layer, block, stage or op.
+    #[arg(long, value_name = "WHAT", default_value = "layer", value_parser = by())]
+    by: By,
+    /// Time before the runs that count; one run is made at least.
+    #[arg(long, value_name = "MS", default_value = "200", value_parser = args::milliseconds)]
+    warm_up: u64,
+    /// Least time for the runs.
+    #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = args::seconds)]
+    duration: Duration,
+    /// Least number of runs.
+    #[arg(long, value_name = "N", default_value = "10", value_parser = args::iterations)]
+    iterations: usize,
+    /// Buffers of the copy that measures memory, in MiB: far more than caches hold.
+    #[arg(long, value_name = "MIB", default_value = "256")]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..=2047))]
+    copy_mib: u64,
+    /// Rows and channels of the product that measures arithmetic, a multiple of 8 [default: 8192 on a
+    /// GPU, by the number of threads on the CPU].
+    #[arg(long, value_name = "N", value_parser = side)]
+    product_side: Option<usize>,
+    /// Print one JSON object instead of tables.
+    #[arg(long)]
+    json: bool,
+    /// Write a report with plots, one HTML file that needs no other.
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+    /// Write a trace for Perfetto.
+    #[arg(long, value_name = "FILE")]
+    trace: Option<PathBuf>,
+}
+
+/// A product that keeps a large GPU busy for milliseconds.
+const CUDA_PRODUCT_SIDE: usize = 8192;
+
+fn by() -> impl TypedValueParser<Value = By> {
+    const ALL: [By; 5] = [By::Launch, By::Layer, By::Block, By::Stage, By::Op];
+    PossibleValuesParser::new(ALL.map(By::name))
+        .try_map(|name| ALL.into_iter().find(|by| by.name() == name).ok_or("no such grouping"))
+}
+
+fn side(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(side) if (8..=32_768).contains(&side) && side % 8 == 0 => Ok(side),
+        _ => Err("expected a multiple of 8, 8 to 32768".to_owned()),
+    }
+}
+
+/// Why there is no profile.
+#[derive(Debug, thiserror::Error)]
+pub enum ProfileError {
+    /// A trace of what has no times.
+    #[error(
+        "--trace: the emulator counts and does not time, and a trace is made of times; leave it out, \
+         or use --device cuda or cpu"
+    )]
+    NoTimes,
+    /// No ceilings.
+    #[error(transparent)]
+    Ceilings(#[from] CeilingError),
+}
+
+/// Profiles a network and prints what was found.
+pub fn run(args: Args, verbose: bool, out: &mut Out) -> Result<Status, CliError> {
+    // What can be wrong is found out before anything is measured.
+    let html = args.html.as_deref().map(OutputFile::new).transpose()?;
+    let trace = args.trace.as_deref().map(OutputFile::new).transpose()?;
+    let (weights, origin) = weights(&args)?;
+    let choice = args.run.choose(weights.metadata())?;
+    if choice.device == Device::Emulator && args.trace.is_some() {
+        return Err(ProfileError::NoTimes.into());
+    }
+    let report = profile(&args, &choice, weights, origin, verbose || !args.json)?;
+
+    if args.json {
+        out.json(&report.json())?;
+    } else {
+        text(&report, args.by, out)?;
+    }
+    out.flush()?;
+    if let Some(file) = html {
+        file.write(report.html().as_bytes())?;
+    }
+    if let (Some(file), Some(trace)) = (trace, report.trace()) {
+        let text = serde_json::to_string(&trace).expect("a trace has only plain fields");
+        file.write(text.as_bytes())?;
+    }
+    Ok(Status::Complete)
+}
+
+/// The weights, and where they are from, for people.
+fn weights(args: &Args) -> Result<(Weights, String), CliError> {
+    if let Some(variant) = args.variant {
+        let precision = args.run.precision().map_or(Precision::Fp16, Compute::storage);
+        return Ok((random_weights(variant, precision)?, "random".to_owned()));
+    }
+    let chosen = args.model.open()?;
+    if chosen.by_default {
+        output::note(&chosen.describe());
+    }
+    let origin = chosen.weights.path().display().to_string();
+    Ok((chosen.weights, origin))
+}
+
+/// Measures; what is under way is told to a person who waits.
+fn profile(
+    args: &Args,
+    choice: &Choice,
+    weights: Weights,
+    origin: String,
+    tell: bool,
+) -> Result<Report, CliError> {
+    let &Choice { device, path, compute, batch, size, threads, .. } = choice;
+    if device == Device::Cpu && compute != Compute::Fp32 {
+        return Err(SessionError::Precision { found: compute }.into());
+    }
+    let metadata = weights.metadata().clone();
+    let options =
+        PlanOptions { batch, size, padding: metadata.padding, precision: compute.storage() };
+    let plan = Plan::new(weights.network(), options)?;
+    let name = match device {
+        Device::Cpu => "cpu".to_owned(),
+        Device::Emulator => "emulator".to_owned(),
+        Device::Cuda(ordinal) => format!("cuda:{ordinal}"),
+    };
+    if tell {
+        let what = match device {
+            Device::Emulator => "one run, all checks on",
+            _ => "measuring the ceilings, then the network",
+        };
+        output::note(&format_args!("{name}: {what}{}", choice.reason));
+    }
+    let (found, device_name) = measure(args, choice, plan, weights)?;
+    let on_cpu = device == Device::Cpu;
+    let subject = Subject {
+        model: metadata.name,
+        variant: metadata.variant.name().to_owned(),
+        weights: origin,
+        device: name,
+        device_name,
+        path: (!on_cpu).then(|| path.to_string()),
+        precision: compute.to_string(),
+        batch,
+        size,
+        threads: on_cpu.then_some(threads),
+    };
+    let gpus: &[usize] = if let Device::Cuda(ordinal) = device { &[ordinal] } else { &[] };
+    Ok(Report { subject, found, environment: Environment::collect(gpus) })
+}
+
+/// What is found on the device, and what it calls itself.
+fn measure(
+    args: &Args,
+    choice: &Choice,
+    plan: Plan,
+    weights: Weights,
+) -> Result<(Found, String), CliError> {
+    let &Choice { path, compute, batch, threads, .. } = choice;
+    let input = Random::new(1).vector(batch * plan.buffer(plan.input).elems_per_image());
+    let sampling = Sampling {
+        warm_up_ms: args.warm_up,
+        min_duration_ms: args.duration.as_millis() as u64,
+        min_iterations: args.iterations,
+        ..Sampling::default()
+    };
+    let work = |side| CeilingWork {
+        copy_bytes: (args.copy_mib << 20) as usize,
+        product_side: args.product_side.unwrap_or(side),
+        samples: args.iterations.min(20),
+    };
+    let launches =
+        || LaunchPlan::new(&plan, LaunchOptions::new(path, compute)).map_err(SessionError::from);
+    Ok(match choice.device {
+        Device::Cpu => {
+            let mut executor = CpuExecutor::new(plan, Arc::new(weights), Some(threads))
+                .map_err(SessionError::from)?;
+            let work = work(cpu_product_side(threads));
+            let profile = profile_cpu(&mut executor, &input, batch, &sampling, &work)
+                .map_err(SessionError::from)?;
+            (Found::Times(profile, sampling), "CPU".to_owned())
+        }
+        Device::Emulator => {
+            let mut device =
+                EmulatedDevice::new(launches()?, &weights).map_err(SessionError::from)?;
+            let profile =
+                profile_emulated(&mut device, &plan, &input, batch).map_err(SessionError::from)?;
+            (Found::Counts(profile), "PTX emulator".to_owned())
+        }
+        Device::Cuda(ordinal) => {
+            // The launches first: where there are none, nothing need be measured.
+            let launches = launches()?;
+            let ceilings = cuda_ceilings(ordinal, compute, &work(CUDA_PRODUCT_SIDE))
+                .map_err(ProfileError::from)?;
+            let mut device =
+                CudaDevice::new(ordinal, launches, &weights).map_err(SessionError::from)?;
+            let profile = profile_cuda(&mut device, &plan, &input, batch, &sampling, ceilings)
+                .map_err(SessionError::from)?;
+            (Found::Times(profile, sampling), device.name())
+        }
+    })
+}
+
+fn text(report: &Report, by: By, out: &mut Out) -> Result<(), CliError> {
+    let lines = |table: &Table, out: &mut Out| table.lines().try_for_each(|line| out.line(line));
+    out.line(format_args!("{} ({})\n", report.subject.title(), report.subject.device_name))?;
+    if let Found::Times(profile, _) = &report.found {
+        lines(&ceilings_table(&profile.ceilings), out)?;
+        out.line("")?;
+    }
+    lines(&report.table(by), out)?;
+    if let Some(classes) = report.class_table(by) {
+        out.line("\ninstructions by class, in percent")?;
+        lines(&classes, out)?;
+    }
+    out.line("")?;
+    for (name, value) in report.headlines() {
+        out.line(format_args!("{name}: {value}"))?;
+    }
+    report.notes().into_iter().try_for_each(|note| out.line(note))
+}
