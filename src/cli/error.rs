@@ -1,13 +1,18 @@
 //! Why a command could not do its work.
 
+use super::bench::BenchError;
 use super::dataset::DatasetError;
 use super::emulate::EmulateError;
 use super::labels::LabelCount;
 use super::models::ModelError;
+use super::profile::ProfileError;
 use effnet::arch::{GeometryError, UnknownVariant};
+use effnet::compare::CompareError;
+use effnet::export::onnx::OnnxError;
 use effnet::labels::LabelsError;
 use effnet::launches::LaunchPlanError;
 use effnet::plan::PlanError;
+use effnet::report::OutputError;
 use effnet::session::SessionError;
 use effnet::weights::PullError;
 use effnet::weights::{ImportError, StoreError, UnknownModel};
@@ -76,15 +81,38 @@ pub enum CliError {
     /// An input size without a network.
     #[error("--size: {0}")]
     Geometry(#[from] GeometryError),
+    /// A network that cannot be exported.
+    #[error(transparent)]
+    Onnx(#[from] OnnxError),
     /// No such plan.
     #[error("{0}")]
     Plan(#[from] PlanError),
     /// A packed file that cannot be used.
     #[error("{0}")]
     Store(#[from] StoreError),
+    /// No comparison.
+    #[error(transparent)]
+    Compare(#[from] CompareError),
+    /// An image that is no part of a comparison.
+    #[error("--images: {0}")]
+    Image(String),
+    /// A device that is compared with nothing.
+    #[error(
+        "--device: the emulator is for tests, and its times mean nothing: expected cuda or cpu"
+    )]
+    CompareOnEmulator,
     /// A kernel that cannot be emulated.
     #[error(transparent)]
     Emulate(#[from] EmulateError),
+    /// Nothing to measure, or no file to compare with.
+    #[error(transparent)]
+    Bench(#[from] BenchError),
+    /// A report that cannot be written.
+    #[error(transparent)]
+    Output(#[from] OutputError),
+    /// Nothing to profile with.
+    #[error(transparent)]
+    Profile(#[from] ProfileError),
     /// Neither a variant nor a file.
     #[error("{0}; nor is there a file of this name")]
     VariantOrFile(UnknownVariant),

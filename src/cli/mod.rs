@@ -4,13 +4,16 @@
 //! terminal (errors, warnings, notes, progress) goes to standard error.
 
 mod args;
+mod bench;
 mod classify;
+mod compare;
 mod completions;
 mod dataset;
 mod device;
 mod emulate;
 mod error;
 mod eval;
+mod export;
 mod import;
 mod info;
 mod inputs;
@@ -19,6 +22,7 @@ mod models;
 mod output;
 mod pipeline;
 mod plan;
+mod profile;
 mod pull;
 
 use clap::{Parser, Subcommand};
@@ -69,7 +73,11 @@ enum Command {
     Info(info::Args),
     Import(import::Args),
     Pull(pull::Args),
+    Bench(bench::Args),
     Plan(plan::Args),
+    Export(export::Args),
+    Profile(profile::Args),
+    Compare(Box<compare::Args>),
     Emulate(emulate::Args),
     Completions(completions::Args),
 }
@@ -115,7 +123,11 @@ fn run(cli: Cli, out: &mut Out) -> Result<Status, CliError> {
         Command::Info(args) => info::run(args, out),
         Command::Import(args) => import::run(args, out),
         Command::Pull(args) => pull::run(args, out),
+        Command::Bench(args) => bench::run(args, cli.verbose, out),
         Command::Plan(args) => plan::run(args, out),
+        Command::Export(args) => export::run(args, cli.verbose, out),
+        Command::Profile(args) => profile::run(args, cli.verbose, out),
+        Command::Compare(args) => compare::run(*args, cli.verbose, out),
         Command::Emulate(args) => emulate::run(args, out),
         Command::Completions(args) => completions::run(args, out),
     }

@@ -158,6 +158,11 @@ pub fn folders() -> Vec<Folder> {
 }
 
 impl ModelArgs {
+    /// As if given on the command line.
+    pub fn new(weights: Option<PathBuf>, model: Option<String>) -> ModelArgs {
+        ModelArgs { weights, model }
+    }
+
     /// Opens the weights that the arguments choose.
     pub fn open(&self) -> Result<Chosen, CliError> {
         if let Some(path) = &self.weights {
