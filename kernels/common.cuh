@@ -11,7 +11,8 @@ constexpr unsigned kFullWarp = 0xffffffffu;
 // Programmatic dependent launch, of sm_90 on (PTX ISA, griddepcontrol): a launch may begin while the
 // one before it still runs. Elsewhere both do nothing, and launches follow each other.
 //
-// The next launch may begin once all blocks of this one have said so. Every kernel says it first.
+// The next launch may begin once all blocks of this one have said so. Every kernel of a network says
+// it first; those of preprocess.cu run by themselves.
 __device__ __forceinline__ void let_next_launch_begin() {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
     asm volatile("griddepcontrol.launch_dependents;");

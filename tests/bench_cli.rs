@@ -225,7 +225,10 @@ fn what_cannot_be_measured_is_refused_before_anything_is() {
     let place = Place::new();
     place.bench(&["b9"]).exits(2).says(&["b9", "b0-small"]);
     place.bench(&["b0", "--device", "gpu"]).exits(2).says(&["expected auto, cuda"]);
-    place.bench(&["b0", "--device", "emulator"]).exits(2).says(&["the emulator has no times"]);
+    place
+        .bench(&["b0", "--device", "emulator"])
+        .exits(2)
+        .says(&["the emulator has no times", "effnet profile --device emulator"]);
     place
         .on_cpu(&["b0", "--precision", "fp16,tf32"])
         .exits(2)

@@ -514,3 +514,19 @@ fn pointwise_tilings() {
     assert_eq!(blocks(196, 480, 80, false), 84);
     assert_eq!(blocks(196, 672, 112, false), 168);
 }
+
+/// Every kernel of a network lets the next launch begin, and then waits for those before it: also those that no network
+/// in the tests runs, such as the stem on bytes.
+#[test]
+fn kernels_of_networks_wait_for_the_launches_before_them() {
+    let Some(images) = images_or_skip() else { return };
+    for image in images.iter().filter(|image| image.name != "preprocess") {
+        let bodies: Vec<&str> = image.ptx.split(".visible .entry").skip(1).collect();
+        assert_eq!(bodies.len(), image.entries.len(), "{}", image.name);
+        for (body, entry) in bodies.iter().zip(image.entries) {
+            let begin = body.find("griddepcontrol.launch_dependents;");
+            let wait = body.find("griddepcontrol.wait;");
+            assert!(begin.is_some() && wait.is_some() && begin < wait, "{entry}");
+        }
+    }
+}

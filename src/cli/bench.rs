@@ -129,7 +129,7 @@ pub enum BenchError {
     /// A device without times.
     #[error(
         "--device: the emulator has no times, its instructions take none: expected auto, cuda, cuda:N or \
-         cpu; `effnet plan` gives bytes and MACs of every launch, `effnet emulate` counts instructions"
+         cpu; `effnet profile --device emulator` counts instructions, bytes and conflicts of every launch"
     )]
     Emulator,
     /// No combination of the lists is one that a device runs.
