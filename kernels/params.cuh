@@ -57,7 +57,7 @@ constexpr int kPointwiseShortChunk = 128;
 constexpr int kPointwiseLongChunk = 256;
 constexpr int kPointwiseShortSum = 1280;
 
-// Output pixels of one mbconv_expand_depthwise block, columns and rows; the channels that it
+// Output pixels of one expand_depthwise block, columns and rows; the channels that it
 // expands at a time; and its warps.
 constexpr int kExpandDepthwiseTileCols = 8;
 constexpr int kExpandDepthwiseTileRowsStride1 = 8;

@@ -1,4 +1,4 @@
-// The tile of mbconv_expand_depthwise: a patch of the input is expanded into shared memory, one
+// The tile of expand_depthwise: a patch of the input is expanded into shared memory, one
 // group of channels at a time, and the depthwise window slides over it there.
 #pragma once
 
@@ -67,7 +67,7 @@ struct ExpandDepthwiseTile {
     static_assert(kCols % kSegment == 0, "a segment lies in one row");
 };
 
-// The shared memory of a block, in this order; src/kernels/mbconv_expand_depthwise.rs adds it up.
+// The shared memory of a block, in this order; src/kernels/expand_depthwise.rs adds it up.
 template <typename T, int K, int STRIDE>
 struct ExpandDepthwiseShared {
     using Tile = ExpandDepthwiseTile<T, K, STRIDE>;

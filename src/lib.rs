@@ -28,7 +28,6 @@ pub mod arch;
 pub mod compare;
 pub mod cpu;
 pub mod device;
-pub mod emulator;
 pub mod export;
 pub mod image;
 pub mod kernels;
@@ -40,6 +39,8 @@ pub mod profile;
 pub mod report;
 pub mod session;
 pub mod weights;
+
+pub use ptx_emulator as emulator;
 
 /// The README's example compiles.
 #[cfg(doctest)]

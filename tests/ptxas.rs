@@ -14,7 +14,7 @@ const ARCHS: [u32; 2] = [80, 90];
 fn resident(image: &str) -> u32 {
     match image {
         "bn_swish" | "depthwise" | "head" | "stem" => 3,
-        "mbconv_expand_depthwise" | "pointwise_f32" => 2,
+        "expand_depthwise" | "pointwise_f32" => 2,
         // The largest tile of pointwise has a block of its own; squeeze_excite has a block for each image.
         "pointwise" | "squeeze_excite" => 1,
         other => panic!("{other}: say how many of its blocks are to be resident"),

@@ -6,8 +6,8 @@ cargo=${CARGO:-cargo}
 # tests/cuda_device.rs needs the driver library that an example is.
 "$cargo" build --locked --all-features --examples
 if "$cargo" nextest --version >/dev/null 2>&1; then
-    "$cargo" nextest run --locked --all-features --no-fail-fast
+    "$cargo" nextest run --locked --workspace --all-features --no-fail-fast
 else
-    "$cargo" test --locked --all-features --lib --bins --tests --no-fail-fast
+    "$cargo" test --locked --workspace --all-features --lib --bins --tests --no-fail-fast
 fi
-"$cargo" test --locked --all-features --doc
+"$cargo" test --locked --workspace --all-features --doc

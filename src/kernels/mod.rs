@@ -10,9 +10,9 @@
 pub mod bn_swish;
 mod compute;
 pub mod depthwise;
+pub mod expand_depthwise;
 pub mod head;
 mod launch;
-pub mod mbconv_expand_depthwise;
 pub mod occupancy;
 pub mod params;
 pub mod pointwise;
@@ -30,8 +30,8 @@ pub use tiling::{PointwiseShape, Tiling};
 pub const CATALOGUE: [(&str, &[&str]); 9] = [
     (bn_swish::IMAGE, &bn_swish::ENTRIES),
     (depthwise::IMAGE, &depthwise::ENTRIES),
+    (expand_depthwise::IMAGE, &expand_depthwise::ENTRIES),
     (head::IMAGE, &head::ENTRIES),
-    (mbconv_expand_depthwise::IMAGE, &mbconv_expand_depthwise::ENTRIES),
     (pointwise::IMAGE, &pointwise::ENTRIES),
     (pointwise_f32::IMAGE, &pointwise_f32::ENTRIES),
     (preprocess::IMAGE, &preprocess::ENTRIES),

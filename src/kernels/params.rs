@@ -53,17 +53,17 @@ pub const POINTWISE_LONG_CHUNK: i32 = 256;
 /// Channels of the longest pointwise sum in short chunks.
 pub const POINTWISE_SHORT_SUM: i32 = 1280;
 
-/// Columns of output pixels of one mbconv_expand_depthwise block.
+/// Columns of output pixels of one expand_depthwise block.
 pub const EXPAND_DEPTHWISE_TILE_COLS: i32 = 8;
-/// Rows of output pixels of one mbconv_expand_depthwise block at stride 1.
+/// Rows of output pixels of one expand_depthwise block at stride 1.
 pub const EXPAND_DEPTHWISE_TILE_ROWS_STRIDE_1: i32 = 8;
-/// Rows of output pixels of one mbconv_expand_depthwise block at stride 2.
+/// Rows of output pixels of one expand_depthwise block at stride 2.
 pub const EXPAND_DEPTHWISE_TILE_ROWS_STRIDE_2: i32 = 4;
-/// Channels that a mbconv_expand_depthwise block expands at a time in f16.
+/// Channels that a expand_depthwise block expands at a time in f16.
 pub const EXPAND_DEPTHWISE_GROUP_F16: i32 = 48;
-/// Channels that a mbconv_expand_depthwise block expands at a time in f32.
+/// Channels that a expand_depthwise block expands at a time in f32.
 pub const EXPAND_DEPTHWISE_GROUP_F32: i32 = 24;
-/// Warps of a mbconv_expand_depthwise block.
+/// Warps of a expand_depthwise block.
 pub const EXPAND_DEPTHWISE_WARPS: i32 = 6;
 
 /// Threads of a warp.
@@ -163,10 +163,10 @@ pub struct DepthwiseParams {
 }
 addresses!(DepthwiseParams: input, weight, scale, shift, output, partial_sums);
 
-/// Parameters of the mbconv_expand_depthwise kernels.
+/// Parameters of the expand_depthwise kernels.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
-#[allow(missing_docs)] // see kernels/mbconv_expand_depthwise.cu
+#[allow(missing_docs)] // see kernels/expand_depthwise.cu
 pub struct ExpandDepthwiseParams {
     /// `[n, h_in, w_in, c_in]`.
     pub input: u64,

@@ -3,7 +3,7 @@
 use super::build::{Builder, Pooled, pointwise_shape, tiling};
 use super::node::{Buf, Op, Pointwise};
 use crate::arch::ConvGeometry;
-use crate::kernels::{Compute, PointwiseShape, depthwise, mbconv_expand_depthwise};
+use crate::kernels::{Compute, PointwiseShape, depthwise, expand_depthwise};
 use crate::plan::{self, PointwiseRole};
 use crate::weights::Precision;
 
@@ -94,10 +94,10 @@ pub(super) fn nodes(b: &mut Builder<'_>) -> Pooled {
 /// Whether an expand step joins the depthwise step after it.
 fn joins(compute: Compute, depthwise: &plan::Op, c_in: usize) -> bool {
     let plan::Op::Depthwise { conv, .. } = depthwise else { return false };
-    // The joined kernel has no tensor cores in f32.
+    // `expand_depthwise` has no tensor cores in f32.
     compute != Compute::Tf32
-        && mbconv_expand_depthwise::fits(compute.storage(), conv.k, conv.stride, c_in as i32)
-        && mbconv_expand_depthwise::recompute(
+        && expand_depthwise::fits(compute.storage(), conv.k, conv.stride, c_in as i32)
+        && expand_depthwise::recompute(
             conv.k,
             conv.stride,
             conv.output.h as i32,
@@ -120,7 +120,7 @@ fn depthwise_node(
         unreachable!("only called for depthwise steps");
     };
     let tiles = match expand {
-        Some(_) => joined_tiles(conv),
+        Some(_) => expand_depthwise_tiles(conv),
         None => depthwise::tiles(conv.output.h as i32, conv.output.w as i32) as usize,
     };
     let sums = squeeze.map(|_| {
@@ -164,7 +164,7 @@ fn depthwise_node(
     sums
 }
 
-fn joined_tiles(conv: ConvGeometry) -> usize {
+fn expand_depthwise_tiles(conv: ConvGeometry) -> usize {
     let [h, w] = [conv.output.h, conv.output.w].map(|x| x as i32);
-    mbconv_expand_depthwise::tiles(conv.k, conv.stride, h, w) as usize
+    expand_depthwise::tiles(conv.k, conv.stride, h, w) as usize
 }

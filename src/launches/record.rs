@@ -7,8 +7,8 @@ use crate::arch::ConvGeometry;
 use crate::kernels::params::*;
 use crate::kernels::stem::StemInput;
 use crate::kernels::{
-    CATALOGUE, Compute, Geometry, Launch, LaunchError, bn_swish, depthwise, head,
-    mbconv_expand_depthwise, pointwise, pointwise_f32, squeeze_excite, stem,
+    CATALOGUE, Compute, Geometry, Launch, LaunchError, bn_swish, depthwise, expand_depthwise, head,
+    pointwise, pointwise_f32, squeeze_excite, stem,
 };
 use crate::weights::TensorId;
 use std::ops::Range;
@@ -235,8 +235,7 @@ impl Context<'_> {
                     pad_left: window.pad_left,
                     activation: activation_code(activation),
                 };
-                mbconv_expand_depthwise::launch(precision, conv.k, conv.stride, params)
-                    .map(prepared)
+                expand_depthwise::launch(precision, conv.k, conv.stride, params).map(prepared)
             }
             Op::BnSwish { pixels, c, activation, x, bn, gate, skip } => {
                 let [scale, shift] = self.bn(bn);

@@ -5,8 +5,8 @@
 
 mod bn_swish;
 mod depthwise;
+mod expand_depthwise;
 mod head;
-mod mbconv_expand_depthwise;
 #[cfg(target_os = "linux")] // the driver's library is found through LD_LIBRARY_PATH
 mod on_a_gpu;
 mod pointwise;

@@ -10,8 +10,8 @@ use effnet::image::{Framing, Interpolation, Recipe, Rounding, ShortSide};
 use effnet::kernels::params::BnSwishParams;
 use effnet::kernels::stem::StemInput;
 use effnet::kernels::{
-    Compute, bn_swish, depthwise, head, mbconv_expand_depthwise, pointwise, pointwise_f32,
-    preprocess, squeeze_excite, stem,
+    Compute, bn_swish, depthwise, expand_depthwise, head, pointwise, pointwise_f32, preprocess,
+    squeeze_excite, stem,
 };
 use effnet::weights::Precision;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -61,7 +61,7 @@ fn short_head() {
 
 #[test]
 fn short_expand_depthwise() {
-    let Some(machine) = machine(mbconv_expand_depthwise::IMAGE) else { return };
+    let Some(machine) = machine(expand_depthwise::IMAGE) else { return };
     for precision in PRECISIONS {
         for [k, stride] in WINDOWS {
             let ConvGeometry { pad_top, pad_left, output, .. } =

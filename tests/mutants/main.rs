@@ -9,8 +9,8 @@
 
 mod bn_swish;
 mod depthwise;
+mod expand_depthwise;
 mod head;
-mod mbconv_expand_depthwise;
 mod mutation;
 mod pointwise;
 mod pointwise_f32;

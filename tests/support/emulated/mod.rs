@@ -41,9 +41,9 @@
 mod bn_swish;
 mod buffers;
 mod depthwise;
+mod expand_depthwise;
 mod head;
 mod machine;
-mod mbconv_expand_depthwise;
 mod pointwise;
 mod pointwise_f32;
 mod preprocess;
@@ -55,9 +55,9 @@ pub use self::{
     bn_swish::*,
     buffers::*,
     depthwise::Depthwise,
+    expand_depthwise::*,
     head::*,
     machine::*,
-    mbconv_expand_depthwise::*,
     pointwise::{Outputs, Pointwise},
     pointwise_f32::*,
     preprocess::*,

@@ -1,0 +1,529 @@
+//! A launch: its extents and arguments, the limits that hardware sets, and the run over all blocks.
+
+use super::group::Group;
+use super::memory::Memory;
+use super::module::{Entry, Module};
+use super::order::Grouping;
+use super::registers::LANES;
+use super::report::{Checks, Finding, Findings, Report};
+use super::{Check, Counters};
+use rayon::prelude::*;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+/// Warp instructions that a group of resident blocks may execute, and as many again for each 32 of its blocks.
+pub const DEFAULT_BUDGET: u64 = 32 << 20;
+/// Shared memory of a block on sm_90.
+const MAX_SHARED_BYTES: u64 = 227 * 1024;
+/// Registers and local memory of all warps that are resident together, as this machine holds them.
+const MAX_RESIDENT_BYTES: u64 = 4 << 30;
+/// Blocks of a cluster, beyond the portable eight.
+const MAX_CLUSTER: u32 = 16;
+/// Blocks that a cooperative launch may have: those of 132 multiprocessors with 2048 threads and 228 KiB each.
+const MULTIPROCESSORS: u64 = 132;
+
+/// Why a launch is not run.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs)] // the messages say it
+pub enum LaunchError {
+    #[error("no kernel {name} in {module}; it has {available}")]
+    NoKernel { name: String, module: String, available: String },
+    #[error("{kernel}: {what} is {found}, expected {expected}")]
+    Limit { kernel: String, what: &'static str, found: String, expected: String },
+    #[error("{kernel}: argument {index} has {found} bytes, expected {expected} ({param})")]
+    Argument { kernel: String, index: usize, found: usize, expected: u32, param: String },
+    #[error("{kernel}: {found} arguments, expected {expected}")]
+    ArgumentCount { kernel: String, found: usize, expected: usize },
+    #[error("{kernel}: parameters of {found} bytes, expected {expected}")]
+    ParamBytes { kernel: String, found: usize, expected: u32 },
+}
+
+/// In which order warps take their turns.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Schedule {
+    /// Warp after warp, each until it waits; parted lanes meet again as early as they can.
+    #[default]
+    InOrder,
+    /// Random turns of random warps from a seed; parted lanes meet only where an instruction makes them.
+    Adversarial(u64),
+}
+
+/// A launch that is being put together.
+///
+/// ```
+/// use ptx_emulator::{Launch, Memory, Module};
+///
+/// let ptx = "
+/// .version 8.0
+/// .target sm_80
+/// .address_size 64
+/// .visible .entry double_all(.param .u64 data)
+/// {
+///     .reg .b32 %r<3>;
+///     .reg .b64 %rd<4>;
+///     ld.param.u64 %rd1, [data];
+///     mov.u32 %r1, %tid.x;
+///     mul.wide.u32 %rd2, %r1, 4;
+///     add.s64 %rd3, %rd1, %rd2;
+///     ld.global.u32 %r2, [%rd3];
+///     shl.b32 %r2, %r2, 1;
+///     st.global.u32 [%rd3], %r2;
+///     ret;
+/// }";
+/// let module = Module::parse("double.ptx", ptx)?;
+/// let mut memory = Memory::new();
+/// let data = memory.upload("data", &[1u32, 2, 3, 4]);
+/// let report = Launch::new(&module, "double_all")?.block([4, 1, 1]).arg(data.address()).run(&mut memory)?;
+/// assert!(report.is_clean());
+/// assert_eq!(memory.download::<u32>(&data), [2, 4, 6, 8]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Launch<'a> {
+    module: &'a Module,
+    entry: &'a Entry,
+    grid: [u32; 3],
+    block: [u32; 3],
+    cluster: Option<[u32; 3]>,
+    shared_bytes: u32,
+    cooperative: bool,
+    dependent: bool,
+    params: Option<Vec<u8>>,
+    arguments: Vec<Vec<u8>>,
+    checks: Checks,
+    budget: Option<u64>,
+    schedule: Schedule,
+    count_traffic: bool,
+    per_line: bool,
+}
+
+impl<'a> Launch<'a> {
+    /// A launch of a kernel, of one block of one thread until said otherwise.
+    ///
+    /// # Errors
+    /// If the module has no such kernel.
+    pub fn new(module: &'a Module, kernel: &str) -> Result<Launch<'a>, LaunchError> {
+        let Some(entry) = module.entry(kernel) else {
+            let names: Vec<&str> = module.entries().iter().map(|e| e.name.as_str()).collect();
+            let available = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+            return Err(LaunchError::NoKernel {
+                name: kernel.to_owned(),
+                module: module.name().to_owned(),
+                available,
+            });
+        };
+        Ok(Launch {
+            module,
+            entry,
+            grid: [1; 3],
+            block: [1; 3],
+            cluster: None,
+            shared_bytes: 0,
+            cooperative: false,
+            dependent: false,
+            params: None,
+            arguments: Vec::new(),
+            checks: Checks::ALL,
+            budget: None,
+            schedule: Schedule::InOrder,
+            count_traffic: false,
+            per_line: false,
+        })
+    }
+
+    /// Blocks in x, y, z.
+    pub fn grid(mut self, grid: [u32; 3]) -> Self {
+        self.grid = grid;
+        self
+    }
+
+    /// Threads of a block in x, y, z.
+    pub fn block(mut self, block: [u32; 3]) -> Self {
+        self.block = block;
+        self
+    }
+
+    /// Blocks of a cluster in x, y, z.
+    pub fn cluster(mut self, cluster: [u32; 3]) -> Self {
+        self.cluster = Some(cluster);
+        self
+    }
+
+    /// Dynamic shared memory of a block.
+    pub fn shared_bytes(mut self, bytes: u32) -> Self {
+        self.shared_bytes = bytes;
+        self
+    }
+
+    /// Keeps all blocks resident, so that they may wait for each other.
+    pub fn cooperative(mut self, cooperative: bool) -> Self {
+        self.cooperative = cooperative;
+        self
+    }
+
+    /// As a programmatic dependent launch, which may begin while the launch before it still runs: until a thread has
+    /// waited for it (`griddepcontrol.wait`), it may only read buffers that no kernel writes (see
+    /// [`Memory::protect`]).
+    pub fn dependent(mut self, dependent: bool) -> Self {
+        self.dependent = dependent;
+        self
+    }
+
+    /// All parameters as bytes.
+    pub fn params(mut self, bytes: &[u8]) -> Self {
+        self.params = Some(bytes.to_vec());
+        self
+    }
+
+    /// The next argument, in the order of the kernel's parameters.
+    pub fn arg<T: bytemuck::NoUninit>(mut self, value: T) -> Self {
+        self.arguments.push(bytemuck::bytes_of(&value).to_vec());
+        self
+    }
+
+    /// The next argument as bytes.
+    pub fn arg_bytes(mut self, bytes: &[u8]) -> Self {
+        self.arguments.push(bytes.to_vec());
+        self
+    }
+
+    /// What to look for; everything until said otherwise.
+    pub fn checks(mut self, checks: Checks) -> Self {
+        self.checks = checks;
+        self
+    }
+
+    /// Warp instructions that blocks which run together may execute: [`DEFAULT_BUDGET`] for a block, more for many.
+    pub fn budget(mut self, instructions: u64) -> Self {
+        self.budget = Some(instructions);
+        self
+    }
+
+    /// The order of turns.
+    pub fn schedule(mut self, schedule: Schedule) -> Self {
+        self.schedule = schedule;
+        self
+    }
+
+    /// Counts sectors, bytes and bank conflicts.
+    pub fn count_traffic(mut self, count: bool) -> Self {
+        self.count_traffic = count;
+        self
+    }
+
+    /// Counts by line of the source, too.
+    pub fn per_line(mut self, count: bool) -> Self {
+        self.per_line = count;
+        self
+    }
+
+    /// Runs it.
+    ///
+    /// # Errors
+    /// If hardware would not take it: extents, shared memory, arguments. What the kernel does wrong is in the report.
+    pub fn run(&self, memory: &mut Memory) -> Result<Report, LaunchError> {
+        let environment = self.environment(memory)?;
+        memory.begin_launch(self.entry.program.narrowest_global);
+        let groups = environment.blocks() / environment.blocks_per_group;
+        let program = &self.entry.program;
+        // Blocks that nothing orders may run at once: where that shows, the check of races finds it.
+        let parallel = groups > 1
+            && !program.orders_blocks
+            && environment.checks.has(Check::GlobalRace)
+            && environment.seed.is_none();
+        if parallel {
+            let before = memory.snapshot();
+            let (findings, counters) = self.run_parallel(&environment, memory, groups);
+            if findings.is_empty() {
+                return Ok(Report { findings: Vec::new(), counters });
+            }
+            // Findings are told in the order of the blocks.
+            memory.restore(&before);
+            memory.begin_launch(self.entry.program.narrowest_global);
+        }
+        let mut group = Group::new(program, memory, &environment);
+        for number in 0..groups {
+            group.run(number);
+            if group.stopped {
+                break;
+            }
+        }
+        let (findings, counters) = group.finish(&self.module.files);
+        Ok(Report { findings: self.name_findings(&findings), counters })
+    }
+
+    fn run_parallel(
+        &self,
+        environment: &Environment,
+        memory: &Memory,
+        groups: u64,
+    ) -> (Findings, Counters) {
+        let next = AtomicU64::new(0);
+        let stop = AtomicBool::new(false);
+        let workers = (rayon::current_num_threads() as u64).min(groups);
+        let work = |_| {
+            let mut group = Group::new(&self.entry.program, memory, environment);
+            loop {
+                let number = next.fetch_add(1, Ordering::Relaxed);
+                if number >= groups || stop.load(Ordering::Relaxed) {
+                    break;
+                }
+                group.run(number);
+                if !group.findings.is_empty() {
+                    stop.store(true, Ordering::Relaxed);
+                }
+            }
+            group.finish(&self.module.files)
+        };
+        let results: Vec<(Findings, Counters)> =
+            (0..workers as usize).into_par_iter().with_max_len(1).map(work).collect();
+        let mut findings = Findings::default();
+        let mut counters = Counters::default();
+        for (found, counted) in results {
+            counters.add(&counted);
+            findings.by_place.extend(found.by_place);
+        }
+        (findings, counters)
+    }
+
+    fn name_findings(&self, findings: &Findings) -> Vec<Finding> {
+        let program = &self.entry.program;
+        let mut raw: Vec<_> = findings.by_place.values().collect();
+        raw.sort_by_key(|raw| raw.number);
+        raw.into_iter()
+            .map(|raw| {
+                let origin = &program.origins[raw.site.pc as usize];
+                let source = origin.source.map(|(file, line)| {
+                    let name = self.module.files.iter().find(|(index, _)| *index == file);
+                    (name.map_or_else(|| format!("file {file}"), |(_, name)| name.clone()), line)
+                });
+                let thread = raw.site.warp * LANES as u32 + raw.lane;
+                let [x, y, _] = self.block;
+                Finding {
+                    check: raw.check,
+                    message: raw.message.clone(),
+                    kernel: self.entry.name.clone(),
+                    source,
+                    ptx_line: origin.line,
+                    instruction: origin.form.clone(),
+                    block: raw.site.block,
+                    thread: [thread % x, thread / x % y, thread / (x * y)],
+                    address: raw.address,
+                    buffer: raw.buffer.clone(),
+                    times: raw.times,
+                }
+            })
+            .collect()
+    }
+
+    fn environment(&self, memory: &mut Memory) -> Result<Environment, LaunchError> {
+        let kernel = &self.entry.name;
+        let limit = |what, found: String, expected: String| LaunchError::Limit {
+            kernel: kernel.clone(),
+            what,
+            found,
+            expected,
+        };
+        let show = |[x, y, z]: [u32; 3]| format!("{x},{y},{z}");
+        let within = |extents: [u32; 3], most: [u32; 3]| {
+            extents.iter().zip(most).all(|(&extent, most)| (1..=most).contains(&extent))
+        };
+        let most = [i32::MAX as u32, 65_535, 65_535];
+        if !within(self.grid, most) {
+            return Err(limit("grid", show(self.grid), format!("1 to {}", show(most))));
+        }
+        let most = [1024, 1024, 64];
+        let threads: u64 = self.block.iter().map(|&e| u64::from(e)).product();
+        if !within(self.block, most) || threads > 1024 {
+            let expected = format!("1 to {}, 1024 threads in all", show(most));
+            return Err(limit("block", show(self.block), expected));
+        }
+        let threads = threads as u32;
+        if let Some(most) = self.entry.max_threads
+            && threads > most
+        {
+            let expected = format!("at most {most} threads, the kernel's .maxntid");
+            return Err(limit("block", show(self.block), expected));
+        }
+        if let Some(required) = self.entry.required_block
+            && required != self.block
+        {
+            let expected = format!("{}, the kernel's .reqntid", show(required));
+            return Err(limit("block", show(self.block), expected));
+        }
+        let cluster = self.cluster.or(self.entry.required_cluster).unwrap_or([1; 3]);
+        if let Some(required) = self.entry.required_cluster
+            && required != cluster
+        {
+            let expected = format!("{}, the kernel's .reqnctapercluster", show(required));
+            return Err(limit("cluster", show(cluster), expected));
+        }
+        let whole = (0..3).all(|a| cluster[a] > 0 && self.grid[a].is_multiple_of(cluster[a]));
+        let cluster_blocks: u64 = cluster.iter().map(|&e| u64::from(e)).product();
+        if !whole || cluster_blocks > MAX_CLUSTER.into() {
+            let expected =
+                format!("divisors of the grid {}, at most {MAX_CLUSTER} blocks", show(self.grid));
+            return Err(limit("cluster", show(cluster), expected));
+        }
+        let shared = u64::from(self.entry.shared_bytes) + u64::from(self.shared_bytes);
+        if shared > MAX_SHARED_BYTES {
+            let found =
+                format!("{} static and {} dynamic", self.entry.shared_bytes, self.shared_bytes);
+            return Err(limit("shared bytes", found, format!("at most {MAX_SHARED_BYTES}")));
+        }
+        let warps = threads.div_ceil(LANES as u32);
+        let blocks: u128 = self.grid.iter().map(|&e| u128::from(e)).product();
+        if blocks * u128::from(warps) > u128::from(u32::MAX) {
+            let expected = format!("at most {} warps in all", u32::MAX);
+            return Err(limit("grid", show(self.grid), expected));
+        }
+        let blocks = blocks as u64;
+        if self.cooperative {
+            let by_threads = u64::from(2048 / (warps * LANES as u32)).clamp(1, 32);
+            let by_shared = (228 * 1024 / (shared + 1024)).max(1);
+            let resident = MULTIPROCESSORS * by_threads.min(by_shared);
+            if blocks > resident {
+                let expected = format!(
+                    "at most {resident} blocks of a cooperative launch, as {MULTIPROCESSORS} multiprocessors hold"
+                );
+                return Err(limit("grid", show(self.grid), expected));
+            }
+        }
+        let resident = if self.cooperative { blocks } else { cluster_blocks };
+        let program = &self.entry.program;
+        // Bytes of a register with its record of written lanes, and of local memory with a record of each word.
+        let of_warp = 132 * u128::from(program.narrow)
+            + 260 * u128::from(program.wide)
+            + 8 * u128::from(program.preds)
+            + 40 * u128::from(program.local_bytes);
+        let bytes = u128::from(resident) * u128::from(warps) * of_warp;
+        if bytes > u128::from(MAX_RESIDENT_BYTES) {
+            let found = format!("{bytes} bytes of registers and local memory");
+            let expected = format!("at most {MAX_RESIDENT_BYTES} for blocks that run together");
+            return Err(limit("state", found, expected));
+        }
+        let params = self.param_bytes()?;
+        let blocks_per_group = if self.cooperative { blocks } else { cluster_blocks };
+        let budget = self.budget.unwrap_or(DEFAULT_BUDGET * (1 + blocks_per_group / 32));
+        let workspace = if self.cooperative { memory.cooperative_workspace() } else { 0 };
+        Ok(Environment {
+            grid: self.grid,
+            block: self.block,
+            cluster,
+            warps_per_block: warps,
+            blocks_per_group,
+            dynamic_shared_bytes: self.shared_bytes,
+            params,
+            variables: self.module.place_variables(memory),
+            workspace,
+            checks: self.checks,
+            dependent: self.dependent && self.checks.has(Check::DependentLaunch),
+            seed: match self.schedule {
+                Schedule::InOrder => None,
+                Schedule::Adversarial(seed) => Some(seed),
+            },
+            budget,
+            count_traffic: self.count_traffic || self.per_line,
+            per_line: self.per_line,
+        })
+    }
+
+    /// The parameters' bytes, from the whole or from the arguments.
+    fn param_bytes(&self) -> Result<Vec<u8>, LaunchError> {
+        let kernel = || self.entry.name.clone();
+        let expected = self.entry.param_bytes();
+        if let Some(params) = &self.params {
+            if params.len() != expected as usize {
+                return Err(LaunchError::ParamBytes {
+                    kernel: kernel(),
+                    found: params.len(),
+                    expected,
+                });
+            }
+            return Ok(params.clone());
+        }
+        let (found, wanted) = (self.arguments.len(), self.entry.params.len());
+        if found != wanted {
+            return Err(LaunchError::ArgumentCount { kernel: kernel(), found, expected: wanted });
+        }
+        let mut bytes = vec![0; expected as usize];
+        for (index, (argument, param)) in self.arguments.iter().zip(&self.entry.params).enumerate()
+        {
+            if argument.len() != param.size_bytes as usize {
+                return Err(LaunchError::Argument {
+                    kernel: kernel(),
+                    index,
+                    found: argument.len(),
+                    expected: param.size_bytes,
+                    param: format!("{} {}", param.type_name, param.name),
+                });
+            }
+            let at = param.offset_bytes as usize;
+            bytes[at..at + argument.len()].copy_from_slice(argument);
+        }
+        Ok(bytes)
+    }
+}
+
+/// What every block of a launch sees.
+#[derive(Clone, Debug)]
+pub(crate) struct Environment {
+    pub grid: [u32; 3],
+    pub block: [u32; 3],
+    pub cluster: [u32; 3],
+    pub warps_per_block: u32,
+    /// Blocks that are resident together.
+    pub blocks_per_group: u64,
+    pub dynamic_shared_bytes: u32,
+    pub params: Vec<u8>,
+    /// Addresses of the module's variables.
+    pub variables: Vec<u64>,
+    /// What cooperative groups keeps a grid's barrier in.
+    pub workspace: u64,
+    pub checks: Checks,
+    /// Whether threads have to wait for the launch before this one.
+    pub dependent: bool,
+    /// Of an adversarial schedule.
+    pub seed: Option<u64>,
+    pub budget: u64,
+    pub count_traffic: bool,
+    pub per_line: bool,
+}
+
+impl Environment {
+    pub fn blocks(&self) -> u64 {
+        self.grid.iter().map(|&e| u64::from(e)).product()
+    }
+
+    pub fn threads_per_block(&self) -> u32 {
+        self.block.iter().product()
+    }
+
+    pub fn rank_in_cluster(&self, [x, y, z]: [u32; 3]) -> u32 {
+        let [cx, cy, cz] = self.cluster;
+        x % cx + cx * (y % cy + cy * (z % cz))
+    }
+
+    /// The block of a number: clusters are numbered in x, y, z, and within one its blocks.
+    pub fn block_at(&self, linear: u64) -> [u32; 3] {
+        let [cx, cy, cz] = self.cluster.map(u64::from);
+        let [gx, gy, _] = self.grid.map(u64::from);
+        let (cluster, rank) = (linear / (cx * cy * cz), linear % (cx * cy * cz));
+        let (nx, ny) = (gx / cx, gy / cy);
+        let x = cluster % nx * cx + rank % cx;
+        let y = cluster / nx % ny * cy + rank / cx % cy;
+        let z = cluster / (nx * ny) * cz + rank / (cx * cy);
+        [x as u32, y as u32, z as u32]
+    }
+
+    pub fn grouping(&self) -> Grouping {
+        Grouping {
+            warps_per_block: self.warps_per_block,
+            blocks_per_cluster: self.cluster.iter().product(),
+        }
+    }
+
+    /// Warps of a group.
+    pub fn warps_per_group(&self) -> u32 {
+        (self.blocks_per_group * u64::from(self.warps_per_block)) as u32
+    }
+}

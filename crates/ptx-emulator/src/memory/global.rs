@@ -1,0 +1,360 @@
+//! What kernels do with global memory.
+
+use super::access::{Offsets, Run, Stored};
+use super::buffers::{Allocation, Memory};
+use super::pages::{CELLS, Memo};
+use super::shadow::{Kind, MANY, Present, Record};
+use super::values::{self, State};
+use super::{Actor, Words, bytes_of_word, lanes};
+use crate::registers::{LANES, Mask};
+use crate::report::{About, Check};
+use std::sync::MutexGuard;
+use std::sync::atomic::Ordering::Relaxed;
+
+impl Memory {
+    /// Takes from `rest` the lanes that access one allocation and no fault forbids, and sets their offsets in it.
+    /// Lanes with a fault are reported and taken too.
+    #[inline(always)]
+    fn next<'m>(
+        &'m self,
+        actor: &mut Actor,
+        rest: &mut Mask,
+        addresses: &[u64; LANES],
+        width: u32,
+        kind: Kind,
+        offsets: &mut Offsets,
+    ) -> Option<(&'m Allocation, Mask)> {
+        while *rest != 0 {
+            let leader = rest.trailing_zeros() as usize;
+            if let Some(index) = self.find(addresses[leader]) {
+                let allocation = &self.allocations[index];
+                let base = allocation.buffer.address();
+                let bytes = allocation.buffer.len_bytes() as u64;
+                let address = |lane: usize| addresses[lane];
+                let fine = offsets.set(base, bytes, address, *rest, width);
+                let permitted = kind == Kind::Read || !allocation.read_only;
+                if fine >> leader & 1 != 0 && permitted {
+                    *rest &= !fine;
+                    return Some((allocation, fine));
+                }
+            }
+            self.refuse(actor, leader, addresses[leader], width, kind);
+            *rest &= !(1 << leader);
+        }
+        None
+    }
+
+    #[cold]
+    fn refuse(&self, actor: &mut Actor, lane: usize, address: u64, width: u32, kind: Kind) {
+        let inside = self.find(address).and_then(|index| {
+            let allocation = &self.allocations[index];
+            let offset = address.checked_sub(allocation.buffer.address())?;
+            let room = (allocation.buffer.len_bytes() as u64).checked_sub(width.into())?;
+            (offset <= room).then_some((allocation, offset))
+        });
+        if let Some((allocation, offset)) = inside {
+            let place = allocation.place(kind, lane, width, offset);
+            if !offset.is_multiple_of(width.into()) || !allocation.read_only {
+                return place.report_misaligned(actor);
+            }
+            let name = allocation.buffer.name();
+            return actor.findings.add(Check::OutOfBounds, actor.site, lane as u32, || About {
+                address: Some(address),
+                buffer: Some(name.to_owned()),
+                message: format!("{} of {width} bytes to {name}, which is read-only", kind.name()),
+            });
+        }
+        actor.findings.add(Check::OutOfBounds, actor.site, lane as u32, || {
+            let (buffer, nearest) = self.nearest(address, width);
+            let s = if width == 1 { "" } else { "s" };
+            About {
+                address: Some(address),
+                buffer,
+                message: format!("{} of {width} byte{s}: {nearest}", kind.name()),
+            }
+        });
+    }
+
+    /// Loads `width` bytes (1, 2, 4, 8 or 16) for each lane of the mask.
+    pub(crate) fn load(
+        &self,
+        actor: &mut Actor,
+        mask: Mask,
+        addresses: &[u64; LANES],
+        width: u32,
+        out: &mut Words,
+    ) {
+        match width {
+            1 => self.load_as::<1>(actor, mask, addresses, out),
+            2 => self.load_as::<2>(actor, mask, addresses, out),
+            4 => self.load_as::<4>(actor, mask, addresses, out),
+            8 => self.load_as::<8>(actor, mask, addresses, out),
+            _ => self.load_as::<16>(actor, mask, addresses, out),
+        }
+    }
+
+    fn load_as<const WIDTH: usize>(
+        &self,
+        actor: &mut Actor,
+        mask: Mask,
+        addresses: &[u64; LANES],
+        out: &mut Words,
+    ) {
+        let width = WIDTH as u32;
+        let mut rest = mask;
+        let mut served = 0;
+        let mut offsets = Offsets::new();
+        while let Some((allocation, now)) =
+            self.next(actor, &mut rest, addresses, width, Kind::Read, &mut offsets)
+        {
+            served |= now;
+            if let Some(present) = Present::of(actor, Check::GlobalRace, actor.strong) {
+                let width = WIDTH as u32;
+                match WIDTH >> self.granule_shift {
+                    0 | 1 => {
+                        self.record_reads::<1>(actor, &present, allocation, &offsets, now, width)
+                    }
+                    2 => self.record_reads::<2>(actor, &present, allocation, &offsets, now, width),
+                    4 => self.record_reads::<4>(actor, &present, allocation, &offsets, now, width),
+                    8 => self.record_reads::<8>(actor, &present, allocation, &offsets, now, width),
+                    _ => self.record_reads::<16>(actor, &present, allocation, &offsets, now, width),
+                }
+            }
+            check_written::<WIDTH>(actor, allocation, &offsets, now, Kind::Read);
+            values::read::<_, WIDTH>(&allocation.words, &offsets, now, out);
+        }
+        for lane in lanes(mask & !served) {
+            out.iter_mut().for_each(|words| words[lane] = 0);
+        }
+    }
+
+    fn record_reads<const PER_LANE: usize>(
+        &self,
+        actor: &mut Actor,
+        present: &Present,
+        allocation: &Allocation,
+        offsets: &Offsets,
+        mask: Mask,
+        width: u32,
+    ) {
+        let mut memo = Memo::new();
+        let mut held = None;
+        let mut each = |run: Run| {
+            let page = allocation.page(run.page);
+            let found = page.read::<PER_LANE>(&run, present, &mut memo, &mut held);
+            if let Some((lane, earlier)) = found {
+                let lane = run.lane_to_report(lane, mask, earlier);
+                let place = allocation.place(Kind::Read, lane, width, offsets.of[lane]);
+                place.report_race(actor, Check::GlobalRace, earlier, true);
+            }
+        };
+        if offsets.is_broadcast {
+            let first = mask & mask.wrapping_neg();
+            offsets.runs(first, width, self.granule_shift, CELLS, |run| {
+                each(Run { lane: MANY, ..run });
+            });
+        } else {
+            offsets.runs(mask, width, self.granule_shift, CELLS, each);
+        }
+    }
+
+    /// Stores `width` bytes (1, 2, 4, 8 or 16) for each lane of the mask. Of lanes that write one place, the
+    /// highest stays.
+    pub(crate) fn store(
+        &self,
+        actor: &mut Actor,
+        mask: Mask,
+        addresses: &[u64; LANES],
+        width: u32,
+        data: &Words,
+    ) {
+        match width {
+            1 => self.store_as::<1>(actor, mask, addresses, data),
+            2 => self.store_as::<2>(actor, mask, addresses, data),
+            4 => self.store_as::<4>(actor, mask, addresses, data),
+            8 => self.store_as::<8>(actor, mask, addresses, data),
+            _ => self.store_as::<16>(actor, mask, addresses, data),
+        }
+    }
+
+    fn store_as<const WIDTH: usize>(
+        &self,
+        actor: &mut Actor,
+        mask: Mask,
+        addresses: &[u64; LANES],
+        data: &Words,
+    ) {
+        let mut rest = mask;
+        let mut offsets = Offsets::new();
+        while let Some((allocation, now)) =
+            self.next(actor, &mut rest, addresses, WIDTH as u32, Kind::Write, &mut offsets)
+        {
+            if let Some(present) = Present::of(actor, Check::GlobalRace, actor.strong) {
+                let access = Stored { offsets: &offsets, mask: now, data, width: WIDTH as u32 };
+                match WIDTH >> self.granule_shift {
+                    0 | 1 => self.record_writes::<1>(actor, &present, allocation, &access),
+                    2 => self.record_writes::<2>(actor, &present, allocation, &access),
+                    4 => self.record_writes::<4>(actor, &present, allocation, &access),
+                    8 => self.record_writes::<8>(actor, &present, allocation, &access),
+                    _ => self.record_writes::<16>(actor, &present, allocation, &access),
+                }
+            }
+            let written = allocation.written.as_deref();
+            values::write::<_, _, WIDTH>(&allocation.words, written, &offsets, now, data);
+        }
+    }
+
+    fn record_writes<const PER_LANE: usize>(
+        &self,
+        actor: &mut Actor,
+        present: &Present,
+        allocation: &Allocation,
+        access: &Stored,
+    ) {
+        let Stored { offsets, mask, data, width } = *access;
+        let mut memo = Memo::new();
+        let mut held: Option<(usize, MutexGuard<()>)> = None;
+        offsets.runs(mask, width, self.granule_shift, CELLS, |run| {
+            let page = allocation.page(run.page);
+            if held.as_ref().is_none_or(|(page, _)| *page != run.page) {
+                held = None;
+                held = Some((run.page, page.lock()));
+            }
+            let mut report = |lane: u32, cell: usize, earlier: Record, was_write: bool| {
+                let lane = lane as usize;
+                let at = ((run.page * CELLS + cell) << self.granule_shift) as u64;
+                let place = allocation.place(Kind::Write, lane, width, offsets.of[lane]);
+                let is_twin = was_write && present.is_now(earlier);
+                let twin = offsets.twin(earlier, mask, lane, at, width).filter(|_| is_twin);
+                match twin {
+                    None => place.report_race(actor, Check::GlobalRace, earlier, was_write),
+                    Some(other) if offsets.differ(data, lane, other, width) => {
+                        place.report_lanes_differ(actor, Check::GlobalRace, other as u32);
+                    }
+                    Some(_) => {}
+                }
+            };
+            page.write::<PER_LANE>(&run, present, &mut memo, &mut report);
+        });
+    }
+
+    /// For each lane of the mask, in ascending order: gives `op` the lane and the `width` bytes (2, 4 or 8) in
+    /// memory, and writes what it returns; none makes it a read. Against the other blocks, which run at the same time, each is
+    /// indivisible; `op` may be asked again, with what another block has written meanwhile.
+    pub(crate) fn atomic(
+        &self,
+        actor: &mut Actor,
+        mask: Mask,
+        addresses: &[u64; LANES],
+        width: u32,
+        op: &mut dyn FnMut(usize, u64) -> Option<u64>,
+    ) {
+        let cells = (width as usize >> self.granule_shift).max(1);
+        let mut rest = mask;
+        let mut offsets = Offsets::new();
+        while let Some((allocation, now)) =
+            self.next(actor, &mut rest, addresses, width, Kind::Atomic, &mut offsets)
+        {
+            match width {
+                2 => check_written::<2>(actor, allocation, &offsets, now, Kind::Atomic),
+                4 => check_written::<4>(actor, allocation, &offsets, now, Kind::Atomic),
+                _ => check_written::<8>(actor, allocation, &offsets, now, Kind::Atomic),
+            }
+            let present = Present::of(actor, Check::GlobalRace, true);
+            let mut memo = Memo::new();
+            for lane in lanes(now) {
+                let offset = offsets.of[lane];
+                let first = (offset >> self.granule_shift) as usize;
+                let page = allocation.page(first / CELLS);
+                let mut held = Some((first / CELLS, page.lock()));
+                let mut race = None;
+                let wrote = update(allocation, offset, width, |old| op(lane, old));
+                if let Some(present) = &present {
+                    let (index, lane) = (first / CELLS, lane as u32);
+                    let run = Run { page: index, cell: first % CELLS, lane, lanes: 1 };
+                    if wrote {
+                        let mut report =
+                            |_, _, earlier, was_write| race = Some((earlier, was_write));
+                        match cells {
+                            1 => page.write::<1>(&run, present, &mut memo, &mut report),
+                            2 => page.write::<2>(&run, present, &mut memo, &mut report),
+                            4 => page.write::<4>(&run, present, &mut memo, &mut report),
+                            _ => page.write::<8>(&run, present, &mut memo, &mut report),
+                        }
+                    } else {
+                        let found = match cells {
+                            1 => page.read::<1>(&run, present, &mut memo, &mut held),
+                            2 => page.read::<2>(&run, present, &mut memo, &mut held),
+                            4 => page.read::<4>(&run, present, &mut memo, &mut held),
+                            _ => page.read::<8>(&run, present, &mut memo, &mut held),
+                        };
+                        race = found.map(|(_, earlier)| (earlier, true));
+                    }
+                }
+                drop(held);
+                if let Some((earlier, was_write)) = race {
+                    let place = allocation.place(Kind::Atomic, lane, width, offset);
+                    place.report_race(actor, Check::GlobalRace, earlier, was_write);
+                }
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn check_written<const WIDTH: usize>(
+    actor: &mut Actor,
+    allocation: &Allocation,
+    offsets: &Offsets,
+    mask: Mask,
+    kind: Kind,
+) {
+    let Some(written) = &allocation.written else { return };
+    if !actor.checks.has(Check::UninitialisedMemory) {
+        return;
+    }
+    values::check::<_, WIDTH>(written, offsets, mask, true, 0, |lane| {
+        let offset = offsets.of[lane];
+        let missing = (0..WIDTH as u32).find(|&index| {
+            let at = offset + u64::from(index);
+            State::get(&written[(at / 4) as usize]) >> (at % 4) & 1 == 0
+        });
+        let place = allocation.place(kind, lane, WIDTH as u32, offset);
+        place.report_uninitialised(actor, missing.unwrap_or(0));
+    });
+}
+
+/// A read-modify-write of `width` bytes; under the lock of the page, which makes 8 bytes one.
+/// False: it wrote nothing.
+fn update(
+    allocation: &Allocation,
+    offset: u64,
+    width: u32,
+    mut op: impl FnMut(u64) -> Option<u64>,
+) -> bool {
+    let index = (offset / 4) as usize;
+    let word = &allocation.words[index];
+    if width == 8 {
+        let high = &allocation.words[index + 1];
+        let old = u64::from(word.load(Relaxed)) | u64::from(high.load(Relaxed)) << 32;
+        let Some(new) = op(old) else { return false };
+        word.store(new as u32, Relaxed);
+        high.store((new >> 32) as u32, Relaxed);
+        allocation.mark_written(index, 0xf);
+        allocation.mark_written(index + 1, 0xf);
+        return true;
+    }
+    let shift = 8 * (offset % 4);
+    let bits = (u32::MAX >> (32 - 8 * width)) << shift;
+    let mut old = word.load(Relaxed);
+    loop {
+        let Some(new) = op(u64::from((old & bits) >> shift)) else { return false };
+        let new = old & !bits | (new as u32) << shift & bits;
+        match word.compare_exchange_weak(old, new, Relaxed, Relaxed) {
+            Ok(_) => break,
+            Err(found) => old = found,
+        }
+    }
+    allocation.mark_written(index, bytes_of_word(offset, width));
+    true
+}
