@@ -55,13 +55,13 @@ impl Labels {
 /// Why a label file could not be used.
 #[derive(Debug, thiserror::Error)]
 pub enum LabelsError {
-    /// Not readable, or not UTF-8.
+    /// The file is not readable, or not UTF-8.
     #[error("{path}: {source}; expected a UTF-8 text file with one class name a line",
             path = path.display())]
     Io {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// Error of the operating system.
         source: std::io::Error,
     },
     /// No names, or too many.

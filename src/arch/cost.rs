@@ -2,13 +2,13 @@
 
 use super::{Network, NetworkGeometry};
 
-/// What a network costs at one input size, per image.
+/// Cost of a network at one input size, per image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Costs {
     /// Trainable parameters: convolutions, batch-norm gamma and beta, squeeze-excite, classifier.
     pub parameters: u64,
-    /// Multiply-accumulates of all convolutions and the classifier (half of what is often called
-    /// FLOPs).
+    /// Multiply-accumulates of all convolutions and the classifier: half of the number usually
+    /// called FLOPs.
     pub macs: u64,
 }
 

@@ -25,12 +25,13 @@ pub struct BlockSpec {
     pub k: usize,
     /// Stride of the depthwise convolution: 1 or 2.
     pub stride: usize,
-    /// Whether the block's input is added to its output: stride 1 and as many channels out as in.
+    /// Whether the block's input is added to its output: stride 1, and output channels equal to
+    /// input channels.
     pub skip: bool,
 }
 
 impl BlockSpec {
-    /// Whether there is an expand convolution: every block but those of the first stage.
+    /// Whether the block has an expand convolution: every block but those of the first stage.
     pub fn has_expand(&self) -> bool {
         self.c_mid != self.c_in
     }

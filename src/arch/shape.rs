@@ -1,4 +1,4 @@
-//! Spatial sizes: padding conventions and what each convolution makes of its input.
+//! Spatial sizes: padding conventions, and the output size of each convolution.
 
 use super::{Network, Variant};
 use serde::{Deserialize, Serialize};
@@ -39,7 +39,8 @@ impl fmt::Display for Size {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Padding {
-    /// `k / 2` on every side: timm `efficientnet_*`, torchvision, PaddleClas `EfficientNetB0_small`.
+    /// `k / 2` on every side: timm `efficientnet_*`, torchvision, PaddleClas
+    /// `EfficientNetB0_small`.
     Symmetric,
     /// TensorFlow's SAME, computed from the actual input: timm `tf_efficientnet_*`. The sum of both
     /// sides is `max((ceil(x / stride) - 1) * stride + k - x, 0)`; the smaller half goes first.
@@ -146,7 +147,7 @@ impl NetworkGeometry {
         Ok(NetworkGeometry { input, stem, blocks })
     }
 
-    /// Size of the last block's output: what the head convolution and the pool see.
+    /// Size of the last block's output, which the head convolution and the pool read.
     pub fn last(&self) -> Size {
         self.blocks.last().map_or(self.stem.output, |block| block.output)
     }
@@ -215,7 +216,8 @@ mod tests {
 
     #[test]
     fn frozen_pads_do_not_follow_the_input() {
-        // B1 at 256: the fourth stride-2 convolution sees 16, but keeps the (2, 2) of its native 15.
+        // B1 at 256: the fourth stride-2 convolution sees 16, but keeps the (2, 2) of its native
+        // 15.
         let network = Network::new(Variant::B1, 1000);
         let at = |padding| {
             let sizes = NetworkGeometry::new(&network, Size::square(256), padding).unwrap();

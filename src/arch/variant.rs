@@ -50,7 +50,7 @@ pub enum Variant {
     Lite4,
 }
 
-/// What a variant is made of: one row per variant.
+/// The defining constants of a variant: one row per variant.
 struct Row {
     variant: Variant,
     name: &'static str,
@@ -126,7 +126,8 @@ impl Variant {
         self.row().dropout
     }
 
-    /// Whether this is one of `lite0` to `lite4`: relu6, no squeeze-excite, stem and head unscaled.
+    /// Whether the variant is one of `lite0` to `lite4`: relu6, no squeeze-excite, stem and head
+    /// unscaled.
     pub fn is_lite(self) -> bool {
         matches!(
             self,

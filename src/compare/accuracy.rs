@@ -1,4 +1,4 @@
-//! How far logits are from the reference's.
+//! Distance of a runtime's logits from the reference's.
 
 use super::Failure;
 use serde::Serialize;
@@ -10,15 +10,15 @@ pub struct Accuracy {
     pub images: usize,
     /// The largest difference of a logit.
     pub max_difference: f64,
-    /// The same as a part of the largest logit of the reference.
+    /// The largest difference as a part of the largest logit of the reference.
     pub max_difference_relative: f64,
     /// Images with the same best class.
     pub top1_agreement: usize,
 }
 
 impl Accuracy {
-    /// Compares `logits` with `reference`, both `[images, classes]`. Fails where they are not numbers,
-    /// or not as many.
+    /// Compares `logits` with `reference`, both `[images, classes]`. Fails where a logit is not a
+    /// finite number, or the lengths differ.
     pub fn new(logits: &[f32], reference: &[f32], classes: usize) -> Result<Accuracy, Failure> {
         const STEP: &str = "comparing logits";
         let [found, expected] = [logits.len(), reference.len()];

@@ -27,7 +27,7 @@ pub enum Baseline {
     TorchCompile(CompileMode),
 }
 
-/// What ONNX Runtime runs a network with.
+/// Execution provider that ONNX Runtime runs a network with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)] // the names are the documentation
 pub enum Provider {
@@ -86,7 +86,7 @@ impl Baseline {
         Baseline::TorchCompile(CompileMode::MaxAutotune),
     ];
 
-    /// As on the command line.
+    /// Name of the baseline, as on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Baseline::Trtexec => "trtexec",
@@ -100,7 +100,7 @@ impl Baseline {
         }
     }
 
-    /// Those that are looked for where none is asked for. On the CPU, TensorRT does not run and
+    /// Baselines that are looked for where none is asked for. On the CPU, TensorRT does not run and
     /// compiling takes minutes.
     pub fn by_default(device: Device) -> Vec<Baseline> {
         match device {
@@ -130,7 +130,7 @@ impl FromStr for Baseline {
     }
 }
 
-/// Where the programs are that baselines need.
+/// Paths of the programs that baselines need.
 #[derive(Clone, Debug, Default)]
 pub struct Tools {
     /// trtexec; none to look for it.
@@ -139,7 +139,7 @@ pub struct Tools {
     pub python: Option<PathBuf>,
 }
 
-/// Makes contestants of baselines. Python is asked once what it has.
+/// Makes contestants of baselines. Python is asked once for its modules.
 pub struct Entrance<'a> {
     job: &'a Rc<Job>,
     tools: Tools,
@@ -147,7 +147,7 @@ pub struct Entrance<'a> {
 }
 
 impl<'a> Entrance<'a> {
-    /// For the baselines of a job.
+    /// An entrance for the baselines of a job.
     pub fn new(job: &'a Rc<Job>, tools: Tools) -> Entrance<'a> {
         Entrance { job, tools, python: None }
     }

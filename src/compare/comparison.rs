@@ -1,4 +1,4 @@
-//! The comparison itself: contestants in turn, and what their figures come to.
+//! The comparison itself: contestants in turn, and the figures that follow.
 
 use super::accuracy::Accuracy;
 use super::contestant::{Burst, BurstLength, Contestant, Failure, Memory, Started};
@@ -6,7 +6,7 @@ use super::{CompareError, Job};
 use crate::measure::Summary;
 use serde::Serialize;
 
-/// How often and how long the contestants have their turns.
+/// Number and length of the contestants' turns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rounds {
     /// Rounds that count: in each, every contestant has one burst.
@@ -18,25 +18,25 @@ pub struct Rounds {
 /// A baseline with its figures, or with the reason why it has none.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Entry {
-    /// As on the command line; `effnet` is this runtime.
+    /// Name of the contestant, as on the command line; `effnet` is this runtime.
     pub name: String,
-    /// How it went.
+    /// Outcome of the contestant: figures, or the reason why there are none.
     #[serde(flatten)]
     pub outcome: Outcome,
 }
 
-/// How it went with a contestant.
+/// Outcome of a contestant.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "status", rename_all = "snake_case")]
 pub enum Outcome {
     /// All was measured.
     Measured(Box<Measured>),
-    /// It is not on this machine.
+    /// The baseline is not on this machine.
     Missing {
-        /// What is missing, and how to get it.
+        /// The missing part, and how to get it.
         how_to_get: String,
     },
-    /// It is there, and gives no figures.
+    /// The baseline is there, and gives no figures.
     Failed(Failure),
 }
 
@@ -45,40 +45,40 @@ pub enum Outcome {
 pub struct Measured {
     /// Name and version of the runtime.
     pub runtime: String,
-    /// Where it ran.
+    /// Device that the contestant ran on.
     pub device: String,
-    /// In which precision, in its own words.
+    /// Precision that the contestant computed in, in its own words.
     pub precision: String,
     /// Time of a run, from input in the host's memory to logits there, over all rounds.
     pub latency_ms: Summary,
-    /// The same without copies between host and GPU, where that is known.
+    /// Time of a run without copies between host and GPU, where that is known.
     pub device_ms: Option<Summary>,
     /// Images per second: the median of the rounds'.
     pub images_per_s: f64,
     /// Each round's figures.
     pub rounds: Vec<Round>,
-    /// Its latency by this runtime's; none for this runtime.
+    /// Latency of the contestant divided by this runtime's; none for this runtime.
     pub latency_ratio: Option<Ratio>,
-    /// The same of `device_ms`, where both are known.
+    /// Ratio of the `device_ms`, where both are known.
     pub device_ratio: Option<Ratio>,
-    /// This runtime's images per second by its own; none for this runtime.
+    /// This runtime's images per second divided by the contestant's; none for this runtime.
     pub throughput_ratio: Option<Ratio>,
-    /// Its logits held against the CPU executor's.
+    /// Accuracy of the contestant's logits, held against the CPU executor's.
     pub accuracy: Accuracy,
-    /// From the start of a process to its first logits: the median.
+    /// Time from the start of a process to its first logits: the median of all starts.
     pub start_up_ms: f64,
-    /// The same, of each start.
+    /// Time from the start of a process to its first logits, for each start.
     pub start_ups_ms: Vec<f64>,
-    /// From weights or ONNX to something that runs, the first time.
+    /// Time from weights or ONNX to a network that can run, the first time.
     pub build_ms: f64,
-    /// Memory of its process.
+    /// Memory of the contestant's process.
     #[serde(flatten)]
     pub memory: Memory,
-    /// Size of the file that it runs.
+    /// Size of the file that the contestant runs.
     pub disk_bytes: u64,
-    /// What file that is.
+    /// Kind of the file that the contestant runs.
     pub disk_file: &'static str,
-    /// What else a reader should know.
+    /// Further facts that a reader should know.
     pub notes: Vec<String>,
 }
 
@@ -128,8 +128,8 @@ struct Running {
     bursts: Vec<Burst>,
 }
 
-/// Starts the contestants, compares their logits, and times them in turn. The first is this runtime:
-/// where it fails, there is nothing to compare with. `report` is told what is being done.
+/// Starts the contestants, compares their logits, and times them in turn. The first is this
+/// runtime: where it fails, there is nothing to compare with. `report` is told of each step.
 pub fn measure(
     job: &Job,
     rounds: Rounds,

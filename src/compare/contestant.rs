@@ -7,11 +7,11 @@ use std::time::Duration;
 /// Why a contestant gives no figures.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Failure {
-    /// What was being done.
+    /// Step that failed.
     pub step: String,
-    /// What went wrong.
+    /// Reason of the failure.
     pub message: String,
-    /// What the program said last.
+    /// Last lines that the program wrote.
     pub last_lines: Vec<String>,
 }
 
@@ -34,59 +34,59 @@ impl std::error::Error for Failure {}
 /// A contestant that is ready.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Started {
-    /// Name and version of the runtime, and what of it runs.
+    /// Name and version of the runtime, and the part of it that runs.
     pub runtime: String,
-    /// Where it runs.
+    /// Device that the contestant runs on.
     pub device: String,
-    /// In which precision it computes, in its own words.
+    /// Precision that the contestant computes in, in its own words.
     pub precision: String,
-    /// From weights or ONNX to something that runs, the first time.
+    /// Time from weights or ONNX to a network that can run, the first time.
     pub build_ms: f64,
-    /// From the start of a process to its first logits, for each start.
+    /// Time from the start of a process to its first logits, for each start.
     pub start_up_ms: Vec<f64>,
-    /// Size of the file that it runs.
+    /// Size of the file that the contestant runs.
     pub disk_bytes: u64,
-    /// What file that is.
+    /// Kind of the file that the contestant runs.
     pub disk_file: &'static str,
-    /// What else a reader should know.
+    /// Further facts that a reader should know.
     pub notes: Vec<String>,
 }
 
-/// How long a burst is.
+/// Length of a burst.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BurstLength {
-    /// Runs before the ones that count.
+    /// Time of the runs before the counted ones.
     pub warm_up: Duration,
-    /// The ones that count.
+    /// Time of the counted runs.
     pub measured: Duration,
 }
 
 /// Some runs in a row.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Burst {
-    /// Of each run: from input in the host's memory to logits in the host's memory.
+    /// Latency of each run: from input in the host's memory to logits in the host's memory.
     pub latencies_ms: Vec<f64>,
-    /// Of each run, without the copies between host and GPU; empty where it is not known.
+    /// Time of each run without the copies between host and GPU; empty where it is not known.
     pub device_ms: Vec<f64>,
-    /// Images by the time that they all took.
+    /// Images divided by the time of all runs together.
     pub images_per_s: f64,
 }
 
 /// Memory that a contestant takes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Memory {
-    /// The most that its process has had resident, where the system tells.
+    /// Greatest resident size of the contestant's process, where the system tells.
     pub peak_resident_bytes: Option<u64>,
-    /// What its process holds of the GPU, where nvidia-smi tells.
+    /// GPU memory of the contestant's process, where nvidia-smi tells.
     pub gpu_bytes: Option<u64>,
 }
 
 /// A runtime with the network.
 pub trait Contestant {
-    /// As on the command line.
+    /// Name of the contestant, as on the command line.
     fn name(&self) -> &str;
 
-    /// Makes it ready.
+    /// Makes the contestant ready.
     fn start(&mut self) -> Result<Started, Failure>;
 
     /// The logits of all inputs, `[images, classes]`.
@@ -98,7 +98,7 @@ pub trait Contestant {
     /// Memory so far.
     fn memory(&mut self) -> Memory;
 
-    /// What a reader should know that only the bursts have shown.
+    /// Facts that a reader should know and that only the bursts have shown.
     fn remarks(&self) -> Vec<String> {
         Vec::new()
     }

@@ -20,25 +20,25 @@ pub struct Description {
 /// One MBConv block.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Block {
-    /// Its number in the names of its tensors.
+    /// Number of the block in the names of its tensors.
     pub index: usize,
-    /// Whether it has an expand convolution.
+    /// Whether the block has an expand convolution.
     pub expand: bool,
     /// The depthwise convolution's window.
     pub depthwise: Window,
-    /// Whether it has squeeze-excite.
+    /// Whether the block has squeeze-excite.
     pub squeeze_excite: bool,
-    /// Whether its input is added to its output.
+    /// Whether the block's input is added to its output.
     pub skip: bool,
 }
 
-/// How a convolution moves over its input.
+/// Stride and padding of a convolution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Window {
     /// The stride, in both directions.
     pub stride: usize,
-    /// Zeros to the left, right, top and bottom: the same number on all sides, if that gives the same
-    /// output.
+    /// Zeros to the left, right, top and bottom: the same number on all sides, if that gives the
+    /// same output.
     pub pad: [usize; 4],
 }
 

@@ -17,7 +17,7 @@ use std::time::Duration;
 pub struct DriverCommand {
     /// The program.
     pub program: PathBuf,
-    /// Its arguments.
+    /// Arguments of the program.
     pub arguments: Vec<OsString>,
     /// Variables that are set for it.
     pub variables: Vec<(&'static str, String)>,
@@ -39,7 +39,7 @@ pub struct DriverContestant {
     job: Rc<Job>,
     command: DriverCommand,
     load: Load,
-    /// The file that the runtime runs, and what it is.
+    /// The file that the runtime runs, and the kind of that file.
     disk: (PathBuf, &'static str),
     running: Option<Program>,
     memory: Memory,
@@ -84,7 +84,7 @@ fn ask(
     allowed: Duration,
 ) -> Result<Reply, Failure> {
     let text = serde_json::to_string(request).expect("requests have only plain fields");
-    // Where it ended before it could read, what it said is the news.
+    // Where the program ended before it could read, its own last words are the news.
     let written = program.write_line(&text);
     let reply = program.wait_for(step, allowed, |line| serde_json::from_str(line).ok())?;
     written.map_err(|error| program.failure(step, error.to_string()))?;

@@ -4,8 +4,8 @@ use super::process::Program;
 use std::process::Command;
 use std::time::Duration;
 
-/// What `nvidia-smi` says that the process holds; nothing where there is no nvidia-smi, or it does
-/// not see into the process's container.
+/// GPU memory of the process, as `nvidia-smi` gives it; nothing where there is no nvidia-smi, or it
+/// does not see into the process's container.
 pub(super) fn gpu_bytes(process: u32) -> Option<u64> {
     let mut command = Command::new("nvidia-smi");
     command.args(["--query-compute-apps=pid,used_memory", "--format=csv,noheader,nounits"]);

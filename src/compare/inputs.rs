@@ -2,8 +2,8 @@
 
 use crate::measure::stand_in::Random;
 
-/// `images` images of `elems` values each, uniform in [-2, 2): what normalised photographs cover. The
-/// same for the same seed.
+/// `images` images of `elems` values each, uniform in [-2, 2), the range that normalised
+/// photographs cover. Equal seeds give equal images.
 pub fn random_images(images: usize, elems: usize, seed: u64) -> Vec<f32> {
     let mut random = Random::new(seed);
     (0..images * elems).map(|_| 2.0 * random.signed()).collect()

@@ -1,4 +1,4 @@
-//! What all contestants are given: the network's files, the inputs, and how to run.
+//! Everything that all contestants are given: the network's files, the inputs, and the options.
 
 use super::description::Description;
 use super::protocol::Load;
@@ -14,31 +14,31 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How the contestants are to run.
+/// Options of all contestants.
 #[derive(Clone, Debug, PartialEq)]
 pub struct JobOptions {
     /// Images per run.
     pub batch: usize,
     /// Size of the input.
     pub size: Size,
-    /// Where this runtime runs, and a baseline that can choose.
+    /// Device of this runtime, and of a baseline that can choose.
     pub device: Device,
-    /// In which precision.
+    /// Precision to compute in.
     pub compute: Compute,
     /// Threads on the CPU.
     pub threads: usize,
     /// Whether the ONNX files leave the batch open.
     pub dynamic_batch: bool,
-    /// How often each contestant is started, the last time to stay.
+    /// Number of starts of each contestant; the last one stays.
     pub starts: usize,
-    /// How long one request, or one step of trtexec, may take.
+    /// Most time that one request, or one step of trtexec, may take.
     pub timeout: Duration,
 }
 
 /// The files and options of one comparison.
 #[derive(Debug)]
 pub struct Job {
-    /// How to run.
+    /// Options of all contestants.
     pub options: JobOptions,
     /// The packed weights.
     pub weights: Arc<Weights>,
@@ -115,7 +115,8 @@ impl Job {
         }
     }
 
-    /// What a driver is given, but for its inputs, its precision, and what only some need.
+    /// The part of a driver's request that is the same for all: without inputs and precision, and
+    /// without the fields that only some drivers need.
     pub fn load(&self, device: String) -> Load {
         Load {
             weights: self.weights_path(),
@@ -149,7 +150,7 @@ impl Job {
         Ok(name)
     }
 
-    /// The logits of all inputs by the CPU executor in f32: what all others are held against.
+    /// The logits of all inputs by the CPU executor in f32, which all others are held against.
     pub fn reference(&self) -> Result<Vec<f32>, CompareError> {
         let batch = self.options.batch;
         let plan = Plan::new(

@@ -4,20 +4,21 @@
 //! short bursts, in turn with the others. In reading order:
 //!
 //! - [`job`]: the files and options that all are given;
-//! - [`contestant`]: what a runtime has to do;
-//! - [`protocol`]: how drivers are spoken to; [`serve`] is this runtime's side of it, `drivers/` has the
-//!   Python sides, and [`driver`] is a contestant behind it;
+//! - [`contestant`]: the interface of a runtime;
+//! - [`protocol`]: the messages to drivers; [`serve`] is this runtime's side of it, `drivers/` has
+//!   the Python sides, and [`driver`] is a contestant behind it;
 //! - [`trtexec`]: TensorRT, through its tool;
-//! - [`baselines`]: all of them by name, and [`python`]: what those in Python need;
-//! - [`comparison`]: the turns, and what the figures come to; [`accuracy`]: their logits;
-//! - [`published`](mod@published): other people's figures, shown apart; [`report`]: everything as one document.
+//! - [`baselines`]: all of them by name, and [`python`]: the needs of those in Python;
+//! - [`comparison`]: the turns, and the figures that follow; [`accuracy`]: their logits;
+//! - [`published`](mod@published): other people's figures, shown apart; [`report`]: everything as
+//!   one document.
 //!
-//! # What is measured
+//! # Latencies and ratios
 //!
-//! Latency goes from input in the host's memory to logits in the host's memory. A ratio is made of two
-//! bursts of the same round, so that what changes with time (clocks, temperature, other work) is in
-//! both of them; shown are the median, the least and the greatest of the rounds' ratios. A ratio above
-//! 1 means that this runtime is quicker. The first burst of each contestant does not count.
+//! Latency goes from input in the host's memory to logits in the host's memory. A ratio is made of
+//! two bursts of the same round, so that any change with time (clocks, temperature, other work) is
+//! in both of them; shown are the median, the least and the greatest of the rounds' ratios. A ratio
+//! above 1 means that this runtime is quicker. The first burst of each contestant does not count.
 
 pub mod accuracy;
 pub mod baselines;

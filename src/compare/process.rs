@@ -12,13 +12,13 @@ use std::time::{Duration, Instant};
 const LAST_LINES: usize = 12;
 /// A longer line is cut into several: a program that writes one without end fills no memory.
 const MAX_LINE_BYTES: u64 = 1 << 20;
-/// How often a program's memory is looked at. The system keeps the peak; this is only so that the
-/// last look is near the end.
+/// Time between two looks at a program's memory. The system keeps the peak; frequent looks only
+/// make sure that the last one is near the end.
 const LOOK: Duration = Duration::from_millis(20);
-/// For what a program that has ended may still have in its pipes.
+/// Time to drain the pipes of a program that has ended.
 const DRAIN: Duration = Duration::from_millis(500);
 
-/// Which pipe a line came through.
+/// The pipe that a line came through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Pipe {
     Output,
@@ -36,7 +36,7 @@ pub(super) struct Program {
     start: Instant,
 }
 
-/// What a program that ended by itself has left.
+/// Exit status and output of a program that ended by itself.
 #[derive(Debug)]
 pub(super) struct Ended {
     pub status: ExitStatus,
@@ -44,7 +44,7 @@ pub(super) struct Ended {
     pub text: String,
     pub last_lines: Vec<String>,
     pub peak_bytes: Option<u64>,
-    /// From start to end.
+    /// Time from start to end.
     pub wall: Duration,
 }
 
@@ -144,7 +144,7 @@ impl Program {
         Ok(Ended { status, text, last_lines, peak_bytes: self.peak_bytes, wall })
     }
 
-    /// Takes what arrives until the pipes are closed, for no longer than `limit`.
+    /// Takes the lines that arrive until the pipes are closed, for no longer than `limit`.
     fn take_lines(&mut self, text: &mut String, limit: Duration) {
         let deadline = Instant::now() + limit;
         loop {
@@ -193,7 +193,7 @@ impl Program {
 
     /// This failure, with the program's last words.
     pub fn failure(&mut self, step: &str, message: String) -> Failure {
-        // What was said just before a failure may still be on its way.
+        // Words from just before a failure may still be on their way.
         self.take_lines(&mut String::new(), Duration::from_millis(50));
         let last_lines = self.last_lines.iter().cloned().collect();
         Failure { step: step.to_owned(), message, last_lines }
@@ -202,7 +202,8 @@ impl Program {
 
 impl Drop for Program {
     fn drop(&mut self) {
-        // Its input closed, a driver ends by itself; anything else, and a driver that hangs, is ended.
+        // Its input closed, a driver ends by itself; anything else, and a driver that hangs, is
+        // ended.
         self.stdin = None;
         if self.ended_within(Duration::from_millis(200)).is_none() {
             let _ = self.child.kill();

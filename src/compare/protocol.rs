@@ -1,10 +1,10 @@
-//! What `effnet compare` and its drivers say to each other: a JSON object a line, on standard input
+//! Messages between `effnet compare` and its drivers: a JSON object a line, on standard input
 //! and output. Every request has one reply.
 //!
-//! A driver is a program that runs one network on one runtime: `effnet` itself, or a Python script in
-//! `drivers/`. It stays alive between its turns.
+//! A driver is a program that runs one network on one runtime: `effnet` itself, or a Python script
+//! in `drivers/`. It stays alive between its turns.
 //!
-//! | request | reply | what is done |
+//! | request | reply | effect |
 //! |---|---|---|
 //! | `load` | `ready` | the network is made, and has answered the first batch |
 //! | `answer` | `answered` | the logits of all inputs are written to a file |
@@ -16,7 +16,7 @@
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
-/// What a driver is asked.
+/// Request to a driver.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Request {
@@ -28,7 +28,7 @@ pub enum Request {
     Run(Run),
 }
 
-/// What a driver makes its network from; each takes what it needs.
+/// Inputs of a driver for its network; each driver takes the fields that it needs.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Load {
     /// The packed weights.
@@ -65,9 +65,9 @@ pub struct Load {
 /// Inputs to run once.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Answer {
-    /// As in [`Load::inputs`].
+    /// Inputs, as in [`Load::inputs`].
     pub inputs: PathBuf,
-    /// As in [`Load::images`].
+    /// Number of inputs, as in [`Load::images`].
     pub images: usize,
     /// The file to write: f32 `[images, classes]`, little-endian.
     pub logits: PathBuf,
@@ -78,7 +78,7 @@ pub struct Answer {
 pub struct Run {
     /// Runs in this time are not counted.
     pub warm_up_ms: f64,
-    /// Runs go on for at least so long, and there are at least [`Run::MIN_RUNS`].
+    /// Least time of the counted runs, of which there are at least [`Run::MIN_RUNS`].
     pub measure_ms: f64,
 }
 
@@ -87,7 +87,7 @@ impl Run {
     pub const MIN_RUNS: usize = 3;
 }
 
-/// What a driver replies.
+/// Reply of a driver.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reply {
@@ -104,34 +104,34 @@ pub enum Reply {
 /// A network that has answered its first batch.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Ready {
-    /// Name and version of the runtime, and what of it runs.
+    /// Name and version of the runtime, and the part of it that runs.
     pub runtime: String,
-    /// `cpu`, `cuda:N`, or what the runtime calls its device.
+    /// `cpu`, `cuda:N`, or the runtime's own name of its device.
     pub device: String,
-    /// In which precision it computes, in the words of the runtime.
+    /// Precision that the driver computes in, in the words of the runtime.
     pub precision: String,
-    /// From the files to the first batch's logits, without the start of the process.
+    /// Time from the files to the first batch's logits, without the start of the process.
     pub build_ms: f64,
-    /// What else a reader should know.
+    /// Further facts that a reader should know.
     pub notes: Vec<String>,
 }
 
 /// Logits are in their file.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Answered {
-    /// How many images' logits.
+    /// Number of images whose logits are in the file.
     pub images: usize,
 }
 
 /// Times of runs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Ran {
-    /// Of each run, in order.
+    /// Latency of each run, in order.
     pub latencies_ms: Vec<f64>,
-    /// Of each run, the network alone, by the clock of the GPU; empty where it is not known.
+    /// Time of the network alone in each run, by the clock of the GPU; empty where it is not known.
     #[serde(default)]
     pub device_ms: Vec<f64>,
-    /// From the start of the first run to the end of the last.
+    /// Time from the start of the first run to the end of the last.
     pub elapsed_ms: f64,
 }
 

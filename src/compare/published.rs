@@ -4,10 +4,10 @@ use crate::arch::{Size, Variant};
 use crate::weights::Precision;
 use serde::{Deserialize, Serialize};
 
-/// Where the figures of [`published`] are from.
+/// Source of the figures of [`published`].
 pub const SOURCE: &str = "PaddleClas, docs/en/models/EfficientNet_and_ResNeXt101_wsl_en.md";
 
-/// What ran.
+/// The runtime that was measured.
 pub const RUNTIME: &str = "PaddleClas with TensorRT";
 
 /// One published latency.
@@ -15,7 +15,7 @@ pub const RUNTIME: &str = "PaddleClas with TensorRT";
 pub struct Published {
     /// The GPU, in the words of the source.
     pub hardware: String,
-    /// In which precision the network was computed.
+    /// Precision that the network was computed in.
     pub precision: Precision,
     /// The variant's name.
     pub variant: String,
@@ -42,7 +42,7 @@ impl Published {
         1e3 * self.batch as f64 / self.latency_ms
     }
 
-    /// Whether it is of the size asked for.
+    /// Whether the figure is of the size asked for.
     pub fn is_at(&self, size: Size) -> bool {
         size == Size::square(self.size)
     }
@@ -56,7 +56,8 @@ mod tests {
     fn every_variant_of_the_tables_has_its_rows() {
         for variant in Variant::all() {
             let rows = published(variant);
-            // V100 in FP32, T4 in FP16 and FP32, at 1, 4 and 8, but for what is not published.
+            // V100 in FP32, T4 in FP16 and FP32, at 1, 4 and 8, without the rows that are not
+            // published.
             let expected = match variant {
                 Variant::B5 => 7,
                 Variant::B6 | Variant::B7 => 5,

@@ -1,4 +1,4 @@
-//! The drivers in Python: which interpreter, what it has, and the scripts that it runs.
+//! The drivers in Python: the interpreter, its modules, and the scripts that it runs.
 
 use super::driver::DriverCommand;
 use super::job::Job;
@@ -35,7 +35,7 @@ impl Script {
     /// All scripts.
     pub const ALL: [Script; 2] = [Script::OnnxRuntime, Script::PyTorch];
 
-    /// As on the command line.
+    /// Name of the script, as on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Script::OnnxRuntime => "onnxruntime",
@@ -51,7 +51,7 @@ impl Script {
         }
     }
 
-    /// What pip has to install, as a file of requirements.
+    /// Packages that pip has to install, as a file of requirements.
     pub fn requirements(self) -> &'static str {
         match self {
             Script::OnnxRuntime => include_str!("drivers/requirements-onnxruntime.txt"),
@@ -69,7 +69,7 @@ impl Script {
     }
 }
 
-/// A Python interpreter that has said what it has.
+/// A Python interpreter whose modules are known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Python {
     path: PathBuf,
@@ -82,8 +82,8 @@ struct Probed {
 }
 
 impl Python {
-    /// The interpreter that is used where none is named: that of the active virtual environment, else
-    /// the one on `PATH`.
+    /// The interpreter that is used where none is named: that of the active virtual environment,
+    /// else the one on `PATH`.
     pub fn default_path() -> PathBuf {
         let folder = env::var_os("VIRTUAL_ENV").filter(|folder| !folder.is_empty());
         let program = if cfg!(windows) { "Scripts/python.exe" } else { "bin/python" };
@@ -91,7 +91,7 @@ impl Python {
         of_environment.filter(|path| path.exists()).unwrap_or_else(|| "python3".into())
     }
 
-    /// Asks an interpreter what it has; the error says how to get one.
+    /// Asks an interpreter which of the scripts' modules it has; the error says how to get one.
     pub fn open(path: &Path) -> Result<Python, String> {
         let advice = "expected a Python 3 interpreter; name one with --python FILE";
         let fault = |what: String| format!("{}: {what}; {advice}", path.display());
@@ -111,8 +111,8 @@ impl Python {
         }
     }
 
-    /// The command for a script, whose files are written to the job's folder; the error says what is
-    /// missing, and how to get it.
+    /// The command for a script, whose files are written to the job's folder; the error names the
+    /// missing part, and how to get it.
     pub fn driver(&self, script: Script, job: &Job) -> Result<io::Result<DriverCommand>, String> {
         let has = |module: &&str| self.modules.get(*module).copied().unwrap_or(false);
         let missing: Vec<&str> =

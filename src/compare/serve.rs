@@ -26,7 +26,7 @@ pub struct Network {
 enum Machine {
     /// Without times of its own.
     Session(Box<Session>),
-    /// A GPU, whose own clock tells how long the network took.
+    /// A GPU, whose own clock times the network.
     Gpu(Box<MeasuredDevice>),
 }
 
@@ -58,7 +58,7 @@ impl Network {
         Ok(Network { machine: Machine::Session(Box::new(machine)), batch, image_elems })
     }
 
-    /// What the device calls itself.
+    /// The device's own name of itself.
     pub fn device_name(&self) -> String {
         match &self.machine {
             Machine::Session(session) => session.device_name(),
@@ -66,7 +66,7 @@ impl Network {
         }
     }
 
-    /// Runs a batch; how long the network alone took, where the device tells.
+    /// Runs a batch; gives the time of the network alone in ms, where the device tells.
     fn run(&mut self, batch: &[f32]) -> Result<Option<f64>, SessionError> {
         match &mut self.machine {
             Machine::Session(session) => session.run(batch).map(|_| None),
@@ -90,7 +90,7 @@ impl Network {
     }
 }
 
-/// A network with what is said about it.
+/// A network with the facts of its `ready` reply.
 pub struct Served {
     /// Ready to run.
     pub network: Network,
@@ -98,7 +98,7 @@ pub struct Served {
     pub device: String,
     /// `fp16`, `fp32` or `tf32`.
     pub precision: String,
-    /// What else a reader should know.
+    /// Further facts that a reader should know.
     pub notes: Vec<String>,
 }
 

@@ -16,8 +16,8 @@ pub const MAX_IMAGE_PIXELS: usize = 178_956_970;
 /// The longest side that an image may have, as in JPEG's own header.
 pub const MAX_IMAGE_SIDE: usize = 65_535;
 
-/// The most bytes that a decoder may allocate: 16-bit RGBA of the largest picture, and 64 MiB of its
-/// own.
+/// The most bytes that a decoder may allocate: 16-bit RGBA of the largest picture, and 64 MiB of
+/// its own.
 const MAX_DECODER_BYTES: u64 = MAX_IMAGE_PIXELS as u64 * 8 + (64 << 20);
 
 /// Up to this many pixels, any file length is believed; beyond it a file must have a byte for

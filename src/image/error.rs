@@ -1,4 +1,4 @@
-//! What can be wrong with an image, and what to do about it.
+//! Errors of images, each with a way out.
 
 use super::recipe::RecipeError;
 use super::{MAX_IMAGE_PIXELS, MAX_IMAGE_SIDE};
@@ -61,7 +61,7 @@ pub enum ImageError {
     Truncated {
         /// The format that the file begins as.
         format: Format,
-        /// What the decoder was reading.
+        /// The part of the image that the decoder was reading.
         detail: String,
         /// Length of the encoded image in bytes.
         len: usize,
@@ -79,7 +79,7 @@ pub enum ImageError {
     Unsupported {
         /// The format of the file.
         format: Format,
-        /// Which feature.
+        /// The feature, in words.
         detail: String,
     },
     /// The header names more pixels than are accepted. Nothing has been allocated for them.
@@ -93,7 +93,7 @@ pub enum ImageError {
         /// Height in the header.
         height: u64,
     },
-    /// The header names so many pixels that the file cannot hold them.
+    /// The header names more pixels than the file can hold.
     #[error(
         "implausible {format} image: its header says {width}x{height} (width x height), for which \
          {len} bytes are too few; the file is truncated or made to exhaust memory"

@@ -1,10 +1,10 @@
-//! Which part of a picture is resized, to what size, and where the crop lies in the result.
+//! The part of a picture that is resized, its new size, and the place of the crop in the result.
 
 use super::recipe::{Framing, Recipe, Rounding, ShortSide};
 use crate::arch::Size;
 use std::ops::Range;
 
-/// From a picture to the crop, in whole pixels.
+/// The way from a picture to the crop, in whole pixels.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Frame {
     /// First source row that is resized.
@@ -13,9 +13,9 @@ pub(crate) struct Frame {
     pub left: usize,
     /// Size of the resized part of the source.
     pub source: Size,
-    /// What it is resized to.
+    /// Size of the source part after resizing.
     pub resized: Size,
-    /// Where the crop begins in the resized picture; negative where the crop overhangs it.
+    /// Start of the crop in the resized picture; negative where the crop overhangs it.
     pub offset: Offset,
 }
 

@@ -1,8 +1,8 @@
-//! From encoded images to input tensors.
+//! Conversion of encoded images to input tensors.
 //!
-//! [`preprocess`] is the whole way: [`decode`] to 8-bit RGB, [`resize_and_crop`] with the arithmetic
-//! of the library that the checkpoint's family was evaluated with, and normalisation. Each step
-//! follows its model closely enough that logits do not tell the two apart:
+//! [`preprocess`] is the whole way: [`decode`] to 8-bit RGB, [`resize_and_crop`] with the
+//! arithmetic of the library that the checkpoint's family was evaluated with, and normalisation.
+//! Each step follows its model closely enough that logits do not tell the two apart:
 //!
 //! | step | model | agreement |
 //! |---|---|---|
@@ -14,9 +14,9 @@
 //! | normalisation | `torchvision.transforms.Normalize` | bit for bit |
 //!
 //! Checked with Pillow 11.3, OpenCV 4.10 and 5.0, torchvision 0.20 and TensorFlow 2.21. Pillow 13
-//! resizes rows before columns for some strong changes of the aspect ratio, which rounds differently;
-//! the older order, with which checkpoints were published, is followed. CMYK is converted as by
-//! Pillow in OpenCV recipes too.
+//! resizes rows before columns for some strong changes of the aspect ratio, which rounds
+//! differently; the older order, with which checkpoints were published, is followed. CMYK is
+//! converted as by Pillow in OpenCV recipes too.
 
 mod decode;
 mod error;
@@ -79,7 +79,7 @@ impl View<'_> {
     }
 }
 
-/// A resize of which only a window is wanted: what is cut away later is not computed.
+/// A resize of which only a window is wanted: pixels outside the window are not computed.
 struct Resize<'a> {
     source: View<'a>,
     /// Size of the whole resized picture.
@@ -111,8 +111,8 @@ impl Window<'_> {
 /// An encoded image as the normalised NHWC tensor that the recipe describes.
 ///
 /// `out` is [size.h, size.w, 3] of `recipe.size` and is written as a whole, or left in an
-/// unspecified state with an error. Value: `(x / 255 - mean) / std`, evaluated in f32 in that order,
-/// as torchvision's `ToTensor` and `Normalize` do.
+/// unspecified state with an error. Value: `(x / 255 - mean) / std`, evaluated in f32 in that
+/// order, as torchvision's `ToTensor` and `Normalize` do.
 ///
 /// ```
 /// use effnet::arch::Size;

@@ -47,7 +47,7 @@ pub(crate) struct Taps {
 }
 
 impl Taps {
-    /// For samples `wanted` of an axis resized from `source` to `resized` samples.
+    /// The taps for samples `wanted` of an axis resized from `source` to `resized` samples.
     pub(crate) fn new(
         kernel: &Kernel,
         source: usize,

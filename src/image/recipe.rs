@@ -1,15 +1,16 @@
-//! How a checkpoint family turns a photograph into its input tensor.
+//! A checkpoint family's way from a photograph to its input tensor.
 
 use crate::arch::Size;
 use serde::{Deserialize, Serialize};
 
-/// From an encoded image to a normalised NHWC tensor. Recorded in every packed file, because the
-/// weights are only right for the recipe that they were trained or evaluated with.
+/// Steps from an encoded image to a normalised NHWC tensor. A recipe is recorded in every packed
+/// file, because the weights are only right for the recipe that they were trained or evaluated
+/// with.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Recipe {
-    /// Which resampling kernel, and whose arithmetic.
+    /// The resampling kernel, and the library whose arithmetic is matched.
     pub interpolation: Interpolation,
-    /// What is resized and what is cut away.
+    /// The part that is resized and the part that is cut away.
     pub framing: Framing,
     /// Subtracted from `x / 255`, per channel R, G, B.
     pub mean: [f32; 3],
@@ -37,7 +38,7 @@ pub enum Interpolation {
     TensorflowBicubic,
 }
 
-/// What is resized and what is cut away.
+/// The part of an image that is resized and the part that is cut away.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Framing {
@@ -45,7 +46,7 @@ pub enum Framing {
     ResizeThenCrop {
         /// The short side after resizing.
         short_side: ShortSide,
-        /// How fractional sizes and offsets become whole.
+        /// Rounding of fractional sizes and offsets to whole numbers.
         rounding: Rounding,
     },
     /// Resize both sides, ignoring the aspect ratio, to the size divided by `crop_pct`, then cut
@@ -97,9 +98,9 @@ impl Recipe {
 pub struct RecipeError {
     /// The offending field.
     pub field: &'static str,
-    /// Its value.
+    /// Value of the field.
     pub found: String,
-    /// What values are valid.
+    /// The valid values.
     pub expected: String,
 }
 

@@ -14,21 +14,22 @@ use tempfile::NamedTempFile;
 pub struct OutputError {
     /// The file.
     pub path: PathBuf,
-    /// What the system said.
+    /// Error of the operating system.
     pub source: io::Error,
 }
 
-/// A file that will be written: that it can be is found out before the work for it is done, and it is
-/// replaced in one step.
+/// A file that will be written. Whether it can be written is found out before the work for it is
+/// done, and it is replaced in one step.
 #[derive(Debug)]
 pub struct OutputFile {
     path: PathBuf,
-    /// Beside it. None for what is no ordinary file, as a device, which is written to as it is.
+    /// The temporary file beside `path`. None where `path` is no ordinary file, as a device, which
+    /// is written to directly.
     temporary: Option<NamedTempFile>,
 }
 
 impl OutputFile {
-    /// Gets ready to write `path`; what is there stays until [`write`](OutputFile::write).
+    /// Gets ready to write `path`; its old content stays until [`write`](OutputFile::write).
     pub fn new(path: &Path) -> Result<OutputFile, OutputError> {
         let failed = |source| OutputError { path: path.to_owned(), source };
         let temporary = match fs::metadata(path) {

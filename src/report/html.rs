@@ -7,9 +7,9 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 /// A part of a page under a heading.
 #[derive(Clone, Debug)]
 pub struct Section {
-    /// Its heading.
+    /// Heading of the section.
     pub title: String,
-    /// What is in it.
+    /// Content of the section.
     pub body: Markup,
 }
 

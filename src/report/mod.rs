@@ -5,9 +5,10 @@
 //! - [`html`]: a page of sections with the environment, that needs no other file;
 //! - [`mod@file`]: a file that is there as a whole or not at all.
 //!
-//! A command's JSON is one document with a `schema` such as `effnet-bench/1`, its `environment`, and
-//! its rows. Names carry their units (`_us`, `_bytes`). The number after the slash grows when a field
-//! changes its meaning or goes; new fields do not change it, and readers take no offence at them.
+//! A command's JSON is one document with a `schema` such as `effnet-bench/1`, its `environment`,
+//! and its rows. Names carry their units (`_us`, `_bytes`). The number after the slash grows when a
+//! field changes its meaning or goes; new fields do not change it, and readers take no offence at
+//! them.
 
 pub mod file;
 pub mod html;

@@ -7,7 +7,7 @@ pub struct Table {
     rows: Vec<Vec<String>>,
 }
 
-/// Which edge of a column its cells keep to.
+/// The edge of a column that its cells keep to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Align {
     /// Words.
@@ -91,8 +91,8 @@ pub fn bytes(n: u64) -> String {
     format!("{x:.1} {}", UNITS[unit])
 }
 
-/// A number to `digits` significant digits, without an exponent: `digits` of 3 gives `0.0123`, `1.23`,
-/// `123`, `12345`. What is no finite number is a dash.
+/// A number to `digits` significant digits, without an exponent: `digits` of 3 gives `0.0123`,
+/// `1.23`, `123`, `12345`. A number that is not finite is a dash.
 pub fn significant(x: f64, digits: usize) -> String {
     if !x.is_finite() {
         return "-".to_owned();

@@ -20,7 +20,7 @@ pub struct CatalogueEntry {
     pub variant: Variant,
     /// The family: names, padding, eps.
     pub family: Family,
-    /// Where the file is; where the package is described, if it is in a package.
+    /// Address of the file, or, if it is in a package, of the package's description.
     pub url: String,
     /// The Python package that the file is in, if it is not published by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -33,7 +33,7 @@ pub struct CatalogueEntry {
     /// First eight hexadecimal digits of the SHA-256, as PyTorch's file names carry them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sha256_prefix: Option<String>,
-    /// What differs from the recipe of [`settings`](super::settings).
+    /// Differences from the recipe of [`settings`](super::settings).
     pub recipe: RecipeOverrides,
     /// Outputs of the classifier.
     pub classes: usize,
@@ -61,12 +61,12 @@ pub struct Package {
 }
 
 impl CatalogueEntry {
-    /// What is known of the file's SHA-256: all of it, its first digits, or nothing.
+    /// The known part of the file's SHA-256: all of it, its first digits, or nothing.
     pub fn digest(&self) -> Option<&str> {
         self.sha256.as_deref().or(self.sha256_prefix.as_deref())
     }
 
-    /// Whether this is the file of this SHA-256 (in lower-case hexadecimal), as far as is known.
+    /// Whether the entry's file has this SHA-256 (in lower-case hexadecimal), as far as is known.
     pub fn has_digest(&self, sha256: &str) -> bool {
         self.digest().is_some_and(|known| sha256.starts_with(known))
     }

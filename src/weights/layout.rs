@@ -1,4 +1,4 @@
-//! Which tensors a packed file holds, in which order, shape and layout.
+//! The tensors of a packed file: their order, shapes and layouts.
 //!
 //! This list is the contract between the importer, the plan and every executor: a [`TensorId`] is
 //! an index into it, so nothing is looked up by name while a network runs.
@@ -57,7 +57,7 @@ impl fmt::Display for Precision {
     }
 }
 
-/// What a tensor is to its layer.
+/// Role of a tensor in its layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum TensorKind {
     /// Weights of a convolution or of the classifier, in the file's [`Precision`].
@@ -102,9 +102,9 @@ impl fmt::Display for Layer {
 /// One tensor of a packed file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PackedTensor {
-    /// The layer that owns it.
+    /// The layer that owns the tensor.
     pub layer: Layer,
-    /// What it is to the layer.
+    /// Role of the tensor in the layer.
     pub kind: TensorKind,
     /// Shape in the packed file; row-major.
     pub shape: Vec<usize>,

@@ -1,4 +1,4 @@
-//! What a packed file says about itself.
+//! Metadata of a packed file, which it carries itself.
 
 use super::{Family, Precision};
 use crate::arch::{Padding, Size, Variant};
@@ -24,7 +24,8 @@ pub struct Metadata {
     pub padding: Padding,
     /// Batch-norm eps that `scale` was computed with.
     pub bn_eps: f64,
-    /// From a photograph to the input tensor; its size is the input size unless overridden.
+    /// Steps from a photograph to the input tensor; the recipe's size is the input size unless
+    /// overridden.
     pub recipe: Recipe,
     /// Outputs of the classifier.
     pub classes: usize,
@@ -70,8 +71,8 @@ impl Metadata {
         self.variant.native()
     }
 
-    /// Checks what the types do not: ranges, and that labels and classes agree. Returns what is
-    /// wrong, as `(field, expected, found)`.
+    /// Checks the conditions that the types do not: ranges, and that labels and classes agree.
+    /// Returns the fault as `(field, expected, found)`.
     pub(crate) fn fault(&self) -> Option<(&'static str, String, String)> {
         if !(1..=Metadata::MAX_CLASSES).contains(&self.classes) {
             let expected = format!("1 to {}", Metadata::MAX_CLASSES);

@@ -2,9 +2,9 @@
 //!
 //! Reading order: [`Family`] (who publishes weights), `names` (how they spell the tensors),
 //! `recognise` (which of them a file is), [`settings`] (the padding, eps and recipe that belong to
-//! it), [`import`](fn@import) (into the layouts of `layout`), [`Weights`] (the packed file, opened),
-//! [`catalogue`] and [`pull`](fn@pull) (known checkpoints, fetched). The module [`import`](mod@import)
-//! reads the containers.
+//! it), [`import`](fn@import) (into the layouts of `layout`), [`Weights`] (the packed file,
+//! opened), [`catalogue`] and [`pull`](fn@pull) (known checkpoints, fetched). The module
+//! [`import`](mod@import) reads the containers.
 
 mod catalogue;
 mod family;

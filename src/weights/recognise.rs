@@ -1,4 +1,4 @@
-//! Which family and variant a checkpoint is, from its tensors' names and shapes.
+//! Recognition of a checkpoint's family and variant from its tensors' names and shapes.
 
 use super::names::{classifier_bias, is_ignored, source_names, stem_weight};
 use super::{Family, Metadata, SourceTensor};
@@ -9,7 +9,7 @@ use std::fmt;
 /// Shapes by tensor name.
 pub(super) type Shapes = BTreeMap<String, Vec<usize>>;
 
-/// What is known from outside the tensors.
+/// Facts known from outside the tensors.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Hints<'a> {
     /// Given by the user: not doubted.
@@ -31,7 +31,7 @@ pub(super) struct Recognised {
     pub network: Network,
     /// Every tensor that the family has for this network.
     pub tensors: Vec<SourceTensor>,
-    /// What was assumed, for people.
+    /// Assumptions that were made, for people.
     pub notes: Vec<String>,
 }
 
@@ -69,7 +69,7 @@ pub enum RecogniseError {
     UnknownNames {
         /// One line per spelling.
         looked_for: String,
-        /// How many tensors there are, and the first names.
+        /// Number of tensors in the file, and the first names.
         found: String,
     },
     /// The names are those of a packed file.
@@ -83,7 +83,7 @@ pub enum RecogniseError {
     OtherFamily {
         /// The family asked for.
         asked: Family,
-        /// Its stem.
+        /// Name of that family's stem.
         expected: String,
         /// The stem in the file.
         found: String,
@@ -102,7 +102,7 @@ pub enum RecogniseError {
         seen: String,
         /// The variant with the fewest differences.
         nearest: Variant,
-        /// How many differences.
+        /// Number of tensors that differ.
         faults: usize,
     },
     /// The classifier has no outputs, or more than any model.
@@ -111,7 +111,7 @@ pub enum RecogniseError {
     Classes {
         /// The classifier's bias.
         name: String,
-        /// Its shape.
+        /// Shape of the bias.
         found: Vec<usize>,
     },
     /// Tensors are missing, unexpected, or of other shapes: all of them, one a line.
@@ -125,7 +125,7 @@ pub enum RecogniseError {
         variant: Variant,
         /// Another variant whose shapes fit better, in words; else empty.
         hint: String,
-        /// What does not fit.
+        /// Tensors that do not fit.
         faults: Vec<TensorFault>,
     },
 }
@@ -266,7 +266,7 @@ fn classes(shapes: &Shapes, family: Family) -> Result<usize, RecogniseError> {
     }
 }
 
-/// Which of the two families that share timm's names.
+/// The right one of the two families that share timm's names.
 fn timm_or_tf(variant: Option<Variant>, hints: Hints, notes: &mut Vec<String>) -> Family {
     if let Some(family @ (Family::Timm | Family::TimmTf)) = hints.published {
         return family;
@@ -296,7 +296,7 @@ fn timm_or_tf(variant: Option<Variant>, hints: Hints, notes: &mut Vec<String>) -
     family
 }
 
-/// The variant of the family that differs in the fewest tensors, and in how many.
+/// The variant of the family that differs in the fewest tensors, and the number of those.
 fn nearest(shapes: &Shapes, family: Family, classes: usize) -> Option<(Variant, usize)> {
     variants(family)
         .map(|variant| {
@@ -306,7 +306,8 @@ fn nearest(shapes: &Shapes, family: Family, classes: usize) -> Option<(Variant, 
         .min_by_key(|&(_, faults)| faults)
 }
 
-/// Everything that does not fit: first what the network needs, in its order, then what it does not.
+/// Everything that does not fit: first the tensors that the network needs, in its order, then the
+/// ones that it does not.
 fn faults(shapes: &Shapes, tensors: &[SourceTensor]) -> Vec<TensorFault> {
     let mut list = Vec::new();
     let needed = tensors.iter().filter(|tensor| !is_ignored(&tensor.name));
@@ -330,7 +331,7 @@ fn faults(shapes: &Shapes, tensors: &[SourceTensor]) -> Vec<TensorFault> {
     list
 }
 
-/// What tells variants apart, as found.
+/// The shapes that tell variants apart, as found.
 fn seen(shapes: &Shapes, family: Family, classes: usize) -> String {
     let stem = stem_weight(family);
     let shape = shapes.get(&stem).map_or("nothing".to_owned(), |shape| format!("{shape:?}"));

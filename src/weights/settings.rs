@@ -1,4 +1,4 @@
-//! What a family's weights were made for: padding, batch-norm eps and recipe, per variant.
+//! Settings that a family's weights were made for: padding, batch-norm eps and recipe, per variant.
 //!
 //! None of this is written in a checkpoint file; accuracy alone does not betray a wrong eps, and a
 //! wrong recipe costs a few percent, so the values are tables from the publishers' own sources.
@@ -17,7 +17,7 @@ pub struct Settings {
     pub padding: Padding,
     /// Added to batch-norm's variance.
     pub bn_eps: f64,
-    /// From a photograph to the input tensor.
+    /// Steps from a photograph to the input tensor.
     pub recipe: Recipe,
 }
 
@@ -33,8 +33,8 @@ const EPS_PYTORCH: f64 = 1e-5;
 /// Google's batch-norm eps.
 const EPS_TENSORFLOW: f64 = 1e-3;
 
-/// The settings of a family's default checkpoint of a variant: what its publisher's own code uses
-/// unless told otherwise. The catalogue refines them for single checkpoints.
+/// The settings of a family's default checkpoint of a variant: the defaults of its publisher's own
+/// code. The catalogue refines them for single checkpoints.
 ///
 /// Defined for every pair, also where nothing was published: then the variant's native size is
 /// used with the family's conventions.
@@ -245,7 +245,7 @@ impl FromStr for PaddingChoice {
     }
 }
 
-/// Changes to a family's recipe: what is `None` stays as it is.
+/// Changes to a family's recipe: a field that is `None` stays as it is.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RecipeOverrides {
@@ -281,9 +281,9 @@ pub struct RecipeOverrides {
 pub struct SettingError {
     /// The setting, as in `crop_pct`.
     pub setting: &'static str,
-    /// What would be right.
+    /// The right values.
     pub expected: String,
-    /// What was given.
+    /// The value given.
     pub found: String,
 }
 
@@ -358,7 +358,7 @@ impl RecipeOverrides {
         })
     }
 
-    /// These changes, and `other`'s where there is none here.
+    /// These changes, with `other`'s for the fields that have none here.
     pub fn or(&self, other: &RecipeOverrides) -> RecipeOverrides {
         // A margin given here must not meet a crop_pct from there, nor the other way round.
         let own_crop = self.crop_pct.is_some() || self.margin.is_some();

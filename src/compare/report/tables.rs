@@ -13,7 +13,7 @@ pub fn duration(ms: f64) -> String {
     }
 }
 
-/// As in `1.63 (1.58 to 1.71)`.
+/// A ratio as text, as in `1.63 (1.58 to 1.71)`.
 pub fn ratio(ratio: Option<Ratio>) -> String {
     ratio.map_or_else(String::new, |Ratio { median, min, max }| {
         let [median, min, max] = [median, min, max].map(|x| significant(x, 3));
@@ -21,7 +21,8 @@ pub fn ratio(ratio: Option<Ratio>) -> String {
     })
 }
 
-/// What was measured: a row for each runtime that was. A column without a value is left out.
+/// Table of the figures: a row for each runtime that was measured. A column without a value is left
+/// out.
 pub fn measured(report: &Report) -> Table {
     const COLUMNS: [(&str, Align); 14] = [
         ("runtime", Align::Left),
@@ -77,7 +78,7 @@ fn difference(measured: &Measured) -> String {
     }
 }
 
-/// What the columns of [`measured`] mean, a sentence each.
+/// Meaning of the columns of [`measured`], a sentence each.
 pub fn legend(report: &Report) -> Vec<String> {
     let setup = &report.setup;
     let (rounds, burst) = (setup.rounds, duration(setup.burst_ms));
@@ -105,7 +106,7 @@ pub fn legend(report: &Report) -> Vec<String> {
     ]
 }
 
-/// What makes the figures doubtful, a sentence each.
+/// Reasons to doubt the figures, a sentence each.
 pub fn warnings(report: &Report) -> Vec<String> {
     let mut list: Vec<String> = report.warnings.iter().map(ToString::to_string).collect();
     if report.warnings.iter().any(|warning| warning.kind == WarningKind::Load) {
@@ -118,7 +119,7 @@ pub fn warnings(report: &Report) -> Vec<String> {
     list
 }
 
-/// A line for each runtime: what it is, and what a reader should know.
+/// A line for each runtime: name, version, and further facts that a reader should know.
 pub fn notes(report: &Report) -> Vec<String> {
     let line = |(name, measured): (&str, &Measured)| {
         let Measured { runtime, device, precision, disk_file, notes, .. } = measured;

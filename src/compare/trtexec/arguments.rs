@@ -12,16 +12,16 @@ use crate::kernels::Compute;
 use crate::weights::Precision;
 use std::time::Duration;
 
-/// What trtexec is told about the network.
+/// The network, as trtexec's arguments describe it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Query {
     /// Name of the network's input.
     pub input: String,
-    /// Its shape, batch first.
+    /// Shape of the input, batch first.
     pub shape: [usize; 4],
     /// Whether the ONNX file leaves the batch open.
     pub dynamic_batch: bool,
-    /// In which precision to compute.
+    /// Precision to compute in.
     pub compute: Compute,
     /// The GPU's number.
     pub gpu: usize,
@@ -37,7 +37,7 @@ impl Query {
         (self.gpu != 0).then(|| format!("--device={}", self.gpu))
     }
 
-    /// What every step with an engine is told.
+    /// Arguments of every step with an engine.
     fn with_engine(&self, engine: &str, inputs: &str) -> Vec<String> {
         let mut list = vec![format!("--loadEngine={engine}")];
         list.extend(self.gpu());

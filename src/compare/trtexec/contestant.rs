@@ -86,8 +86,8 @@ impl TrtexecContestant {
             .map_err(|error| Failure::new("reading the inputs", error))
     }
 
-    /// One query of what [`write_batch`](Self::write_batch) wrote: its logits, and how long the
-    /// process took.
+    /// One query of the batch that [`write_batch`](Self::write_batch) wrote: its logits, and the
+    /// time that the process took.
     fn query(&self, trtexec: &Trtexec, query: &Query) -> Result<(Vec<f32>, Duration), Failure> {
         const STEP: &str = "answering the inputs";
         let arguments = trtexec.version.answer(query, [ENGINE, INPUTS, OUTPUTS]);

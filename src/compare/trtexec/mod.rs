@@ -1,7 +1,7 @@
 //! TensorRT through its command-line tool, which is found and never needed.
 //!
 //! Three steps, a process each: an engine is built and saved, inputs are answered for the accuracy,
-//! and queries are timed, once a round. What the flags mean differs with the version: see
+//! and queries are timed, once a round. The meaning of the flags differs with the version: see
 //! [`arguments`].
 
 pub mod arguments;
@@ -25,11 +25,11 @@ pub const HOW_TO_GET: &str = "comes with TensorRT: with its tar file, its Debian
 /// The version of TensorRT that a trtexec belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Version {
-    /// As 10 in 10.16.0.
+    /// Major version, as 10 in 10.16.0.
     pub major: u32,
-    /// As 16 in 10.16.0.
+    /// Minor version, as 16 in 10.16.0.
     pub minor: u32,
-    /// As 0 in 10.16.0.
+    /// Patch version, as 0 in 10.16.0.
     pub patch: u32,
 }
 
@@ -64,7 +64,7 @@ impl fmt::Display for Version {
 pub struct Trtexec {
     /// The program.
     pub path: PathBuf,
-    /// Its version.
+    /// Version of the program.
     pub version: Version,
 }
 
@@ -99,7 +99,7 @@ impl Trtexec {
     }
 }
 
-/// The places to look in, in order: `PATH`, then what installers and containers use.
+/// The places to look in, in order: `PATH`, then the folders that installers and containers use.
 pub fn places() -> Vec<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     let mut list: Vec<PathBuf> = env::split_paths(&path).collect();

@@ -1,4 +1,4 @@
-//! What trtexec says and writes.
+//! Readers of trtexec's output and files.
 
 use serde::Deserialize;
 
@@ -14,7 +14,7 @@ pub struct QueryTimes {
     /// Copy of the outputs from the GPU.
     #[serde(rename = "d2hMs")]
     pub d2h_ms: f64,
-    /// The sum of the three, which is what trtexec calls latency.
+    /// The sum of the three, which trtexec calls latency.
     #[serde(rename = "latencyMs")]
     pub latency_ms: f64,
 }
@@ -22,9 +22,9 @@ pub struct QueryTimes {
 /// A tensor in the file of `--exportOutput`.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct OutputTensor {
-    /// Its name in the network.
+    /// Name of the tensor in the network.
     pub name: String,
-    /// As in `1x1000`.
+    /// Shape as text, as in `1x1000`.
     pub dimensions: String,
     /// Row-major, with six digits.
     pub values: Vec<f32>,
@@ -61,7 +61,7 @@ pub fn output(text: &str, name: &str, elems: usize) -> Result<Vec<f32>, String> 
     Ok(tensor.values)
 }
 
-/// How long the build took, by trtexec's own clock.
+/// Time that the build took in s, by trtexec's own clock.
 pub fn built_s(text: &str) -> Option<f64> {
     number_after(text, "Engine built in ")
 }

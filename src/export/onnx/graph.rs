@@ -52,7 +52,7 @@ impl Graph {
         }
     }
 
-    /// Adds what the caller gives.
+    /// Adds an input of the network.
     pub(super) fn input(&mut self, value: &Value) {
         let info = self.info(value);
         self.proto.input.push(info);

@@ -1,8 +1,8 @@
 //! The network as an ONNX file: opset 17, weights included.
 //!
-//! [`write()`] makes the file from packed weights. Reading order: [`OnnxOptions`] (what can be asked
-//! for), `network` (steps become nodes), `tensors` (weights in ONNX's layouts and types), `graph`
-//! (nodes and types, collected), [`proto`] (the messages of the file).
+//! [`write()`] makes the file from packed weights. Reading order: [`OnnxOptions`] (the choices),
+//! `network` (steps become nodes), `tensors` (weights in ONNX's layouts and types), `graph` (nodes
+//! and types, collected), [`proto`] (the messages of the file).
 //!
 //! | | name | shape | type |
 //! |---|---|---|---|
@@ -15,24 +15,24 @@
 //! # Types
 //!
 //! The file is strongly typed: each tensor has the type in which it is to be computed, and no
-//! runtime has to choose. An FP16 file has f16 maps and weights. Its input and outputs are f32, with
-//! a `Cast` beside each. [`OnnxOptions::reductions`] is the type of what adds up many numbers: the
-//! squeeze, the pool and the classifier. f32 asks the runtime for what this project's own kernels do,
-//! f16 leaves the type of the sums to it.
+//! runtime has to choose. An FP16 file has f16 maps and weights. Its input and outputs are f32,
+//! with a `Cast` beside each. [`OnnxOptions::reductions`] is the type of the operations that add up
+//! many numbers: the squeeze, the pool and the classifier. f32 asks the runtime for sums as this
+//! project's own kernels make them, f16 leaves the type of the sums to it.
 //!
 //! # Batch-norm
 //!
 //! [`BatchNorm::Folded`] multiplies each convolution's weights by their channel's scale, in f64,
-//! rounded once, and makes the shift a bias: what a runtime would make of the network itself.
-//! [`BatchNorm::Separate`] writes a `BatchNormalization` with mean 0, variance 1 and epsilon 0, which
-//! is the scale and the shift and nothing else. In FP16 that rounds the scale too, and a runtime that
-//! folds it into the weights rounds a third time. The node's tensors have the type of the maps: f32
-//! ones beside f16 maps are valid, but TensorRT takes a strongly typed batch-norm of mixed types
-//! apart into six element-wise layers.
+//! rounded once, and makes the shift a bias, as a runtime would do by itself.
+//! [`BatchNorm::Separate`] writes a `BatchNormalization` with mean 0, variance 1 and epsilon 0,
+//! which is the scale and the shift and nothing else. In FP16 that rounds the scale too, and a
+//! runtime that folds it into the weights rounds a third time. The node's tensors have the type of
+//! the maps: f32 ones beside f16 maps are valid, but TensorRT takes a strongly typed batch-norm of
+//! mixed types apart into six element-wise layers.
 //!
 //! The zero-variance channels of the Lite checkpoints, for which this project's kernels keep scale
-//! and shift in f32, are no reason against folding in a file that has no f32 scale either way: folded,
-//! fewer of their weights become 0 in f16 than not folded.
+//! and shift in f32, are no reason against folding in a file that has no f32 scale either way:
+//! folded, fewer of their weights become 0 in f16 than not folded.
 
 mod graph;
 mod network;
@@ -63,7 +63,7 @@ pub enum Batch {
     Dynamic,
 }
 
-/// What becomes of the batch-norms.
+/// Form of the batch-norms in the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BatchNorm {
     /// Weights and a bias of the convolution.
@@ -72,7 +72,7 @@ pub enum BatchNorm {
     Separate,
 }
 
-/// How the file is to be.
+/// Options of an ONNX file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OnnxOptions {
     /// Type of maps and weights.
@@ -81,7 +81,7 @@ pub struct OnnxOptions {
     pub batch: Batch,
     /// Size of the input images; the recipe's where none is given.
     pub size: Option<Size>,
-    /// What becomes of the batch-norms.
+    /// Form of the batch-norms in the file.
     pub batch_norm: BatchNorm,
     /// Type of squeeze, pool and classifier; an FP32 file has only f32.
     pub reductions: Precision,
@@ -104,12 +104,12 @@ impl OnnxOptions {
     }
 }
 
-/// What was written.
+/// Facts about a file that was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Written {
     /// The file.
     pub path: PathBuf,
-    /// Its size.
+    /// Size of the file.
     pub bytes: u64,
     /// Number of operations.
     pub nodes: usize,
@@ -142,7 +142,7 @@ pub enum OnnxError {
     Value {
         /// The tensor.
         tensor: String,
-        /// Which of its elements.
+        /// Index of the element in the tensor.
         index: usize,
         /// The element, before it was rounded.
         value: f64,
@@ -174,7 +174,7 @@ pub enum OnnxError {
     Output {
         /// The file that was to be written.
         path: PathBuf,
-        /// What it said.
+        /// Error of the file system.
         source: io::Error,
     },
 }
@@ -229,8 +229,8 @@ pub fn model_bytes(weights: &Weights, options: &OnnxOptions) -> Result<Vec<u8>, 
     Ok(model(weights, options)?.encode_to_vec())
 }
 
-/// Writes the network of `weights` as an ONNX file: to a temporary file beside `path`, which is then
-/// replaced in one step.
+/// Writes the network of `weights` as an ONNX file: to a temporary file beside `path`, which is
+/// then replaced in one step.
 pub fn write(path: &Path, weights: &Weights, options: &OnnxOptions) -> Result<Written, OnnxError> {
     if let (Ok(source), Ok(target)) = (weights.path().canonicalize(), path.canonicalize())
         && source == target
@@ -273,7 +273,7 @@ fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// What the file says about itself, for people and programs.
+/// Properties that the file carries about itself, for people and programs.
 fn properties(metadata: &Metadata, size: Size) -> Vec<StringStringEntryProto> {
     let recipe = metadata.recipe.with_size(size);
     let rgb = |values: [f32; 3]| values.map(|x| x.to_string()).join(",");

@@ -1,4 +1,4 @@
-//! From a plan's steps to nodes.
+//! Conversion of a plan's steps to nodes.
 //!
 //! | step | nodes |
 //! |---|---|
@@ -22,13 +22,13 @@ use crate::arch::{Activation, ConvGeometry, Network, Size};
 use crate::plan::{BufferId, Op, Plan, Step};
 use crate::weights::{Precision, TensorId, Weights};
 
-/// A graph, and what its steps have written so far.
+/// A graph, and the values that its steps have written so far.
 struct Builder<'a> {
     plan: &'a Plan,
     weights: &'a Weights,
     options: &'a OnnxOptions,
     graph: Graph,
-    /// By [`BufferId`].
+    /// Values of the buffers, by [`BufferId`].
     values: Vec<Option<Value>>,
     /// Names of the constants 0 and 6.
     bounds: Option<[String; 2]>,
@@ -107,7 +107,7 @@ impl Window {
 }
 
 impl Builder<'_> {
-    /// What an earlier step has written.
+    /// The value that an earlier step has written.
     fn value(&self, id: BufferId) -> Value {
         // Every plan writes its buffers before it reads them: a test of the plan says so.
         self.values[id.0 as usize].clone().expect("a buffer is written before it is read")
@@ -292,7 +292,7 @@ impl Builder<'_> {
         let y = self.conv(&[&x.name, &w], window, y);
         let scale = self.constant(norm.scale, &[c_out], x.precision)?;
         let shift = self.constant(norm.shift, &[c_out], x.precision)?;
-        // The mean is in the shift and the variance in the scale: what is left is a mean of 0, and a
+        // The mean is in the shift and the variance in the scale: a mean of 0 remains, and a
         // variance that is 1 with its epsilon.
         let mean = self.fill(format!("{step}.mean"), c_out, 0.0, x.precision);
         let variance = self.fill(format!("{step}.variance"), c_out, 1.0, x.precision);

@@ -32,16 +32,16 @@ pub struct ModelProto {
     /// The program that wrote the file.
     #[prost(string, optional, tag = "2")]
     pub producer_name: Option<String>,
-    /// Its version.
+    /// Version of the program that wrote the file.
     #[prost(string, optional, tag = "3")]
     pub producer_version: Option<String>,
-    /// For people.
+    /// A description for people.
     #[prost(string, optional, tag = "6")]
     pub doc_string: Option<String>,
     /// The network.
     #[prost(message, optional, tag = "7")]
     pub graph: Option<GraphProto>,
-    /// Which versions of the operators the network uses.
+    /// Versions of the operators that the network uses.
     #[prost(message, repeated, tag = "8")]
     pub opset_import: Vec<OperatorSetIdProto>,
     /// Free key-value pairs, each key once.
@@ -83,10 +83,10 @@ pub struct GraphProto {
     /// Constant tensors: the weights.
     #[prost(message, repeated, tag = "5")]
     pub initializer: Vec<TensorProto>,
-    /// What the caller gives.
+    /// Inputs of the network.
     #[prost(message, repeated, tag = "11")]
     pub input: Vec<ValueInfoProto>,
-    /// What the caller gets.
+    /// Outputs of the network.
     #[prost(message, repeated, tag = "12")]
     pub output: Vec<ValueInfoProto>,
     /// Types and shapes of the tensors between.
@@ -103,7 +103,7 @@ pub struct NodeProto {
     /// Names of the tensors that it writes.
     #[prost(string, repeated, tag = "2")]
     pub output: Vec<String>,
-    /// Its own name.
+    /// Name of the operation.
     #[prost(string, optional, tag = "3")]
     pub name: Option<String>,
     /// The operator, as in `Conv`.
@@ -158,7 +158,7 @@ pub struct ValueInfoProto {
     /// The tensor's name.
     #[prost(string, optional, tag = "1")]
     pub name: Option<String>,
-    /// Its type.
+    /// Type of the tensor.
     #[prost(message, optional, tag = "2")]
     pub r#type: Option<TypeProto>,
 }

@@ -1,4 +1,4 @@
-//! From packed tensors to ONNX's layouts and types.
+//! Conversion of packed tensors to ONNX's layouts and types.
 //!
 //! | tensor | packed | ONNX |
 //! |---|---|---|

@@ -1,8 +1,8 @@
-//! From values to pixels, and where the ticks are.
+//! The map from values to pixels, and the places of the ticks.
 
 use crate::report::table::{significant, thousands};
 
-/// How values are laid out on an axis.
+/// Spacing of the values on an axis.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Scale {
     /// Equal differences are equally long; the axis begins at 0 or below.
@@ -48,8 +48,8 @@ impl Axis {
         axis
     }
 
-    /// A logarithmic axis with its ticks at the values themselves, where those are few and lie apart:
-    /// for powers of two. Otherwise as [`Axis::new`].
+    /// A logarithmic axis with its ticks at the values themselves, where those are few and lie
+    /// apart: for powers of two. Otherwise as [`Axis::new`].
     pub fn at_values(mut values: Vec<f64>, start: i32, end: i32) -> Axis {
         values.retain(|&value| shows(Scale::Log, value));
         values.sort_unstable_by(f64::total_cmp);
@@ -108,7 +108,7 @@ impl Axis {
         let decade = f64::from((self.end - self.start).abs()) / (max / min).log10();
         // Between 5 and 10 is the least distance, log10(2) of a decade.
         let all = 0.3 * decade >= self.apart();
-        // Every so many decades has a label.
+        // One decade in `every` has a label.
         let every = (self.apart() / decade).ceil().max(1.0) as i32;
         let ticks = inside.map(|tick| {
             let power = tick.log10().round() as i32;

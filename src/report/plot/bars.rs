@@ -7,7 +7,7 @@ use crate::report::table::significant;
 /// A bar chart.
 #[derive(Clone, Debug)]
 pub struct Bars<'a> {
-    /// What is shown, for those who do not see it.
+    /// Description of the chart, for those who do not see it.
     pub title: &'a str,
     /// The quantity, with its unit.
     pub value_label: &'a str,
@@ -20,9 +20,9 @@ pub struct Bars<'a> {
 /// Bars with a common name.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BarGroup {
-    /// At the left.
+    /// Text at the left of the group.
     pub label: String,
-    /// One for each series, from top to bottom; none where there is no value.
+    /// Values, one for each series from top to bottom; none where there is no value.
     pub values: Vec<Option<f64>>,
 }
 

@@ -32,7 +32,7 @@ pub fn colour(series: usize) -> RGBColor {
     PALETTE[series % PALETTE.len()]
 }
 
-/// Where text is, against its point.
+/// Side of its point on which a text stands.
 #[derive(Clone, Copy, Debug)]
 pub enum Anchor {
     Start,
@@ -172,7 +172,7 @@ pub fn width_of<'a>(names: impl IntoIterator<Item = &'a str>, most: i32) -> i32 
     ((longest as f64 * CHARACTER).ceil() as i32).min(most)
 }
 
-/// A name cut to fit so many pixels.
+/// A name cut to a width of `pixels`.
 pub fn cut(name: &str, pixels: i32) -> String {
     let fits = (f64::from(pixels) / CHARACTER) as usize;
     if name.chars().count() <= fits.max(4) {

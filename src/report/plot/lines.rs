@@ -6,15 +6,16 @@ use super::canvas::{Anchor, Canvas, WIDTH, colour, cut, draw, width_of};
 /// A line plot.
 #[derive(Clone, Debug)]
 pub struct Lines<'a> {
-    /// What is shown, for those who do not see it.
+    /// Description of the plot, for those who do not see it.
     pub title: &'a str,
     /// The horizontal quantity, with its unit.
     pub x_label: &'a str,
     /// The vertical quantity, with its unit.
     pub y_label: &'a str,
-    /// How the horizontal axis is laid out. A logarithmic one has its ticks at the points, where those are few.
+    /// Spacing of the horizontal axis. A logarithmic one has its ticks at the points, where those
+    /// are few.
     pub x_scale: Scale,
-    /// How the vertical axis is laid out.
+    /// Spacing of the vertical axis.
     pub y_scale: Scale,
     /// The lines.
     pub series: &'a [Series],
@@ -23,7 +24,7 @@ pub struct Lines<'a> {
 /// One line.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Series {
-    /// For the legend.
+    /// Name of the line in the legend.
     pub name: String,
     /// Points, in the order in which they are joined.
     pub points: Vec<(f64, f64)>,
@@ -42,7 +43,7 @@ pub fn lines(plot: &Lines<'_>) -> String {
     let height = HEIGHT.max(TOP + 20 * names.len() as i32 + BOTTOM);
     let right = WIDTH as i32 - legend_width;
     let values = || plot.series.iter().flat_map(|series| series.points.iter().copied());
-    // What one axis does not show stretches the other one for nothing.
+    // Points that one axis does not show would stretch the other one for nothing.
     let shown = || values().filter(|&(x, y)| shows(plot.x_scale, x) && shows(plot.y_scale, y));
     let x = match plot.x_scale {
         Scale::Linear => Axis::new(Scale::Linear, shown().map(|(x, _)| x), LEFT, right),

@@ -5,11 +5,11 @@
 //! - [`stacked`]: horizontal bars whose parts lie end to end;
 //! - [`roofline`]: points under the limits of a device.
 //!
-//! Text and grid take the colour of the text around (`currentColor`), and the background is left to the page: the
-//! same plot is readable on light and dark. Series differ in colour, from the palette of Okabe and Ito, which
-//! people with colour-blindness tell apart, and in the shape of their marks. Each mark says its name and values
-//! where a pointer rests on it. Values that cannot be drawn (not finite; not positive on a logarithmic axis) are
-//! left out.
+//! Text and grid take the colour of the text around (`currentColor`), and the background is left to
+//! the page: the same plot is readable on light and dark. Series differ in colour, from the palette
+//! of Okabe and Ito, which people with colour-blindness tell apart, and in the shape of their
+//! marks. Each mark says its name and values where a pointer rests on it. Values that cannot be
+//! drawn (not finite; not positive on a logarithmic axis) are left out.
 
 mod axis;
 mod bars;

@@ -8,7 +8,7 @@ use crate::report::table::significant;
 /// A roofline plot.
 #[derive(Clone, Debug)]
 pub struct Roofline<'a> {
-    /// What is shown, for those who do not see it.
+    /// Description of the plot, for those who do not see it.
     pub title: &'a str,
     /// The intensity, with its unit, as in `operations per byte`.
     pub x_label: &'a str,
@@ -27,24 +27,24 @@ pub struct Roofline<'a> {
 /// A limit.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Limit {
-    /// Shown along it.
+    /// Text along the limit.
     pub name: String,
-    /// In the unit of y, or of y over x.
+    /// Value of the limit, in the unit of y, or of y over x.
     pub value: f64,
 }
 
 /// A point.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Point {
-    /// Said where a pointer rests on it.
+    /// Text that is shown where a pointer rests on the point.
     pub name: String,
-    /// Index of its group.
+    /// Index of the point's group.
     pub group: usize,
-    /// Its intensity.
+    /// Intensity of the point.
     pub x: f64,
-    /// Its rate.
+    /// Rate of the point.
     pub y: f64,
-    /// Whether the name is written beside it.
+    /// Whether the name is written beside the point.
     pub labelled: bool,
 }
 
@@ -96,7 +96,7 @@ pub fn roofline(plot: &Roofline<'_>) -> String {
         }
         for (index, slope) in slopes.iter().enumerate() {
             let top = if highest > 0.0 { highest } else { y_max };
-            // Only what lies within the axes.
+            // The slope's part within the axes.
             let from = x_min.max(y_min / slope.value);
             let to = x_max.min(top / slope.value);
             let ends = [from, to].map(|at| Some((x.pixel(at)?, y.pixel(at * slope.value)?)));

@@ -7,13 +7,13 @@ use crate::report::table::significant;
 /// A chart of stacked bars.
 #[derive(Clone, Debug)]
 pub struct Stacked<'a> {
-    /// What is shown, for those who do not see it.
+    /// Description of the chart, for those who do not see it.
     pub title: &'a str,
     /// The quantity, with its unit.
     pub value_label: &'a str,
     /// Names of the parts.
     pub series: &'a [&'a str],
-    /// What the line across a bar is; none where there are no such lines.
+    /// Meaning of the line across a bar; none where there are no such lines.
     pub mark: Option<&'a str>,
     /// The bars, from top to bottom.
     pub bars: &'a [StackedBar],
@@ -22,22 +22,22 @@ pub struct Stacked<'a> {
 /// A bar.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StackedBar {
-    /// At the left.
+    /// Text at the left of the bar.
     pub label: String,
-    /// One for each series, from left to right; what is not positive has no part.
+    /// Values, one for each series from left to right; a value that is not positive has no part.
     pub values: Vec<f64>,
-    /// Where a line goes across it.
+    /// Value at which a line crosses the bar.
     pub mark: Option<f64>,
 }
 
 impl StackedBar {
-    /// Its length.
+    /// Length of the bar.
     pub fn total(&self) -> f64 {
         self.values.iter().filter(drawn).sum()
     }
 }
 
-/// What has a place in a stack.
+/// Whether a value has a place in a stack.
 fn drawn(value: &&f64) -> bool {
     value.is_finite() && **value > 0.0
 }
@@ -100,7 +100,7 @@ pub fn stacked(plot: &Stacked<'_>) -> String {
     })
 }
 
-/// Where the entries of a legend are, line by line, and where it ends.
+/// Places of a legend's entries, line by line, and the y at which the legend ends.
 fn legend<'a>(names: impl Iterator<Item = &'a str>, left: i32) -> (Vec<(i32, i32)>, i32) {
     let (mut x, mut y) = (left, 14);
     let mut places = Vec::new();

@@ -16,7 +16,7 @@ const MAX_DEFLATE_RATIO: usize = 1032;
 /// One entry.
 #[derive(Clone, Debug)]
 pub(super) struct Member {
-    /// Its bytes in the file, compressed or not.
+    /// Range of the entry's bytes in the file, compressed or not.
     pub(super) range: Range<usize>,
     /// Bytes once inflated.
     pub(super) size: usize,
@@ -74,7 +74,7 @@ impl Member {
         Ok(bytes.into())
     }
 
-    /// Whether its bytes stand in the file as they are.
+    /// Whether the entry's bytes stand in the file as they are.
     pub(super) fn is_stored(&self) -> bool {
         !self.deflated
     }

@@ -1,4 +1,4 @@
-//! What can be wrong with a checkpoint file.
+//! Errors of checkpoint files.
 
 use super::Dtype;
 use std::path::PathBuf;
@@ -16,10 +16,10 @@ pub enum CheckpointError {
     Io {
         /// The file asked for.
         path: PathBuf,
-        /// What the system said.
+        /// Error of the operating system.
         source: std::io::Error,
     },
-    /// None of the containers starts like this.
+    /// The file starts like none of the containers.
     #[error(
         "offset 0: expected the start of a safetensors, PyTorch (zip or legacy), Paddle .pdparams \
          or .npz checkpoint, found {found}; save the state dict again in one of these containers"
@@ -34,13 +34,13 @@ pub enum CheckpointError {
          fetch the file again"
     )]
     Truncated {
-        /// What was being read.
+        /// The part that was being read.
         what: &'static str,
-        /// Where the missing bytes were to start.
+        /// Offset at which the missing bytes were to start.
         offset: u64,
-        /// How many were announced.
+        /// Number of bytes announced.
         needed: u64,
-        /// How many there are.
+        /// Number of bytes that remain.
         remaining: u64,
     },
     /// The file contradicts itself or its format.
@@ -49,25 +49,26 @@ pub enum CheckpointError {
          short: fetch or save it again"
     )]
     Corrupt {
-        /// What is wrong.
+        /// Part of the file that is at fault.
         what: String,
-        /// Where it is.
+        /// Offset of that part.
         offset: u64,
-        /// What the format asks for.
+        /// The value that the format asks for.
         expected: String,
-        /// What is there.
+        /// The value in the file.
         found: String,
     },
-    /// The file is sound as far as it was read, but uses what this reader does not handle.
+    /// The file is sound as far as it was read, but uses a feature that this reader does not
+    /// handle.
     #[error("offset {offset}: unsupported {what}: expected {expected}, found {found}")]
     Unsupported {
         /// The feature.
         what: String,
-        /// Where it is.
+        /// Offset of the feature.
         offset: u64,
-        /// What the reader handles.
+        /// The values that the reader handles.
         expected: String,
-        /// What is there.
+        /// The value in the file.
         found: String,
     },
     /// A pickle opcode outside the closed list.
@@ -76,7 +77,7 @@ pub enum CheckpointError {
          nothing was run; save the state dict alone"
     )]
     ForbiddenOpcode {
-        /// Where the opcode stands.
+        /// Offset of the opcode.
         offset: u64,
         /// The opcode.
         opcode: u8,
@@ -88,7 +89,7 @@ pub enum CheckpointError {
         quote(global)
     )]
     ForbiddenGlobal {
-        /// Where the opcode that names it stands.
+        /// Offset of the opcode that names the global.
         offset: u64,
         /// `module.name`.
         global: String,
@@ -96,13 +97,13 @@ pub enum CheckpointError {
     /// More than the reader is ready to hold or do, or than the file's size can justify.
     #[error("offset {offset}: {what}: expected at most {limit}, found {found}")]
     TooLarge {
-        /// What is counted.
+        /// The counted quantity.
         what: String,
-        /// Where.
+        /// Offset of the number.
         offset: u64,
         /// The largest accepted.
         limit: u64,
-        /// What the file asks for.
+        /// The number that the file asks for.
         found: u64,
     },
     /// Two tensors of one name.
@@ -110,7 +111,7 @@ pub enum CheckpointError {
     DuplicateTensor {
         /// The name.
         name: String,
-        /// Where the second one, or the list that holds it, starts.
+        /// Offset of the second one, or of the list that holds it.
         offset: u64,
     },
     /// The file is sound, but no state dict was found in it.
@@ -119,9 +120,9 @@ pub enum CheckpointError {
          as \"state_dict\", found {found}; save the model's state dict and import that"
     )]
     NoTensors {
-        /// Where the outermost object starts.
+        /// Offset of the outermost object.
         offset: u64,
-        /// What the outermost object holds.
+        /// Content of the outermost object.
         found: String,
     },
     /// [`Checkpoint::read_f32`](super::Checkpoint::read_f32) was asked for a tensor that is not
@@ -130,7 +131,7 @@ pub enum CheckpointError {
     UnknownTensor {
         /// The name asked for.
         name: String,
-        /// How many tensors there are.
+        /// Number of tensors in the checkpoint.
         tensors: usize,
     },
     /// [`Checkpoint::read_f32`](super::Checkpoint::read_f32) was asked for a tensor of integers.
@@ -141,9 +142,9 @@ pub enum CheckpointError {
     NotFloat {
         /// The name asked for.
         name: String,
-        /// Its element type.
+        /// Element type of the tensor.
         dtype: Dtype,
-        /// Where its data start.
+        /// Offset of the tensor's data.
         offset: u64,
     },
 }

@@ -3,10 +3,10 @@
 /// The first byte of U+0100, which is no byte's text any more.
 const FIRST_FOREIGN_LEAD: u8 = 0xc4;
 
-/// How many bytes `text` stands for, or the index of the first character that is no byte's.
+/// Number of bytes that `text` stands for, or the index of the first character that is no byte's.
 ///
-/// `text` is valid UTF-8: then U+0080 to U+00FF are 0xc2 or 0xc3 and one continuation byte, and
-/// the characters are as many as the bytes that continue none.
+/// `text` is valid UTF-8: then U+0080 to U+00FF are 0xc2 or 0xc3 and one continuation byte, and the
+/// number of characters is the number of bytes that are no continuation.
 pub(super) fn decoded_len(text: &[u8]) -> Result<usize, usize> {
     // Two passes without a branch: half of a weight's bytes are above 0x7f, in no order.
     if text.iter().fold(0, |most, &byte| byte.max(most)) >= FIRST_FOREIGN_LEAD {
@@ -26,7 +26,7 @@ pub(super) fn decode(text: &[u8], len: usize) -> Vec<u8> {
     let mut at = 0;
     let mut lead = 0u8;
     for &byte in text {
-        // What a lead byte writes, its continuation byte overwrites.
+        // The value of a lead byte is overwritten by that of its continuation byte.
         if let Some(out) = bytes.get_mut(at) {
             *out = if byte < 0x80 { byte } else { lead << 6 | byte & 0x3f };
         }

@@ -13,7 +13,7 @@ const MAX_HEADER_BYTES: usize = 10_000;
 /// Magic, version, and the longer of the two forms of the header's length.
 const MAX_PREFIX_BYTES: usize = 12;
 
-/// Whether an archive is one of these.
+/// Whether an archive is an `.npz` file.
 pub(super) fn recognises(members: &BTreeMap<String, Member>) -> bool {
     members.keys().any(|name| name.ends_with(EXTENSION))
 }
@@ -135,7 +135,7 @@ struct Literal<'a> {
 }
 
 impl<'a> Literal<'a> {
-    /// `descr`, `fortran_order` and `shape`, or what was expected at `pos`.
+    /// `descr`, `fortran_order` and `shape`, or the text that was expected at `pos`.
     fn header(&mut self) -> Result<(&'a str, bool, Vec<usize>), &'static str> {
         let (mut descr, mut fortran_order, mut shape) = (None, None, None);
         self.expect(b'{', "'{'")?;

@@ -51,7 +51,7 @@ impl<'a> Pickle<'a> {
         self.node(id).text_range().is_some()
     }
 
-    /// Whether an object is this string.
+    /// Whether an object is the string `word`.
     pub(super) fn text_is(&self, id: Id, word: &str) -> bool {
         self.node(id).text_range().is_some_and(|range| &self.bytes[range] == word.as_bytes())
     }
@@ -83,7 +83,7 @@ impl<'a> Pickle<'a> {
         })
     }
 
-    /// What an object is, for messages.
+    /// Kind of an object, for messages.
     pub(super) fn kind(&self, id: Id) -> &'static str {
         self.node(id).kind()
     }

@@ -47,7 +47,8 @@ pub(super) fn index(file: &[u8]) -> Result<Vec<(String, View)>, CheckpointError>
     Ok(tensors)
 }
 
-/// The crate's errors in this reader's words: with offsets, and what the file should have held.
+/// The crate's errors in this reader's words: with offsets, and with the expected content of the
+/// file.
 fn fault(file: &[u8], error: SafeTensorError) -> CheckpointError {
     let declared = file.first_chunk().map_or(0, |&length| u64::from_le_bytes(length));
     let after_length = (file.len() - LENGTH_BYTES.min(file.len())) as u64;

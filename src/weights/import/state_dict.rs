@@ -23,7 +23,7 @@ const WRAPPERS: [&str; 13] = [
     "ema",
 ];
 
-/// How many of them may be nested.
+/// Most wrappers that may be nested.
 const MAX_WRAPPERS: usize = 2;
 
 /// The named tensors of a pickle. `tensor` gives the tensor that a value is or holds, if any.

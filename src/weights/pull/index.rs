@@ -1,4 +1,4 @@
-//! Where a package index keeps a wheel: the simple repository API, as JSON (PEP 691) or HTML
+//! Address of a wheel in a package index: the simple repository API, as JSON (PEP 691) or HTML
 //! (PEP 503), whichever the index speaks.
 
 use super::{Job, PullError, without_login};
@@ -11,7 +11,7 @@ use ureq::http::header;
 pub(super) struct Wheel {
     pub url: String,
     pub file_name: String,
-    /// In lower-case hexadecimal, where the index gives it.
+    /// SHA-256 of the wheel in lower-case hexadecimal, where the index gives it.
     pub sha256: Option<String>,
 }
 
@@ -119,7 +119,7 @@ fn join(page: &str, link: &str) -> String {
     let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
     let mut parts: Vec<&str> =
         if link.starts_with('/') { vec![] } else { path.split('/').collect() };
-    // What follows the last slash is the page itself.
+    // The part after the last slash is the page itself.
     parts.pop();
     for part in link.trim_start_matches('/').split('/') {
         match part {

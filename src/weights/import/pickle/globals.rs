@@ -2,7 +2,7 @@
 
 use super::Dtype;
 
-/// What a pickle may name.
+/// A global that a pickle may name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in super::super) enum Global {
     OrderedDict,

@@ -20,7 +20,7 @@ const EMPTY_TUPLE: Id = Id::new(3);
 pub(super) struct Machine<'a> {
     pub(super) bytes: &'a [u8],
     pub(super) pos: usize,
-    /// Where the opcode being run stands.
+    /// Offset of the opcode being run.
     pub(super) op_at: usize,
     pub(super) nodes: Vec<Node>,
     pub(super) stack: Vec<Id>,

@@ -53,7 +53,7 @@ pub(in super::super) enum Node {
 }
 
 impl Node {
-    /// Where the bytes of a string are.
+    /// Range of a string's bytes.
     pub(super) fn text_range(&self) -> Option<Range<usize>> {
         match self {
             Node::Text(range) | Node::ByteText(range) => Some(range.clone()),
@@ -61,7 +61,7 @@ impl Node {
         }
     }
 
-    /// What it is, for messages.
+    /// Kind of the node, for messages.
     pub(super) fn kind(&self) -> &'static str {
         match self {
             Node::None => "None",
@@ -86,9 +86,9 @@ impl Node {
 /// A storage that a PyTorch pickle refers to.
 #[derive(Debug)]
 pub(in super::super) struct Storage {
-    /// Where it is described.
+    /// Offset of the storage's description.
     pub(in super::super) at: usize,
-    /// Its name in the file.
+    /// Name of the storage in the file.
     pub(in super::super) key: Range<usize>,
     pub(in super::super) dtype: Dtype,
     pub(in super::super) elems: usize,
@@ -97,23 +97,23 @@ pub(in super::super) struct Storage {
 /// A strided view of a [`Storage`].
 #[derive(Debug)]
 pub(in super::super) struct Tensor {
-    /// Where it is described.
+    /// Offset of the tensor's description.
     pub(in super::super) at: usize,
-    /// Always a [`Node::Storage`].
+    /// The storage: always a [`Node::Storage`].
     pub(in super::super) storage: Id,
-    /// Where it differs from the storage's.
+    /// Element type, where it differs from the storage's.
     pub(in super::super) dtype: Option<Dtype>,
     /// First element.
     pub(in super::super) start: usize,
     pub(in super::super) shape: Vec<usize>,
-    /// In elements.
+    /// Strides in elements.
     pub(in super::super) strides: Vec<usize>,
 }
 
 /// A NumPy array with its bytes in the pickle.
 #[derive(Debug)]
 pub(in super::super) struct NdArray {
-    /// Where it is described.
+    /// Offset of the array's description.
     pub(in super::super) at: usize,
     /// NumPy's letter and width, as in `f4`.
     pub(in super::super) descr: Range<usize>,
@@ -121,6 +121,6 @@ pub(in super::super) struct NdArray {
     pub(in super::super) fortran_order: bool,
     pub(in super::super) shape: Vec<usize>,
     pub(in super::super) bytes: Range<usize>,
-    /// How many bytes the range stands for, where it is Latin-1 text in UTF-8.
+    /// Number of bytes that the range stands for, where it is Latin-1 text in UTF-8.
     pub(in super::super) latin1_len: Option<usize>,
 }

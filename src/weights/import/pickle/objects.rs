@@ -1,4 +1,5 @@
-//! What the calls in a pickle of tensors build, one function for each known global and state.
+//! Objects that the calls in a pickle of tensors build, one function for each known global and
+//! state.
 
 use super::super::error::corrupt;
 use super::super::{CheckpointError, Dtype, latin1};
@@ -96,7 +97,7 @@ impl Machine<'_> {
         }
     }
 
-    /// Whether an object is one of these strings.
+    /// Whether an object is one of the strings `words`.
     fn is_text(&self, id: Id, words: &[&str]) -> bool {
         let node = &self.nodes[id.index()];
         node.text_range().is_some_and(|range| {
@@ -105,7 +106,7 @@ impl Machine<'_> {
         })
     }
 
-    /// A call of a known global; what other pickles would call is refused by name before.
+    /// A call of a known global; calls of other globals are refused by name before.
     pub(super) fn reduce(&mut self, callee: Id, args: Id) -> Outcome {
         let (global, args) = match (&self.nodes[callee.index()], &self.nodes[args.index()]) {
             (Node::Global(Global::Plain), Node::Tuple(_)) => {

@@ -1,4 +1,4 @@
-//! What opcodes work on: the bytes that follow them, the stack and the memo.
+//! Operands of the opcodes: the bytes that follow them, the stack and the memo.
 
 use super::super::CheckpointError;
 use super::super::error::{corrupt, too_large};
