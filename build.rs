@@ -9,6 +9,9 @@
 //! | `EFFNET_NVCC` | the nvcc to use, before any other |
 //! | `EFFNET_CUDA_ARCHS` | targets instead of the default ones, as in `80,90` |
 //! | `EFFNET_REQUIRE_KERNELS` | `1`: a missing nvcc is an error |
+//!
+//! Tests that need kernels are ignored, with the reason, unless `cfg(kernels)` is set; those that need
+//! machine code of a target also look at `cfg(kernel_target = "90")`.
 
 #[path = "build/compile.rs"]
 mod compile;
@@ -24,6 +27,8 @@ use std::process::ExitCode;
 use std::{env, fs};
 
 fn main() -> ExitCode {
+    println!("cargo::rustc-check-cfg=cfg(kernels)");
+    println!("cargo::rustc-check-cfg=cfg(kernel_target, values(any()))");
     println!("cargo:rerun-if-changed=build.rs");
     println!("cargo:rerun-if-changed=build");
     println!("cargo:rerun-if-changed=kernels");
@@ -72,5 +77,9 @@ fn build() -> Result<(), String> {
     };
     let archs = nvcc.targets()?;
     let kernels = compile::all(&nvcc, &archs, &root, &out)?;
+    println!("cargo::rustc-cfg=kernels");
+    for arch in &archs {
+        println!("cargo::rustc-cfg=kernel_target=\"{arch}\"");
+    }
     write(generate::built(&kernels, &archs, &nvcc.version)?)
 }

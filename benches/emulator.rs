@@ -12,7 +12,7 @@ use effnet::weights::Precision;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 use support::emulated::{
-    Buffers, Case, Data, Depthwise, Pointwise, SqueezeExcite, assert_clean, images_or_skip, module,
+    Buffers, Case, Data, Depthwise, Pointwise, SqueezeExcite, assert_clean, module,
 };
 
 const HALF: Precision = Precision::Fp16;
@@ -111,7 +111,10 @@ fn b0() -> Vec<Box<dyn Case>> {
 }
 
 fn main() {
-    let Some(_) = images_or_skip() else { return };
+    if let Err(why) = effnet::kernels::built() {
+        eprintln!("{why}");
+        std::process::exit(1);
+    }
     // `cargo bench` says so; anything else runs everything once.
     let runs = if std::env::args().any(|argument| argument == "--bench") { 5 } else { 1 };
     let modules = Modules {

@@ -275,8 +275,8 @@ fn with_smi(place: &Place) {
 
 #[cfg(target_os = "linux")]
 #[test]
+#[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
 fn a_gpu_gives_the_parts_of_a_run_its_driver_and_its_clocks() {
-    let Some(_) = support::emulated::images_or_skip() else { return };
     let place = Place::new();
     with_driver(&place);
     with_smi(&place);
@@ -335,8 +335,8 @@ fn a_gpu_gives_the_parts_of_a_run_its_driver_and_its_clocks() {
 /// Without a graph every launch reaches the driver by itself; the launches are those of the plan either way.
 #[cfg(target_os = "linux")]
 #[test]
+#[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
 fn a_graph_and_single_launches_run_the_same_kernels() {
-    let Some(_) = support::emulated::images_or_skip() else { return };
     let place = Place::new();
     with_driver(&place);
     let launched = |graph: &str| {

@@ -317,8 +317,8 @@ fn with_gpu(place: &Place, command: &mut Command) {
 
 #[cfg(target_os = "linux")]
 #[test]
+#[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
 fn on_a_gpu_both_have_its_clock_and_its_memory() {
-    let Some(_) = support::emulated::images_or_skip() else { return };
     let place = Place::with_batch(Variant::Lite0, 1);
     let trtexec = text(trtexec("11.1"));
     let mut command = place.command(&[

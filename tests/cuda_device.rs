@@ -15,7 +15,6 @@ use effnet::weights::Precision;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::{Command, Output};
-use support::emulated::images_or_skip;
 use support::emulated_driver;
 use support::{metadata, write_random};
 use tempfile::TempDir;
@@ -76,7 +75,6 @@ fn succeeded(output: &Output) -> String {
 
 /// Both paths, in a precision: images one by one, in one batch, and in a batch that the last images do not fill.
 fn gives_what_the_emulator_gives(variant: Variant, precision: Precision) {
-    let Some(_) = images_or_skip() else { return };
     let place = Place::new(variant, precision, true);
     for path in ["fused", "layerwise"] {
         let args = ["--path", path, "--batch", "2"];
@@ -97,11 +95,13 @@ fn gives_what_the_emulator_gives(variant: Variant, precision: Precision) {
 }
 
 #[test]
+#[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
 fn b0_f16_gives_what_the_emulator_gives() {
     gives_what_the_emulator_gives(Variant::B0, Precision::Fp16);
 }
 
 #[test]
+#[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
 fn lite0_f32_gives_what_the_emulator_gives() {
     gives_what_the_emulator_gives(Variant::Lite0, Precision::Fp32);
 }
@@ -124,8 +124,8 @@ fn launched(log: &str) -> Vec<Launched> {
 
 /// The plan's launches reach the driver in order, byte for byte but for where the regions lie.
 #[test]
+#[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
 fn launches_are_those_of_the_plan() {
-    let Some(_) = images_or_skip() else { return };
     let place = Place::new(Variant::B0, Precision::Fp16, true);
     // As many threads as images, so that all are decoded before the first run begins.
     succeeded(&place.classify("cuda", &["--batch", "2", "--threads", "4"], ""));
@@ -201,8 +201,8 @@ fn refused(output: &Output, says: &[&str]) {
 }
 
 #[test]
+#[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
 fn what_is_missing_is_said_with_what_to_do() {
-    let Some(_) = images_or_skip() else { return };
     let place = Place::new(Variant::Lite0, Precision::Fp16, true);
     let cuda = |fail| place.classify("cuda", &[], fail);
     refused(&cuda("no-device"), &["sees no GPU", "nvidia-smi", "run on the CPU"]);
@@ -218,8 +218,8 @@ fn what_is_missing_is_said_with_what_to_do() {
 
 /// The first usable GPU, else the CPU, saying which and why.
 #[test]
+#[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
 fn auto_takes_a_usable_gpu_and_else_the_cpu() {
-    let Some(_) = images_or_skip() else { return };
     let place = Place::new(Variant::Lite0, Precision::Fp16, true);
     let gpu = place.classify("auto", &[], "");
     succeeded(&gpu);

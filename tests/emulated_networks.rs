@@ -38,7 +38,7 @@ use effnet::plan::{Plan, PlanOptions};
 use effnet::session::{Device, Session, SessionOptions};
 use effnet::weights::{Precision, Weights};
 use std::sync::Arc;
-use support::emulated::{TestDevice, images_or_skip};
+use support::emulated::TestDevice;
 use support::{Random, metadata, random_weights};
 
 const PATHS: [Path; 2] = [Path::Layerwise, Path::Fused];
@@ -66,7 +66,6 @@ fn difference(found: &[f32], expected: &[f32]) -> f64 {
 
 /// Every path in a precision against the CPU.
 fn agrees(variant: Variant, padding: Padding, size: Size, compute: Compute, paths: &[Path]) {
-    let Some(_) = images_or_skip() else { return };
     let weights = weights(variant, padding, compute);
     let cpu = SessionOptions { size: Some(size), ..SessionOptions::default() };
     let mut session = Session::new(weights.clone(), cpu).unwrap();
@@ -114,36 +113,43 @@ fn native(variant: Variant, compute: Compute) {
 }
 
 #[test]
+#[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
 fn b0_f16_at_native_size() {
     native(Variant::B0, Compute::Fp16);
 }
 
 #[test]
+#[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
 fn b0_f32_at_native_size() {
     native(Variant::B0, Compute::Fp32);
 }
 
 #[test]
+#[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
 fn b0_small_f16_at_native_size() {
     native(Variant::B0Small, Compute::Fp16);
 }
 
 #[test]
+#[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
 fn b0_small_f32_at_native_size() {
     native(Variant::B0Small, Compute::Fp32);
 }
 
 #[test]
+#[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
 fn lite0_f16_at_native_size() {
     native(Variant::Lite0, Compute::Fp16);
 }
 
 #[test]
+#[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
 fn lite0_f32_at_native_size() {
     native(Variant::Lite0, Compute::Fp32);
 }
 
 #[test]
+#[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
 fn b0_tf32_at_a_small_size() {
     let size = Size { h: 64, w: 48 };
     agrees(Variant::B0, Padding::Symmetric, size, Compute::Tf32, &PATHS);
@@ -157,31 +163,37 @@ fn small(variants: &[Variant], compute: Compute) {
 }
 
 #[test]
+#[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
 fn b1_to_b3_f16_at_a_small_size() {
     small(&[Variant::B1, Variant::B2, Variant::B3], Compute::Fp16);
 }
 
 #[test]
+#[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
 fn b1_to_b3_f32_at_a_small_size() {
     small(&[Variant::B1, Variant::B2, Variant::B3], Compute::Fp32);
 }
 
 #[test]
+#[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
 fn b4_and_b5_f16_at_a_small_size() {
     small(&[Variant::B4, Variant::B5], Compute::Fp16);
 }
 
 #[test]
+#[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
 fn b4_and_b5_f32_at_a_small_size() {
     small(&[Variant::B4, Variant::B5], Compute::Fp32);
 }
 
 #[test]
+#[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
 fn b6_and_b7_f16_at_a_small_size() {
     small(&[Variant::B6, Variant::B7], Compute::Fp16);
 }
 
 #[test]
+#[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
 fn b6_and_b7_f32_at_a_small_size() {
     small(&[Variant::B6, Variant::B7], Compute::Fp32);
 }
@@ -189,11 +201,13 @@ fn b6_and_b7_f32_at_a_small_size() {
 const LITES: [Variant; 4] = [Variant::Lite1, Variant::Lite2, Variant::Lite3, Variant::Lite4];
 
 #[test]
+#[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
 fn lite1_to_lite4_f16_at_a_small_size() {
     small(&LITES, Compute::Fp16);
 }
 
 #[test]
+#[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
 fn lite1_to_lite4_f32_at_a_small_size() {
     small(&LITES, Compute::Fp32);
 }
@@ -222,7 +236,6 @@ fn bits(values: &[f32]) -> Vec<u32> {
 
 /// The same image alone, at each place of a batch of 4, twice, and under adversarial schedules: the same bytes.
 fn results_depend_on_nothing_else(compute: Compute, path: Path) {
-    let Some(_) = images_or_skip() else { return };
     let size = Size { h: 64, w: 48 };
     for variant in [Variant::B0, Variant::Lite0] {
         let weights = weights(variant, Padding::SameDynamic, compute);
@@ -279,21 +292,25 @@ fn depends_on_nothing_else(
 }
 
 #[test]
+#[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
 fn f16_layerwise_depends_on_neither_run_nor_batch_nor_schedule() {
     results_depend_on_nothing_else(Compute::Fp16, Path::Layerwise);
 }
 
 #[test]
+#[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
 fn f16_fused_depends_on_neither_run_nor_batch_nor_schedule() {
     results_depend_on_nothing_else(Compute::Fp16, Path::Fused);
 }
 
 #[test]
+#[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
 fn f32_layerwise_depends_on_neither_run_nor_batch_nor_schedule() {
     results_depend_on_nothing_else(Compute::Fp32, Path::Layerwise);
 }
 
 #[test]
+#[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
 fn f32_fused_depends_on_neither_run_nor_batch_nor_schedule() {
     results_depend_on_nothing_else(Compute::Fp32, Path::Fused);
 }
@@ -301,8 +318,8 @@ fn f32_fused_depends_on_neither_run_nor_batch_nor_schedule() {
 /// Buffers that share bytes give what buffers by themselves give; every buffer is filled, and nothing between them is
 /// touched; the counters are left as they were.
 #[test]
+#[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
 fn the_arena_is_shared_without_harm() {
-    let Some(_) = images_or_skip() else { return };
     let size = Size { h: 48, w: 64 };
     for (path, compute) in [
         (Path::Layerwise, Compute::Fp16),
@@ -341,8 +358,8 @@ fn the_arena_is_shared_without_harm() {
 
 /// The device's best classes are those of the host.
 #[test]
+#[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
 fn top_k_on_the_device_is_top_k_on_the_host() {
-    let Some(_) = images_or_skip() else { return };
     let size = Size::square(32);
     let weights = weights(Variant::B0, Padding::SameDynamic, Compute::Fp16);
     let options = LaunchOptions { top_k: 5, ..LaunchOptions::new(Path::Fused, Compute::Fp16) };
@@ -376,8 +393,8 @@ fn top_k_on_the_device_is_top_k_on_the_host() {
 }
 
 #[test]
+#[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
 fn precisions_of_weights_are_converted() {
-    let Some(_) = images_or_skip() else { return };
     let size = Size::square(32);
     let packed = metadata(Variant::Lite0, Padding::Symmetric, Precision::Fp16);
     let weights = Arc::new(random_weights(&packed, 1));

@@ -7,24 +7,19 @@ use effnet::weights::Precision;
 use std::collections::BTreeMap;
 use std::mem::offset_of;
 
-/// The images, unless this build has none and need not.
-fn images_or_skip() -> Option<&'static [KernelImage]> {
-    match built() {
-        Ok(built) => Some(built.images),
-        Err(why) => {
-            let required = std::env::var("EFFNET_REQUIRE_KERNELS").is_ok_and(|v| v == "1");
-            assert!(!required, "{why}");
-            assert!(images().is_empty());
-            assert!(why.to_string().contains("make cuda"), "{why}");
-            eprintln!("skipped: {why}");
-            None
-        }
-    }
+/// A build without nvcc has no images, and says what to do.
+#[cfg(not(kernels))]
+#[test]
+fn without_nvcc_there_are_no_images() {
+    let why = built().unwrap_err().to_string();
+    assert!(images().is_empty());
+    assert!(why.contains("make cuda"), "{why}");
 }
 
 #[test]
+#[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
 fn images_hold_the_kernels_that_the_launch_modules_name() {
-    let Some(images) = images_or_skip() else { return };
+    let images = built().unwrap().images;
     assert_eq!(images.iter().map(|i| i.name).collect::<Vec<_>>(), CATALOGUE.map(|(name, _)| name));
     for (image, (_, entries)) in images.iter().zip(CATALOGUE) {
         let sorted = |list: &[&'static str]| {
@@ -65,9 +60,9 @@ fn elf_archs(fatbin: &[u8]) -> Vec<u32> {
 }
 
 #[test]
+#[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
 fn every_fatbin_has_machine_code_for_every_target() {
-    let Some(images) = images_or_skip() else { return };
-    for image in images {
+    for image in built().unwrap().images {
         assert!(!image.archs.is_empty());
         assert_eq!(image.fatbin.as_ptr() as usize % 16, 0, "{}: alignment", image.name);
         // The magic number of a fatbin.
@@ -518,9 +513,9 @@ fn pointwise_tilings() {
 /// Every kernel of a network lets the next launch begin, and then waits for those before it: also those that no network
 /// in the tests runs, such as the stem on bytes.
 #[test]
+#[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
 fn kernels_of_networks_wait_for_the_launches_before_them() {
-    let Some(images) = images_or_skip() else { return };
-    for image in images.iter().filter(|image| image.name != "preprocess") {
+    for image in built().unwrap().images.iter().filter(|image| image.name != "preprocess") {
         let bodies: Vec<&str> = image.ptx.split(".visible .entry").skip(1).collect();
         assert_eq!(bodies.len(), image.entries.len(), "{}", image.name);
         for (body, entry) in bodies.iter().zip(image.entries) {

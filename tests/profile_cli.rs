@@ -10,7 +10,6 @@ use effnet::weights::Precision;
 use serde_json::Value;
 use std::path::PathBuf;
 use std::process::{Command, Output};
-use support::emulated::images_or_skip;
 use tempfile::TempDir;
 
 /// One run, whatever the clock says, and small ceilings.
@@ -114,8 +113,8 @@ fn launches(variant: Variant, path: Path, compute: Compute) -> usize {
 }
 
 #[test]
+#[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
 fn the_emulator_counts_every_launch() {
-    let Some(_) = images_or_skip() else { return };
     let place = Place::new();
     let args = ["lite0", "--device", "emulator", "--size", "32"];
     let report = place.json(&args);
@@ -174,8 +173,8 @@ fn the_emulator_counts_every_launch() {
 
 /// A kernel per layer, in f32: nothing runs on tensor cores, and layers have more than one launch.
 #[test]
+#[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
 fn the_layerwise_path_has_more_launches_than_layers() {
-    let Some(_) = images_or_skip() else { return };
     let args = ["lite0", "--device", "emulator", "--size", "32"];
     let args = [&args[..], &["--path", "layerwise", "--precision", "fp32"]].concat();
     let report = Place::new().json(&args);
@@ -261,8 +260,8 @@ fn the_cpu_s_steps_add_up_to_less_than_the_run() {
 /// The CUDA path, with the PTX emulator as the GPU: its events are told, not measured.
 #[cfg(target_os = "linux")]
 #[test]
+#[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
 fn a_gpu_s_launches_are_timed_against_its_ceilings() {
-    let Some(_) = images_or_skip() else { return };
     let place = Place::new();
     std::fs::create_dir(place.path("driver")).unwrap();
     support::emulated_driver::link(&place.path("driver"));
@@ -303,17 +302,22 @@ fn what_cannot_be_done_is_said_before_anything_is_measured() {
     refused(&place.profile(&["b9"]), &["unknown variant 'b9'", "lite0"]);
     refused(&place.profile(&["b0", "--weights", "w.safetensors"]), &["cannot be used with"]);
     refused(&place.profile(&["--weights", "w.safetensors"]), &["w.safetensors"]);
-    if images_or_skip().is_some() {
-        let traced = place.profile(&["b0", "--device", "emulator", "--trace", "t.json"]);
-        refused(&traced, &["emulator counts", "--device cuda or cpu"]);
-    }
+    assert!(!place.path("t.json").exists());
+}
+
+#[test]
+#[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
+fn the_emulator_makes_no_trace() {
+    let place = Place::new();
+    let traced = place.profile(&["b0", "--device", "emulator", "--trace", "t.json"]);
+    refused(&traced, &["emulator counts", "--device cuda or cpu"]);
     assert!(!place.path("t.json").exists());
 }
 
 /// A packed file is profiled in its own precision, under its own name.
 #[test]
+#[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
 fn packed_weights_are_profiled_as_they_are() {
-    let Some(_) = images_or_skip() else { return };
     let place = Place::new();
     let metadata = support::metadata(Variant::Lite0, Padding::Symmetric, Precision::Fp32);
     support::write_random(&place.path("w.safetensors"), &metadata, 1);

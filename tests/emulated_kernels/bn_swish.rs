@@ -20,7 +20,7 @@ const EXTRAS: [[bool; 3]; 8] = [
 /// What the layerwise path of B0 asks for, each shape once: batch-norm and activation of the expanded maps, their
 /// gates, and batch-norm and skip of the projected ones.
 fn bn_swish_of_b0(precision: Precision) {
-    let Some(machine) = machine(bn_swish::IMAGE) else { return };
+    let machine = machine(bn_swish::IMAGE);
     let (network, geometry) = b0(Padding::Symmetric);
     let mut seen = HashSet::new();
     for (block, conv) in network.blocks.iter().zip(&geometry.blocks) {
@@ -41,18 +41,20 @@ fn bn_swish_of_b0(precision: Precision) {
 }
 
 #[test]
+#[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
 fn bn_swish_f16_over_the_layers_of_b0() {
     bn_swish_of_b0(Precision::Fp16);
 }
 
 #[test]
+#[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
 fn bn_swish_f32_over_the_layers_of_b0() {
     bn_swish_of_b0(Precision::Fp32);
 }
 
 /// Every map and channel count with every part present or absent; activation and kind of data go round. In place too.
 fn awkward_bn_swish(precision: Precision) {
-    let Some(machine) = machine(bn_swish::IMAGE) else { return };
+    let machine = machine(bn_swish::IMAGE);
     let mut seed = 0;
     for [h, w] in MAPS {
         for c in CHANNELS {
@@ -72,11 +74,13 @@ fn awkward_bn_swish(precision: Precision) {
 }
 
 #[test]
+#[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
 fn awkward_bn_swish_f16() {
     awkward_bn_swish(Precision::Fp16);
 }
 
 #[test]
+#[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
 fn awkward_bn_swish_f32() {
     awkward_bn_swish(Precision::Fp32);
 }

@@ -34,7 +34,7 @@ fn depthwise_shape(precision: Precision, conv: &ConvGeometry, n_c: [usize; 2]) -
 }
 
 fn depthwise_of_b0(precision: Precision) {
-    let Some(machine) = machine(depthwise::IMAGE) else { return };
+    let machine = machine(depthwise::IMAGE);
     let cases = b0_depthwise(precision);
     // Twelve distinct layers, and four more where SAME differs from symmetric padding.
     assert_eq!(cases.len(), 16, "{:#?}", cases.iter().map(Case::describe).collect::<Vec<_>>());
@@ -44,19 +44,22 @@ fn depthwise_of_b0(precision: Precision) {
 }
 
 #[test]
+#[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
 fn depthwise_f16_over_the_layers_of_b0() {
     depthwise_of_b0(Precision::Fp16);
 }
 
 #[test]
+#[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
 fn depthwise_f32_over_the_layers_of_b0() {
     depthwise_of_b0(Precision::Fp32);
 }
 
 /// Each distinct layer of B3 and Lite4 for a small image.
 #[test]
+#[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
 fn depthwise_over_odd_layers() {
-    let Some(machine) = machine(depthwise::IMAGE) else { return };
+    let machine = machine(depthwise::IMAGE);
     let mut seen = HashSet::new();
     for (network, geometry) in odd_networks() {
         for (block, conv) in network.blocks.iter().zip(&geometry.blocks) {
@@ -72,7 +75,7 @@ fn depthwise_over_odd_layers() {
 
 /// Every map, window, stride, padding and channel count; the activation, the squeeze and the kind of data go round.
 fn awkward_depthwise(precision: Precision) {
-    let Some(machine) = machine(depthwise::IMAGE) else { return };
+    let machine = machine(depthwise::IMAGE);
     let mut seed = 0;
     for [h, w] in MAPS {
         for k in [3, 5] {
@@ -98,11 +101,13 @@ fn awkward_depthwise(precision: Precision) {
 }
 
 #[test]
+#[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
 fn awkward_depthwise_f16() {
     awkward_depthwise(Precision::Fp16);
 }
 
 #[test]
+#[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
 fn awkward_depthwise_f32() {
     awkward_depthwise(Precision::Fp32);
 }

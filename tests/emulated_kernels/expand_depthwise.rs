@@ -20,7 +20,7 @@ fn shape(precision: Precision, conv: &ConvGeometry, channels: [usize; 3]) -> Exp
 /// The layers of B0 whose tiles fit, each shape once; maps of 112 and 56 pixels with one group of channels, the part
 /// of the whole that is not the same again.
 fn layers_of_b0(precision: Precision) {
-    let Some(machine) = machine(expand_depthwise::IMAGE) else { return };
+    let machine = machine(expand_depthwise::IMAGE);
     let mut seen = HashSet::new();
     for padding in PADDINGS {
         let (network, geometry) = b0(padding);
@@ -39,19 +39,22 @@ fn layers_of_b0(precision: Precision) {
 }
 
 #[test]
+#[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
 fn expand_depthwise_f16_over_the_layers_of_b0() {
     layers_of_b0(Precision::Fp16);
 }
 
 #[test]
+#[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
 fn expand_depthwise_f32_over_the_layers_of_b0() {
     layers_of_b0(Precision::Fp32);
 }
 
 /// Each distinct layer of B3 and Lite4 for a small image whose tiles fit, with one group of channels.
 #[test]
+#[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
 fn expand_depthwise_over_odd_layers() {
-    let Some(machine) = machine(expand_depthwise::IMAGE) else { return };
+    let machine = machine(expand_depthwise::IMAGE);
     let mut seen = HashSet::new();
     for (network, geometry) in odd_networks() {
         for (block, conv) in network.blocks.iter().zip(&geometry.blocks) {
@@ -69,7 +72,7 @@ fn expand_depthwise_over_odd_layers() {
 
 /// Every map, window, stride and padding; channel counts, the activation, the squeeze and the kind of data go round.
 fn awkward(precision: Precision) {
-    let Some(machine) = machine(expand_depthwise::IMAGE) else { return };
+    let machine = machine(expand_depthwise::IMAGE);
     let mut seed = 0;
     for [h, w] in MAPS {
         for (k, stride) in [(3, 1), (3, 2), (5, 1), (5, 2)] {
@@ -97,11 +100,13 @@ fn awkward(precision: Precision) {
 }
 
 #[test]
+#[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
 fn awkward_expand_depthwise_f16() {
     awkward(Precision::Fp16);
 }
 
 #[test]
+#[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
 fn awkward_expand_depthwise_f32() {
     awkward(Precision::Fp32);
 }
@@ -109,8 +114,9 @@ fn awkward_expand_depthwise_f32() {
 /// Blocks that walk over more than one group of channels, as large maps and batches make them: the same bytes as from
 /// one group each.
 #[test]
+#[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
 fn a_block_walks_over_groups_of_channels() {
-    let Some(machine) = machine(expand_depthwise::IMAGE) else { return };
+    let machine = machine(expand_depthwise::IMAGE);
     for (precision, c_mid) in [(Precision::Fp16, 120), (Precision::Fp32, 64)] {
         let conv = conv(Padding::Symmetric, [7, 9], 3, 1);
         // Three groups, two tiles, 180 images: 1080 blocks' worth, two groups for a block.

@@ -10,7 +10,7 @@ use effnet::weights::Precision;
 /// The squeezes of B0 and its global average pool, then awkward ones; the largest map of B3 and B7 for a tile of more
 /// than 64 pixels.
 fn pool_sums(precision: Precision) {
-    let Some(machine) = machine(head::IMAGE) else { return };
+    let machine = machine(head::IMAGE);
     let (network, geometry) = b0(Padding::Symmetric);
     let mut shapes = vec![[1, geometry.last().pixels(), network.c_head], [1, 100 * 100, 8]];
     for (block, conv) in network.blocks.iter().zip(&geometry.blocks) {
@@ -33,11 +33,13 @@ fn pool_sums(precision: Precision) {
 }
 
 #[test]
+#[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
 fn pool_f16() {
     pool_sums(Precision::Fp16);
 }
 
 #[test]
+#[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
 fn pool_f32() {
     pool_sums(Precision::Fp32);
 }
@@ -47,7 +49,7 @@ fn pool_f32() {
 /// B0's classifier as a whole, then channels of less than a warp's turn to several turns, numbers of classes that are
 /// no multiple of a block's, and batches of one and a part of four.
 fn classifier_logits(precision: Precision) {
-    let Some(machine) = machine(head::IMAGE) else { return };
+    let machine = machine(head::IMAGE);
     let b0 = Classifier::new(precision, [1, 1, 49], [1280, 1000], Data::Uniform, 1);
     b0.check(&machine);
     let mut seed = 2;
@@ -64,11 +66,13 @@ fn classifier_logits(precision: Precision) {
 }
 
 #[test]
+#[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
 fn classifier_f16() {
     classifier_logits(Precision::Fp16);
 }
 
 #[test]
+#[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
 fn classifier_f32() {
     classifier_logits(Precision::Fp32);
 }
@@ -76,8 +80,9 @@ fn classifier_f32() {
 // --- Softmax and the best classes ---
 
 #[test]
+#[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
 fn top_k_finds_the_best_classes_and_their_probabilities() {
-    let Some(machine) = machine(head::IMAGE) else { return };
+    let machine = machine(head::IMAGE);
     for (seed, (shape, distinct)) in [
         ([BATCH, 1000, 5], None),
         ([1, 1000, 32], None),
@@ -99,8 +104,9 @@ fn top_k_finds_the_best_classes_and_their_probabilities() {
 
 /// Zeros of both signs are equal, infinities are ordered and share everything, and a NaN is the first.
 #[test]
+#[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
 fn top_k_orders_zeros_infinities_and_nans() {
-    let Some(machine) = machine(head::IMAGE) else { return };
+    let machine = machine(head::IMAGE);
     let (inf, nan) = (f32::INFINITY, f32::NAN);
     let cases = [
         (vec![1.0, 3.0, -0.0, 3.0, 0.0], 5, vec![1, 3, 0, 2, 4]),

@@ -1,6 +1,5 @@
 //! The way to a GPU, without one: these tests again, in a process whose CUDA driver has the PTX emulator as its GPU.
 
-use crate::support::emulated::{TestDevice, images_or_skip};
 use crate::support::emulated_driver;
 use effnet::device::cuda::{CudaError, KernelRunner, Repeats};
 use effnet::kernels::params::BnSwishParams;
@@ -9,26 +8,22 @@ use effnet::launches::KernelId;
 use effnet::weights::Precision;
 use std::process::{Command, Output};
 
-/// Tests of this program whose names contain `filter`, on the device that the environment variable names, with a driver
-/// that fails in a way, or does not. `None` where this process runs on a GPU itself, or has no kernels to run.
-fn on_the_driver(filter: &str, device: &str, fail: &str) -> Option<(Output, String)> {
-    images_or_skip()?;
-    if TestDevice::chosen().has_gpu() {
-        println!("skipped: a GPU is there");
-        return None;
-    }
+/// Tests of this program whose names contain the first of `arguments`, on the device that the environment variable
+/// names, with a driver that fails in a way, or does not.
+fn on_the_driver(arguments: &[&str], device: &str, fail: &str) -> (Output, String) {
     let folder = tempfile::tempdir().expect("a temporary folder");
     emulated_driver::link(folder.path());
     let log = folder.path().join("launches.log");
     let output = Command::new(std::env::current_exe().expect("a test has a path"))
-        .args([filter, "--nocapture"])
+        .args(arguments)
+        .arg("--nocapture")
         .env("LD_LIBRARY_PATH", folder.path())
         .env("EFFNET_TEST_DEVICE", device)
         .env("EFFNET_EMULATED_DRIVER_FAIL", fail)
         .env("EFFNET_EMULATED_DRIVER_LOG", &log)
         .output()
         .expect("the test program starts");
-    Some((output, std::fs::read_to_string(log).unwrap_or_default()))
+    (output, std::fs::read_to_string(log).unwrap_or_default())
 }
 
 fn said(output: &Output) -> String {
@@ -37,8 +32,9 @@ fn said(output: &Output) -> String {
 
 /// Kernels of every file reach the driver, and what they give passes as it does on the emulator.
 #[test]
-fn the_short_list_passes_on_a_driver() {
-    let Some((output, log)) = on_the_driver("short::", "cuda", "") else { return };
+#[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
+fn on_the_emulated_driver_the_short_list_passes() {
+    let (output, log) = on_the_driver(&["short::"], "cuda", "");
     let said = said(&output);
     assert!(output.status.success(), "{said}");
     for (image, entries) in CATALOGUE {
@@ -56,7 +52,8 @@ fn the_short_list_passes_on_a_driver() {
 
 /// What a GPU lacks is a failure, not a reason to pass.
 #[test]
-fn a_gpu_that_is_asked_for_has_to_be_there() {
+#[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
+fn on_the_emulated_driver_a_gpu_that_is_asked_for_has_to_be_there() {
     for (device, fail, says) in [
         ("cuda", "no-device", "sees no GPU"),
         ("cuda-only", "no-device", "sees no GPU"),
@@ -64,7 +61,7 @@ fn a_gpu_that_is_asked_for_has_to_be_there() {
         ("cuda", "memory", "no memory for a kernel's buffer"),
         ("cpu", "", "expected cuda or cuda-only"),
     ] {
-        let Some((output, log)) = on_the_driver("short_stem", device, fail) else { return };
+        let (output, log) = on_the_driver(&["short_stem"], device, fail);
         let said = said(&output);
         assert_eq!(output.status.code(), Some(101), "{device}, {fail}: {said}");
         assert!(said.contains(says) && said.contains("0 passed; 1 failed"), "{said}");
@@ -73,8 +70,9 @@ fn a_gpu_that_is_asked_for_has_to_be_there() {
 }
 
 #[test]
-fn a_runner_copies_launches_and_times() {
-    let Some((output, log)) = on_the_driver("runner_of_the_first_gpu", "cuda", "") else { return };
+#[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
+fn on_the_emulated_driver_a_runner_copies_launches_and_times() {
+    let (output, log) = on_the_driver(&["runner_of_the_first_gpu", "--ignored"], "cuda", "");
     let said = said(&output);
     assert!(output.status.success() && said.contains("1 passed"), "{said}");
     // One launch, then a warm-up of two and three samples of four.
@@ -83,10 +81,8 @@ fn a_runner_copies_launches_and_times() {
 
 /// For the test above, or on a GPU.
 #[test]
+#[ignore = "needs a GPU"]
 fn runner_of_the_first_gpu() {
-    if !TestDevice::chosen().has_gpu() {
-        return;
-    }
     let mut gpu = KernelRunner::new(0).unwrap();
     assert_eq!(gpu.info().ordinal, 0);
     assert!(matches!(KernelRunner::new(99), Err(CudaError::Ordinal { ordinal: 99, .. })));

@@ -37,26 +37,29 @@ fn b0_pointwise() -> Vec<Pointwise> {
 
 /// A part of the layers for each test, so that they share the cores.
 fn pointwise_of_b0(part: usize) {
-    let Some(machine) = machine(pointwise::IMAGE) else { return };
+    let machine = machine(pointwise::IMAGE);
     for case in b0_pointwise().into_iter().skip(part).step_by(2) {
         case.check(&machine);
     }
 }
 
 #[test]
+#[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
 fn pointwise_f16_over_the_even_layers_of_b0() {
     pointwise_of_b0(0);
 }
 
 #[test]
+#[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
 fn pointwise_f16_over_the_odd_layers_of_b0() {
     pointwise_of_b0(1);
 }
 
 /// Of B3 at 300, 19 and 10 pixels wide, and of Lite4 at 300, without gates: widths that B0 has not.
 #[test]
+#[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
 fn pointwise_f16_over_odd_layers_of_b3_and_lite4() {
-    let Some(machine) = machine(pointwise::IMAGE) else { return };
+    let machine = machine(pointwise::IMAGE);
     use Outputs::{Pooled, Stored};
     let shapes: [Shape; 7] = [
         ([1, 361, 576, 136], ACTIVATION_NONE, [true, false], Stored),
@@ -75,8 +78,9 @@ fn pointwise_f16_over_odd_layers_of_b3_and_lite4() {
 
 /// Every pair of channel counts and every map; activation, gate, skip, outputs and the kind of data go round.
 #[test]
+#[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
 fn awkward_pointwise_f16() {
-    let Some(machine) = machine(pointwise::IMAGE) else { return };
+    let machine = machine(pointwise::IMAGE);
     let mut seed = 0;
     for [h, w] in MAPS {
         for c_in in CHANNELS {
@@ -101,8 +105,9 @@ fn awkward_pointwise_f16() {
 
 /// A shape that is not square, whose output has 8 channels more than a tile.
 #[test]
+#[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
 fn pointwise_f16_with_every_activation_gate_and_skip() {
-    let Some(machine) = machine(pointwise::IMAGE) else { return };
+    let machine = machine(pointwise::IMAGE);
     for activation in ACTIVATIONS {
         for extras in [[false, false], [false, true], [true, false], [true, true]] {
             for data in [Data::Uniform, Data::Integers] {
@@ -119,8 +124,9 @@ fn pointwise_f16_with_every_activation_gate_and_skip() {
 /// Sums of one, three and six chunks, the last of which are not whole: every tile, split and not, gives the same
 /// bytes, and the right ones.
 #[test]
+#[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
 fn no_tile_and_no_split_changes_a_byte_of_pointwise_f16() {
-    let Some(machine) = machine(pointwise::IMAGE) else { return };
+    let machine = machine(pointwise::IMAGE);
     for (shape, extras) in [
         ([2, 49, 56, 40], [true, false]),
         ([3, 25, 264, 104], [true, true]),
@@ -143,8 +149,9 @@ fn no_tile_and_no_split_changes_a_byte_of_pointwise_f16() {
 
 /// Partial sums depend on the rows of a tile and on nothing else of it.
 #[test]
+#[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
 fn tiles_of_as_many_rows_give_the_same_partial_sums() {
-    let Some(machine) = machine(pointwise::IMAGE) else { return };
+    let machine = machine(pointwise::IMAGE);
     let case = Pointwise::new(Data::Uniform, [2, 150, 264, 72], ACTIVATION_SWISH, [true, true], 5)
         .giving(Outputs::Both);
     let [stored, _] = case.check(&machine).try_into().expect("two outputs");
@@ -169,8 +176,9 @@ fn tiles_of_as_many_rows_give_the_same_partial_sums() {
 
 /// A batch for which the tiling differs from that of one image, in tile and in splitting.
 #[test]
+#[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
 fn pointwise_f16_of_one_image_does_not_depend_on_its_batch() {
-    let Some(machine) = machine(pointwise::IMAGE) else { return };
+    let machine = machine(pointwise::IMAGE);
     for (shape, extras, outputs) in [
         ([4, 196, 264, 232], [true, true], Outputs::Stored),
         ([4, 49, 320, 1280], [false, false], Outputs::Both),

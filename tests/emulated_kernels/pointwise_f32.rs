@@ -41,7 +41,7 @@ fn layers(variant: Variant, side: usize) -> Vec<([usize; 4], i32, [bool; 3], boo
 }
 
 fn check_layers(compute: Compute, layers: Vec<([usize; 4], i32, [bool; 3], bool)>) {
-    let Some(machine) = machine(pointwise_f32::IMAGE) else { return };
+    let machine = machine(pointwise_f32::IMAGE);
     for (i, (shape, activation, extras, pooled)) in layers.into_iter().enumerate() {
         let case = PointwiseF32::new(compute, Data::Uniform, shape, activation, extras, i as u64);
         PointwiseF32 { pooled, stored: !pooled, ..case }.check(&machine);
@@ -54,21 +54,25 @@ fn part_of_b0(compute: Compute, part: usize) {
 }
 
 #[test]
+#[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
 fn pointwise_f32_over_the_even_layers_of_b0() {
     part_of_b0(Compute::Fp32, 0);
 }
 
 #[test]
+#[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
 fn pointwise_f32_over_the_odd_layers_of_b0() {
     part_of_b0(Compute::Fp32, 1);
 }
 
 #[test]
+#[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
 fn pointwise_tf32_over_the_even_layers_of_b0() {
     part_of_b0(Compute::Tf32, 0);
 }
 
 #[test]
+#[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
 fn pointwise_tf32_over_the_odd_layers_of_b0() {
     part_of_b0(Compute::Tf32, 1);
 }
@@ -80,18 +84,20 @@ fn odd_layers(compute: Compute) {
 }
 
 #[test]
+#[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
 fn pointwise_f32_over_the_odd_layers_of_b3_and_lite4() {
     odd_layers(Compute::Fp32);
 }
 
 #[test]
+#[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
 fn pointwise_tf32_over_the_odd_layers_of_b3_and_lite4() {
     odd_layers(Compute::Tf32);
 }
 
 /// Every pair of channel counts and every map; activation, parts, the pool and the kind of data go round.
 fn awkward_pointwise(compute: Compute) {
-    let Some(machine) = machine(pointwise_f32::IMAGE) else { return };
+    let machine = machine(pointwise_f32::IMAGE);
     let mut seed = 0;
     for [h, w] in MAPS {
         for c_in in CHANNELS {
@@ -113,19 +119,22 @@ fn awkward_pointwise(compute: Compute) {
 }
 
 #[test]
+#[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
 fn awkward_pointwise_f32() {
     awkward_pointwise(Compute::Fp32);
 }
 
 #[test]
+#[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
 fn awkward_pointwise_tf32() {
     awkward_pointwise(Compute::Tf32);
 }
 
 /// A shape that ends within a tile both ways, in one chunk and a part of the next.
 #[test]
+#[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
 fn pointwise_f32_and_tf32_with_every_activation_and_part() {
-    let Some(machine) = machine(pointwise_f32::IMAGE) else { return };
+    let machine = machine(pointwise_f32::IMAGE);
     for compute in COMPUTES {
         for activation in ACTIVATIONS {
             for parts in 0..16 {
@@ -146,8 +155,9 @@ fn pointwise_f32_and_tf32_with_every_activation_and_part() {
 
 /// Chunks of their own blocks give the bytes of chunks that one block adds.
 #[test]
+#[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
 fn split_chunks_give_the_same_bytes() {
-    let Some(machine) = machine(pointwise_f32::IMAGE) else { return };
+    let machine = machine(pointwise_f32::IMAGE);
     let shapes =
         [[1, 49, 1152, 320], [2, 49, 232, 72], [3, 1, 136, 24], [1, 5, 128, 8], [1, 20, 8, 8]];
     for compute in COMPUTES {
@@ -166,8 +176,9 @@ fn split_chunks_give_the_same_bytes() {
 
 /// A batch large enough for the largest tiles, and one image of it in smaller ones: that image's bytes.
 #[test]
+#[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
 fn tiles_of_every_shape_give_the_same_bytes() {
-    let Some(machine) = machine(pointwise_f32::IMAGE) else { return };
+    let machine = machine(pointwise_f32::IMAGE);
     let shapes = [
         ([55, 100, 136, 72], [64, 32], [16, 32]),
         ([45, 100, 136, 120], [64, 64], [16, 32]),

@@ -45,7 +45,7 @@ fn check(machine: &dyn Machine, case: &Resampled) {
 
 /// Up and down, odd aspects, single pixels and lines, the exact half and the exact size; crops that are square and not.
 fn resamples(interpolation: Interpolation) {
-    let Some(machine) = machine(preprocess::IMAGE) else { return };
+    let machine = machine(preprocess::IMAGE);
     let frames = [
         [75, 100],
         [61, 37],
@@ -74,29 +74,34 @@ fn resamples(interpolation: Interpolation) {
 }
 
 #[test]
+#[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
 fn pillow_bicubic_gives_the_levels_of_the_cpu() {
     resamples(INTERPOLATIONS[0]);
 }
 
 #[test]
+#[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
 fn pillow_bilinear_gives_the_levels_of_the_cpu() {
     resamples(INTERPOLATIONS[1]);
 }
 
 #[test]
+#[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
 fn opencv_gives_the_levels_of_the_cpu() {
     resamples(INTERPOLATIONS[2]);
 }
 
 #[test]
+#[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
 fn tensorflow_gives_the_levels_of_the_cpu_rounded() {
     resamples(INTERPOLATIONS[3]);
 }
 
 /// The halving of both sides, for which OpenCV has code of its own.
 #[test]
+#[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
 fn opencv_halves_as_the_cpu() {
-    let Some(machine) = machine(preprocess::IMAGE) else { return };
+    let machine = machine(preprocess::IMAGE);
     let framing =
         Framing::ResizeThenCrop { short_side: ShortSide::Margin(0), rounding: Rounding::Paddle };
     for [h, w] in [[16, 16], [48, 64], [40, 9]] {

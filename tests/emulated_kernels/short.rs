@@ -20,8 +20,9 @@ const PRECISIONS: [Precision; 2] = [Precision::Fp16, Precision::Fp32];
 const WINDOWS: [[usize; 2]; 4] = [[3, 1], [3, 2], [5, 1], [5, 2]];
 
 #[test]
+#[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
 fn short_bn_swish() {
-    let Some(machine) = machine(bn_swish::IMAGE) else { return };
+    let machine = machine(bn_swish::IMAGE);
     for precision in PRECISIONS {
         let (shape, parts) = ([2, 15, 40], [true; 3]);
         let case = BnSwish::new(precision, Data::Uniform, shape, ACTIVATION_SWISH, parts, 1);
@@ -32,8 +33,9 @@ fn short_bn_swish() {
 }
 
 #[test]
+#[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
 fn short_depthwise() {
-    let Some(machine) = machine(depthwise::IMAGE) else { return };
+    let machine = machine(depthwise::IMAGE);
     for precision in PRECISIONS {
         for [k, stride] in WINDOWS {
             let ConvGeometry { pad_top, pad_left, output, .. } =
@@ -47,8 +49,9 @@ fn short_depthwise() {
 }
 
 #[test]
+#[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
 fn short_head() {
-    let Some(machine) = machine(head::IMAGE) else { return };
+    let machine = machine(head::IMAGE);
     for precision in PRECISIONS {
         let pool = Pool::new(precision, [2, 70, 72], Data::Uniform, 1);
         check_batch(&machine, &pool, 2, |i| pool.image(i));
@@ -60,8 +63,9 @@ fn short_head() {
 }
 
 #[test]
+#[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
 fn short_expand_depthwise() {
-    let Some(machine) = machine(expand_depthwise::IMAGE) else { return };
+    let machine = machine(expand_depthwise::IMAGE);
     for precision in PRECISIONS {
         for [k, stride] in WINDOWS {
             let ConvGeometry { pad_top, pad_left, output, .. } =
@@ -76,8 +80,9 @@ fn short_expand_depthwise() {
 }
 
 #[test]
+#[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
 fn short_pointwise_f16() {
-    let Some(machine) = machine(pointwise::IMAGE) else { return };
+    let machine = machine(pointwise::IMAGE);
     let case = Pointwise::new(Data::Uniform, [2, 49, 264, 72], ACTIVATION_SWISH, [true, true], 1);
     check_batch(&machine, &case, 2, |i| case.image(i));
     let bytes = case.check(&machine);
@@ -92,8 +97,9 @@ fn short_pointwise_f16() {
 }
 
 #[test]
+#[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
 fn short_pointwise_f32_and_tf32() {
-    let Some(machine) = machine(pointwise_f32::IMAGE) else { return };
+    let machine = machine(pointwise_f32::IMAGE);
     for compute in [Compute::Fp32, Compute::Tf32] {
         for (shape, pooled) in [([2, 21, 136, 40], false), ([1, 130, 264, 72], true)] {
             let (activation, parts) = (ACTIVATION_SWISH, [true; 3]);
@@ -106,8 +112,9 @@ fn short_pointwise_f32_and_tf32() {
 }
 
 #[test]
+#[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
 fn short_preprocess() {
-    let Some(machine) = machine(preprocess::IMAGE) else { return };
+    let machine = machine(preprocess::IMAGE);
     let framing =
         Framing::ResizeThenCrop { short_side: ShortSide::Margin(0), rounding: Rounding::Paddle };
     for interpolation in [
@@ -130,8 +137,9 @@ fn short_preprocess() {
 }
 
 #[test]
+#[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
 fn short_squeeze_excite() {
-    let Some(machine) = machine(squeeze_excite::IMAGE) else { return };
+    let machine = machine(squeeze_excite::IMAGE);
     for precision in PRECISIONS {
         let case = SqueezeExcite::new(precision, [2, 3, 78], [232, 10], 1);
         check_batch(&machine, &case, 2, |i| case.image(i));
@@ -139,8 +147,9 @@ fn short_squeeze_excite() {
 }
 
 #[test]
+#[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
 fn short_stem() {
-    let Some(machine) = machine(stem::IMAGE) else { return };
+    let machine = machine(stem::IMAGE);
     for kernel in [
         (StemInput::U8, Precision::Fp16),
         (StemInput::F16, Precision::Fp16),
@@ -186,8 +195,9 @@ fn change(prepared: &mut Prepared, change: impl FnOnce(&mut BnSwishParams)) {
 /// A wrong value, a tensor that lies 16 bytes further on, and a last block that is missing. A GPU's memory is another
 /// poison in each run, which shows where nothing was written.
 #[test]
+#[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
 fn short_list_notices_what_is_wrong() {
-    let Some(machine) = machine(bn_swish::IMAGE) else { return };
+    let machine = machine(bn_swish::IMAGE);
     let spoils: [(Spoil, [&str; 2]); 3] = [
         (|p| change(p, |params| params.activation = ACTIVATION_NONE), ["off by", "off by"]),
         (|p| change(p, |params| params.output += 16), ["findings", "written after output"]),

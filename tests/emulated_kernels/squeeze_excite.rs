@@ -35,7 +35,7 @@ fn squeeze_excite_shapes() -> Vec<([usize; 3], [usize; 2])> {
 }
 
 fn squeeze_excite_gates(precision: Precision) {
-    let Some(machine) = machine(squeeze_excite::IMAGE) else { return };
+    let machine = machine(squeeze_excite::IMAGE);
     for (seed, (image, channels)) in squeeze_excite_shapes().into_iter().enumerate() {
         let case = SqueezeExcite::new(precision, image, channels, seed as u64);
         check_batch(&machine, &case, image[0], |i| case.image(i));
@@ -43,11 +43,13 @@ fn squeeze_excite_gates(precision: Precision) {
 }
 
 #[test]
+#[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
 fn squeeze_excite_f16() {
     squeeze_excite_gates(Precision::Fp16);
 }
 
 #[test]
+#[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
 fn squeeze_excite_f32() {
     squeeze_excite_gates(Precision::Fp32);
 }

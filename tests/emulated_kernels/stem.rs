@@ -28,8 +28,9 @@ fn stem_case(
 
 /// 224 x 224 in both paddings, and by each kernel once.
 #[test]
+#[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
 fn stem_of_b0() {
-    let Some(machine) = machine(stem::IMAGE) else { return };
+    let machine = machine(stem::IMAGE);
     for (i, kernel) in KERNELS.into_iter().enumerate() {
         let values = (ACTIVATION_SWISH, Data::Uniform);
         stem_case(kernel, PADDINGS[i % 2], [224, 224], [1, 32], values, i as u64).check(&machine);
@@ -38,8 +39,9 @@ fn stem_of_b0() {
 
 /// B3's 40 channels on a part of its odd map, and B5's and B7's channels.
 #[test]
+#[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
 fn stem_of_wider_networks() {
-    let Some(machine) = machine(stem::IMAGE) else { return };
+    let machine = machine(stem::IMAGE);
     for (i, c) in [24, 40, 48, 56, 64].into_iter().enumerate() {
         for padding in PADDINGS {
             let values = (ACTIVATIONS[i % 3], Data::Uniform);
@@ -49,8 +51,9 @@ fn stem_of_wider_networks() {
 }
 
 #[test]
+#[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
 fn awkward_stem() {
-    let Some(machine) = machine(stem::IMAGE) else { return };
+    let machine = machine(stem::IMAGE);
     let mut seed = 0;
     for size in [[1, 1], [2, 3], [7, 7], [19, 34]] {
         for padding in PADDINGS {
@@ -73,8 +76,9 @@ fn awkward_stem() {
 
 /// The kernel's normalisation is the host's, bit by bit: all levels in all channels.
 #[test]
+#[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
 fn stem_of_levels_and_of_normalised_values_gives_the_same_bytes() {
-    let Some(machine) = machine(stem::IMAGE) else { return };
+    let machine = machine(stem::IMAGE);
     for precision in [Precision::Fp16, Precision::Fp32] {
         let values = (ACTIVATION_NONE, Data::Uniform);
         let kernel = (StemInput::U8, precision);

@@ -27,11 +27,13 @@ fn bn_swish_subjects() -> Vec<Subject> {
 }
 
 #[test]
+#[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
 fn bn_swish_has_no_report_under_adversarial_schedules() {
     no_report(bn_swish_subjects());
 }
 
 #[test]
+#[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
 fn mutants_of_bn_swish_are_reported() {
     all_are_reported(bn_swish_subjects(), 95.0);
 }

@@ -43,21 +43,25 @@ fn depthwise_subjects(precision: Precision) -> Vec<Subject> {
 }
 
 #[test]
+#[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
 fn depthwise_f16_has_no_report_under_adversarial_schedules() {
     no_report(depthwise_subjects(Precision::Fp16));
 }
 
 #[test]
+#[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
 fn depthwise_f32_has_no_report_under_adversarial_schedules() {
     no_report(depthwise_subjects(Precision::Fp32));
 }
 
 #[test]
+#[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
 fn mutants_of_depthwise_f16_are_reported() {
     all_are_reported(depthwise_subjects(Precision::Fp16), 95.0);
 }
 
 #[test]
+#[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
 fn mutants_of_depthwise_f32_are_reported() {
     all_are_reported(depthwise_subjects(Precision::Fp32), 95.0);
 }

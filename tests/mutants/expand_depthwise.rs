@@ -59,21 +59,25 @@ fn subjects(precision: Precision) -> Vec<Subject> {
 }
 
 #[test]
+#[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
 fn expand_depthwise_f16_has_no_report_under_adversarial_schedules() {
     no_report(subjects(Precision::Fp16));
 }
 
 #[test]
+#[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
 fn expand_depthwise_f32_has_no_report_under_adversarial_schedules() {
     no_report(subjects(Precision::Fp32));
 }
 
 #[test]
+#[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
 fn mutants_of_expand_depthwise_f16_are_reported() {
     all_are_reported(subjects(Precision::Fp16), 60.0);
 }
 
 #[test]
+#[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
 fn mutants_of_expand_depthwise_f32_are_reported() {
     all_are_reported(subjects(Precision::Fp32), 85.0);
 }

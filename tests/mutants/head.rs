@@ -49,6 +49,7 @@ fn top_k_subjects() -> Vec<Subject> {
 }
 
 #[test]
+#[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
 fn head_has_no_report_under_adversarial_schedules() {
     no_report(pool_subjects());
     no_report(classifier_subjects());
@@ -56,6 +57,7 @@ fn head_has_no_report_under_adversarial_schedules() {
 }
 
 #[test]
+#[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
 fn mutants_of_head_are_reported() {
     let subjects = [pool_subjects(), classifier_subjects(), top_k_subjects()];
     all_are_reported(subjects.into_iter().flatten().collect(), 95.0);

@@ -36,12 +36,14 @@ fn pointwise_subjects(tiles: &[[i32; 2]]) -> Vec<Subject> {
 }
 
 #[test]
+#[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
 fn pointwise_has_no_report_under_adversarial_schedules() {
     no_report(pointwise_subjects(&pointwise::TILES));
 }
 
 /// All entries are one template.
 #[test]
+#[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
 fn mutants_of_pointwise_are_reported() {
     all_are_reported(pointwise_subjects(&[[32, 32]]), 85.0);
 }

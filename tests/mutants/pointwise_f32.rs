@@ -50,23 +50,27 @@ fn larger_subjects(compute: Compute) -> Vec<Subject> {
 }
 
 #[test]
+#[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
 fn pointwise_f32_has_no_report_under_adversarial_schedules() {
     no_report(pointwise_subject(Compute::Fp32));
     no_report(larger_subjects(Compute::Fp32));
 }
 
 #[test]
+#[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
 fn pointwise_tf32_has_no_report_under_adversarial_schedules() {
     no_report(pointwise_subject(Compute::Tf32));
     no_report(larger_subjects(Compute::Tf32));
 }
 
 #[test]
+#[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
 fn mutants_of_pointwise_f32_are_reported() {
     all_are_reported(pointwise_subject(Compute::Fp32), 95.0);
 }
 
 #[test]
+#[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
 fn mutants_of_pointwise_tf32_are_reported() {
     all_are_reported(pointwise_subject(Compute::Tf32), 95.0);
 }

@@ -37,11 +37,13 @@ fn preprocess_subjects() -> Vec<Subject> {
 }
 
 #[test]
+#[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
 fn preprocess_has_no_report_under_adversarial_schedules() {
     no_report(preprocess_subjects());
 }
 
 #[test]
+#[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
 fn mutants_of_preprocess_are_reported() {
     all_are_reported(preprocess_subjects(), 95.0);
 }

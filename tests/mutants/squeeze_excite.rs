@@ -31,11 +31,13 @@ fn squeeze_excite_subjects() -> Vec<Subject> {
 }
 
 #[test]
+#[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
 fn squeeze_excite_has_no_report_under_adversarial_schedules() {
     no_report(squeeze_excite_subjects());
 }
 
 #[test]
+#[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
 fn mutants_of_squeeze_excite_are_reported() {
     all_are_reported(squeeze_excite_subjects(), 95.0);
 }

@@ -35,12 +35,14 @@ fn stem_subjects() -> Vec<Subject> {
 }
 
 #[test]
+#[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
 fn stem_has_no_report_under_adversarial_schedules() {
     no_report(stem_subjects());
 }
 
 /// Bounds of the image decide what counts as zero, and are mostly met by selecting values: few accesses depend on them.
 #[test]
+#[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
 fn mutants_of_stem_are_reported() {
     all_are_reported(stem_subjects(), 50.0);
 }

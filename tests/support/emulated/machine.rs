@@ -4,7 +4,7 @@
 //! the first GPU and, beside it, the emulator, which a GPU's outputs are compared with. A GPU that is asked for and
 //! cannot be used is a failure.
 
-use super::{Buffers, Prepared, assert_clean, images_or_skip, module};
+use super::{Buffers, Prepared, assert_clean, module};
 use effnet::device::cuda::{CudaError, KernelBuffer, KernelRunner};
 use effnet::emulator::{Module, Schedule};
 use effnet::launches::KernelId;
@@ -71,14 +71,13 @@ pub enum Chosen {
     Gpu(Gpu),
 }
 
-/// What the tests of a kernel file run on, unless this build has no kernels and need not.
-pub fn machine(image: &'static str) -> Option<Chosen> {
-    images_or_skip()?;
+/// What the tests of a kernel file run on.
+pub fn machine(image: &'static str) -> Chosen {
     let device = TestDevice::chosen();
-    Some(match device {
+    match device {
         TestDevice::Emulator => Chosen::Emulator(module(image)),
         _ => Chosen::Gpu(Gpu::new(image, device.has_emulator().then(|| module(image)))),
-    })
+    }
 }
 
 impl Machine for Chosen {

@@ -68,7 +68,7 @@ pub use self::{
 use super::Random;
 use effnet::emulator::{Launch, Module, Report};
 use effnet::kernels::params::*;
-use effnet::kernels::{self, Geometry, KernelImage};
+use effnet::kernels::{self, Geometry};
 use effnet::weights::Precision;
 use half::f16;
 
@@ -87,23 +87,10 @@ fn tensor_core_roundings(longest: usize, chunks: usize) -> f64 {
     (3 * longest + chunks) as f64
 }
 
-/// The images, unless this build has none and need not.
-pub fn images_or_skip() -> Option<&'static [KernelImage]> {
-    match kernels::built() {
-        Ok(built) => Some(built.images),
-        Err(why) => {
-            let required = std::env::var("EFFNET_REQUIRE_KERNELS").is_ok_and(|v| v == "1")
-                || TestDevice::chosen().has_gpu();
-            assert!(!required, "{why}");
-            eprintln!("skipped: {why}");
-            None
-        }
-    }
-}
-
 /// The PTX of a kernel file.
 pub fn ptx(image: &str) -> &'static str {
-    kernels::images().iter().find(|i| i.name == image).expect("a built image").ptx
+    let built = kernels::built().unwrap_or_else(|why| panic!("{why}"));
+    built.images.iter().find(|i| i.name == image).expect("a built image").ptx
 }
 
 /// The parsed PTX of a kernel file.
