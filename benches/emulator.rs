@@ -1,5 +1,6 @@
-//! The emulator with all its checks on: warp instructions per second on representative launches, and the seconds that
-//! one image through every layer of B0 takes. Prints a table; the least time of several runs counts.
+//! The emulator with all its checks on: warp instructions per second on representative launches,
+//! and the seconds that one image through every layer of B0 takes. Prints a table; the least time
+//! of several runs counts.
 
 #[path = "../tests/support/mod.rs"]
 mod support;
@@ -34,7 +35,8 @@ impl Modules {
     }
 }
 
-/// The least time of the launch, without uploads, with the kernel's file and what was executed.
+/// The least time of the launch, without uploads, with the kernel's file and the number of warp
+/// instructions.
 fn time(modules: &Modules, case: &dyn Case, runs: usize) -> (&'static str, Duration, u64) {
     let mut least = Duration::MAX;
     let (mut image, mut instructions) = ("", 0);
@@ -68,8 +70,8 @@ fn pointwise_case(pixels: usize, c_in: usize, c_out: usize) -> Pointwise {
     Pointwise::new(Data::Uniform, [1, pixels, c_in, c_out], ACTIVATION_SWISH, [false, false], 1)
 }
 
-/// Every launch that one image makes on its way through B0 at 224, but for the stem and the pool, which have no
-/// kernels of their own. Layers are not chained.
+/// Every launch that one image makes on its way through B0 at 224, but for the stem and the pool,
+/// which have no kernels of their own. Layers are not chained.
 fn b0() -> Vec<Box<dyn Case>> {
     let network = Network::new(Variant::B0, 1000);
     let geometry =

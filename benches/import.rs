@@ -1,4 +1,5 @@
-//! From a public checkpoint to packed weights: B0 as timm names it, in each container that families publish.
+//! Import of a public checkpoint into packed weights: B0 as timm names it, in each container that
+//! families publish.
 
 #[path = "../tests/support/mod.rs"]
 mod support;

@@ -8,11 +8,12 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::{env, fs, thread};
 
-/// The PTX that the emulator runs is of this target: the first with `griddepcontrol`. Kernels are otherwise the same for
-/// every target with `cp.async` and f16 `m16n8k16`.
+/// The PTX that the emulator runs is of this target: the first with `griddepcontrol`. Kernels are
+/// otherwise the same for every target with `cp.async` and f16 `m16n8k16`.
 const EMULATED_ARCH: u32 = 90;
 
-/// No fast-math: kernels name the approximations that they accept. A spill, like any warning, fails.
+/// No fast-math: kernels name the approximations that they accept. A spill, like any warning,
+/// fails.
 const FLAGS: [&str; 6] =
     ["-O3", "-std=c++17", "-Werror", "all-warnings", "-Xptxas", "-warn-spills"];
 
@@ -22,7 +23,7 @@ pub struct Kernel {
     pub name: String,
     pub fatbin: PathBuf,
     pub ptx: PathBuf,
-    /// What ptxas said while it made the fatbin.
+    /// Report that ptxas wrote while it made the fatbin.
     pub report: PathBuf,
 }
 
@@ -34,7 +35,7 @@ struct Job {
     key: String,
 }
 
-/// Compiles what changed, and returns all kernels in the order of their names.
+/// Compiles the files that changed, and returns all kernels in the order of their names.
 pub fn all(nvcc: &Nvcc, archs: &[u32], root: &Path, out: &Path) -> Result<Vec<Kernel>, String> {
     let (sources, headers) = read_sources(root)?;
     let mut kernels = Vec::new();
@@ -74,7 +75,7 @@ pub fn all(nvcc: &Nvcc, archs: &[u32], root: &Path, out: &Path) -> Result<Vec<Ke
     Ok(kernels)
 }
 
-/// Beside a fatbin: what ptxas said while it made it.
+/// Path of ptxas' report, beside its fatbin.
 fn report_of(fatbin: &Path) -> PathBuf {
     fatbin.with_extension("fatbin.ptxas")
 }

@@ -1,13 +1,13 @@
-//! Which nvcc, and which targets it can compile for.
+//! The nvcc to use, and the targets that it can compile for.
 
 use std::env;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// What is missing, when no nvcc is found.
+/// The missing part, when no nvcc is found.
 pub const MISSING: &str = "no nvcc was found in EFFNET_NVCC, CUDA_HOME, CUDA_PATH, PATH, \
                            /usr/local/cuda or .cuda";
-/// What to do about it.
+/// Ways to get an nvcc.
 pub const TO_DO: &str = "run `make cuda`, or set EFFNET_NVCC to the nvcc of CUDA 12 or 13, and \
                          build again";
 

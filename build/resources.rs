@@ -1,4 +1,4 @@
-//! What ptxas says of each kernel: registers, shared memory, spills.
+//! Resources of each kernel, as ptxas reports them: registers, shared memory, spills.
 
 /// One kernel for one target.
 pub struct Resources {

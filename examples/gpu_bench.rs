@@ -1,10 +1,12 @@
-//! Latency and throughput of every variant on a GPU, as a Markdown table: `gpu_bench SECONDS [VARIANT...]`.
+//! Latency and throughput of every variant on a GPU, as a Markdown table:
+//! `gpu_bench SECONDS [VARIANT...]`.
 //!
-//! Random weights, native size, batch 1, 4, 8, 32 and 128, FP16 and FP32, both paths. Latency: one replay of the CUDA
-//! graph with its copies from and to pinned memory, the median and the least of many, after a warm-up. Throughput: runs
-//! that are submitted while the one before is under way, so that copies overlap with launches. Serial: the median latency
-//! where no launch may begin before the one before it has ended, of batch 1. Ends when the seconds are over, and says
-//! what was left out.
+//! Random weights, native size, batch 1, 4, 8, 32 and 128, FP16 and FP32, both paths. Latency: one
+//! replay of the CUDA graph with its copies from and to pinned memory, the median and the least of
+//! many, after a warm-up. Throughput: runs that are submitted while the one before is under way, so
+//! that copies overlap with launches. Serial: the median latency where no launch may begin before
+//! the one before it has ended, of batch 1. Ends when the seconds are over, and names the rows that
+//! were left out.
 
 #[path = "../tests/support/mod.rs"]
 mod support;
@@ -20,7 +22,7 @@ use std::time::{Duration, Instant};
 use support::{Random, metadata, random_weights};
 
 const BATCHES: [usize; 5] = [1, 4, 8, 32, 128];
-/// Of one measurement.
+/// Most runs of one measurement.
 const MOST_RUNS: usize = 200;
 const LONGEST: Duration = Duration::from_millis(60);
 
@@ -117,7 +119,7 @@ fn throughput(gpu: &mut CudaDevice, images: &[f32], n: usize) -> Result<f64, Cud
         gpu.submit(images, n)?;
         runs += 1;
     }
-    // As many were begun as were collected.
+    // The number of runs begun is the number collected.
     let rate = (runs * n) as f64 / start.elapsed().as_secs_f64();
     for _ in 0..LaunchPlan::SLOTS {
         gpu.collect()?;

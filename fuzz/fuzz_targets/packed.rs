@@ -1,8 +1,9 @@
 //! Bytes as a packed file, and as the header of one whose data are zeros (a real file's data would
-//! drown the header, where all decisions are made): opening answers, and what it accepts can be
-//! viewed.
+//! drown the header, where all decisions are made): opening answers, and the tensors of a file that
+//! it accepts can be viewed.
 //!
-//! A seed is the header of any packed file: `tail -c +9 FILE | head -c N`, with N the first 8 bytes.
+//! A seed is the header of any packed file: `tail -c +9 FILE | head -c N`, with N the first 8
+//! bytes.
 
 #![no_main]
 

@@ -1,5 +1,5 @@
-//! Text as a PTX file: loading answers, and what it accepts has entries whose parameters lie one
-//! after the other.
+//! Text as a PTX file: loading answers, and a file that it accepts has entries whose parameters lie
+//! one after the other.
 //!
 //! A seed is any PTX file, as nvcc writes it: `nvcc -ptx -lineinfo kernels/depthwise.cu`.
 

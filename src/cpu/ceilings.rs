@@ -1,5 +1,5 @@
-//! What this executor's threads and kernels reach in simple work: a copy, a matrix product, steps
-//! that do nothing. What a network's steps are measured against.
+//! Rates that this executor's threads and kernels reach in simple work: a copy, a matrix product,
+//! steps that do nothing. A network's steps are measured against them.
 
 use super::layout::Slot;
 use super::memory::{Memory, Shared};
@@ -13,12 +13,13 @@ use std::time::{Duration, Instant};
 
 /// Elements of a copy's task.
 const COPY_ELEMS: usize = 64 << 10;
-/// Steps that one measurement of nothing is made of: long enough for all threads to wake and take part.
+/// Steps that one measurement of nothing is made of: long enough for all threads to wake and take
+/// part.
 const STEPS: usize = 20_000;
 
 impl CpuExecutor {
-    /// Times `runs` copies of `bytes` bytes from one buffer to another on all threads. One more, which
-    /// makes the pages exist, comes first.
+    /// Times `runs` copies of `bytes` bytes from one buffer to another on all threads. One more,
+    /// which makes the pages exist, comes first.
     pub fn time_copies(&mut self, bytes: usize, runs: usize) -> Result<Vec<Duration>, CpuError> {
         let elems = bytes / size_of::<f32>();
         let [mut from, mut to] = [memory(elems)?, memory(elems)?];
@@ -36,8 +37,8 @@ impl CpuExecutor {
         }))
     }
 
-    /// Times `runs` pointwise convolutions of `side` pixels from `side` to `side` channels, with the
-    /// kernel that networks run through: `side^3` multiply-accumulates. One more comes first.
+    /// Times `runs` pointwise convolutions of `side` pixels from `side` to `side` channels, with
+    /// the kernel that networks run through: `side^3` multiply-accumulates. One more comes first.
     pub fn time_products(&mut self, side: usize, runs: usize) -> Result<Vec<Duration>, CpuError> {
         let elems = side * side;
         let mut arena = memory(2 * elems)?;
@@ -76,7 +77,7 @@ impl CpuExecutor {
         }))
     }
 
-    /// Times `runs` times some steps that do nothing, and gives the time of one: what it takes to hand
+    /// Times `runs` times some steps that do nothing, and gives the time of one: the time to hand
     /// out a step's tasks and to wait for the last of them.
     pub fn time_empty_steps(&mut self, runs: usize) -> Vec<Duration> {
         let steps = vec![self.threads(); STEPS];
@@ -85,7 +86,7 @@ impl CpuExecutor {
         times
     }
 
-    /// Times `runs` walks over steps of so many tasks each, after one that is not counted.
+    /// Times `runs` walks over steps with `steps` tasks each, after one that is not counted.
     fn time(&mut self, runs: usize, steps: &[usize], task: impl Fn(usize) + Sync) -> Vec<Duration> {
         let mut tasks: Vec<Tasks> = steps.iter().map(|_| Tasks::default()).collect();
         let mut times = Vec::with_capacity(runs + 1);

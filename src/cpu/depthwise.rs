@@ -7,8 +7,8 @@
 //! columns on both sides, and windows leave out rows above and below the map, so that no tap is
 //! tested.
 //!
-//! Neighbouring bands both make the `k - stride` rows that they share; how many bands there are
-//! depends only on the sizes of one image, as do the partial sums of the squeeze.
+//! Neighbouring bands both make the `k - stride` rows that they share; the number of bands depends
+//! only on the sizes of one image, as do the partial sums of the squeeze.
 
 use super::Run;
 use super::layout::Slot;
@@ -32,7 +32,7 @@ pub(super) struct Expand {
     pub shift: Vec<f32>,
 }
 
-/// How a depthwise convolution is cut into tasks.
+/// Cut of a depthwise convolution into tasks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Tiling {
     /// Vectors of channels in a block.
@@ -316,7 +316,7 @@ struct IntoRing<'a, 'r, S: Simd, const NV: usize> {
     y: usize,
     column: usize,
     w_in: usize,
-    /// Where the next pixel goes, unless it begins a row.
+    /// Index of the next pixel, unless it begins a row.
     at: usize,
     pad_left: usize,
     ring: &'a mut Ring<'r>,

@@ -1,27 +1,27 @@
-//! Where the executor keeps the plan's buffers.
+//! Places of the plan's buffers in the executor's memory.
 //!
-//! Not where the plan puts them: an expand step's map is never stored, and its input is read until
-//! the depthwise step that computes it is done, so lifetimes differ from the plan's.
+//! They differ from the plan's own places: an expand step's map is never stored, and its input is
+//! read until the depthwise step that computes it is done, so lifetimes differ from the plan's.
 
 use crate::plan::arena::{Lifetime, place};
 use crate::plan::{BufferId, Op, Place, Plan, PointwiseRole};
 
-/// Where a buffer's elements are.
+/// Place of a buffer's elements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Slot {
-    /// In the caller's input.
+    /// The buffer is the caller's input.
     Input {
         /// Elements of one image.
         image_elems: usize,
     },
-    /// In the arena.
+    /// The buffer is in the arena.
     Arena {
         /// The first image's first element.
         start: usize,
         /// Elements of one image.
         image_elems: usize,
     },
-    /// Nowhere: computed where it is read.
+    /// The buffer is nowhere: its elements are computed where they are read.
     Nowhere,
 }
 

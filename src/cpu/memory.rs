@@ -70,7 +70,8 @@ impl<'a> Shared<'a> {
 
     /// # Safety
     ///
-    /// It must not come from [`Shared::read_only`], and nobody else may read or write any of it while the slice lives.
+    /// The slice must not come from [`Shared::read_only`], and nobody else may read or write any of
+    /// it while it lives.
     pub(super) unsafe fn write(self) -> &'a mut [f32] {
         // SAFETY: `start` and `elems` describe a live slice; the caller excludes everyone else.
         unsafe { std::slice::from_raw_parts_mut(self.start, self.elems) }

@@ -1,9 +1,9 @@
 //! The CPU executor: a plan's steps in f32, on all cores.
 //!
-//! Reading order: [`CpuExecutor`] (what happens once, and what happens in a run), `layout` (where
-//! buffers are), `program` (steps become kernels), `tile` (the matrix product behind most of them),
+//! Reading order: [`CpuExecutor`] (the work done once, and the work of a run), `layout` (places of
+//! buffers), `program` (steps become kernels), `tile` (the matrix product behind most of them),
 //! `depthwise`, `pointwise`, `stem`, `vector` (the kernels), `activation`, `simd`, `memory`, `team`
-//! (what they stand on), `ceilings` (what they reach in simple work).
+//! (their foundations), `ceilings` (the rates that they reach in simple work).
 //!
 //! Batch-norm, activation, gate and skip are applied by the kernel that makes the values, and the
 //! squeeze is summed by the depthwise convolution. An `expand` step runs inside of the depthwise
@@ -77,7 +77,7 @@ pub enum CpuError {
     Threads {
         /// The number asked for.
         threads: usize,
-        /// What the system said.
+        /// Error of the operating system.
         source: io::Error,
     },
     /// Memory for the buffers could not be had.
@@ -85,7 +85,7 @@ pub enum CpuError {
     Memory {
         /// The number asked for.
         bytes: usize,
-        /// What the system said.
+        /// Error of the operating system.
         source: io::Error,
     },
     /// A number of images that the plan has no room for.
@@ -113,9 +113,9 @@ pub enum CpuError {
 /// Elements of a tensor of the packed file, as f32.
 #[derive(Debug)]
 enum Values {
-    /// Where they are mapped.
+    /// The values are read where they are mapped.
     Mapped(TensorId),
-    /// Converted from f16.
+    /// The values were converted from f16.
     Owned(Vec<f32>),
 }
 
@@ -135,14 +135,15 @@ impl Values {
     }
 }
 
-/// What the tasks of a run share.
+/// Data that the tasks of a run share.
 struct Run<'a> {
     n: usize,
     input: Shared<'a>,
     arena: Shared<'a>,
-    /// Partial sums of the squeeze: of each image, `[bands, c]`.
+    /// Partial sums of the squeeze: `[bands, c]` for each image.
     partials: Shared<'a>,
-    /// Of each image, `[c_se]`, at a stride of `reduced_stride`.
+    /// Reduced channels of the squeeze-excite: `[c_se]` for each image, at a stride of
+    /// `reduced_stride`.
     reduced: Shared<'a>,
     reduced_stride: usize,
     weights: &'a Weights,
@@ -174,9 +175,9 @@ pub struct CpuExecutor {
     arena: Memory,
     partials: Memory,
     reduced: Memory,
-    /// Of each thread, `program.scratch_elems`.
+    /// Scratch of the threads: `program.scratch_elems` for each.
     scratch: Memory,
-    /// Of each kernel.
+    /// Tasks of each kernel.
     tasks: Vec<Tasks>,
     gate: Gate,
     team: Team,
@@ -272,9 +273,9 @@ impl CpuExecutor {
         self.walk(input, n, None)
     }
 
-    /// Runs as [`CpuExecutor::run`] does, and stores how long each step of the plan took: from the
-    /// end of the last task before it to the end of its own last task. An `expand` step is computed
-    /// inside of the depthwise step after it, and so takes no time.
+    /// Runs as [`CpuExecutor::run`] does, and stores the time that each step of the plan took: from
+    /// the end of the last task before it to the end of its own last task. An `expand` step is
+    /// computed inside of the depthwise step after it, and so takes no time.
     pub fn run_timed(
         &mut self,
         input: &[f32],
@@ -343,7 +344,7 @@ impl CpuExecutor {
         }
     }
 
-    /// The features of the last run, `[n, c_head]`: what the classifier sees.
+    /// The features of the last run, `[n, c_head]`, which the classifier reads.
     pub fn features(&self) -> &[f32] {
         self.stored(self.layout.slot(self.plan.features))
     }
@@ -362,7 +363,8 @@ struct Walk<'a> {
     gate: &'a Gate,
     scratch: Shared<'a>,
     began: Instant,
-    /// Where the end of each kernel's last task is noted, if it is, in nanoseconds from `began`.
+    /// Times at which each kernel's last task ended, in nanoseconds from `began`, where they are
+    /// wanted.
     ends_ns: Option<&'a [AtomicU64]>,
 }
 

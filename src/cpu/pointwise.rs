@@ -33,7 +33,7 @@ pub(super) struct Pointwise {
 }
 
 impl Pointwise {
-    /// Rows per task: as many as keep a gated copy within half of a common level-two cache, but
+    /// Rows per task: the most that keep a gated copy within half of a common level-two cache, but
     /// few enough that all threads have work. Depends only on the sizes of one image.
     pub(super) fn block_rows(pixels: usize, c_in: usize) -> usize {
         const COPY_ELEMS: usize = 64 << 10;
@@ -111,7 +111,7 @@ impl Pointwise {
     }
 }
 
-/// What a task multiplies.
+/// Operands of a task.
 struct Tile<'a> {
     panel: Panel,
     first: usize,

@@ -1,4 +1,4 @@
-//! From a plan's steps to kernels with their weights.
+//! Conversion of a plan's steps to kernels with their weights.
 
 use super::depthwise::{Depthwise, Expand, Tiling};
 use super::layout::{Layout, Slot};
@@ -97,7 +97,7 @@ impl Program {
         let mut b = Builder { layout, weights, lanes, program };
         // The expand step that the next depthwise step will compute.
         let mut expand: Option<&Op> = None;
-        // The bands of the last depthwise step, and its output's pixels: what the squeeze adds up.
+        // The bands of the last depthwise step, and its output's pixels, which the squeeze adds up.
         let mut squeezed = (1, 1);
         for (step, op) in plan.steps.iter().map(|step| &step.op).enumerate() {
             match op {

@@ -109,9 +109,9 @@ impl Isa {
 
 /// A computation that is generic over the vectors.
 pub(super) trait WithSimd {
-    /// What it returns.
+    /// Result of the computation.
     type Output;
-    /// Runs it.
+    /// Runs the computation.
     fn call<S: Simd>(self, s: S) -> Self::Output;
 }
 

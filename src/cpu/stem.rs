@@ -1,7 +1,7 @@
 //! The stem: a 3x3 stride-2 convolution of the image, batch-norm, activation.
 //!
-//! A task is a row of output pixels. Their windows are gathered into rows of `k * k * 3` taps, zeros
-//! outside of the image, and multiplied like a pointwise convolution.
+//! A task is a row of output pixels. Their windows are gathered into rows of `k * k * 3` taps,
+//! zeros outside of the image, and multiplied like a pointwise convolution.
 
 use super::Run;
 use super::layout::Slot;

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, JoinHandle};
 
-/// Locks, also after a panic elsewhere: what the locks guard is plain and always consistent.
+/// Locks, also after a panic elsewhere: data behind the locks is plain and always consistent.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -27,7 +27,7 @@ pub(super) struct Tasks {
     done: AtomicUsize,
 }
 
-/// Where threads wait for a step's last task.
+/// Meeting point of the threads that wait for a step's last task.
 #[derive(Debug, Default)]
 pub(super) struct Gate {
     sleepers: AtomicUsize,
@@ -36,14 +36,14 @@ pub(super) struct Gate {
 }
 
 impl Tasks {
-    /// Before a run.
+    /// Resets the tasks before a run.
     pub(super) fn reset(&mut self) {
         *self = Tasks::default();
     }
 
     /// Takes tasks until none of `count` is left, then waits until all are done.
     pub(super) fn work(&self, count: usize, gate: &Gate, mut task: impl FnMut(usize)) {
-        /// How often a thread looks again before it sleeps.
+        /// Number of looks at the counter before a thread sleeps.
         const SPINS: usize = 4000;
         loop {
             let next = self.next.fetch_add(1, SeqCst);
@@ -80,14 +80,14 @@ impl Tasks {
 #[derive(Clone, Copy)]
 struct Work(*const (dyn Fn(usize) + Sync));
 
-// SAFETY: what is pointed to is `Sync`, and outlives its use by what `Team::run` promises.
+// SAFETY: the closure pointed to is `Sync`, and `Team::run` promises that it outlives its use.
 unsafe impl Send for Work {}
 
 #[derive(Default)]
 struct State {
-    /// Counts runs.
+    /// Number of runs so far.
     run: u64,
-    /// The current run's, until its first thread is done.
+    /// Work of the current run, until its first thread is done.
     work: Option<Work>,
     /// Threads that are using `work`.
     active: usize,

@@ -18,9 +18,9 @@ const U: f64 = 1.0 / (1u64 << 24) as f64;
 /// element, through batch-norm, of `k` terms each.
 ///
 /// A sum of `k` products in f32, in any order, is off by at most `k * U` times the sum of their
-/// magnitudes (Higham, Accuracy and Stability of Numerical Algorithms, section 4.2); 4 more roundings
-/// for gate, scale, shift and skip. No activation is steeper than 1.1, and each is off by at most
-/// 3e-7 of its value.
+/// magnitudes (Higham, Accuracy and Stability of Numerical Algorithms, section 4.2); 4 more
+/// roundings for gate, scale, shift and skip. No activation is steeper than 1.1, and each is off by
+/// at most 3e-7 of its value.
 fn check(name: &str, found: &[f32], exact: &[f64], magnitude: &[f64], k: usize) {
     assert_eq!(found.len(), exact.len(), "{name}");
     for (i, ((&found, &exact), &magnitude)) in found.iter().zip(exact).zip(magnitude).enumerate() {
@@ -115,7 +115,7 @@ fn check_steps(isa: Isa, weights: &Arc<Weights>, size: Size) {
                 let w = t(weight);
                 let (x, off) = expanded.take().unwrap_or_else(|| (get(input), Vec::new()));
                 let terms = conv.k * conv.k;
-                // Put what the input is off by in the same unit as the terms' magnitudes.
+                // Put the input's error in the same unit as the terms' magnitudes.
                 let mut m = magnitudes(&x);
                 for (m, off) in m.iter_mut().zip(off) {
                     *m += off / ((terms + 4) as f64 * U);
@@ -197,7 +197,7 @@ fn stored_buffers_that_live_together_never_overlap() {
         };
         let plan = Plan::new(&network, options).unwrap();
         let layout = Layout::new(&plan, true);
-        // What each step touches at once, an expand step together with its depthwise step.
+        // Buffers that each step touches at once, an expand step together with its depthwise step.
         let mut needed = Vec::new();
         for step in &plan.steps {
             let is_expand = step.op.name() == "expand";

@@ -1,7 +1,7 @@
 //! The matrix product behind every pointwise convolution and the stem.
 //!
-//! `y[m, n] = sum over k of a[m, k] * w[n, k]`: rows `m` are pixels, contiguous in memory, so `a` is
-//! used where it lies. Weights are packed once into panels of up to three vectors of columns,
+//! `y[m, n] = sum over k of a[m, k] * w[n, k]`: rows `m` are pixels, contiguous in memory, so `a`
+//! is used where it lies. Weights are packed once into panels of up to three vectors of columns,
 //! `[k, columns]`, zeros beyond the last column. A register tile of `TILE_ROWS` rows by one panel
 //! keeps its sums in registers over all of `k`, then hands each row to an epilogue: no partial sum
 //! is ever stored, and a pixel's sums do not depend on which rows share its tile.
@@ -154,13 +154,14 @@ impl Panels {
         self.k
     }
 
-    /// A panel's weights, `[k, vectors * lanes]`; `panel` may be of other weights that are cut alike.
+    /// A panel's weights, `[k, vectors * lanes]`; `panel` may be of other weights that are cut
+    /// alike.
     pub(super) fn data(&self, panel: &Panel) -> &[f32] {
         &self.data[panel.start * self.k..][..self.k * panel.vectors * self.lanes]
     }
 }
 
-/// What becomes of a row of sums: called once per row, rows in order. Implementations are marked
+/// Consumer of the rows of sums: called once per row, rows in order. Implementations are marked
 /// `#[inline(always)]`, as everything that handles vectors is.
 pub(super) trait Epilogue<S: Simd, const NV: usize> {
     /// Takes row `row`'s sums.

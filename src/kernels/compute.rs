@@ -1,4 +1,4 @@
-//! In which precision a network runs on the kernels.
+//! Precision of a network's arithmetic on the kernels.
 
 use crate::weights::Precision;
 use std::fmt;
@@ -10,8 +10,8 @@ pub enum Compute {
     Fp16,
     /// f32 throughout, at f32 accuracy.
     Fp32,
-    /// f32 activations and weights; factors of pointwise convolutions rounded to TF32 (10 bits), f32
-    /// sums on tensor cores. Only where it is asked for by name.
+    /// f32 activations and weights; factors of pointwise convolutions rounded to TF32 (10 bits),
+    /// f32 sums on tensor cores. Only where it is asked for by name.
     Tf32,
 }
 

@@ -24,10 +24,11 @@ pub const ENTRIES: [&str; 8] = [
     "effnet_expand_depthwise_k5s2_f32",
 ];
 
-/// The most dynamic shared memory of a block: what every device from sm_75 on grants by opt-in.
+/// The most dynamic shared memory of a block, which every device from sm_75 on grants by opt-in.
 const MAX_SHARED_BYTES: u64 = 64 << 10;
 
-/// Blocks that a launch should have, where the channels give so many: some for each multiprocessor of a large GPU.
+/// Blocks that a launch should have, where there are enough channels: some for each multiprocessor
+/// of a large GPU.
 const ENOUGH_BLOCKS: u64 = 512;
 
 fn kernel(precision: Precision, k: usize, stride: usize) -> Option<&'static str> {
@@ -84,8 +85,8 @@ fn shared_bytes(precision: Precision, k: usize, stride: usize, c_in: i32) -> u64
     4 * segments * group + elem_bytes * (mid + depthwise_weight + expansion)
 }
 
-/// Whether there is a launch: whether the window has a kernel, and the input of a tile fits shared memory. In f16
-/// that holds up to `c_in` = 48 for every window, in f32 up to 32.
+/// Whether the kernel can be launched: whether the window has a kernel, and the input of a tile
+/// fits shared memory. In f16 that holds up to `c_in` = 48 for every window, in f32 up to 32.
 pub fn fits(precision: Precision, k: usize, stride: usize, c_in: i32) -> bool {
     kernel(precision, k, stride).is_some()
         && c_in >= 8
@@ -99,23 +100,24 @@ fn tile_grid(stride: usize, h_out: i32, w_out: i32) -> [u64; 2] {
     [(h_out.max(0) as u64).div_ceil(rows), (w_out.max(0) as u64).div_ceil(cols)]
 }
 
-/// Tiles that one image's output is cut into: the extent of `partial_sums`. A matter of the image's geometry alone, so
-/// that the order of the sums is too. It does not depend on `k`.
+/// Tiles that one image's output is cut into: the extent of `partial_sums`. A matter of the image's
+/// geometry alone, so that the order of the sums is too. It does not depend on `k`.
 pub fn tiles(_k: usize, stride: usize, h_out: i32, w_out: i32) -> i32 {
     let [rows, cols] = tile_grid(stride, h_out, w_out);
     i32::try_from(rows * cols).unwrap_or(i32::MAX)
 }
 
-/// How often the kernel expands a pixel, on average: pixels that the tiles compute, halo and part-empty tiles
-/// included, by the pixels of the expanded map that the windows of the layer span.
+/// Average number of times that the kernel expands a pixel: pixels that the tiles compute, halo and
+/// part-empty tiles included, divided by the pixels of the expanded map that the windows of the
+/// layer span.
 pub fn recompute(k: usize, stride: usize, h_out: i32, w_out: i32) -> f64 {
     let [rows, cols] = tile_grid(stride, h_out, w_out);
     let map = (h_out.max(1) as f64 * stride as f64) * (w_out.max(1) as f64 * stride as f64);
     (rows * cols * patch_pixels(k, stride)) as f64 / map
 }
 
-/// Multiplications and additions that the kernel executes for one image: the expansion with its recomputed halo, and
-/// the depthwise convolution.
+/// Multiplications and additions that the kernel executes for one image: the expansion with its
+/// recomputed halo, and the depthwise convolution.
 pub fn macs(k: usize, stride: usize, [h_out, w_out]: [i32; 2], [c_in, c_mid]: [i32; 2]) -> u64 {
     let [rows, cols] = tile_grid(stride, h_out, w_out);
     let expansion = rows * cols * patch_pixels(k, stride) * c_in.max(0) as u64;
@@ -178,8 +180,8 @@ pub fn launch(
     check.optional("partial_sums", p.partial_sums, 16)?;
     check.grid("n", p.n as u32)?;
 
-    // As few slices as fill the device: each reads the input once more. Groups are independent of one another, so no
-    // byte depends on their number.
+    // As few slices as fill the device: each reads the input once more. Groups are independent of
+    // one another, so no byte depends on their number.
     let groups = u64::from(p.c_mid as u32).div_ceil(group(precision) as u64);
     let groups_of_block = (groups * tiles as u64 * p.n as u64 / ENOUGH_BLOCKS).clamp(1, groups);
     let slices = groups.div_ceil(groups_of_block) as u32;

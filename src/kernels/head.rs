@@ -26,8 +26,8 @@ fn pool_tile_pixels(pixels: i32) -> i32 {
     POOL_STEP_PIXELS * ((pixels.max(1) - 1) / (POOL_STEP_PIXELS * POOL_MAX_TILES) + 1)
 }
 
-/// Tiles that one image's pixels are cut into by [`pool`]: the extent of `partial_sums`. A matter of
-/// the image's geometry alone, so that the order of the sums is too.
+/// Tiles that one image's pixels are cut into by [`pool`]: the extent of `partial_sums`. A matter
+/// of the image's geometry alone, so that the order of the sums is too.
 pub fn pool_tiles(pixels: i32) -> i32 {
     (pixels.max(0) as u32).div_ceil(pool_tile_pixels(pixels) as u32) as i32
 }
@@ -107,8 +107,8 @@ pub fn classifier(
     Ok(Launch { image: IMAGE, kernel, geometry, params })
 }
 
-/// The launch that finds each image's best classes and their parts of the softmax, or which argument
-/// the kernel does not take.
+/// The launch that finds each image's best classes and their parts of the softmax, or which
+/// argument the kernel does not take.
 ///
 /// Equal logits keep the order of their classes. A NaN stands before every number, so a NaN among
 /// the logits is always the first logit that is reported; all probabilities are NaN then.

@@ -7,7 +7,8 @@ pub struct Geometry {
     pub grid: [u32; 3],
     /// Threads in x, y, z.
     pub block: [u32; 3],
-    /// Dynamic shared memory of a block; what a kernel declares with a fixed size comes on top.
+    /// Dynamic shared memory of a block; the shared memory that a kernel declares with a fixed size
+    /// comes on top.
     pub shared_bytes: u32,
 }
 

@@ -5,7 +5,7 @@
 //! running a launch is left to a device.
 //!
 //! `build.rs` compiles `kernels/*.cu` where it finds nvcc. Without one the host is complete all the
-//! same, and [`built`] says what is missing.
+//! same, and [`built`] names the missing part.
 
 pub mod bn_swish;
 mod compute;
@@ -52,11 +52,11 @@ pub struct KernelImage {
     pub archs: &'static [u32],
     /// Names of the file's kernels, in the order of `ptx`.
     pub entries: &'static [&'static str],
-    /// What ptxas reported of each kernel for each target.
+    /// Resources of each kernel for each target, as ptxas reported them.
     pub resources: &'static [Resources],
 }
 
-/// What a kernel takes on one target, as ptxas reports it.
+/// Resources of a kernel on one target, as ptxas reports them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Resources {
     /// Compute capability as in 80 for 8.0.
@@ -71,16 +71,16 @@ pub struct Resources {
     pub stack_bytes: u32,
     /// Bytes written because registers did not suffice.
     pub spill_store_bytes: u32,
-    /// Bytes read back.
+    /// Bytes read back from the stack.
     pub spill_load_bytes: u32,
 }
 
-/// What a build with nvcc embeds.
+/// Everything that a build with nvcc embeds.
 #[derive(Clone, Copy, Debug)]
 pub struct Built {
     /// nvcc's release, in its own words.
     pub nvcc: &'static str,
-    /// One for each `.cu` file, in the order of their names.
+    /// Compiled kernel files, one for each `.cu` file, in the order of their names.
     pub images: &'static [KernelImage],
 }
 
@@ -88,9 +88,9 @@ pub struct Built {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("built without GPU kernels: {missing}; {to_do}")]
 pub struct NotBuilt {
-    /// What the build did not find.
+    /// The part that the build did not find.
     pub missing: &'static str,
-    /// What to do next.
+    /// The next step to take.
     pub to_do: &'static str,
 }
 
@@ -101,7 +101,7 @@ struct Aligned<T>(T);
 
 include!(concat!(env!("OUT_DIR"), "/kernel_images.rs"));
 
-/// What was compiled, or why nothing was.
+/// The compiled kernels, or the reason why there are none.
 pub fn built() -> Result<Built, NotBuilt> {
     BUILT
 }

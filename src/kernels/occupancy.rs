@@ -1,11 +1,11 @@
-//! How many blocks of a launch a multiprocessor holds at once.
+//! Number of a launch's blocks that a multiprocessor holds at once.
 //!
 //! Source: CUDA C++ Programming Guide, technical specifications per compute capability, and
 //! `cuda_occupancy.h` of the toolkit (13.0), with which the limits and granules here were compared.
 
 use super::{Geometry, Resources};
 
-/// What one multiprocessor has.
+/// Limits of one multiprocessor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Multiprocessor {
     /// Resident threads.
@@ -19,13 +19,13 @@ pub struct Multiprocessor {
     pub shared_bytes: u32,
     /// Shared memory that one block may have.
     pub block_shared_bytes: u32,
-    /// What the system keeps of each block's shared memory.
+    /// Shared memory of each block that the system keeps for itself.
     pub reserved_shared_bytes: u32,
     /// Shared memory is granted to a block in this many bytes.
     pub shared_granule_bytes: u32,
 }
 
-/// What the system keeps of each block's shared memory from compute capability 8.0 on.
+/// Shared memory of each block that the system keeps for itself, from compute capability 8.0 on.
 const RESERVED_SHARED_BYTES: u32 = 1024;
 /// Registers are granted to a warp in this many, from those of its quarter of the multiprocessor.
 const REGISTER_GRANULE: u32 = 256;
@@ -56,8 +56,8 @@ impl Multiprocessor {
         })
     }
 
-    /// Blocks that are resident at once: the least of what threads, blocks, registers and shared
-    /// memory allow; 0 where a block does not fit.
+    /// Number of blocks that are resident at once: the least of the limits by threads, blocks,
+    /// registers and shared memory; 0 where a block does not fit.
     pub fn resident_blocks(&self, resources: &Resources, geometry: &Geometry) -> u32 {
         let threads: u32 = geometry.block.iter().product();
         let warps = threads.div_ceil(WARP_SIZE).max(1);
@@ -95,7 +95,7 @@ mod tests {
         }
     }
 
-    /// By hand, from the same table.
+    /// The expected numbers are worked out by hand, from the same table.
     #[test]
     fn resident_blocks_are_the_least_of_four_limits() {
         let sm = Multiprocessor::of(80).unwrap();

@@ -45,8 +45,8 @@ pub const TOP_K_WARPS: i32 = 8;
 pub const RESAMPLE_THREADS: i32 = 128;
 /// Rows of a thread that resamples columns alone.
 pub const RESAMPLE_ROWS: i32 = 4;
-/// Channels of a chunk in a pointwise sum of more than [`POINTWISE_LONG_CHUNK`] channels and at most
-/// [`POINTWISE_SHORT_SUM`].
+/// Channels of a chunk in a pointwise sum of more than [`POINTWISE_LONG_CHUNK`] channels and at
+/// most [`POINTWISE_SHORT_SUM`].
 pub const POINTWISE_SHORT_CHUNK: i32 = 128;
 /// Channels of a chunk in every other pointwise sum.
 pub const POINTWISE_LONG_CHUNK: i32 = 256;
@@ -219,7 +219,7 @@ pub struct SqueezeExciteParams {
     pub gate: u64,
     pub n: i32,
     pub tiles: i32,
-    /// Of the map that was summed, h_out * w_out.
+    /// Pixels of the map that was summed, `h_out * w_out`.
     pub pixels: i32,
     pub c: i32,
     pub c_se: i32,
@@ -251,11 +251,11 @@ pub struct PointwiseParams {
     pub partial_sums: u64,
     /// `[chunks, rows, c_out]`, f32; 0: chunks of c_in are not split over blocks.
     pub chunk_sums: u64,
-    /// one for each output tile, zero before and after; 0 as chunk_sums.
+    /// One counter for each output tile, zero before and after; 0 as chunk_sums.
     pub arrivals: u64,
-    /// N * pixels.
+    /// `n * pixels`.
     pub rows: i32,
-    /// H * w of one image.
+    /// `h * w` of one image.
     pub pixels: i32,
     pub c_in: i32,
     pub c_out: i32,
@@ -283,9 +283,9 @@ pub struct BnSwishParams {
     pub skip: u64,
     /// `[rows, c]`.
     pub output: u64,
-    /// N * pixels.
+    /// `n * pixels`.
     pub rows: i32,
-    /// H * w of one image.
+    /// `h * w` of one image.
     pub pixels: i32,
     pub c: i32,
     /// [`activation_code`].
@@ -327,7 +327,7 @@ pub struct ClassifierParams {
     pub logits: u64,
     pub n: i32,
     pub tiles: i32,
-    /// Of the map that was summed.
+    /// Pixels of the map that was summed.
     pub pixels: i32,
     pub c: i32,
     pub classes: i32,

@@ -25,11 +25,11 @@ pub const TILES: [[i32; 2]; 6] = [[128, 128], [128, 64], [128, 32], [64, 64], [6
 /// Threads of a block, for each of [`TILES`].
 const THREADS: [u32; 6] = [256, 256, 128, 128, 128, 128];
 
-/// How long each of [`TILES`] takes for one product, in hundredths of the first: the fewer outputs a
-/// tile has, the more of its time goes into loads. An estimate.
+/// Time of one product in each of [`TILES`], in hundredths of the first: the fewer outputs a tile
+/// has, the more of its time goes into loads. An estimate.
 const COSTS: [i64; 6] = [100, 111, 140, 125, 154, 200];
 
-/// Blocks that are to be there at least: one for each multiprocessor of a large GPU.
+/// Fewest blocks to aim for: one for each multiprocessor of a large GPU.
 const BLOCKS: i64 = 132;
 
 /// Outputs of the largest tile that is worth splitting: chunks' sums pass through memory.
@@ -76,8 +76,8 @@ pub fn tiling(shape: PointwiseShape) -> Tiling {
     best.expect("there is a tile of each height").1
 }
 
-/// The tiling with one of [`TILES`], and chunks split over blocks where there are several and `split`
-/// asks for it.
+/// The tiling with one of [`TILES`], and chunks split over blocks where there are several and
+/// `split` asks for it.
 pub fn tiling_with(shape: PointwiseShape, tile: [i32; 2], split: bool) -> Tiling {
     let tiles = |extent: i32, tile: i32| (extent.max(1) as u32).div_ceil(tile as u32) as i32;
     let chunks = chunks(shape.c_in);
@@ -110,8 +110,8 @@ fn shape(params: &PointwiseParams) -> PointwiseShape {
     }
 }
 
-/// As [`launch`], with a tiling of [`tiling_with`]. It is split where `chunk_sums` is given; where it
-/// is not, the same tiles go through the chunks one after the other.
+/// As [`launch`], with a tiling of [`tiling_with`]. The sum is split where `chunk_sums` is given;
+/// where it is not, the same tiles go through the chunks one after the other.
 pub fn launch_with(
     tiling: Tiling,
     params: PointwiseParams,

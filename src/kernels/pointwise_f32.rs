@@ -22,14 +22,14 @@ pub const ENTRIES: [&str; 8] = [
 /// Rows, output channels and threads of the tiles, in the order of the kernels of each precision.
 const TILES: [(i32, i32, u32); 4] = [(64, 64, 128), (64, 32, 64), (32, 32, 64), (16, 32, 64)];
 
-/// Input channels of one chunk: `kChunkChannels`. The same for all, so that the order of every sum is
-/// that of its channels alone.
+/// Input channels of one chunk: `kChunkChannels`. The same for all, so that the order of every sum
+/// is that of its channels alone.
 const CHUNK_CHANNELS: i32 = 128;
 
-/// What a launch should have at least, so that every multiprocessor of a large GPU has one.
+/// Fewest blocks that a launch should have, so that every multiprocessor of a large GPU has one.
 const BLOCKS: i64 = 132;
 
-/// How a convolution is cut into blocks. Where its output is pooled, the tiles are a matter of one
+/// Cut of a convolution into blocks. Where its output is pooled, the tiles are a matter of one
 /// image's geometry, as the order of the sums over its pixels is.
 pub fn tiling(shape: PointwiseShape) -> Tiling {
     let extent = |x: i32| i64::from(x.max(1)) as u64;

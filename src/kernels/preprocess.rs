@@ -42,7 +42,7 @@ pub enum ResampleError {
     Frame(#[from] LaunchError),
 }
 
-/// How a frame of one size becomes a crop: everything but addresses.
+/// The way from a frame of one size to a crop: everything but addresses.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Resample {
     interpolation: Interpolation,
@@ -54,7 +54,7 @@ pub struct Resample {
     used: Range<usize>,
 }
 
-/// Device addresses of what [`Resample::launches`] reads and writes; for each frame its own, but for
+/// Device addresses that [`Resample::launches`] reads and writes. Each frame has its own, but for
 /// the taps.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ResampleAddresses {
@@ -103,8 +103,8 @@ pub fn resample(recipe: &Recipe, [h, w]: [usize; 2]) -> Result<Resample, Resampl
     Ok(resample)
 }
 
-/// The picture between the passes has the rows that are used, counted from the first, and columns to
-/// a multiple of 4, so that each row is whole 32-bit words.
+/// The picture between the passes has the rows that are used, counted from the first, and columns
+/// to a multiple of 4, so that each row is whole 32-bit words.
 fn pillow(
     kernel: &image::pillow::Kernel,
     frame: Size,
@@ -130,7 +130,7 @@ impl Resample {
         words
     }
 
-    /// Where the rows' taps begin, in words: at a multiple of 16 bytes.
+    /// Index of the first word of the rows' taps: a multiple of 16 bytes.
     fn rows_at(&self) -> usize {
         self.columns.words.len().next_multiple_of(4)
     }
@@ -240,7 +240,8 @@ mod tests {
     #[test]
     fn pillow_resamples_the_rows_that_the_crop_needs() {
         let resample = resample(&recipe(Interpolation::PillowBicubic), [512, 700]).unwrap();
-        // Twice as high as the crop: rows 16 to 240 of 256, each with four source rows to either side.
+        // Twice as high as the crop: rows 16 to 240 of 256, each with four source rows to either
+        // side.
         assert_eq!(resample.used, 2 * 16 + 1 - 4..2 * 239 + 1 + 4);
         assert_eq!(resample.between_bytes(), 454 * 224 * 3);
         let launches = resample.launches(ADDRESSES).unwrap();

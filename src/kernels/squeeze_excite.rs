@@ -19,7 +19,7 @@ const SHARED_LIMIT_BYTES: i64 = 48 * 1024;
 /// Threads of a block.
 const THREADS: i32 = SQUEEZE_EXCITE_WARPS * WARP_SIZE;
 
-/// How many threads share the `terms` of each sum, where `threads` threads have a sum each.
+/// Number of threads that share the `terms` of each sum, where `threads` threads have a sum each.
 fn shares(terms: i32, threads: i32) -> i32 {
     terms.min(SQUEEZE_EXCITE_MAX_SHARES).min(THREADS / threads).max(1)
 }

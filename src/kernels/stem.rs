@@ -17,7 +17,7 @@ pub const ENTRIES: [&str; 5] = [
     "effnet_stem_f32_f32",
 ];
 
-/// What the input's elements are.
+/// Type and range of the input's elements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum StemInput {
     /// Levels 0 to 255, which the kernel normalises.

@@ -1,11 +1,11 @@
-//! How a pointwise convolution is cut into blocks: a matter of its shape alone.
+//! Cut of a pointwise convolution into blocks: a matter of its shape alone.
 
-/// What is known of a pointwise convolution when it is planned.
+/// Facts about a pointwise convolution that are known when it is planned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PointwiseShape {
     /// `n * pixels`.
     pub rows: i32,
-    /// Of one image.
+    /// Pixels of one image.
     pub pixels: i32,
     /// Input channels.
     pub c_in: i32,

@@ -1,6 +1,6 @@
 //! The machine that something was measured on: no figure means anything without it.
 //!
-//! What cannot be found out is none, shown as `unknown`, and never an error.
+//! A fact that cannot be found out is none, shown as `unknown`, and never an error.
 
 mod smi;
 
@@ -14,7 +14,7 @@ use std::fmt::Display;
 /// Versions, processor and GPUs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Environment {
-    /// This crate's version.
+    /// Version of this crate.
     pub effnet: String,
     /// Whether debug assertions are compiled in, as in a build without `--release`.
     pub debug_build: bool,
@@ -33,7 +33,7 @@ pub struct Environment {
 /// A processor.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Cpu {
-    /// In the maker's words.
+    /// Model of the processor, in the maker's words.
     pub model: Option<String>,
     /// The instruction set, as `x86_64`.
     pub arch: String,
@@ -46,9 +46,9 @@ pub struct Cpu {
 /// A GPU.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Gpu {
-    /// Its number, as CUDA counts.
+    /// Number of the GPU, as CUDA counts.
     pub ordinal: usize,
-    /// In the maker's words.
+    /// Name of the GPU, in the maker's words.
     pub name: Option<String>,
     /// Compute capability as in 90 for 9.0.
     pub arch: Option<u32>,
@@ -119,7 +119,7 @@ impl Environment {
         fields
     }
 
-    /// What is not as in `earlier` and makes times incomparable: one sentence each.
+    /// Differences from `earlier` that make times incomparable: one sentence each.
     pub fn differences(&self, earlier: &Environment) -> Vec<String> {
         let mut list = Vec::new();
         let mut differ = |what: &str, now: String, then: String| {
@@ -199,7 +199,7 @@ impl Gpu {
         )
     }
 
-    /// The driver, and what CUDA it knows.
+    /// The driver, and the newest CUDA that it knows.
     pub fn driver(&self) -> String {
         format!(
             "{} (CUDA {})",

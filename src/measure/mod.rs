@@ -1,9 +1,11 @@
-//! Measuring: repeated runs, their statistics, and what machine they were made on.
+//! Measuring: repeated runs, their statistics, and the machine that they were made on.
 //!
 //! - [`statistics`]: from samples to a median, percentiles and their spread;
-//! - [`sampling`]: warm-up, then runs until there are enough of them, one subject or several in turn;
+//! - [`sampling`]: warm-up, then runs until there are enough of them, one subject or several in
+//!   turn;
 //! - [`environment`]: device, driver, clocks and versions, without which no time means anything;
-//! - [`mod@bench`]: latency and throughput of configurations, and how they compare with earlier ones;
+//! - [`mod@bench`]: latency and throughput of configurations, and how they compare with earlier
+//!   ones;
 //! - [`stand_in`]: random weights and inputs, for times, which do not depend on the values.
 
 pub mod bench;

@@ -3,16 +3,16 @@
 use serde::{Deserialize, Serialize};
 use std::time::{Duration, Instant};
 
-/// How often to run. The defaults are those of trtexec.
+/// Number and duration of the runs. The defaults are those of trtexec.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sampling {
     /// Runs in this time are not counted; at least one is made, since the first prepares things.
     pub warm_up_ms: u64,
-    /// Runs go on for at least so long,
+    /// Least time of the counted runs together.
     pub min_duration_ms: u64,
-    /// and until there are so many,
+    /// Fewest counted runs, also where they take longer than `min_duration_ms`.
     pub min_iterations: usize,
-    /// but end when there are so many.
+    /// Most counted runs, whatever the other two ask for.
     pub max_iterations: usize,
 }
 
@@ -34,16 +34,16 @@ pub struct Sampled<T> {
     pub samples: Vec<T>,
     /// Runs of the warm-up.
     pub warm_up_runs: usize,
-    /// From the start of the first counted run to the end of the last. With several subjects, what was
-    /// spent in this one's runs.
+    /// Time from the start of the first counted run to the end of the last. With several subjects,
+    /// the time spent in this one's runs.
     pub elapsed: Duration,
 }
 
-/// A subject: given the number of the run, warm-up included, it runs once and says what that took.
+/// A subject: given the number of the run, warm-up included, it runs once and returns its sample.
 pub type Subject<'a, T, E> = dyn FnMut(usize) -> Result<T, E> + 'a;
 
-/// Samples `run`, which is given the number of the run, warm-up included: to take its inputs in turn.
-/// Ends at the first error.
+/// Samples `run`, which is given the number of the run, warm-up included: to take its inputs in
+/// turn. Ends at the first error.
 pub fn sample<T, E>(
     options: &Sampling,
     mut run: impl FnMut(usize) -> Result<T, E>,
@@ -52,10 +52,10 @@ pub fn sample<T, E>(
     Ok(found.remove(0))
 }
 
-/// Samples several subjects in turn, so that what changes with time (clocks, temperature, other work)
+/// Samples several subjects in turn, so that any change with time (clocks, temperature, other work)
 /// meets all of them. A round runs each once, and begins with another one than the last round did.
-/// Each subject has the whole warm-up and the whole duration. As many results as subjects, in their
-/// order. Ends at the first error.
+/// Each subject has the whole warm-up and the whole duration. There is one result for each subject,
+/// in their order. Ends at the first error.
 pub fn sample_in_turn<T, E>(
     options: &Sampling,
     subjects: &mut [&mut Subject<'_, T, E>],

@@ -1,5 +1,6 @@
-//! Random weights and inputs. What a run takes does not depend on the values, as long as they are ordinary
-//! numbers: that is why these keep activations of order one, far from infinity and from subnormals.
+//! Random weights and inputs. The time of a run does not depend on the values, as long as they are
+//! ordinary numbers: that is why these keep activations of order one, far from infinity and from
+//! subnormals.
 
 use crate::arch::{Network, Padding, Size, Variant};
 use crate::image::{Framing, Interpolation, Recipe, Rounding, ShortSide};
@@ -36,13 +37,13 @@ impl Random {
         (self.bits() >> 40) as f32 / (1 << 23) as f32 - 1.0
     }
 
-    /// So many of them.
+    /// `elems` numbers as those of [`Random::signed`].
     pub fn vector(&mut self, elems: usize) -> Vec<f32> {
         (0..elems).map(|_| self.signed()).collect()
     }
 }
 
-/// What a packed file of random weights says of itself: no labels, and a recipe of halves.
+/// Metadata of a packed file of random weights: no labels, and a recipe of halves.
 pub fn metadata(variant: Variant, padding: Padding, precision: Precision) -> Metadata {
     Metadata {
         layout_version: Metadata::LAYOUT_VERSION,
@@ -74,7 +75,8 @@ pub fn metadata(variant: Variant, padding: Padding, precision: Precision) -> Met
     }
 }
 
-/// Random weights of a variant with ImageNet's number of classes, named `random`; padding is TensorFlow's.
+/// Random weights of a variant with ImageNet's number of classes, named `random`; padding is
+/// TensorFlow's.
 pub fn random_weights(variant: Variant, precision: Precision) -> Result<Weights, StoreError> {
     weights(&metadata(variant, Padding::SameDynamic, precision), 1)
 }
@@ -96,8 +98,8 @@ pub fn write(path: &Path, metadata: &Metadata, seed: u64) -> Result<(), StoreErr
     write_packed(path, metadata, &data)
 }
 
-/// Weights uniform with the variance `2 / fan_in` (less for the projection, whose results add up along the
-/// skips), scales near 1, shifts and biases small.
+/// Weights uniform with the variance `2 / fan_in` (less for the projection, whose results add up
+/// along the skips), scales near 1, shifts and biases small.
 fn values(tensor: &PackedTensor, random: &mut Random) -> Vec<f32> {
     let fan_in: usize = match (tensor.layer, tensor.kind) {
         (Layer::Stem, TensorKind::Weight) => tensor.shape[..3].iter().product(),

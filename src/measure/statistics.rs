@@ -1,4 +1,4 @@
-//! What many samples of one quantity come to.
+//! Statistics of many samples of one quantity.
 
 use serde::{Deserialize, Serialize};
 
@@ -15,19 +15,20 @@ pub struct Summary {
     pub mean: f64,
     /// The middle one of the sorted samples; the mean of the middle two where their number is even.
     pub median: f64,
-    /// See [`percentile`].
+    /// The 90th percentile, see [`percentile`].
     pub p90: f64,
-    /// See [`percentile`].
+    /// The 95th percentile, see [`percentile`].
     pub p95: f64,
-    /// See [`percentile`].
+    /// The 99th percentile, see [`percentile`].
     pub p99: f64,
-    /// Coefficient of variation: the standard deviation (of the population, divided by `n`) as a part
-    /// of the mean. 0 where the mean is.
+    /// Coefficient of variation: the standard deviation (of the population, divided by `n`) as a
+    /// part of the mean. 0 where the mean is 0.
     pub cv: f64,
 }
 
 impl Summary {
-    /// Sums up `samples`, in any order; none where there are no samples, or one is no finite number.
+    /// Sums up `samples`, in any order; none where there are no samples, or one is no finite
+    /// number.
     pub fn new(samples: &[f64]) -> Option<Summary> {
         let mut sorted = samples.to_vec();
         sorted.sort_unstable_by(f64::total_cmp);
@@ -60,9 +61,9 @@ pub fn median(sorted: &[f64]) -> Option<f64> {
 }
 
 /// A percentile of ascending samples as trtexec takes it: the largest sample that is left when
-/// `floor((1 - percent / 100) * n)` of the largest are excluded, without interpolation. So with less
-/// than 100 samples the 99th is the maximum. None where there are no samples, or `percent` is not
-/// within 0 to 100.
+/// `floor((1 - percent / 100) * n)` of the largest are excluded, without interpolation. So with
+/// less than 100 samples the 99th is the maximum. None where there are no samples, or `percent` is
+/// not within 0 to 100.
 pub fn percentile(sorted: &[f64], percent: f64) -> Option<f64> {
     if !(0.0..=100.0).contains(&percent) {
         return None;

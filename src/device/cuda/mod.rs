@@ -1,9 +1,9 @@
 //! A GPU, through CUDA's driver.
 //!
-//! All memory is allocated, and every kernel looked up, when a device is made. The launches of a run
-//! of `n` images are recorded once as a CUDA graph. A run by itself has the copies of input and outputs
-//! in the graph: a copy to pinned memory, one call of the driver, and a wait. Runs that overlap have
-//! their copies on streams of their own, beside the launches of other runs.
+//! All memory is allocated, and every kernel looked up, when a device is made. The launches of a
+//! run of `n` images are recorded once as a CUDA graph. A run by itself has the copies of input and
+//! outputs in the graph: a copy to pinned memory, one call of the driver, and a wait. Runs that
+//! overlap have their copies on streams of their own, beside the launches of other runs.
 
 mod details;
 mod driver;
@@ -34,20 +34,20 @@ use std::fmt;
 use std::ptr::null_mut;
 use std::sync::Arc;
 
-/// Whole runs that are queued before launches with events between them. The host takes longer to queue
-/// a short launch and its event than the GPU to run it; were there nothing ahead, the GPU would wait for
-/// the host, and the launch's time would be the host's.
+/// Whole runs that are queued before launches with events between them. The host takes longer to
+/// queue a short launch and its event than the GPU to run it; were there nothing ahead, the GPU
+/// would wait for the host, and the launch's time would be the host's.
 const REPLAYS_AHEAD: usize = 3;
 
 /// A GPU with a network's weights, ready to run it.
 ///
 /// A run is either [`run`](CudaDevice::run), the quickest for one at a time, or
-/// [`submit`](CudaDevice::submit) and later [`collect`](CudaDevice::collect), by which the copies of one
-/// run go on beside the launches of another.
+/// [`submit`](CudaDevice::submit) and later [`collect`](CudaDevice::collect), by which the copies
+/// of one run go on beside the launches of another.
 ///
-/// Not to be shared between threads, but it may be moved to another.
+/// A device is not to be shared between threads, but it may be moved to another.
 pub struct CudaDevice {
-    // Dropped from top to bottom: what refers to something before that.
+    // Fields are dropped from top to bottom: each one before those that it refers to.
     slots: Vec<Slot>,
     /// Slots whose runs have been submitted and not collected, the oldest first.
     under_way: VecDeque<usize>,
@@ -63,8 +63,9 @@ pub struct CudaDevice {
     dependent_launches: bool,
 }
 
-// SAFETY: the driver's handles may be used on any thread once the context is made the thread's, which
-// every method does that calls the driver, drops included; nothing is tied to the thread that made it.
+// SAFETY: the driver's handles may be used on any thread once the context is made the thread's,
+// which every method does that calls the driver, drops included; nothing is tied to the thread that
+// made it.
 unsafe impl Send for CudaDevice {}
 
 /// The regions of a plan that all runs share.
@@ -97,7 +98,8 @@ impl Memory {
     }
 }
 
-/// Launches are on one stream, so that runs follow each other; copies on the others go on beside them.
+/// Launches are on one stream, so that runs follow each other; copies on the others go on beside
+/// them.
 struct Streams {
     upload: Stream,
     compute: Stream,
@@ -153,10 +155,10 @@ impl CudaDevice {
         }
         let (at, bytes) = (device.memory.counters.address, device.plan.counters_bytes as usize);
         let what = "zeroing the counters";
-        // Copies and fills are on the default stream, may go on after their calls, and no other stream
-        // waits for them.
-        // SAFETY: the counters are that many bytes, and nothing runs on them yet; null is the default
-        // stream, and is there.
+        // Copies and fills are on the default stream, may go on after their calls, and no other
+        // stream waits for them.
+        // SAFETY: the length is that of the counters' buffer, and nothing runs on them yet; null is
+        // the default stream, and is there.
         unsafe {
             call!(device.context.driver, what, fill(at, 0, bytes))?;
             call!(device.context.driver, what, stream_synchronize(null_mut()))?;
@@ -169,7 +171,8 @@ impl CudaDevice {
         let offset = self.plan.weight_offsets[tensor];
         debug_assert!(offset + bytes.len() as u64 <= self.plan.weights_bytes);
         let at = self.memory.weights.address + offset;
-        // SAFETY: the bytes are readable, and are as many as the plan keeps at this offset.
+        // SAFETY: the bytes are readable, and their number is the one that the plan keeps at this
+        // offset.
         unsafe {
             call!(
                 self.context.driver,
@@ -205,12 +208,13 @@ impl CudaDevice {
     fn enqueue(&self, launch: &Bound, dependent: bool) -> Result<(), CudaError> {
         let stream = &self.streams.compute;
         // SAFETY: the device has loaded the kernel. The launch is of the plan that the regions were
-        // allocated for, and keeps to them: launch modules check shapes, and the emulator runs the same
-        // launches with checks, those of dependent launches among them.
+        // allocated for, and keeps to them: launch modules check shapes, and the emulator runs the
+        // same launches with checks, those of dependent launches among them.
         unsafe { enqueue(stream, launch.function, launch.geometry, &launch.params, dependent) }
     }
 
-    /// The launches of a run, in order. The first follows what is not a launch.
+    /// Enqueues the launches of a run, in order. The first one does not follow a launch, and so is
+    /// no dependent one.
     fn enqueue_all(&self, launches: &[Bound]) -> Result<(), CudaError> {
         launches.iter().enumerate().try_for_each(|(index, launch)| {
             self.enqueue(launch, self.dependent_launches && index > 0)
@@ -231,14 +235,14 @@ impl CudaDevice {
         Ok(())
     }
 
-    /// Runs `n` images, `[n, h, w, 3]` with `1 <= n <= batch`, and waits for the outputs. The first run
-    /// of so many images records their launches; later ones replay them.
+    /// Runs `n` images, `[n, h, w, 3]` with `1 <= n <= batch`, and waits for the outputs. The first
+    /// run of `n` images records their launches; later ones replay them.
     pub fn run(&mut self, input: &[f32], n: usize) -> Result<(), CudaError> {
         let slot = self.idle_slot()?;
         self.stage(slot, input, n)?;
         self.record_whole(slot, n)?;
         let graph = self.slots[slot].prepared.get(&n).and_then(|prepared| prepared.whole.as_ref());
-        // SAFETY: the device owns what was recorded, and waits below.
+        // SAFETY: the device owns everything that was recorded, and waits below.
         let launched = graph.map_or(Ok(()), |graph| unsafe { graph.launch(&self.streams.compute) });
         // Also after a failure: staging memory must not be in use when this returns.
         let waited = self.streams.compute.synchronize("running the network");
@@ -247,8 +251,9 @@ impl CudaDevice {
         Ok(())
     }
 
-    /// Begins a run of `n` images as [`run`](CudaDevice::run) does, and returns while it is under way.
-    /// At most [`LaunchPlan::SLOTS`] runs are, until they are collected; after a failure, none is.
+    /// Begins a run of `n` images as [`run`](CudaDevice::run) does, and returns while it is under
+    /// way. At most [`LaunchPlan::SLOTS`] runs are, until they are collected; after a failure, none
+    /// is.
     pub fn submit(&mut self, input: &[f32], n: usize) -> Result<(), CudaError> {
         let free = (0..self.slots.len()).find(|slot| !self.under_way.contains(slot));
         let Some(slot) = free else {
@@ -272,8 +277,8 @@ impl CudaDevice {
         slot.enqueue_upload(upload, &self.plan, n)?;
         slot.uploaded.record(upload)?;
         compute.wait_for(&slot.uploaded)?;
-        // SAFETY: the device owns what was recorded; the slot's next run begins only after this one
-        // has been collected, and the launches of others follow on the same stream.
+        // SAFETY: the device owns everything that was recorded; the slot's next run begins only
+        // after this one has been collected, and the launches of others follow on the same stream.
         graph.map_or(Ok(()), |graph| unsafe { graph.launch(compute) })?;
         slot.computed.record(compute)?;
         download.wait_for(&slot.computed)?;
@@ -281,8 +286,8 @@ impl CudaDevice {
         slot.downloaded.record(download)
     }
 
-    /// Waits for the oldest run that was submitted and not collected: its outputs are then there, until
-    /// the next run begins. Returns its number of images.
+    /// Waits for the oldest run that was submitted and not collected: its outputs are then there,
+    /// until the next run begins. Returns its number of images.
     pub fn collect(&mut self) -> Result<usize, CudaError> {
         let slot = self.under_way.front().copied().ok_or(CudaError::NothingSubmitted)?;
         self.context.bind()?;
@@ -302,7 +307,7 @@ impl CudaDevice {
         self.last = None;
     }
 
-    /// For runs that are not to overlap with others.
+    /// The slot for a run that must not overlap with others.
     fn idle_slot(&self) -> Result<usize, CudaError> {
         match self.under_way.len() {
             0 => Ok(0),
@@ -341,8 +346,8 @@ impl CudaDevice {
         Ok(())
     }
 
-    /// As [`run`](CudaDevice::run), launch by launch and each after the one before it has ended, with the
-    /// microseconds of each.
+    /// As [`run`](CudaDevice::run), launch by launch and each after the one before it has ended,
+    /// with the microseconds of each.
     pub fn run_timed(&mut self, input: &[f32], n: usize) -> Result<Vec<f32>, CudaError> {
         let slot = self.idle_slot()?;
         self.stage(slot, input, n)?;
@@ -356,7 +361,7 @@ impl CudaDevice {
         let queued = (|| {
             at.enqueue_upload(compute, &self.plan, n)?;
             for _ in 0..REPLAYS_AHEAD {
-                // SAFETY: the device owns what was recorded, and waits below.
+                // SAFETY: the device owns everything that was recorded, and waits below.
                 kernels.as_ref().map_or(Ok(()), |graph| unsafe { graph.launch(compute) })?;
             }
             events[0].record(compute)?;
@@ -372,8 +377,8 @@ impl CudaDevice {
         events.windows(2).map(|pair| Ok(pair[1].milliseconds_since(&pair[0])? * 1e3)).collect()
     }
 
-    /// Logits of the last run, `[n, classes]`; empty before the first, after one that failed, and once
-    /// the next has begun.
+    /// Logits of the last run, `[n, classes]`; empty before the first, after one that failed, and
+    /// once the next has begun.
     pub fn logits(&self) -> &[f32] {
         self.last.map_or(&[], |slot| self.slots[slot].logits(&self.plan))
     }
@@ -383,7 +388,7 @@ impl CudaDevice {
         self.last.map_or(&[], |slot| self.slots[slot].features(&self.plan))
     }
 
-    /// As in `NVIDIA H100 80GB HBM3, sm_90`.
+    /// Name of the GPU, as in `NVIDIA H100 80GB HBM3, sm_90`.
     pub fn name(&self) -> String {
         self.info.to_string()
     }
@@ -393,18 +398,19 @@ impl CudaDevice {
         &self.info
     }
 
-    /// What it was made for.
+    /// The plan that the device was made for.
     pub fn plan(&self) -> &LaunchPlan {
         &self.plan
     }
 
-    /// Whether a launch may begin while the one before it still runs (programmatic dependent launch):
-    /// from compute capability 9.0 and driver 12.3 on.
+    /// Whether a launch may begin while the one before it still runs (programmatic dependent
+    /// launch): from compute capability 9.0 and driver 12.3 on.
     pub fn dependent_launches(&self) -> bool {
         self.dependent_launches
     }
 
-    /// Has launches follow each other strictly, to see what it is worth that they do not.
+    /// Makes each launch begin only after the one before it has ended, to measure the gain of the
+    /// overlap.
     pub fn without_dependent_launches(mut self) -> CudaDevice {
         self.dependent_launches = false;
         self.slots.iter_mut().for_each(|slot| slot.prepared.clear());
@@ -414,7 +420,7 @@ impl CudaDevice {
 
 impl Drop for CudaDevice {
     fn drop(&mut self) {
-        // Work may be under way that uses what the fields give back.
+        // Work under way may use the memory that the fields give back.
         if self.context.bind().is_ok() {
             let _ = self.streams.synchronize("closing the GPU");
         }

@@ -1,5 +1,5 @@
-//! Which part of a frame is resized, to what size, and where the crop lies in the result: `image`'s
-//! frame, for each axis by itself.
+//! The part of a frame that is resized, its new size, and the place of the crop in the result:
+//! `image`'s frame, for each axis by itself.
 
 use crate::arch::Size;
 use crate::image::Recipe;
@@ -14,14 +14,14 @@ pub struct Axis {
     pub source: usize,
     /// Samples that they become.
     pub resized: usize,
-    /// Where the crop begins in those; negative where the crop overhangs them.
+    /// First sample of the crop among those; negative where the crop overhangs them.
     pub offset: i64,
     /// Samples of the crop.
     pub crop: usize,
 }
 
 impl Axis {
-    /// Which sample of the resized picture sample `i` of the crop is; none where it is black.
+    /// Index in the resized picture of sample `i` of the crop; none where it is black.
     pub fn resized_index(&self, i: usize) -> Option<usize> {
         let index = usize::try_from(self.offset + i as i64).ok()?;
         (i < self.crop && index < self.resized).then_some(index)

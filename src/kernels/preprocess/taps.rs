@@ -1,5 +1,6 @@
-//! Taps: for each sample of the crop along one axis, which samples of the frame it is made of, and
-//! with which weights. As 32-bit words, `[words, extent]`; what they are is in the kernels' head.
+//! Taps: for each sample of the crop along one axis, the samples of the frame that it is made of,
+//! with their weights. They are 32-bit words, `[words, extent]`, whose meaning is in the kernels'
+//! head.
 
 use super::framing::Axis;
 use crate::image::pillow;
@@ -15,7 +16,7 @@ pub struct Taps {
 }
 
 impl Taps {
-    /// From the words of each sample; missing words are zero, and all of a black sample.
+    /// Taps from the words of each sample; missing words are zero, and all of a black sample.
     fn new(samples: &[Vec<i32>], least_words: usize) -> Taps {
         let extent = samples.len();
         let count = samples.iter().map(Vec::len).fold(least_words, usize::max);
@@ -50,8 +51,8 @@ impl Taps {
 
 // --- Pillow ---
 
-/// First sample, number of weights, weights in fixed point: `image`'s taps. Samples beyond the crop,
-/// up to `extent`, are black.
+/// First sample, number of weights, weights in fixed point: `image`'s taps. Samples beyond the
+/// crop, up to `extent`, are black.
 pub fn pillow(kernel: &pillow::Kernel, axis: &Axis, extent: usize) -> Taps {
     let sample = |i| {
         let Some(i) = axis.resized_index(i) else { return Vec::new() };
@@ -98,8 +99,8 @@ fn opencv(axis: &Axis, tap: impl Fn(i64, f32) -> Vec<i32>) -> Taps {
 
 /// Columns: beyond the first and the last pixel, that pixel counts alone.
 ///
-/// The halving of both sides, of which OpenCV makes an exception, needs none: the mean of four
-/// pixels is what these weights come to.
+/// The halving of both sides, of which OpenCV makes an exception, needs none: these weights are
+/// those of the mean of four pixels.
 pub fn opencv_columns(axis: &Axis) -> Taps {
     opencv(axis, |near, fraction| {
         let within = near >= 0 && near < axis.source as i64 - 1;

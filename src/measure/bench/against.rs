@@ -6,12 +6,12 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-/// How the rows of a document compare with those of an earlier one.
+/// Comparison of a document's rows with those of an earlier one.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Comparison {
     /// The earlier document.
     pub file: String,
-    /// What differs besides the code and makes the ratios doubtful: one sentence each.
+    /// Differences besides the code that make the ratios doubtful: one sentence each.
     pub differences: Vec<String>,
     /// Rows that both have times for.
     pub ratios: Vec<Ratio>,
@@ -24,7 +24,7 @@ pub struct Comparison {
 /// One row, now by then.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Ratio {
-    /// Which.
+    /// Key of the row.
     #[serde(flatten)]
     pub key: Key,
     /// Median latency of the earlier document.
@@ -45,7 +45,7 @@ pub enum AgainstError {
     Io {
         /// The file.
         path: PathBuf,
-        /// What it said.
+        /// Error of the file system.
         source: io::Error,
     },
     /// Longer than any document.
@@ -57,7 +57,7 @@ pub enum AgainstError {
         /// The file.
         path: PathBuf,
     },
-    /// Not JSON, or not with the fields of a document.
+    /// The file is not JSON, or does not have the fields of a document.
     #[error(
         "{path}: {source}; expected a file that `effnet bench --save` wrote: make a new one with it",
         path = path.display()
@@ -65,7 +65,7 @@ pub enum AgainstError {
     Malformed {
         /// The file.
         path: PathBuf,
-        /// What is wrong, and where.
+        /// Fault, and its place.
         source: serde_json::Error,
     },
     /// A document of another kind or version.
@@ -77,7 +77,7 @@ pub enum AgainstError {
     Schema {
         /// The file.
         path: PathBuf,
-        /// What it says it is.
+        /// Schema that the file names.
         found: String,
     },
 }

@@ -1,14 +1,15 @@
-//! Latency and throughput of configurations: what `effnet bench` prints, saves and compares.
+//! Latency and throughput of configurations, as `effnet bench` prints, saves and compares them.
 //!
-//! The words are trtexec's. Enqueue is the host's time to enqueue the launches; H2D, GPU Compute and D2H are the
-//! device's times for the copy of the input, the launches and the copy of the outputs; Latency is those three
-//! together; Throughput is images by the time that passed on the host. On the CPU there is Latency and Throughput
-//! alone, and Latency is the time of the call.
+//! The words are trtexec's. Enqueue is the host's time to enqueue the launches; H2D, GPU Compute
+//! and D2H are the device's times for the copy of the input, the launches and the copy of the
+//! outputs; Latency is those three together; Throughput is images by the time that passed on the
+//! host. On the CPU there is Latency and Throughput alone, and Latency is the time of the call.
 //!
-//! Runs whose latency is taken follow one another. Throughput on a GPU is then of as many runs more, each submitted
-//! while the one before is under way, so that copies go on beside launches; without a graph, and on the CPU, it is of the
-//! same runs. Inputs are taken in turn from more memory than a cache holds (see
-//! [`inputs_in_turn`]), so that no run finds its input in one; on the device each copy goes to the same buffer.
+//! Latency is taken of runs that follow one another. On a GPU, throughput is taken of further runs,
+//! sampled by the same options, each submitted while the one before is under way, so that copies go
+//! on beside launches; without a graph, and on the CPU, it is taken of the runs of the latency.
+//! Inputs are taken in turn from more memory than a cache holds (see [`inputs_in_turn`]), so that
+//! no run finds its input in one; on the device each copy goes to the same buffer.
 
 mod against;
 mod warnings;
@@ -33,17 +34,17 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// What documents of this kind say they are.
+/// Value of `schema` in documents of this kind.
 pub const SCHEMA: &str = "effnet-bench/1";
 
-/// What is measured.
+/// A configuration to measure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// Where.
+    /// Device that runs the network.
     pub device: Device,
-    /// Which kernels; none on the CPU.
+    /// Path of the kernels; none on the CPU.
     pub path: Option<Path>,
-    /// In which precision.
+    /// Precision to compute in.
     pub compute: Compute,
     /// Images per run.
     pub batch: usize,
@@ -51,10 +52,10 @@ pub struct Config {
     pub size: Size,
 }
 
-/// How it is measured.
+/// Options of a measurement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Options {
-    /// How often.
+    /// Number and duration of the runs.
     #[serde(flatten)]
     pub sampling: Sampling,
     /// Whether the launches are one CUDA graph.
@@ -63,7 +64,7 @@ pub struct Options {
     pub threads: usize,
 }
 
-/// What tells the rows of a document apart, and matches those of two.
+/// Key of a row: it tells the rows of a document apart, and matches those of two.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Key {
     /// The variant.
@@ -72,16 +73,16 @@ pub struct Key {
     pub size: Size,
     /// Images per run.
     pub batch: usize,
-    /// In which precision.
+    /// Precision that was computed in.
     pub precision: String,
-    /// Which kernels; none on the CPU.
+    /// Path of the kernels; none on the CPU.
     pub path: Option<String>,
-    /// Where: `cuda:N` or `cpu`.
+    /// Device: `cuda:N` or `cpu`.
     pub device: String,
 }
 
 impl Key {
-    /// Of a variant in a configuration.
+    /// The key of a variant in a configuration.
     pub fn new(variant: &str, config: &Config) -> Key {
         Key {
             variant: variant.to_owned(),
@@ -97,7 +98,7 @@ impl Key {
         }
     }
 
-    /// All but the batch: what one line of a plot has in common.
+    /// All of the key but the batch, which the points of one line of a plot have in common.
     pub fn series(&self) -> String {
         let path = self.path.as_ref().map(|path| format!(" {path}")).unwrap_or_default();
         format!("{} {} {}{path} {}", self.variant, self.size, self.precision, self.device)
@@ -110,20 +111,21 @@ impl fmt::Display for Key {
     }
 }
 
-/// One document: everything that was measured, and on what.
+/// One document: everything that was measured, and the machine that it was measured on.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Document {
     /// [`SCHEMA`].
     pub schema: String,
     /// The machine.
     pub environment: Environment,
-    /// How it was measured.
+    /// Options of the measurements.
     pub options: Options,
-    /// What was measured.
+    /// The measurements.
     pub rows: Vec<Row>,
-    /// What concerns all rows.
+    /// Warnings about all rows.
     pub warnings: Vec<Warning>,
-    /// Against an earlier document, where one was given. An earlier document's own is not read.
+    /// Comparison with an earlier document, where one was given. An earlier document's own is not
+    /// read.
     #[serde(default, skip_deserializing, skip_serializing_if = "Option::is_none")]
     pub against: Option<Comparison>,
 }
@@ -131,16 +133,16 @@ pub struct Document {
 /// One configuration.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Row {
-    /// Which.
+    /// Key of the row.
     #[serde(flatten)]
     pub key: Key,
     /// The weights: `random`, or a file.
     pub weights: String,
-    /// Its times; none where it failed.
+    /// Times of the configuration; none where it failed.
     pub result: Option<Measurement>,
-    /// Why it failed.
+    /// Reason of the failure.
     pub error: Option<String>,
-    /// What is wrong with the times.
+    /// Doubts about the times.
     pub warnings: Vec<Warning>,
 }
 
@@ -149,21 +151,22 @@ pub struct Row {
 pub struct Measurement {
     /// Runs that are not counted.
     pub warm_up_runs: usize,
-    /// Different inputs, taken in turn.
+    /// Number of different inputs, taken in turn.
     pub inputs: usize,
     /// The time in which the counted runs were made.
     pub elapsed_s: f64,
-    /// Throughput: images of the runs that it is taken of, by the time in which they were made.
+    /// Throughput: images of the runs that it is taken of, divided by the time in which they were
+    /// made.
     pub images_per_s: f64,
     /// Runs that the throughput is taken of.
     pub throughput_runs: usize,
-    /// The time in which they were made.
+    /// The time in which the runs of the throughput were made.
     pub throughput_s: f64,
-    /// Whether one was submitted while the one before was under way.
+    /// Whether each run was submitted while the one before was under way.
     pub overlapped: bool,
     /// Latency.
     pub latency_us: Summary,
-    /// What the caller waits for a run.
+    /// Time that the caller waits for a run.
     pub host_us: Summary,
     /// Enqueue; none on the CPU, as the three that follow.
     pub enqueue_us: Option<Summary>,
@@ -194,14 +197,15 @@ pub enum MeasureError {
 /// A cache that inputs must not fit, where its size is not known.
 const CACHE_BYTES: usize = 64 << 20;
 
-/// How many inputs of this size are taken in turn: the least number that does not fit the cache. One that is larger
-/// than the cache is enough, so the memory for all is bounded by the cache and one input more.
+/// Number of inputs of this size that are taken in turn: the fewest that do not fit the cache. One
+/// that is larger than the cache is enough, so the memory for all is bounded by the cache and one
+/// input more.
 pub fn inputs_in_turn(input_bytes: usize, cache_bytes: Option<usize>) -> usize {
     cache_bytes.unwrap_or(CACHE_BYTES) / input_bytes.max(1) + 1
 }
 
-/// Measures one configuration. The emulator has no times, and is refused like a precision that a device does not
-/// compute in.
+/// Measures one configuration. The emulator has no times, and is refused like a precision that a
+/// device does not compute in.
 pub fn measure(
     weights: &Arc<Weights>,
     config: &Config,
@@ -228,13 +232,13 @@ impl Inputs {
         if values.try_reserve_exact(all).is_err() {
             return Err(MeasureError::Memory { bytes: all.saturating_mul(size_of::<f32>()) });
         }
-        // As photographs after normalisation: of order one.
+        // Values as those of photographs after normalisation: of order one.
         let mut random = Random::new(2);
         values.extend((0..all).map(|_| random.signed()));
         Ok(Inputs { values, elems, count })
     }
 
-    /// That of a run.
+    /// The input of a run.
     fn of(&self, run: usize) -> &[f32] {
         let at = run % self.count * self.elems;
         &self.values[at..at + self.elems]
@@ -317,7 +321,8 @@ fn on_cuda(
     })
 }
 
-/// Runs that are submitted while the one before is under way: how many, and the time from the first to the last.
+/// Makes runs that are submitted while the one before is under way. Gives their number, and the
+/// time from the first to the last.
 fn overlapped(
     device: &mut CudaDevice,
     inputs: &Inputs,
@@ -327,7 +332,7 @@ fn overlapped(
     for run in 0..LaunchPlan::SLOTS {
         device.submit(inputs.of(run), batch)?;
     }
-    // As many are submitted in the time as are collected.
+    // The number of runs submitted in the time is the number collected.
     let found = sample(sampling, |run| {
         device.collect()?;
         device.submit(inputs.of(run + LaunchPlan::SLOTS), batch)
@@ -357,7 +362,7 @@ fn open(
     Ok(MeasuredDevice::new(device, config.batch, graph)?)
 }
 
-/// From whole nanoseconds, without their binary fractions.
+/// Microseconds from whole nanoseconds, without their binary fractions.
 fn micros(time: Duration) -> f64 {
     time.as_nanos() as f64 / 1e3
 }

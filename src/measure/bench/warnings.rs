@@ -1,4 +1,4 @@
-//! What makes times doubtful: what is seen, the likely cause, and what to do.
+//! Doubts about times: the observation, the likely cause, and the way out.
 
 use super::{Measurement, Options, Row};
 use crate::measure::Environment;
@@ -8,11 +8,11 @@ use std::fmt;
 /// A doubt about times.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Warning {
-    /// For programs.
+    /// Kind of the doubt, for programs.
     pub kind: WarningKind,
-    /// What is seen.
+    /// The observation.
     pub seen: String,
-    /// The likely cause, and what to do.
+    /// The likely cause, and the way out.
     pub remedy: String,
 }
 
@@ -40,9 +40,9 @@ pub enum WarningKind {
     Load,
     /// More threads than cores.
     Threads,
-    /// Not an optimised build.
+    /// The build is not optimised.
     DebugBuild,
-    /// One of a later version; its texts say what it is.
+    /// A kind of a later version; its texts describe it.
     #[serde(other)]
     Other,
 }
@@ -120,7 +120,7 @@ pub fn of_row(row: &Row, options: &Options) -> Vec<Warning> {
     list
 }
 
-/// Why times vary, and what makes them steady.
+/// Reason of varying times, and the way to steady ones.
 fn stable(result: &Measurement) -> String {
     if result.compute_us.is_none() {
         return "other work takes the cores, or their clocks change: end it, pin the process with \

@@ -7,24 +7,24 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// A GPU at one time; what `nvidia-smi` does not tell is none.
+/// State of a GPU at one time; a value that `nvidia-smi` does not tell is none.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct GpuState {
     /// Version of the driver, as in `580.65.06`.
     pub driver: Option<String>,
-    /// From P0, the fastest, to P12.
+    /// Performance state, from P0, the fastest, to P12.
     pub performance_state: Option<String>,
     /// Clock of the multiprocessors.
     pub sm_clock_mhz: Option<f64>,
-    /// Its highest.
+    /// Highest clock of the multiprocessors.
     pub max_sm_clock_mhz: Option<f64>,
     /// Clock of the memory.
     pub memory_clock_mhz: Option<f64>,
-    /// Its highest.
+    /// Highest clock of the memory.
     pub max_memory_clock_mhz: Option<f64>,
     /// Power drawn.
     pub power_w: Option<f64>,
-    /// What it may draw.
+    /// Power that the GPU may draw.
     pub power_limit_w: Option<f64>,
     /// Temperature of the chip.
     pub temperature_c: Option<f64>,
@@ -32,15 +32,15 @@ pub struct GpuState {
     pub utilization_percent: Option<f64>,
 }
 
-/// What is asked for: `nvidia-smi`'s names, in the order of [`parse`].
+/// The query, in `nvidia-smi`'s names, in the order of [`parse`].
 const QUERY: &str = "--query-gpu=pci.bus_id,driver_version,pstate,clocks.sm,clocks.max.sm,clocks.mem,\
                      clocks.max.mem,power.draw,power.limit,temperature.gpu,utilization.gpu";
 /// A driver in trouble may never answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 impl GpuState {
-    /// Asks `nvidia-smi`, where it is on the PATH, about the GPU at this place; without a place, about
-    /// the only one there is.
+    /// Asks `nvidia-smi`, where it is on the PATH, about the GPU at this place; without a place,
+    /// about the only one there is.
     pub fn look(pci_bus_id: Option<&str>) -> GpuState {
         ask().and_then(|answer| choose(&answer, pci_bus_id)).unwrap_or_default()
     }
