@@ -1,5 +1,6 @@
-//! `effnet bench`: what it measures, prints, saves and compares; on the CPU, and on a driver library whose GPU is the
-//! PTX emulator (`tests/emulated_driver/`), whose events tell one millisecond between any two.
+//! `effnet bench`: its measurements, output, files and comparisons; on the CPU, and on a driver
+//! library whose GPU is the PTX emulator (`tests/emulated_driver/`), whose events tell one
+//! millisecond between any two.
 
 mod support;
 
@@ -190,7 +191,7 @@ fn a_saved_document_is_compared_with() {
     assert_eq!(ratio["batch"], 1);
     assert!((ratio["latency"].as_f64().unwrap() / expected - 1.0).abs() < 1e-9, "{ratio}");
 
-    // What differs besides the code is said.
+    // Differences besides the code are named.
     let mut other = document;
     other["environment"]["cpu"]["model"] = "Abacus".into();
     other["options"]["threads"] = 99.into();
@@ -332,7 +333,8 @@ fn a_gpu_gives_the_parts_of_a_run_its_driver_and_its_clocks() {
     assert!(read(&place.path("report.html")).contains("GPU Compute"));
 }
 
-/// Without a graph every launch reaches the driver by itself; the launches are those of the plan either way.
+/// Without a graph every launch reaches the driver by itself; the launches are those of the plan
+/// either way.
 #[cfg(target_os = "linux")]
 #[test]
 #[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
@@ -366,7 +368,8 @@ fn a_graph_and_single_launches_run_the_same_kernels() {
         kernels
     };
     let (with, without) = (launched("on"), launched("off"));
-    // A warm-up run and a counted one for the latency; as many for the throughput, after two that are under way.
+    // A warm-up run and a counted one for the latency; the same number for the throughput, after
+    // two that are under way.
     let run = without.len() / 2;
     assert_eq!((without.len(), with.len()), (2 * run, 6 * run));
     for other in without.chunks(run).chain(with.chunks(run)) {

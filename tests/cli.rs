@@ -11,7 +11,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-/// A folder of its own for each test: what is in `weights/` is found by name.
+/// A folder of its own for each test: files in `weights/` are found by name.
 struct Place {
     folder: tempfile::TempDir,
 }
@@ -26,7 +26,7 @@ impl Place {
         Place { folder }
     }
 
-    /// With the packed weights `tiny`: ten classes, 32x32 pixels.
+    /// A place with the packed weights `tiny`: ten classes, 32x32 pixels.
     fn with_weights() -> Place {
         let place = Place::new();
         let names = NAMES.map(String::from).into();
@@ -48,7 +48,7 @@ impl Place {
         };
         let image =
             RgbImage::from_fn(40, 36, |x, y| Rgb([level(x, y, 0), level(x, y, 1), level(x, y, 2)]));
-        // What a file is, its content says: one named .jpg is a PNG here.
+        // The kind of a file follows from its content: one named .jpg is a PNG here.
         let format = ImageFormat::from_path(&path).unwrap();
         let format = if format == ImageFormat::Jpeg { ImageFormat::Png } else { format };
         image.save_with_format(&path, format).unwrap();
@@ -66,7 +66,7 @@ impl Place {
     }
 }
 
-/// What a command did.
+/// Exit status and output of a command.
 #[derive(Debug)]
 struct Ran {
     #[allow(dead_code)] // shown when an assertion fails
@@ -535,7 +535,7 @@ fn a_closed_pipe_ends_quietly() {
     for args in [&[&["classify", "--json"], &many[..]].concat()[..], &["plan", "b7"]] {
         let mut command = place.command(args);
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        // As `head -1` does: what comes after the first bytes is not wanted.
+        // As `head -1` does: the output after the first bytes is not wanted.
         let mut stdout = child.stdout.take().unwrap();
         let mut byte = [0];
         std::io::Read::read_exact(&mut stdout, &mut byte).unwrap();

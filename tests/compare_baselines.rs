@@ -1,5 +1,5 @@
-//! `effnet compare` with the real ONNX Runtime and PyTorch, on the CPU: the drivers' networks are the
-//! same networks.
+//! `effnet compare` with the real ONNX Runtime and PyTorch, on the CPU: the drivers' networks are
+//! the same networks.
 //!
 //! These tests need a Python with both, in EFFNET_TEST_PYTHON, and so run only when asked for:
 //! `cargo test --test compare_baselines -- --ignored`.

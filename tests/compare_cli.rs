@@ -19,8 +19,7 @@ use support::compare::{python, trtexec, write_answers};
 
 const SIZE: Size = Size { h: 32, w: 32 };
 
-/// Packed weights, and what the stand-ins are to answer to the command's random images, all taken at
-/// once.
+/// Packed weights, and the stand-ins' answers to the command's random images, all taken at once.
 struct Place {
     folder: tempfile::TempDir,
 }
@@ -293,8 +292,8 @@ fn the_emulator_is_compared_with_nothing() {
     assert!(String::from_utf8_lossy(&output.stderr).contains("--device: the emulator"));
 }
 
-/// A folder with CUDA's driver library on the emulator, which is built as an example, and one with an
-/// `nvidia-smi` that knows every process.
+/// A folder with CUDA's driver library on the emulator, which is built as an example, and one with
+/// an `nvidia-smi` that knows every process.
 #[cfg(target_os = "linux")]
 fn with_gpu(place: &Place, command: &mut Command) {
     use std::os::unix::fs::{PermissionsExt, symlink};

@@ -121,7 +121,7 @@ fn inputs_of_the_wrong_length_are_refused() {
     assert!(session.run(&vec![0.0; 2 * 32 * 32 * 3]).is_ok());
 }
 
-/// One run at a time may be under way on the CPU; what is submitted gives what is run.
+/// One run at a time may be under way on the CPU; a submitted run gives the same outputs as `run`.
 #[test]
 fn a_run_is_submitted_and_collected() {
     let metadata = metadata(Variant::Lite0, Padding::Symmetric, Precision::Fp32);

@@ -1,8 +1,8 @@
-//! The CUDA device without a GPU: `effnet --device cuda` on a driver library whose GPU is the PTX emulator
-//! (`tests/emulated_driver/`), and on drivers that are missing, too old or in trouble.
+//! The CUDA device without a GPU: `effnet --device cuda` on a driver library whose GPU is the PTX
+//! emulator (`tests/emulated_driver/`), and on drivers that are missing, too old or in trouble.
 //!
-//! What is seen is what reaches the driver: memory, copies, graphs, kernels with their geometry and parameter bytes. The
-//! results must be those of `--device emulator`, byte for byte.
+//! The tests see everything that reaches the driver: memory, copies, graphs, kernels with their
+//! geometry and parameter bytes. The results must be those of `--device emulator`, byte for byte.
 #![cfg(target_os = "linux")] // the library is found through LD_LIBRARY_PATH
 
 mod support;
@@ -45,7 +45,8 @@ impl Place {
         self.classify_in_order(device, args, fail, "late")
     }
 
-    /// With a driver that does what no wait needs as late, or as early, as it may.
+    /// As [`Place::classify`], with a driver that does work which no wait needs as late, or as
+    /// early, as it may.
     fn classify_in_order(&self, device: &str, args: &[&str], fail: &str, order: &str) -> Output {
         let photos = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/images/photos");
         let mut command = Command::new(env!("CARGO_BIN_EXE_effnet"));
@@ -73,7 +74,8 @@ fn succeeded(output: &Output) -> String {
     text(&output.stdout)
 }
 
-/// Both paths, in a precision: images one by one, in one batch, and in a batch that the last images do not fill.
+/// Both paths, in a precision: images one by one, in one batch, and in a batch that the last images
+/// do not fill.
 fn gives_what_the_emulator_gives(variant: Variant, precision: Precision) {
     let place = Place::new(variant, precision, true);
     for path in ["fused", "layerwise"] {
@@ -127,7 +129,8 @@ fn launched(log: &str) -> Vec<Launched> {
 #[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
 fn launches_are_those_of_the_plan() {
     let place = Place::new(Variant::B0, Precision::Fp16, true);
-    // As many threads as images, so that all are decoded before the first run begins.
+    // The number of threads is that of the images, so that all are decoded before the first run
+    // begins.
     succeeded(&place.classify("cuda", &["--batch", "2", "--threads", "4"], ""));
     let log = launched(&std::fs::read_to_string(place.log()).unwrap());
 

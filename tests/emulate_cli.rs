@@ -209,7 +209,7 @@ fn ramp(count: usize, scale: f32) -> Vec<f32> {
     (0..count).map(|i| i as f32 * scale).collect()
 }
 
-/// With the bounded and the unbounded vector addition, and 100 values each for `a` and `b`.
+/// A place with the bounded and the unbounded vector addition, and 100 values each for `a` and `b`.
 fn addition() -> Place {
     Place::new(&[
         ("add.ptx", vector_add(true).as_bytes()),

@@ -1,31 +1,37 @@
-//! Whole networks through the kernels, on the emulator with all its checks, against the CPU executor.
+//! Whole networks through the kernels, on the emulator with all its checks, against the CPU
+//! executor.
 //!
-//! Those that are compared with it run on a GPU too, or only there, where `EFFNET_TEST_DEVICE` says so: see
-//! `tests/support/emulated/machine.rs`.
+//! The networks that are compared with it run on a GPU too, or only there, where
+//! `EFFNET_TEST_DEVICE` says so: see `tests/support/emulated/machine.rs`.
 //!
 //! # The bounds
 //!
-//! FP32: the largest difference of a logit is at most 1e-4 of the largest logit, as for the CPU executor itself.
+//! FP32: the largest difference of a logit is at most 1e-4 of the largest logit, as for the CPU
+//! executor itself.
 //!
-//! FP16: weights are the same f16 values in both, so that only activations round: once per stored map, by at most 2^-11
-//! of the value, independently of each other. A network of L stored maps whose activations stay of order one adds up
-//! sqrt(L) of them, on the average; with L up to 200 (B7) that is 14 * 2^-11, 0.7 % of a typical logit. The largest of a
-//! thousand differences lies some four deviations out. 2^-5, 3 %, of the largest logit holds that, and is far from what
-//! any wrong padding, scale or layer makes of it.
+//! FP16: weights are the same f16 values in both, so that only activations round: once per stored
+//! map, by at most 2^-11 of the value, independently of each other. A network of L stored maps
+//! whose activations stay of order one adds up sqrt(L) of them, on the average; with L up to 200
+//! (B7) that is 14 * 2^-11, 0.7 % of a typical logit. The largest of a thousand differences lies
+//! some four deviations out. 2^-5, 3 %, of the largest logit holds that, and is far below the
+//! difference that any wrong padding, scale or layer makes.
 //!
-//! TF32: as FP16, with factors of 2^-11 in the pointwise convolutions: kernels round them to nearest, whoever
-//! multiplies.
+//! TF32: as FP16, with factors of 2^-11 in the pointwise convolutions: kernels round them to
+//! nearest, whoever multiplies.
 //!
-//! A GPU's tensor cores cut off where the emulator rounds to nearest (`tests/support/emulated/mod.rs`): a sum in chunks
-//! of at most 256 products is off by less than 3 * 256 * 2^-24 of `sum |x * w|` at the worst. That is 0.8 * sqrt(256)
-//! times a typical sum, so the worst is 6e-4 of it, about the 2^-11 that is counted above. What can be expected
-//! is far less: cuts towards zero of addends of either sign make up for each other, and only the accumulator's, once
-//! in 4 products or more, go one way: at most 64 cuts of on average 2^-24, 4e-6 of the sum. The bounds stay. FP32 has
-//! no tensor cores: its fma are the emulator's, and `exp` differs by the 2^-22 that the PTX ISA allows it.
+//! A GPU's tensor cores cut off where the emulator rounds to nearest
+//! (`tests/support/emulated/mod.rs`): a sum in chunks of at most 256 products is off by less than
+//! 3 * 256 * 2^-24 of `sum |x * w|` at the worst. That is 0.8 * sqrt(256) times a typical sum, so
+//! the worst is 6e-4 of it, about the 2^-11 that is counted above. The expected error is far
+//! smaller: cuts towards zero of addends of either sign make up for each other, and only the
+//! accumulator's, once in 4 products or more, go one way: at most 64 cuts of on average 2^-24, 4e-6
+//! of the sum. The bounds stay. FP32 has no tensor cores: its fma are the emulator's, and `exp`
+//! differs by the 2^-22 that the PTX ISA allows it.
 //!
-//! GPU and emulator do the same but for such differences. These move a stored f16 to its neighbour where it lies within
-//! them of the middle of two: of 2^-11 to either side, 4e-6 reaches one in a hundred. So they are closer to each other
-//! than to the CPU, whose every stored value is another; the bound between them is the same one.
+//! GPU and emulator agree but for such differences. These move a stored f16 to its neighbour where
+//! it lies within them of the middle of two: of 2^-11 to either side, 4e-6 reaches one in a
+//! hundred. So they are closer to each other than to the CPU, whose every stored value is another;
+//! the bound between them is the same one.
 
 mod support;
 
@@ -234,7 +240,8 @@ fn bits(values: &[f32]) -> Vec<u32> {
     values.iter().map(|x| x.to_bits()).collect()
 }
 
-/// The same image alone, at each place of a batch of 4, twice, and under adversarial schedules: the same bytes.
+/// The same image alone, at each place of a batch of 4, twice, and under adversarial schedules,
+/// gives the same bytes.
 fn results_depend_on_nothing_else(compute: Compute, path: Path) {
     let size = Size { h: 64, w: 48 };
     for variant in [Variant::B0, Variant::Lite0] {
@@ -265,7 +272,8 @@ fn results_depend_on_nothing_else(compute: Compute, path: Path) {
     }
 }
 
-/// Of images of `elems` values.
+/// Runs images of `elems` values alone, in a batch, again and under each schedule, and compares the
+/// bytes.
 fn depends_on_nothing_else(
     what: &str,
     elems: usize,
@@ -315,8 +323,8 @@ fn f32_fused_depends_on_neither_run_nor_batch_nor_schedule() {
     results_depend_on_nothing_else(Compute::Fp32, Path::Fused);
 }
 
-/// Buffers that share bytes give what buffers by themselves give; every buffer is filled, and nothing between them is
-/// touched; the counters are left as they were.
+/// Buffers that share bytes give the outputs that buffers by themselves give; every buffer is
+/// filled, and nothing between them is touched; the counters are left as they were.
 #[test]
 #[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
 fn the_arena_is_shared_without_harm() {

@@ -1,5 +1,5 @@
-//! Exported ONNX files, read back: a graph that can run, types and shapes that chain, every weight in
-//! its place. `tests/onnx/check.py` runs them.
+//! Exported ONNX files, read back: a graph that can run, types and shapes that chain, every weight
+//! in its place. `tests/onnx/check.py` runs them.
 
 mod support;
 
@@ -54,7 +54,8 @@ fn graph(weights: &Weights, options: &OnnxOptions) -> GraphProto {
     ModelProto::decode(bytes.as_slice()).unwrap().graph.unwrap()
 }
 
-/// A type: what it holds, and its sides, the batch's as `None` where it is open.
+/// A tensor's type: the type of its elements, and its sides, the batch's as `None` where it is
+/// open.
 type Type = (i32, Vec<Option<i64>>);
 
 fn type_of(info: &ValueInfoProto) -> Type {
@@ -74,7 +75,8 @@ fn attribute<'a>(node: &'a NodeProto, name: &str) -> &'a AttributeProto {
     found.unwrap_or_else(|| panic!("{} has no {name}", node.name()))
 }
 
-/// What an operator makes of its inputs, by its definition; panics where it takes no such inputs.
+/// Type of an operator's output, by the operator's definition; panics where it takes no such
+/// inputs.
 fn infer(node: &NodeProto, inputs: &[Type]) -> Type {
     let (element, sides) = &inputs[0];
     // Strongly typed: but for casts, all of a node's tensors have one type.
@@ -234,7 +236,7 @@ fn values(tensor: &TensorProto) -> Vec<f64> {
     values
 }
 
-/// Where PyTorch's `[o, i, y, x]` is in a packed tensor.
+/// Index of PyTorch's `[o, i, y, x]` in a packed tensor.
 fn packed_index(layer: Layer, shape: &[usize], [o, i, y, x]: [usize; 4]) -> usize {
     match layer {
         Layer::Stem => ((y * shape[1] + x) * shape[2] + i) * shape[3] + o,
@@ -295,7 +297,7 @@ fn every_weight_is_there_once_in_onnx_s_layout() {
                     assert_eq!(y, round(source[from] * factor), "{name} {o} {i} {row} {x}");
                 }
             }
-            // What is left are the constants of relu6 and of separate batch-norms.
+            // The rest are the constants of relu6 and of separate batch-norms.
             for (name, tensor) in exported {
                 let expected = match name.rsplit_once('.').unwrap() {
                     ("relu6", "min") => 0.0,
@@ -346,7 +348,8 @@ fn convolutions_are_those_of_the_plan() {
                     if padding == Padding::Symmetric {
                         assert_eq!(pads[2..], [side(conv.k / 2); 2], "{name}");
                     }
-                    // What is read last: the pads decide, and no row is computed from pads alone.
+                    // The last row and column that are read: the pads decide, and no row is
+                    // computed from pads alone.
                     let last = |out: usize| (out - 1) * conv.stride + conv.k;
                     let read = [last(conv.output.h) as i64, last(conv.output.w) as i64];
                     let input = [side(conv.input.h), side(conv.input.w)];

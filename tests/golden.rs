@@ -18,8 +18,8 @@ use std::sync::Arc;
 use support::containers::{ContainerKind, write_container};
 use support::generator;
 
-/// Largest difference of a logit from the f64 reference, as a part of the largest logit. What f32
-/// arithmetic itself does is about 1e-6; what every fault tried does is above 1e-2.
+/// Largest difference of a logit from the f64 reference, as a part of the largest logit. The
+/// rounding of f32 itself makes about 1e-6; every fault tried makes more than 1e-2.
 const TOLERANCE: f64 = 1e-4;
 
 /// One record of a golden file.
@@ -245,7 +245,7 @@ fn the_generator_and_the_names_are_the_public_models() {
     }
 }
 
-/// What the golden files must cover, so that a lost case is noticed.
+/// Cases that the golden files must cover, so that a lost one is noticed.
 #[test]
 fn every_variant_container_and_convention_has_its_case() {
     let mut variants = Vec::new();

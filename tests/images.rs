@@ -1,4 +1,4 @@
-//! Pictures against what Pillow, OpenCV, torchvision and TensorFlow make of them
+//! Pictures against the results of Pillow, OpenCV, torchvision and TensorFlow
 //! (`tests/golden/images.py`), and pictures that are broken.
 
 use effnet::arch::Size;

@@ -1,4 +1,4 @@
-//! What the build embeds, the launch parameters' twins, and the launch modules' checks.
+//! The kernels that the build embeds, the launch parameters' twins, and the launch modules' checks.
 
 use bytemuck::Pod;
 use effnet::kernels::params::*;
@@ -7,7 +7,7 @@ use effnet::weights::Precision;
 use std::collections::BTreeMap;
 use std::mem::offset_of;
 
-/// A build without nvcc has no images, and says what to do.
+/// A build without nvcc has no images, and names the next step.
 #[cfg(not(kernels))]
 #[test]
 fn without_nvcc_there_are_no_images() {
@@ -467,8 +467,8 @@ fn pointwise_refuses_what_the_kernel_does_not_take() {
     refused(pointwise::launch_with(short, pointwise_params()), "tiling.row_tiles is 4");
 }
 
-/// By the shape alone: chunks by c_in, the rows of pooled tiles by one image; enough blocks for small
-/// maps and large tiles for large ones.
+/// The tiling follows from the shape alone: chunks from c_in, the rows of pooled tiles from one
+/// image; enough blocks for small maps and large tiles for large ones.
 #[test]
 fn pointwise_tilings() {
     let tiling = |n: i32, pixels: i32, c_in: i32, c_out: i32, pooled: bool| {
@@ -510,8 +510,8 @@ fn pointwise_tilings() {
     assert_eq!(blocks(196, 672, 112, false), 168);
 }
 
-/// Every kernel of a network lets the next launch begin, and then waits for those before it: also those that no network
-/// in the tests runs, such as the stem on bytes.
+/// Every kernel of a network lets the next launch begin, and then waits for those before it: also
+/// those that no network in the tests runs, such as the stem on bytes.
 #[test]
 #[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
 fn kernels_of_networks_wait_for_the_launches_before_them() {

@@ -1,7 +1,8 @@
-//! Launches as plain data do not change by accident: a digest of every launch of each variant, path, precision and
-//! batch is held against `tests/fixtures/launch_records.tsv`.
+//! Launches as plain data do not change by accident: a digest of every launch of each variant,
+//! path, precision and batch is held against `tests/fixtures/launch_records.tsv`.
 //!
-//! A change that is meant to alter launches records them anew: `EFFNET_RECORD=1 cargo test --test launch_records`.
+//! A change that is meant to alter launches records them anew:
+//! `EFFNET_RECORD=1 cargo test --test launch_records`.
 
 use effnet::arch::{Network, Padding, Variant};
 use effnet::kernels::Compute;
@@ -15,7 +16,7 @@ const BATCHES: [usize; 4] = [1, 3, 8, 32];
 const COMPUTES: [Compute; 3] = [Compute::Fp16, Compute::Fp32, Compute::Tf32];
 const PATHS: [Path; 2] = [Path::Layerwise, Path::Fused];
 
-/// Adds everything that a device sees of a launch, and what a profile says of it.
+/// Adds everything that a device sees of a launch, and the facts that a profile shows of it.
 fn add(hash: &mut Sha256, record: &LaunchRecord) {
     let LaunchRecord { name, steps, kernel, geometry, params, addresses, bytes_moved, macs } =
         record;

@@ -1,5 +1,5 @@
-//! Broken and hostile checkpoints, each named after its fault: every one is an error that says
-//! where it is and what was found, and none of them panics, recurses or allocates on a lie.
+//! Broken and hostile checkpoints, each named after its fault: every one is an error that names the
+//! place and the bytes found, and none of them panics, recurses or allocates on a lie.
 
 mod support;
 
@@ -16,7 +16,7 @@ use zip::{CompressionMethod, ZipWriter};
 
 use CheckpointError as E;
 
-/// A fault, the file that has it, what the message must say, and the kind of error.
+/// A fault, the file that has it, the parts of its message, and the kind of error.
 type Case = (&'static str, Vec<u8>, &'static [&'static str], fn(&CheckpointError) -> bool);
 
 macro_rules! is {
@@ -904,7 +904,8 @@ fn malformed_npz_files() {
     assert!(error.to_string().contains("checksum of a zip entry"), "{error}");
 }
 
-/// Opens a file, and reads each tensor of those that open: what matters is that it returns.
+/// Opens a file, and reads each tensor of those that open. It must return, with or without an
+/// error.
 fn read_all(file: Vec<u8>) -> Result<(), CheckpointError> {
     let checkpoint = Checkpoint::from_bytes(file)?;
     for (name, info) in checkpoint.tensors() {

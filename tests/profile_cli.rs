@@ -1,4 +1,5 @@
-//! `effnet profile` from end to end: on the CPU, on the emulator, and on a GPU that is the emulator behind a driver.
+//! `effnet profile` from end to end: on the CPU, on the emulator, and on a GPU that is the emulator
+//! behind a driver.
 
 mod support;
 
@@ -205,7 +206,7 @@ fn check_trace(path: &std::path::Path, items: usize, total_us: f64) {
     assert_eq!(named.count(), 3);
 }
 
-/// Of a report of times: floors, rates and bounds follow from the ceilings.
+/// Checks a report of times: floors, rates and bounds follow from the ceilings.
 fn check_times(report: &Value) {
     groups_add_up(report, &["time_us", "bytes", "flops", "floor_us", "share"]);
     let ceilings = &report["ceilings"];

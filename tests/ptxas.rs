@@ -1,5 +1,5 @@
-//! What ptxas made of every kernel, for sm_80 and sm_90: no spills, no stack, and as many resident blocks as the kernels
-//! are written for.
+//! ptxas' report on every kernel, for sm_80 and sm_90: no spills, no stack, and the number of
+//! resident blocks that the kernels are written for.
 
 use effnet::arch::{Network, Padding, Variant};
 use effnet::kernels::occupancy::Multiprocessor;
@@ -10,12 +10,14 @@ use std::collections::BTreeMap;
 
 const ARCHS: [u32; 2] = [80, 90];
 
-/// Blocks that a multiprocessor is to hold at once, by the kernel file; what hides the time that a block waits.
+/// Blocks of a kernel file that a multiprocessor is to hold at once: they hide the time that one of
+/// them waits.
 fn resident(image: &str) -> u32 {
     match image {
         "bn_swish" | "depthwise" | "head" | "stem" => 3,
         "expand_depthwise" | "pointwise_f32" => 2,
-        // The largest tile of pointwise has a block of its own; squeeze_excite has a block for each image.
+        // The largest tile of pointwise has a block of its own; squeeze_excite has a block for each
+        // image.
         "pointwise" | "squeeze_excite" => 1,
         other => panic!("{other}: say how many of its blocks are to be resident"),
     }

@@ -137,8 +137,8 @@ fn photographs_are_recognised() {
     }
 }
 
-/// Photographs through the kernels on the emulator: every path, FP16 and FP32, against the CPU. The same best class; in
-/// FP16 logits within 0.15, in FP32 within 1e-4 of the largest.
+/// Photographs through the kernels on the emulator: every path, FP16 and FP32, against the CPU. The
+/// same best class; in FP16 logits within 0.15, in FP32 within 1e-4 of the largest.
 #[test]
 #[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
 fn lite0_classifies_photographs_on_the_kernels() {

@@ -1,16 +1,17 @@
 //! A stand-in for CUDA's driver library whose GPU is the PTX emulator.
 //!
-//! Built as a shared library and put where a program looks for `libcuda.so`, it takes the calls that `device::cuda`
-//! makes through cudarc: contexts, memory, modules, streams, graphs. Kernels run on the emulator with all its checks. So
-//! everything on the host's side of a GPU run can be tested without a GPU: what is allocated, copied, captured and
-//! launched, and in which order.
+//! Built as a shared library and put where a program looks for `libcuda.so`, it takes the calls
+//! that `device::cuda` makes through cudarc: contexts, memory, modules, streams, graphs. Kernels
+//! run on the emulator with all its checks. So the host's side of a GPU run can be tested without a
+//! GPU: allocations, copies, captures and launches, and their order.
 //!
-//! Work on streams is queued and only done when something waits for it, as late as a GPU may: a host that reads before
-//! it has waited, or changes a staging buffer too early, gets wrong values. So does one that leaves out a wait between
-//! streams: what a wait does not need is done after it (`late`) or before it (`early`).
+//! Work on streams is queued and only done when something waits for it, as late as a GPU may: a
+//! host that reads before it has waited, or changes a staging buffer too early, gets wrong values.
+//! So does one that leaves out a wait between streams: work that a wait does not need is done after
+//! it (`late`) or before it (`early`).
 //!
 //! A launch that may begin while the one before it runs is checked for waiting by itself (see
-//! `emulator::Launch::dependent`). What the host has uploaded without a stream before the first of them is taken for
+//! `emulator::Launch::dependent`). Uploads without a stream before the first of them count as
 //! weights, which no launch writes.
 //!
 //! Environment variables:
@@ -57,13 +58,13 @@ enum Work {
         params: Vec<u8>,
         dependent: bool,
     },
-    /// From a host address.
+    /// A copy from a host address.
     Upload { to: u64, from: usize, bytes: usize },
-    /// To a host address.
+    /// A copy to a host address.
     Download { to: usize, from: u64, bytes: usize },
-    /// What was recorded by a call of this number has come.
+    /// The work before the event's recording by the call of this number is done.
     Record(u64),
-    /// Nothing later before what was recorded by the call of this number has come.
+    /// Later work waits until the recording by the call of this number has come.
     WaitFor(u64),
 }
 
@@ -85,7 +86,7 @@ struct Driver {
     recorded: u64,
     /// Numbers of recordings that have come.
     come: BTreeSet<u64>,
-    /// The stream that is captured, and what, while one is.
+    /// The stream that is captured, with the work captured so far, while one is.
     capture: Option<(Handle, Vec<Work>)>,
     graphs: HashMap<Handle, Vec<Work>>,
     /// The first failure of queued work; every call after it fails, as on a GPU.
@@ -131,7 +132,8 @@ impl Driver {
         self.broken
     }
 
-    /// Does the stream's work up to its end, or up to a recording, and before that what it waits for on other streams.
+    /// Does the stream's work up to its end, or up to a recording, and before that the work on
+    /// other streams that it waits for.
     fn advance(&mut self, stream: Handle, up_to: Option<u64>) {
         while up_to.is_none_or(|number| !self.come.contains(&number)) {
             let Some(work) = self.streams.get_mut(&stream).and_then(VecDeque::pop_front) else {
@@ -148,7 +150,7 @@ impl Driver {
         }
     }
 
-    /// Does what has to be done until a recording has come.
+    /// Does the work that is needed until a recording has come.
     fn reach(&mut self, number: u64) {
         let is_it = |work: &Work| matches!(work, Work::Record(n) if *n == number);
         let found = self.streams.iter().find(|(_, queue)| queue.iter().any(is_it));
@@ -157,7 +159,8 @@ impl Driver {
         }
     }
 
-    /// What other streams may do before a wait, where they are to be early: all that waits for nothing.
+    /// Does the work of other streams that may run before a wait, where they are to be early: all
+    /// work that waits for nothing.
     fn run_ahead(&mut self) {
         if std::env::var("EFFNET_EMULATED_DRIVER_ORDER").is_ok_and(|order| order == "early") {
             let streams: Vec<Handle> = self.streams.keys().copied().collect();
@@ -204,8 +207,8 @@ impl Driver {
                 if offset + bytes > buffer.len_bytes() {
                     return INVALID_VALUE;
                 }
-                // SAFETY: the caller of the copy gave `bytes` readable bytes at `from`, which stay so until it has
-                // waited for the stream: the driver's own condition.
+                // SAFETY: the caller of the copy gave `bytes` readable bytes at `from`, which stay
+                // so until it has waited for the stream: the driver's own condition.
                 let values = unsafe { std::slice::from_raw_parts(from as *const u8, bytes) };
                 self.memory.write(&buffer, offset, values);
             }
@@ -215,8 +218,8 @@ impl Driver {
                     return INVALID_VALUE;
                 }
                 let values: Vec<u8> = self.memory.read(buffer, offset, bytes);
-                // SAFETY: the caller of the copy gave `bytes` writable bytes at `to`, and uses them for nothing else
-                // until it has waited for the stream: the driver's own condition.
+                // SAFETY: the caller of the copy gave `bytes` writable bytes at `to`, and uses them
+                // for nothing else until it has waited for the stream: the driver's own condition.
                 let to = unsafe { std::slice::from_raw_parts_mut(to as *mut u8, bytes) };
                 to.copy_from_slice(&values);
             }
@@ -248,7 +251,8 @@ impl Driver {
         done
     }
 
-    /// From the first dependent launch on, what was uploaded at once is not written any more.
+    /// From the first dependent launch on, buffers that were uploaded at once are not written any
+    /// more.
     fn protect_uploaded(&mut self) {
         for address in std::mem::take(&mut self.uploaded) {
             if let Some(buffer) = self.buffers.get(&address) {
@@ -318,7 +322,8 @@ macro_rules! gives {
         unsafe extern "C" fn $name($to: *mut $type $(, $argument: $kind)*) -> CUresult {
             let result: Result<$type, CUresult> = $body;
             match result {
-                // SAFETY: the driver's own condition: the caller's pointer takes a value of this type.
+                // SAFETY: the driver's own condition: the caller's pointer takes a value of this
+                // type.
                 Ok(value) => unsafe { give($to, value) },
                 Err(error) => error,
             }
@@ -380,7 +385,7 @@ does! {
         drained
     }
     cuFuncSetAttribute(function: Handle, _attribute: c_int, value: c_int) {
-        // 227 KB: what sm_90 grants.
+        // 227 KB, which sm_90 grants.
         let known = driver().functions.contains_key(&function);
         if known && (0..=227 * 1024).contains(&value) { SUCCESS } else { INVALID_VALUE }
     }
@@ -556,15 +561,16 @@ unsafe extern "C" fn cuMemGetInfo_v2(free: *mut usize, total: *mut usize) -> CUr
     }
 }
 
-/// The image that `bytes` begins with is told by its content: it is one of those that this library embeds too.
+/// The image that `bytes` begins with is told by its content: it is one of those that this library
+/// embeds too.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn cuModuleLoadData(to: *mut Handle, bytes: *const c_void) -> CUresult {
     if fails("load") {
         return NO_BINARY_FOR_GPU;
     }
     let found = kernels::images().iter().enumerate().find(|(_, image)| {
-        // SAFETY: the driver's own condition: a whole image is readable at `bytes`. Where the first sixteen bytes, which
-        // hold a fatbin's length, agree with an image's, so does the length.
+        // SAFETY: the driver's own condition: a whole image is readable at `bytes`. Where the first
+        // sixteen bytes, which hold a fatbin's length, agree with an image's, so does the length.
         let same = |len: usize| unsafe {
             std::slice::from_raw_parts(bytes.cast::<u8>(), len) == &image.fatbin[..len]
         };
@@ -636,9 +642,9 @@ unsafe extern "C" fn cuLaunchKernelEx(
     let mut driver = driver();
     let Some(entry) = driver.functions.get(&function).cloned() else { return INVALID_VALUE };
     let bytes = driver.parsed[&entry.0].entry(&entry.1).map_or(0, |e| e.param_bytes() as usize);
-    // SAFETY: the driver's own condition: a pointer to a configuration, and within it to as many attributes as it counts;
-    // a pointer for each parameter. Every kernel here has one parameter, of as many bytes as its PTX says; all is copied
-    // before this call ends.
+    // SAFETY: the driver's own condition: a pointer to a configuration, and within it to
+    // attributes, whose number it states; a pointer for each parameter. Every kernel here has one
+    // parameter, whose size its PTX states; all is copied before this call ends.
     let (config, attribute, params) = unsafe {
         let config = &*config;
         let attribute =

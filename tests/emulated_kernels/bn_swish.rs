@@ -17,8 +17,8 @@ const EXTRAS: [[bool; 3]; 8] = [
     [false, false, false],
 ];
 
-/// What the layerwise path of B0 asks for, each shape once: batch-norm and activation of the expanded maps, their
-/// gates, and batch-norm and skip of the projected ones.
+/// Launches of B0's layerwise path, each shape once: batch-norm and activation of the expanded
+/// maps, their gates, and batch-norm and skip of the projected ones.
 fn bn_swish_of_b0(precision: Precision) {
     let machine = machine(bn_swish::IMAGE);
     let (network, geometry) = b0(Padding::Symmetric);
@@ -52,7 +52,8 @@ fn bn_swish_f32_over_the_layers_of_b0() {
     bn_swish_of_b0(Precision::Fp32);
 }
 
-/// Every map and channel count with every part present or absent; activation and kind of data go round. In place too.
+/// Every map and channel count with every part present or absent; activation and kind of data go
+/// round. In place too.
 fn awkward_bn_swish(precision: Precision) {
     let machine = machine(bn_swish::IMAGE);
     let mut seed = 0;

@@ -6,7 +6,7 @@ use effnet::kernels::depthwise;
 use effnet::weights::Precision;
 use std::collections::HashSet;
 
-/// What B0 asks of the depthwise kernel, each shape once.
+/// Depthwise launches of B0, each shape once.
 fn b0_depthwise(precision: Precision) -> Vec<Depthwise> {
     let mut seen = HashSet::new();
     let mut cases = Vec::new();
@@ -73,7 +73,8 @@ fn depthwise_over_odd_layers() {
     assert!(seen.len() >= 20, "{}", seen.len());
 }
 
-/// Every map, window, stride, padding and channel count; the activation, the squeeze and the kind of data go round.
+/// Every map, window, stride, padding and channel count; the activation, the squeeze and the kind
+/// of data go round.
 fn awkward_depthwise(precision: Precision) {
     let machine = machine(depthwise::IMAGE);
     let mut seed = 0;

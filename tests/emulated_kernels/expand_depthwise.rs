@@ -17,8 +17,8 @@ fn shape(precision: Precision, conv: &ConvGeometry, channels: [usize; 3]) -> Exp
     )
 }
 
-/// The layers of B0 whose tiles fit, each shape once; maps of 112 and 56 pixels with one group of channels, the part
-/// of the whole that is not the same again.
+/// The layers of B0 whose tiles fit, each shape once; maps of 112 and 56 pixels with one group of
+/// channels, the part of the whole that is not the same again.
 fn layers_of_b0(precision: Precision) {
     let machine = machine(expand_depthwise::IMAGE);
     let mut seen = HashSet::new();
@@ -50,7 +50,8 @@ fn expand_depthwise_f32_over_the_layers_of_b0() {
     layers_of_b0(Precision::Fp32);
 }
 
-/// Each distinct layer of B3 and Lite4 for a small image whose tiles fit, with one group of channels.
+/// Each distinct layer of B3 and Lite4 for a small image whose tiles fit, with one group of
+/// channels.
 #[test]
 #[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
 fn expand_depthwise_over_odd_layers() {
@@ -70,7 +71,8 @@ fn expand_depthwise_over_odd_layers() {
     assert!(seen.len() >= 6, "{}", seen.len());
 }
 
-/// Every map, window, stride and padding; channel counts, the activation, the squeeze and the kind of data go round.
+/// Every map, window, stride and padding; channel counts, the activation, the squeeze and the kind
+/// of data go round.
 fn awkward(precision: Precision) {
     let machine = machine(expand_depthwise::IMAGE);
     let mut seed = 0;
@@ -111,8 +113,8 @@ fn awkward_expand_depthwise_f32() {
     awkward(Precision::Fp32);
 }
 
-/// Blocks that walk over more than one group of channels, as large maps and batches make them: the same bytes as from
-/// one group each.
+/// Blocks that walk over more than one group of channels, as large maps and batches make them: the
+/// same bytes as from one group each.
 #[test]
 #[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
 fn a_block_walks_over_groups_of_channels() {

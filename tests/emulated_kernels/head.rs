@@ -7,8 +7,8 @@ use effnet::weights::Precision;
 
 // --- Pool ---
 
-/// The squeezes of B0 and its global average pool, then awkward ones; the largest map of B3 and B7 for a tile of more
-/// than 64 pixels.
+/// The squeezes of B0 and its global average pool, then awkward ones; the largest map of B3 and B7
+/// for a tile of more than 64 pixels.
 fn pool_sums(precision: Precision) {
     let machine = machine(head::IMAGE);
     let (network, geometry) = b0(Padding::Symmetric);
@@ -46,8 +46,8 @@ fn pool_f32() {
 
 // --- Classifier ---
 
-/// B0's classifier as a whole, then channels of less than a warp's turn to several turns, numbers of classes that are
-/// no multiple of a block's, and batches of one and a part of four.
+/// B0's classifier as a whole, then channels of less than a warp's turn to several turns, numbers
+/// of classes that are no multiple of a block's, and batches of one and a part of four.
 fn classifier_logits(precision: Precision) {
     let machine = machine(head::IMAGE);
     let b0 = Classifier::new(precision, [1, 1, 49], [1280, 1000], Data::Uniform, 1);
@@ -102,7 +102,8 @@ fn top_k_finds_the_best_classes_and_their_probabilities() {
     }
 }
 
-/// Zeros of both signs are equal, infinities are ordered and share everything, and a NaN is the first.
+/// Zeros of both signs are equal, infinities are ordered and share everything, and a NaN is the
+/// first.
 #[test]
 #[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
 fn top_k_orders_zeros_infinities_and_nans() {

@@ -1,5 +1,6 @@
-//! Every kernel, as nvcc compiled it, on the emulator with all its checks: over all layer shapes of B0 and the awkward
-//! ones, against naive loops in f64. `tests/support/emulated/` has the loops and derives the tolerances.
+//! Every kernel, as nvcc compiled it, on the emulator with all its checks: over all layer shapes of
+//! B0 and the awkward ones, against naive loops in f64. `tests/support/emulated/` has the loops and
+//! derives the tolerances.
 //!
 //! With `EFFNET_TEST_DEVICE` they run on a GPU: see `tests/support/emulated/machine.rs`.
 

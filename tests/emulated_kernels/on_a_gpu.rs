@@ -1,4 +1,5 @@
-//! The way to a GPU, without one: these tests again, in a process whose CUDA driver has the PTX emulator as its GPU.
+//! The way to a GPU, without one: these tests again, in a process whose CUDA driver has the PTX
+//! emulator as its GPU.
 
 use crate::support::emulated_driver;
 use effnet::device::cuda::{CudaError, KernelRunner, Repeats};
@@ -8,8 +9,8 @@ use effnet::launches::KernelId;
 use effnet::weights::Precision;
 use std::process::{Command, Output};
 
-/// Tests of this program whose names contain the first of `arguments`, on the device that the environment variable
-/// names, with a driver that fails in a way, or does not.
+/// Tests of this program whose names contain the first of `arguments`, on the device that the
+/// environment variable names, with a driver that fails in a way, or does not.
 fn on_the_driver(arguments: &[&str], device: &str, fail: &str) -> (Output, String) {
     let folder = tempfile::tempdir().expect("a temporary folder");
     emulated_driver::link(folder.path());
@@ -30,7 +31,7 @@ fn said(output: &Output) -> String {
     [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes)).join("\n")
 }
 
-/// Kernels of every file reach the driver, and what they give passes as it does on the emulator.
+/// Kernels of every file reach the driver, and their outputs pass as they do on the emulator.
 #[test]
 #[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
 fn on_the_emulated_driver_the_short_list_passes() {
@@ -50,7 +51,7 @@ fn on_the_emulated_driver_the_short_list_passes() {
     }
 }
 
-/// What a GPU lacks is a failure, not a reason to pass.
+/// A missing feature of a GPU is a failure, not a reason to pass.
 #[test]
 #[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
 fn on_the_emulated_driver_a_gpu_that_is_asked_for_has_to_be_there() {
@@ -79,7 +80,7 @@ fn on_the_emulated_driver_a_runner_copies_launches_and_times() {
     assert_eq!(log.lines().count(), 1 + 2 + 3 * 4, "{log}");
 }
 
-/// For the test above, or on a GPU.
+/// Runs for the test above, or on a GPU.
 #[test]
 #[ignore = "needs a GPU"]
 fn runner_of_the_first_gpu() {

@@ -4,10 +4,10 @@ use super::*;
 use crate::support::emulated::{Data, Outputs, Pointwise, machine};
 use effnet::kernels::pointwise::{self, TILES};
 
-/// A pointwise convolution: `[n, pixels, c_in, c_out]`, activation, gate and skip, what it gives.
+/// A pointwise convolution: `[n, pixels, c_in, c_out]`, activation, gate and skip, outputs.
 type Shape = ([usize; 4], i32, [bool; 2], Outputs);
 
-/// What B0 asks of the pointwise kernel, each shape once: expand, project with gate and skip, and the head
+/// Pointwise launches of B0, each shape once: expand, project with gate and skip, and the head
 /// convolution, pooled.
 fn b0_pointwise() -> Vec<Pointwise> {
     let (network, geometry) = b0(Padding::Symmetric);
@@ -55,7 +55,8 @@ fn pointwise_f16_over_the_odd_layers_of_b0() {
     pointwise_of_b0(1);
 }
 
-/// Of B3 at 300, 19 and 10 pixels wide, and of Lite4 at 300, without gates: widths that B0 has not.
+/// Layers of B3 at 300, 19 and 10 pixels wide, and of Lite4 at 300, without gates: widths that B0
+/// has not.
 #[test]
 #[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
 fn pointwise_f16_over_odd_layers_of_b3_and_lite4() {
@@ -76,7 +77,8 @@ fn pointwise_f16_over_odd_layers_of_b3_and_lite4() {
     }
 }
 
-/// Every pair of channel counts and every map; activation, gate, skip, outputs and the kind of data go round.
+/// Every pair of channel counts and every map; activation, gate, skip, outputs and the kind of data
+/// go round.
 #[test]
 #[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
 fn awkward_pointwise_f16() {
@@ -121,8 +123,8 @@ fn pointwise_f16_with_every_activation_gate_and_skip() {
     }
 }
 
-/// Sums of one, three and six chunks, the last of which are not whole: every tile, split and not, gives the same
-/// bytes, and the right ones.
+/// Sums of one, three and six chunks, the last of which are not whole: every tile, split and not,
+/// gives the same bytes, and the right ones.
 #[test]
 #[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
 fn no_tile_and_no_split_changes_a_byte_of_pointwise_f16() {

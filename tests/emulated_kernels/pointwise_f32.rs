@@ -15,8 +15,8 @@ const EXTRAS: [[bool; 3]; 5] = [
     [false, false, false],
 ];
 
-/// What a network asks of the kernel, each shape once: expand, project with gate and skip, and the head convolution,
-/// which is pooled and not stored.
+/// Pointwise launches of a network, each shape once: expand, project with gate and skip, and the
+/// head convolution, which is pooled and not stored.
 fn layers(variant: Variant, side: usize) -> Vec<([usize; 4], i32, [bool; 3], bool)> {
     let network = Network::new(variant, 1000);
     let size = Size::square(side);
@@ -95,7 +95,8 @@ fn pointwise_tf32_over_the_odd_layers_of_b3_and_lite4() {
     odd_layers(Compute::Tf32);
 }
 
-/// Every pair of channel counts and every map; activation, parts, the pool and the kind of data go round.
+/// Every pair of channel counts and every map; activation, parts, the pool and the kind of data go
+/// round.
 fn awkward_pointwise(compute: Compute) {
     let machine = machine(pointwise_f32::IMAGE);
     let mut seed = 0;
@@ -174,7 +175,8 @@ fn split_chunks_give_the_same_bytes() {
     }
 }
 
-/// A batch large enough for the largest tiles, and one image of it in smaller ones: that image's bytes.
+/// A batch large enough for the largest tiles, and one image of it in smaller ones: that image's
+/// bytes.
 #[test]
 #[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
 fn tiles_of_every_shape_give_the_same_bytes() {

@@ -12,7 +12,7 @@ const INTERPOLATIONS: [Interpolation; 4] = [
     Interpolation::TensorflowBicubic,
 ];
 
-/// What the families use, and PaddleClas's rounding with a part of the picture.
+/// The families' framings, and PaddleClas's rounding with a part of the picture.
 fn framings() -> [Framing; 6] {
     let resize_then_crop = |short_side, rounding| Framing::ResizeThenCrop { short_side, rounding };
     [
@@ -43,7 +43,8 @@ fn check(machine: &dyn Machine, case: &Resampled) {
     assert!(differ == 0, "{what}: {differ} of {} levels differ, by up to {worst}", found.len());
 }
 
-/// Up and down, odd aspects, single pixels and lines, the exact half and the exact size; crops that are square and not.
+/// Up and down, odd aspects, single pixels and lines, the exact half and the exact size; crops that
+/// are square and not.
 fn resamples(interpolation: Interpolation) {
     let machine = machine(preprocess::IMAGE);
     let frames = [

@@ -1,5 +1,5 @@
-//! A few small cases of every kernel file: what is quick enough where each launch is slow, as under a sanitizer, and
-//! that what is wrong is noticed.
+//! A few small cases of every kernel file, quick enough where each launch is slow, as under a
+//! sanitizer, and proof that faults are noticed.
 
 use super::*;
 use crate::support::emulated::{
@@ -163,7 +163,7 @@ fn short_stem() {
     }
 }
 
-// --- What is wrong is noticed ---
+// --- Faults are noticed ---
 
 type Spoil = fn(&mut Prepared);
 
@@ -192,8 +192,8 @@ fn change(prepared: &mut Prepared, change: impl FnOnce(&mut BnSwishParams)) {
     prepared.params = bytemuck::bytes_of(&params).to_vec();
 }
 
-/// A wrong value, a tensor that lies 16 bytes further on, and a last block that is missing. A GPU's memory is another
-/// poison in each run, which shows where nothing was written.
+/// A wrong value, a tensor that lies 16 bytes further on, and a last block that is missing. A GPU's
+/// memory is another poison in each run, which shows where nothing was written.
 #[test]
 #[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
 fn short_list_notices_what_is_wrong() {

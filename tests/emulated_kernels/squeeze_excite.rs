@@ -5,9 +5,9 @@ use crate::support::emulated::{SqueezeExcite, machine};
 use effnet::kernels::{depthwise, head, squeeze_excite};
 use effnet::weights::Precision;
 
-/// Each squeeze-excite of B0 once, also with as many tiles as the pool kernel makes; then channels from one vector to
-/// more quads than a block has threads, with one to many tiles, and widths of the squeeze on both sides of a block's
-/// warps, their pairs, and the parts of a sum.
+/// Each squeeze-excite of B0 once, also with the number of tiles that the pool kernel makes; then
+/// channels from one vector to more quads than a block has threads, with one to many tiles, and
+/// widths of the squeeze on both sides of a block's warps, their pairs, and the parts of a sum.
 fn squeeze_excite_shapes() -> Vec<([usize; 3], [usize; 2])> {
     let (network, geometry) = b0(Padding::Symmetric);
     let mut shapes = Vec::new();

@@ -4,8 +4,9 @@ use super::*;
 use crate::support::emulated::Depthwise;
 use effnet::kernels::depthwise;
 
-/// Pads up to the k - 1 that the launch module allows, in both parities, so that a stride of 2 also brings every tap
-/// to every border; one to five tiles, the last part empty; channels of part-empty groups.
+/// Pads up to the k - 1 that the launch module allows, in both parities, so that a stride of 2 also
+/// brings every tap to every border; one to five tiles, the last part empty; channels of part-empty
+/// groups.
 fn depthwise_shapes(precision: Precision, k: usize, stride: usize) -> Vec<Box<dyn Case>> {
     let plain = [
         (true, [k / 2, k / 2], [2, 72], [9 * stride, 8 * stride]),

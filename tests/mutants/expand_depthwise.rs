@@ -4,7 +4,7 @@ use super::*;
 use crate::support::emulated::{ExpandDepthwise, Expected, Prepared};
 use effnet::kernels::expand_depthwise;
 
-/// As large maps and batches make it: each block walks over all groups of channels.
+/// The launch of large maps and batches: each block walks over all groups of channels.
 struct OneSlice(ExpandDepthwise);
 
 impl Case for OneSlice {
@@ -24,7 +24,8 @@ impl Case for OneSlice {
     }
 }
 
-/// Part-empty tiles and groups of channels, channels that fill half of a matrix instruction, and every border.
+/// Part-empty tiles and groups of channels, channels that fill half of a matrix instruction, and
+/// every border.
 fn shapes(precision: Precision, k: usize, stride: usize) -> Vec<Box<dyn Case>> {
     let shapes = [
         (true, [k / 2, k / 2], [1, 8, 104], [5 * stride, 9 * stride]),

@@ -22,8 +22,8 @@ fn pool_subjects() -> Vec<Subject> {
     PRECISIONS.into_iter().enumerate().map(subject).collect()
 }
 
-/// Every remainder of the loop over tiles, part-empty blocks of classes and of images, and channels of less than a
-/// warp's turn, of one, and of more.
+/// Every remainder of the loop over tiles, part-empty blocks of classes and of images, and channels
+/// of less than a warp's turn, of one, and of more.
 fn classifier_subjects() -> Vec<Subject> {
     let shapes = [
         ([5, 3, 100], [72, 9]),

@@ -1,11 +1,12 @@
-//! What the emulator's checks are worth: each barrier, wait, fence, membermask and bound check of every kernel is
-//! weakened in turn, in nvcc's PTX, and the checks have to report it.
+//! Proof that the emulator's checks find faults: each barrier, wait, fence, membermask and bound
+//! check of every kernel is weakened in turn, in nvcc's PTX, and the checks have to report it.
 //!
-//! One mutant has one edit. It runs on small shapes with a part-empty tile in every dimension and buffers that end where
-//! their tensors end, until a check reports it. Every weakened barrier, wait, commit, fence and membermask must be reported.
-//! Of the weakened bounds that change anything a share must
-//! be reported that each kernel states: some bounds decide which value counts, not what is touched, and the tests of
-//! outputs see those. A bound that changes nothing on any shape is counted: compilers add many that no thread depends on.
+//! One mutant has one edit. It runs on small shapes with a part-empty tile in every dimension and
+//! buffers that end where their tensors end, until a check reports it. Every weakened barrier,
+//! wait, commit, fence and membermask must be reported. Each kernel states the share of weakened
+//! bounds that must be reported, out of those that change anything: the others decide which value
+//! counts, not which memory is touched, and the tests of outputs see those. A bound that changes
+//! nothing on any shape is counted: compilers add many that no thread depends on.
 
 mod bn_swish;
 mod depthwise;
@@ -30,18 +31,19 @@ use support::emulated::{Buffers, Case, Data, assert_clean, ptx};
 /// Why no check reports a mutant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Why {
-    /// No thread of any launch comes there. Such an instruction is no guard of anything.
+    /// No thread of any launch reaches the instruction, which so is no guard of anything.
     NeverExecuted,
-    /// Nothing changes but, at the most, how work is split: no launch that the launch module lets through can tell it
-    /// from the original.
+    /// Nothing changes but, at the most, the split of the work: no launch that the launch module
+    /// lets through can tell the mutant from the original.
     Equivalent,
-    /// Every access stays within the rules; the output is wrong, and the tests of the outputs see it.
+    /// Every access stays within the rules; the output is wrong, and the tests of the outputs see
+    /// it.
     WrongResult,
 }
 
 const BOUNDS: &[Kind] = &[Kind::Shifted, Kind::Unguarded];
 
-/// Warp instructions that a mutant may take: twice what the unmutated kernel needs, and some.
+/// Warp instructions that a mutant may take: twice those of the unmutated kernel, and some.
 fn budget(instructions: u64) -> u64 {
     2 * instructions + 10_000
 }
@@ -78,7 +80,7 @@ fn no_report(subjects: Vec<Subject>) {
 
 // --- Mutants ---
 
-/// What became of a mutant.
+/// Outcome of a mutant.
 enum Fate {
     Reported(Check),
     Silent(Why),
@@ -112,7 +114,7 @@ fn run(module: &Module, reference: &Reference) -> (Option<Check>, Vec<Vec<u8>>) 
     (report.findings.first().map(|f| f.check), buffers.raw_outputs())
 }
 
-/// A shape with what the unmutated kernel makes of it.
+/// A shape with the unmutated kernel's outputs.
 struct Reference {
     case: Box<dyn Case>,
     instructions: u64,
@@ -146,7 +148,8 @@ struct Tally {
     silent: BTreeMap<Why, usize>,
 }
 
-/// Runs every mutant of the kernels, prints the table, and holds the percentage of reported ones against `least_share`.
+/// Runs every mutant of the kernels, prints the table, and holds the percentage of reported ones
+/// against `least_share`.
 fn all_are_reported(subjects: Vec<Subject>, least_share: f64) {
     let mut tallies: BTreeMap<Kind, Tally> = BTreeMap::new();
     let mut unreported = Vec::new();

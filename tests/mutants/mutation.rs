@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-/// What was weakened.
+/// The kind of instruction that was weakened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
     /// `bar`, `barrier`: removed.
@@ -17,10 +17,11 @@ pub enum Kind {
     Membermask,
     /// A comparison of an index with its bound: one more index gets through.
     Shifted,
-    /// A branch that depends on such a comparison, or on a null pointer: what it guards always runs.
+    /// A branch that depends on such a comparison, or on a null pointer: the code behind it always
+    /// runs.
     Unguarded,
-    /// The source size of `cp.async`: bytes that were zero are copied, or the reverse. No rule is broken, only the
-    /// values can be wrong.
+    /// The source size of `cp.async`: bytes that were zero are copied, or the reverse. No rule is
+    /// broken, only the values can be wrong.
     SourceSize,
 }
 
@@ -29,21 +30,22 @@ pub struct Mutant {
     pub kind: Kind,
     /// Line of the PTX, from 0.
     pub line: usize,
-    /// The instruction and what became of it.
+    /// The instruction before and after the edit.
     pub edit: String,
     /// `.cu` line of the instruction.
     pub source: Source,
     pub text: String,
 }
 
-/// Where the compiler says that an instruction comes from.
+/// Line of the source that an instruction comes from, as the compiler says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Source {
     pub file: String,
     pub line: usize,
 }
 
-/// The PTX of one entry by itself: everything before the first entry, the entry, everything after the last.
+/// The PTX of one entry by itself: everything before the first entry, the entry, everything after
+/// the last.
 pub fn isolate(ptx: &str, entry: &str) -> String {
     const START: &str = "\n.visible .entry ";
     const END: &str = "\n}\n";
@@ -89,7 +91,7 @@ impl<'t> Line<'t> {
     }
 }
 
-/// The lines of a kernel and what is known of their predicates.
+/// The lines of a kernel and the facts known about their predicates.
 struct Kernel<'t> {
     text: Vec<&'t str>,
     lines: Vec<Option<Line<'t>>>,
@@ -117,8 +119,9 @@ impl<'t> Kernel<'t> {
         Kernel { text, lines, labels, definitions }
     }
 
-    /// Whether more is executed when the branch at `at` is taken. Backward: another turn of a loop. Forward: what
-    /// follows is skipped, unless what follows is itself the jump that skips.
+    /// Whether more is executed when the branch at `at` is taken. Backward: another turn of a loop.
+    /// Forward: the code after the branch is skipped, unless that code is itself the jump that
+    /// skips.
     fn taken_runs_more(&self, at: usize) -> bool {
         let line = self.lines[at].as_ref().expect("a branch");
         let target = self.labels[line.operands[0]];
@@ -153,7 +156,8 @@ impl<'t> Kernel<'t> {
         answers.next()
     }
 
-    /// Whether a predicate comes from the comparison of an integer with a bound, or of a pointer with null.
+    /// Whether a predicate comes from the comparison of an integer with a bound, or of a pointer
+    /// with null.
     fn is_bound(&self, pred: &str) -> bool {
         self.definitions.get(pred).into_iter().flatten().any(|&at| {
             let line = self.lines[at].as_ref().expect("a definition is an instruction");
@@ -179,7 +183,8 @@ impl<'t> Kernel<'t> {
         }
     }
 
-    /// The source of a line: the last `.loc` before it that names one; of an inlined function, its own line.
+    /// The source of a line: the last `.loc` before it that names one; of an inlined function, its
+    /// own line.
     fn source(&self, at: usize) -> Source {
         let files: HashMap<&str, &str> = self
             .text

@@ -4,8 +4,8 @@ use super::*;
 use crate::support::emulated::{Outputs, Pointwise};
 use effnet::kernels::pointwise;
 
-/// Rows and columns that end in each eighth of a warp's tile, k that ends in each quarter of a step; tiles of several
-/// images; sums of several chunks, split and not; every output.
+/// Rows and columns that end in each eighth of a warp's tile, k that ends in each quarter of a
+/// step; tiles of several images; sums of several chunks, split and not; every output.
 fn pointwise_shapes(tile: [i32; 2]) -> Vec<Box<dyn Case>> {
     use Outputs::{Both, Pooled, Stored};
     let shapes = [

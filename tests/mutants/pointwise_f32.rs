@@ -17,8 +17,8 @@ fn pointwise_case(
     Box::new(PointwiseF32 { split: Some(split), pooled, stored, ..case })
 }
 
-/// For the smallest tiles: one step and several, one chunk and several, by one block and by one each; tiles that are
-/// part empty both ways; each part present and absent.
+/// Shapes for the smallest tiles: one step and several, one chunk and several, by one block and by
+/// one each; tiles that are part empty both ways; each part present and absent.
 fn pointwise_shapes(compute: Compute) -> Vec<Box<dyn Case>> {
     let (all, none) = ([true; 3], [false; 3]);
     vec![

@@ -6,7 +6,8 @@ use effnet::arch::Size;
 use effnet::image::{Framing, Interpolation, Recipe, Rounding, ShortSide};
 use effnet::kernels::preprocess;
 
-/// Crops with part-empty words and blocks, columns filled up to a multiple of four, rows that are none, up and down.
+/// Crops with part-empty words and blocks, columns filled up to a multiple of four, rows that are
+/// none, up and down.
 fn preprocess_subjects() -> Vec<Subject> {
     let kernels = [
         (Interpolation::PillowBicubic, 0),

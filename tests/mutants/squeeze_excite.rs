@@ -4,8 +4,8 @@ use super::*;
 use crate::support::emulated::SqueezeExcite;
 use effnet::kernels::squeeze_excite;
 
-/// Every remainder of the loops that are unrolled by four, over tiles, channels and the squeeze's width, with one and
-/// with several threads to a sum.
+/// Every remainder of the loops that are unrolled by four, over tiles, channels and the squeeze's
+/// width, with one and with several threads to a sum.
 fn squeeze_excite_shapes(precision: Precision) -> Vec<Box<dyn Case>> {
     let shapes = [
         ([2, 3, 150], [104, 3]),

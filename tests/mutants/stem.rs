@@ -40,7 +40,8 @@ fn stem_has_no_report_under_adversarial_schedules() {
     no_report(stem_subjects());
 }
 
-/// Bounds of the image decide what counts as zero, and are mostly met by selecting values: few accesses depend on them.
+/// Bounds of the image decide which taps are zero, and are mostly met by selecting values: few
+/// accesses depend on them.
 #[test]
 #[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
 fn mutants_of_stem_are_reported() {

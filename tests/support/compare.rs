@@ -15,7 +15,7 @@ pub fn python(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/python").join(name)
 }
 
-/// Writes what trtexec's stand-in is to answer to the batches of a job, with the six digits that
+/// Writes the answers of trtexec's stand-in to the batches of a job, with the six digits that
 /// trtexec writes.
 pub fn write_answers(folder: &Path, job: &Job, logits: &[f32]) {
     fs::create_dir_all(folder).unwrap();

@@ -1,10 +1,11 @@
 //! Writers of every checkpoint container, so that tests can rebuild a public checkpoint from a
 //! list of named tensors.
 //!
-//! The bytes follow what the real libraries write (`tests/fixtures` holds files of theirs, read by
-//! the same tests): protocol-2 pickles for PyTorch, both pickle protocols for Paddle, convolution
-//! and classifier weights of the legacy container in TensorFlow's memory order, as in the public
-//! Lite checkpoints. Tensors whose name ends in `num_batches_tracked` are 64-bit integer scalars.
+//! The bytes follow those that the real libraries write (`tests/fixtures` holds files of theirs,
+//! read by the same tests): protocol-2 pickles for PyTorch, both pickle protocols for Paddle,
+//! convolution and classifier weights of the legacy container in TensorFlow's memory order, as in
+//! the public Lite checkpoints. Tensors whose name ends in `num_batches_tracked` are 64-bit integer
+//! scalars.
 
 #![allow(dead_code)] // every test file uses its own part
 
@@ -239,7 +240,7 @@ pub struct TorchTensor<'a> {
     pub offset: usize,
     /// Logical shape.
     pub shape: &'a [usize],
-    /// In elements.
+    /// Strides in elements.
     pub strides: &'a [usize],
 }
 

@@ -1,4 +1,5 @@
-//! CUDA's driver library whose GPU is the PTX emulator: `tests/emulated_driver/`, which is built as an example.
+//! CUDA's driver library whose GPU is the PTX emulator: `tests/emulated_driver/`, which is built as
+//! an example.
 
 use std::path::{Path, PathBuf};
 

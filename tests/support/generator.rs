@@ -188,7 +188,8 @@ pub fn digest(values: &[f32]) -> String {
     hex(hash)
 }
 
-/// SHA-256 of a checkpoint's list of names and shapes, sorted, without what inference ignores.
+/// SHA-256 of a checkpoint's list of names and shapes, sorted, without the tensors that inference
+/// ignores.
 pub fn names_digest(sources: &[SourceTensor]) -> String {
     let mut lines: Vec<_> = sources
         .iter()

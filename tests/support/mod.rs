@@ -1,5 +1,5 @@
-//! What several test files share: containers, the golden generator, and networks with seeded random
-//! weights.
+//! Code that several test files share: containers, the golden generator, and networks with seeded
+//! random weights.
 #![allow(dead_code, unused_imports)] // each test file uses a part of it
 
 pub mod compare;

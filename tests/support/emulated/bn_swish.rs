@@ -1,9 +1,9 @@
-//! Launches of `kernels/bn_swish.cu`, and what they have to give.
+//! Launches of `kernels/bn_swish.cu`, and their expected outputs.
 
 use super::*;
 use effnet::kernels::bn_swish;
 
-/// What a bn_swish launch is made of.
+/// Tensors and options of a bn_swish launch.
 #[derive(Clone, Debug)]
 pub struct BnSwish {
     pub precision: Precision,

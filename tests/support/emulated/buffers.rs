@@ -1,22 +1,22 @@
-//! The buffers of a launch, with what must not change around them.
+//! The buffers of a launch, with guards around them that must not change.
 
 use effnet::emulator::{Buffer, Memory};
 use effnet::weights::Precision;
 use half::f16;
 
-/// Round every buffer: these bytes before and after it, where guards are asked for.
+/// Length of the guard before and after every buffer, where guards are asked for.
 const GUARD_BYTES: usize = 256;
 
-/// What a buffer is to its launch.
+/// Role of a buffer in its launch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// Has contents, which stay as they are.
+    /// The buffer has contents, which stay as they are.
     Input,
-    /// Is written as a whole.
+    /// The buffer is written as a whole.
     Output,
-    /// Has contents, and the output takes their place.
+    /// The buffer has contents, and the output takes their place.
     InPlace,
-    /// Is written as the launch likes.
+    /// The buffer is written as the launch likes.
     Scratch,
 }
 
@@ -24,19 +24,21 @@ pub struct Region {
     pub name: &'static str,
     pub role: Role,
     pub len_bytes: usize,
-    /// Of [`Role::Input`] and [`Role::InPlace`].
+    /// Contents of [`Role::Input`] and [`Role::InPlace`].
     pub contents: Option<Vec<u8>>,
-    /// On the emulator.
+    /// The buffer on the emulator.
     buffer: Buffer,
 }
 
 /// The buffers of one launch.
 ///
-/// Without guards every allocation ends where its tensor ends, and the emulator sees each access beyond. With guards
-/// tensors lie within larger allocations, where an access beyond goes unseen but a write leaves its trace.
+/// Without guards every allocation ends where its tensor ends, and the emulator sees each access
+/// beyond. With guards tensors lie within larger allocations, where an access beyond goes unseen
+/// but a write leaves its trace.
 ///
-/// A GPU sees nothing of its own: there, tensors always have guards. Guards, outputs and scratch are of NaNs in the
-/// one case and of other bytes in the other, so that what depends on them differs.
+/// A GPU does not report accesses beyond a tensor: there, tensors always have guards. Guards,
+/// outputs and scratch are of NaNs in the one case and of other bytes in the other, so that results
+/// that depend on them differ.
 pub struct Buffers {
     pub memory: Memory,
     guard_bytes: usize,
@@ -102,7 +104,7 @@ impl Buffers {
         self.region(name, Role::Scratch, bytes, None)
     }
 
-    /// Where `address` lies, as the index of a region and an offset from its start.
+    /// Place of `address`, as the index of a region and an offset from its start.
     pub fn find(&self, address: u64) -> Option<(usize, u64)> {
         self.regions.iter().enumerate().find_map(|(i, region)| {
             let start = region.buffer.address() + self.guard_bytes as u64;
@@ -111,8 +113,8 @@ impl Buffers {
         })
     }
 
-    /// The bytes of the outputs on the emulator, in the order of their allocation. Guards and inputs must be as they
-    /// were, and every byte of every output written.
+    /// The bytes of the outputs on the emulator, in the order of their allocation. Guards and
+    /// inputs must be as they were, and every byte of every output written.
     pub fn outputs(&self, what: &str) -> Vec<Vec<u8>> {
         let downloads = self.regions.iter().map(|region| {
             if region.role == Role::Output {
@@ -128,7 +130,8 @@ impl Buffers {
         self.outputs_of(what, self.guard_bytes, downloads)
     }
 
-    /// The outputs among the buffers, each with `guard_bytes` around it. Guards and inputs must be as they were.
+    /// The outputs among the buffers, each with `guard_bytes` around it. Guards and inputs must be
+    /// as they were.
     pub fn outputs_of(
         &self,
         what: &str,

@@ -1,9 +1,9 @@
-//! Launches of `kernels/depthwise.cu`, and what they have to give.
+//! Launches of `kernels/depthwise.cu`, and their expected outputs.
 
 use super::*;
 use effnet::kernels::depthwise;
 
-/// What a depthwise launch is made of.
+/// Tensors and options of a depthwise launch.
 #[derive(Clone, Debug)]
 pub struct Depthwise {
     pub precision: Precision,
@@ -25,7 +25,7 @@ pub struct Depthwise {
 }
 
 impl Depthwise {
-    /// With random tensors; `shape` has none.
+    /// The launch with random tensors; `shape` has none.
     pub fn filled(mut shape: Depthwise, seed: u64) -> Depthwise {
         let mut random = Random::new(seed);
         let Depthwise { precision, k, n, input_size: [h, w], c, data, .. } = shape;
@@ -159,8 +159,8 @@ impl Case for Depthwise {
                 }
             }
         }
-        // Four pixels of a strip, then eight strips of a warp in a tree, then two warps: no value goes through more than
-        // 4 + 3 + 1 additions.
+        // Four pixels of a strip, then eight strips of a warp in a tree, then two warps: no value
+        // goes through more than 4 + 3 + 1 additions.
         for (sum, magnitude) in sums.iter_mut().zip(magnitudes) {
             sum.error += 8.0 * data.u() * magnitude;
         }

@@ -1,9 +1,9 @@
-//! Launches of `kernels/expand_depthwise.cu`, and what they have to give.
+//! Launches of `kernels/expand_depthwise.cu`, and their expected outputs.
 
 use super::*;
 use effnet::kernels::expand_depthwise;
 
-/// What an expand_depthwise launch is made of.
+/// Tensors and options of an expand_depthwise launch.
 #[derive(Clone, Debug)]
 pub struct ExpandDepthwise {
     pub precision: Precision,
@@ -28,7 +28,7 @@ pub struct ExpandDepthwise {
 }
 
 impl ExpandDepthwise {
-    /// With random tensors; `shape` has none.
+    /// The launch with random tensors; `shape` has none.
     pub fn filled(mut shape: ExpandDepthwise, seed: u64) -> ExpandDepthwise {
         let random = &mut Random::new(seed);
         let ExpandDepthwise { precision, k, n, input_size: [h, w], c_in, c_mid, data, .. } = shape;
@@ -173,7 +173,7 @@ impl Case for ExpandDepthwise {
                     for channel in 0..c {
                         let weight = f64::from(weight[channel]);
                         acc[channel].value += row[channel].value * weight;
-                        // What the stored value may be off by, rounding to the other neighbour included.
+                        // The error of the stored value, rounding to the other neighbour included.
                         acc[channel].error += row[channel].error * weight.abs();
                         magnitude[channel] += (row[channel].value * weight).abs();
                     }

@@ -1,9 +1,9 @@
-//! Launches of `kernels/head.cu`, and what they have to give.
+//! Launches of `kernels/head.cu`, and their expected outputs.
 
 use super::*;
 use effnet::kernels::head;
 
-/// What a pool launch is made of.
+/// Tensors and options of a pool launch.
 #[derive(Clone, Debug)]
 pub struct Pool {
     pub precision: Precision,
@@ -47,7 +47,8 @@ impl Case for Pool {
     }
 
     fn expected(&self) -> Vec<Expected> {
-        // A multiple of 64 that cuts the image into as many tiles as the launch module says.
+        // The multiple of 64 that cuts the image into the number of tiles that the launch module
+        // states.
         let tile_pixels = (1..).map(|i| 64 * i).find(|t| self.pixels.div_ceil(*t) <= 128).unwrap();
         assert_eq!(self.pixels.div_ceil(tile_pixels), self.tiles());
         let mut values = Vec::new();
@@ -56,7 +57,8 @@ impl Case for Pool {
                 for channel in 0..self.c {
                     let terms = tile[channel..].iter().step_by(self.c).map(|&x| f64::from(x));
                     let magnitude: f64 = terms.clone().map(f64::abs).sum();
-                    // A thread's additions: of every 16th pixel at the most; two exchanges; eight warps.
+                    // A thread's additions: of every 16th pixel at the most; two exchanges; eight
+                    // warps.
                     let additions = (tile_pixels / 16 + 2 + 8) as f64;
                     let error = additions * self.data.u() * magnitude;
                     values.push(Bounded { value: terms.sum(), error });
@@ -72,7 +74,7 @@ impl Case for Pool {
     }
 }
 
-/// What a classifier launch is made of.
+/// Tensors and options of a classifier launch.
 #[derive(Clone, Debug)]
 pub struct Classifier {
     pub precision: Precision,
@@ -88,7 +90,7 @@ pub struct Classifier {
 }
 
 impl Classifier {
-    /// With integers, `pixels` has to be a power of two.
+    /// A classifier with random tensors. With integers, `pixels` has to be a power of two.
     pub fn new(
         precision: Precision,
         [n, tiles, pixels]: [usize; 3],
@@ -163,8 +165,8 @@ impl Case for Classifier {
                     logit.error += x.error * weight.abs();
                     magnitude += (x.value * weight).abs();
                 }
-                // A lane has at most 8 of every 256 channels, or all where there are fewer; five exchanges; the
-                // bias.
+                // A lane has at most 8 of every 256 channels, or all where there are fewer; five
+                // exchanges; the bias.
                 let roundings = (8 * c.div_ceil(256) + 6) as f64;
                 logit.error += roundings * data.u() * magnitude;
                 logits.push(logit);
@@ -186,7 +188,7 @@ impl Case for Classifier {
     }
 }
 
-/// What a top_k launch is made of.
+/// Tensors and options of a top_k launch.
 #[derive(Clone, Debug)]
 pub struct TopK {
     pub n: usize,
@@ -196,7 +198,8 @@ pub struct TopK {
 }
 
 impl TopK {
-    /// Logits in [-10, 10) of which `distinct` values, if any number is given, are all that there are.
+    /// Logits in [-10, 10) of which `distinct` values, if any number is given, are all that there
+    /// are.
     pub fn new([n, classes, k]: [usize; 3], distinct: Option<u64>, seed: u64) -> TopK {
         let random = &mut Random::new(seed);
         let logit = |_| match distinct {

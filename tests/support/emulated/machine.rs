@@ -1,8 +1,8 @@
-//! What the tests of kernels run on: the emulator, a GPU, or both.
+//! The machines that the tests of kernels run on: the emulator, a GPU, or both.
 //!
-//! `EFFNET_TEST_DEVICE` chooses: unset, the emulator; `cuda-only`, the first GPU, held against the same bounds; `cuda`,
-//! the first GPU and, beside it, the emulator, which a GPU's outputs are compared with. A GPU that is asked for and
-//! cannot be used is a failure.
+//! `EFFNET_TEST_DEVICE` chooses: unset, the emulator; `cuda-only`, the first GPU, held against the
+//! same bounds; `cuda`, the first GPU and, beside it, the emulator, which a GPU's outputs are
+//! compared with. A GPU that is asked for and cannot be used is a failure.
 
 use super::{Buffers, Prepared, assert_clean, module};
 use effnet::device::cuda::{CudaError, KernelBuffer, KernelRunner};
@@ -11,7 +11,7 @@ use effnet::launches::KernelId;
 use std::cell::Cell;
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 
-/// What tests run on.
+/// The devices that tests run on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TestDevice {
     Emulator,
@@ -20,7 +20,7 @@ pub enum TestDevice {
 }
 
 impl TestDevice {
-    /// What `EFFNET_TEST_DEVICE` says.
+    /// The choice in `EFFNET_TEST_DEVICE`.
     pub fn chosen() -> TestDevice {
         match std::env::var("EFFNET_TEST_DEVICE") {
             Err(std::env::VarError::NotPresent) => TestDevice::Emulator,
@@ -41,16 +41,16 @@ impl TestDevice {
 
 /// Runs launches one after the other on the same buffers.
 pub trait Machine {
-    /// The outputs in order. It must be clean.
+    /// Runs the launches and gives the outputs in order. The run must be clean.
     fn run(&self, what: &str, launches: &[Prepared], buffers: &mut Buffers) -> Vec<Vec<u8>>;
 
-    /// What its outputs are compared with, beside the loops in f64.
+    /// The emulator that the machine's outputs are compared with, beside the loops in f64.
     fn emulator(&self) -> Option<&Module> {
         None
     }
 
-    /// The largest error of a checked case, and the largest difference from the emulator, each as a part of what is
-    /// allowed.
+    /// The largest error of a checked case, and the largest difference from the emulator, each as a
+    /// part of the allowed one.
     fn note(&self, _error: f64, _difference: f64) {}
 }
 
@@ -71,7 +71,7 @@ pub enum Chosen {
     Gpu(Gpu),
 }
 
-/// What the tests of a kernel file run on.
+/// The machine that the tests of a kernel file run on.
 pub fn machine(image: &'static str) -> Chosen {
     let device = TestDevice::chosen();
     match device {
@@ -155,8 +155,8 @@ impl Gpu {
             });
             let kernel = KernelId::of(launch.image, launch.kernel)
                 .unwrap_or_else(|| panic!("{} is not in the catalogue", launch.kernel));
-            // SAFETY: the launch module checked the parameters, whose every address is rebased to a buffer of the
-            // length that it had; the same launch is clean on the emulator.
+            // SAFETY: the launch module checked the parameters, whose every address is rebased to a
+            // buffer of the length that it had; the same launch is clean on the emulator.
             unsafe { gpu.launch(kernel, launch.geometry, &params)? };
         }
         gpu.synchronize()?;
@@ -164,7 +164,8 @@ impl Gpu {
     }
 }
 
-/// Whether tf32 kernels round their factors where the tests run: on a GPU older than sm_80 they are kernels in f32.
+/// Whether tf32 kernels round their factors where the tests run: on a GPU older than sm_80 they are
+/// kernels in f32.
 pub fn has_tf32() -> bool {
     !TestDevice::chosen().has_gpu() || Gpu::lock().as_ref().is_ok_and(|gpu| gpu.info().arch >= 80)
 }

@@ -1,42 +1,47 @@
-//! The project's kernels on the emulator: one case per kernel, its buffers with their guards, and what it has to
-//! give, as naive loops in f64 with a bound of the rounding error for every value.
+//! The project's kernels on the emulator: one case per kernel, its buffers with their guards, and
+//! its expected outputs, as naive loops in f64 with a bound of the rounding error for every value.
 //!
 //! # The bounds
 //!
 //! `u = 2^-24` is the relative error of one rounding to f32. To first order in `u`:
 //!
-//! - a sum of `K` products, each added with one rounding (fma, or an exact product of two f16 values and an
-//!   addition), in any order: `K * u * sum |x * w|`, the sum taken for the very output;
+//! - a sum of `K` products, each added with one rounding (fma, or an exact product of two f16
+//!   values and an addition), in any order: `K * u * sum |x * w|`, the sum taken for the very
+//!   output;
 //! - such a sum on tensor cores: see below;
 //! - batch-norm, one fma: the error so far times `|scale|`, plus `u * |result|`;
-//! - relu6 and no activation add nothing. Swish and sigmoid pass on at most [`SWISH_SLOPE`] and [`SIGMOID_SLOPE`]
-//!   of the error so far. Their own error is relative: `exp` is an `ex2.approx` (2^-22 by the PTX ISA) of an
-//!   argument that was reduced in f32 (another 2^-22 at the most), the addition of 1 and the division round
-//!   once each: [`EXP_ERROR`];
-//! - a value stored as f16: half a unit in the last place, `2^-11 * |y|`, at least `2^-25` (subnormals).
+//! - relu6 and no activation add nothing. Swish and sigmoid pass on at most [`SWISH_SLOPE`] and
+//!   [`SIGMOID_SLOPE`] of the error so far. Their own error is relative: `exp` is an `ex2.approx`
+//!   (2^-22 by the PTX ISA) of an argument that was reduced in f32 (another 2^-22 at the most), the
+//!   addition of 1 and the division round once each: [`EXP_ERROR`];
+//! - a value stored as f16: half a unit in the last place, `2^-11 * |y|`, at least `2^-25`
+//!   (subnormals).
 //!
 //! Where all values are small integers nothing rounds before the last step, and the bound is zero.
 //!
 //! # Tensor cores
 //!
-//! The PTX ISA asks an `mma` for single precision at least, and leaves order and rounding open. Measurements (Fasi,
-//! Higham, Mikaitis and Pranesh, "Numerical behavior of NVIDIA tensor cores", PeerJ Computer Science 7:e330, 2021;
-//! Khattak and Mikaitis, "Accurate Models of NVIDIA Tensor Cores", arXiv:2512.07004, 2025) found: products of f16 and
-//! of tf32 factors are exact. A block of `b >= 4` of them and the accumulator are added in fixed point: each addend is
-//! shifted to the exponent of the largest, and what then lies below the last of 24 bits, or of a few more, is cut off;
-//! so is what lies below the 24 bits of the result. No step rounds to nearest.
+//! The PTX ISA asks an `mma` for single precision at least, and leaves order and rounding open.
+//! Measurements (Fasi, Higham, Mikaitis and Pranesh, "Numerical behavior of NVIDIA tensor cores",
+//! PeerJ Computer Science 7:e330, 2021; Khattak and Mikaitis, "Accurate Models of NVIDIA Tensor
+//! Cores", arXiv:2512.07004, 2025) found: products of f16 and of tf32 factors are exact. A block of
+//! `b >= 4` of them and the accumulator are added in fixed point: each addend is shifted to the
+//! exponent of the largest, and the part that then lies below the last of 24 bits, or of a few
+//! more, is cut off; so is the part below the 24 bits of the result. No step rounds to nearest.
 //!
-//! A cut loses less than the last of 24 bits is worth, `2 * u` times a value of that exponent; addends, results and
-//! accumulators are at most `m = sum |x * w|` in magnitude. One block has `b + 1` addends and a result, so it loses
-//! less than `(b + 2) * 2 * u * m`, and `K / b` blocks less than
+//! A cut loses less than the last of 24 bits is worth, `2 * u` times a value of that exponent;
+//! addends, results and accumulators are at most `m = sum |x * w|` in magnitude. One block has
+//! `b + 1` addends and a result, so it loses less than `(b + 2) * 2 * u * m`, and `K / b` blocks
+//! less than
 //!
 //!   `(K / b) * (b + 2) * 2 * u * m = (1 + 2 / b) * 2 * K * u * m <= 3 * K * u * m`.
 //!
-//! Where a sum is made of chunks, `K` is the length of the longest, as `m` of all chunks is the sum of theirs, and
-//! each chunk adds one rounding to nearest: [`tensor_core_roundings`]. The emulator, which rounds to nearest after each
-//! product, stays within a third of that. Factors are rounded to tf32 by the kernel, to nearest, before they are
-//! multiplied; the loops round them likewise, so that this adds nothing. Small integers lose nothing to a cut: all
-//! addends are multiples of the least, and far from 24 bits.
+//! Where a sum is made of chunks, `K` is the length of the longest, as `m` of all chunks is the sum
+//! of theirs, and each chunk adds one rounding to nearest: [`tensor_core_roundings`]. The emulator,
+//! which rounds to nearest after each product, stays within a third of that. Factors are rounded to
+//! tf32 by the kernel, to nearest, before they are multiplied; the loops round them likewise, so
+//! that this adds nothing. Small integers lose nothing to a cut: all addends are multiples of the
+//! least, and far from 24 bits.
 
 mod bn_swish;
 mod buffers;
@@ -72,7 +77,7 @@ use effnet::kernels::{self, Geometry};
 use effnet::weights::Precision;
 use half::f16;
 
-/// Of one rounding to f32.
+/// Relative error of one rounding to f32.
 pub const U: f64 = 1.0 / (1 << 24) as f64;
 /// Relative error of swish and sigmoid, as evaluated in f32.
 pub const EXP_ERROR: f64 = 8.0 * U + 2.0 * U;
@@ -81,8 +86,8 @@ pub const SWISH_SLOPE: f64 = 1.1;
 /// Largest slope of `1 / (1 + exp(-x))`.
 pub const SIGMOID_SLOPE: f64 = 0.25;
 
-/// Roundings of a sum on tensor cores, in units of `u * sum |x * w|`: of `chunks` chunks, the longest of `longest`
-/// products.
+/// Roundings of a sum on tensor cores, in units of `u * sum |x * w|`: of `chunks` chunks, the
+/// longest of `longest` products.
 fn tensor_core_roundings(longest: usize, chunks: usize) -> f64 {
     (3 * longest + chunks) as f64
 }
@@ -175,8 +180,8 @@ pub trait Case {
         machine.run(&self.describe(), &[prepared], &mut buffers)
     }
 
-    /// Runs with exact buffers and again with guards: the same bytes, and the right ones. Where an emulator is beside
-    /// the machine, it has to give the right ones too.
+    /// Runs with exact buffers and again with guards: the same bytes, and the right ones. Where an
+    /// emulator is beside the machine, it has to give the right ones too.
     fn check(&self, machine: &dyn Machine) -> Vec<Vec<u8>> {
         let what = self.describe();
         let outputs = self.run(machine, Buffers::exact());
@@ -200,7 +205,7 @@ pub trait Case {
     }
 }
 
-/// What an output has to be.
+/// Expected values of an output.
 pub struct Expected {
     pub name: &'static str,
     pub precision: Precision,
@@ -209,7 +214,7 @@ pub struct Expected {
 }
 
 impl Expected {
-    /// Every value within its bound. The largest error, as a part of the bound.
+    /// Every value lies within its bound. Returns the largest error, as a part of the bound.
     fn compare(&self, what: &str, bytes: &[u8]) -> f64 {
         let found = decode(self.precision, bytes);
         assert_eq!(found.len(), self.values.len(), "{what}: elements of {}", self.name);
@@ -245,12 +250,13 @@ pub struct Bounded {
     pub error: f64,
 }
 
-/// How values are made, and so how far they round.
+/// The kind of values, which decides how far they round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Data {
     /// Uniform in [-1, 1): everything rounds.
     Uniform,
-    /// Small integers, and powers of two as scales and gates: nothing rounds but the stored value. Not for swish.
+    /// Small integers, and powers of two as scales and gates: nothing rounds but the stored value.
+    /// Not for swish.
     Integers,
 }
 
@@ -272,7 +278,7 @@ impl Data {
         (0..elems).map(value).collect()
     }
 
-    /// Positive, of order 1.
+    /// Factors that are positive, of order 1.
     fn scales(self, random: &mut Random, elems: usize) -> Vec<f32> {
         let value = |_| match self {
             Data::Integers => [0.5, 1.0, 2.0][(random.bits() % 3) as usize],
@@ -281,7 +287,7 @@ impl Data {
         (0..elems).map(value).collect()
     }
 
-    /// In (0, 1).
+    /// Gates in (0, 1).
     fn gates(self, random: &mut Random, elems: usize) -> Vec<f32> {
         let value = |_| match self {
             Data::Integers => [0.5, 1.0][(random.bits() % 2) as usize],

@@ -1,9 +1,9 @@
-//! Launches of `kernels/pointwise.cu`, and what they have to give.
+//! Launches of `kernels/pointwise.cu`, and their expected outputs.
 
 use super::*;
 use effnet::kernels::{PointwiseShape, Tiling, pointwise};
 
-/// What a pointwise launch is made of.
+/// Tensors and options of a pointwise launch.
 #[derive(Clone, Debug)]
 pub struct Pointwise {
     pub n: usize,
@@ -27,7 +27,7 @@ pub struct Pointwise {
     pub forced: Option<([i32; 2], bool)>,
 }
 
-/// What a pointwise launch gives.
+/// Outputs of a pointwise launch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outputs {
     Stored,
@@ -73,7 +73,7 @@ impl Pointwise {
         Pointwise { outputs, ..self }
     }
 
-    /// With one of the tiles, and chunks split over blocks or not.
+    /// The launch with one of the tiles, and chunks split over blocks or not.
     pub fn forced(self, tile: [i32; 2], split: bool) -> Pointwise {
         Pointwise { forced: Some((tile, split)), ..self }
     }
@@ -125,8 +125,8 @@ impl Case for Pointwise {
         let skip = optional("skip", half, &self.skip);
         let (mut chunk_sums, mut arrivals) = (0, 0);
         if tiling.split {
-            // Chunks' sums are no output: of which order they are is another test's business. An arrival count ends as
-            // it began, as an input.
+            // Chunks' sums are no output: of which order they are is another test's business. An
+            // arrival count ends as it began, as an input.
             let bytes = 4 * tiling.chunk_sums_elems(shape) as usize;
             chunk_sums = buffers.scratch("chunk_sums", bytes);
             let zeros = vec![0.0; tiling.arrivals_elems(shape) as usize];
@@ -181,7 +181,7 @@ impl Case for Pointwise {
         let mut row = vec![0.0f64; c_in];
         for r in 0..self.n * pixels {
             for (i, x) in row.iter_mut().enumerate() {
-                // What the kernel's head says: x * gate is rounded to f16 once.
+                // As the kernel's head states: x * gate is rounded to f16 once.
                 let value = self.input[r * c_in + i];
                 *x = match self.gate.get(r / pixels * c_in + i) {
                     Some(gate) => f16::from_f32(value * gate).to_f64(),

@@ -1,19 +1,21 @@
-//! Launches of `kernels/pointwise_f32.cu`, and what they have to give.
+//! Launches of `kernels/pointwise_f32.cu`, and their expected outputs.
 //!
-//! In f32, chunks change no bound: where a sum of `K` products is cut, each product passes through fewer than `K`
-//! roundings all the same. The factors that tf32 rounds are rounded in the loops here, so that their products are exact
-//! in f64. On sm_75, which has no tf32, its kernels multiply what was not rounded.
+//! In f32, chunks change no bound: where a sum of `K` products is cut, each product passes through
+//! fewer than `K` roundings all the same. The factors that tf32 rounds are rounded in the loops
+//! here, so that their products are exact in f64. On sm_75, which has no tf32, its kernels multiply
+//! factors that were not rounded.
 
 use super::*;
 use effnet::kernels::{Compute, PointwiseShape, pointwise_f32};
 
-/// What two factors may be off by that are not rounded to tf32: 2^-11 of each, and their product.
+/// Relative error of a product of two factors that are not rounded to tf32: 2^-11 of each, and
+/// their product.
 const UNROUNDED: f64 = 1.0 / 1024.0 + 1.0 / (1 << 22) as f64;
 
 /// Channels of a chunk: `kChunkChannels`.
 const CHUNK: usize = 128;
 
-/// What a pointwise launch in f32 or tf32 is made of.
+/// Tensors and options of a pointwise launch in f32 or tf32.
 #[derive(Clone, Debug)]
 pub struct PointwiseF32 {
     pub compute: Compute,
@@ -99,7 +101,7 @@ impl PointwiseF32 {
         }
     }
 
-    /// Of a sum over `c_in`, in units of `u * sum |x * w|`.
+    /// Roundings of a sum over `c_in`, in units of `u * sum |x * w|`.
     fn roundings(&self) -> f64 {
         let chunks = pointwise_f32::tiling(self.shape()).chunks as usize;
         match self.compute {
@@ -117,7 +119,7 @@ impl PointwiseF32 {
     }
 }
 
-/// To 10 bits of fraction, to nearest, ties away from zero.
+/// Rounds to 10 bits of fraction, to nearest, ties away from zero.
 fn tf32(x: f32) -> f32 {
     f32::from_bits((x.to_bits() + 0x1000) & !0x1fff)
 }
@@ -153,7 +155,8 @@ impl Case for PointwiseF32 {
             params.partial_sums = buffers.output("partial_sums", f32, elems);
         }
         if tiling.split {
-            // No output: the scratch of the blocks. The counters have to be zero again: an input that stays as it is.
+            // No output: the scratch of the blocks. The counters have to be zero again: an input
+            // that stays as it is.
             let elems = tiling.chunk_sums_elems(self.shape()) as usize;
             params.chunk_sums = buffers.scratch("chunk_sums", elems * 4);
             let tiles = tiling.arrivals_elems(self.shape()) as usize;
@@ -173,7 +176,7 @@ impl Case for PointwiseF32 {
         let mut row = vec![0.0f64; c_in];
         for r in 0..n * pixels {
             for (i, x) in row.iter_mut().enumerate() {
-                // What the kernel's head says: x * gate is rounded to f32 once.
+                // As the kernel's head states: x * gate is rounded to f32 once.
                 let gate = self.gate.get(r / pixels * c_in + i).copied().unwrap_or(1.0);
                 *x = self.factor(self.input[r * c_in + i] * gate);
             }

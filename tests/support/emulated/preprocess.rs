@@ -87,7 +87,7 @@ impl Case for ResamplePass {
         let random = &mut Random::new(9);
         let noise = || (0..resample.between_bytes()).map(|_| random.bits() as u8).collect();
         let between = (self.pass == 1).then(noise);
-        // What another pass writes is no output of this one.
+        // The addresses that another pass writes are no outputs of this one.
         let addresses = match (self.pass, self.resampled.recipe.interpolation) {
             (0, Interpolation::PillowBicubic | Interpolation::PillowBilinear) => {
                 let mut other = Buffers::exact();

@@ -1,9 +1,9 @@
-//! Launches of `kernels/squeeze_excite.cu`, and what they have to give.
+//! Launches of `kernels/squeeze_excite.cu`, and their expected outputs.
 
 use super::*;
 use effnet::kernels::squeeze_excite;
 
-/// What a squeeze_excite launch is made of.
+/// Tensors and options of a squeeze_excite launch.
 #[derive(Clone, Debug)]
 pub struct SqueezeExcite {
     pub precision: Precision,
@@ -105,8 +105,8 @@ impl Case for SqueezeExcite {
             let reduced: Vec<Bounded> = (0..c_se)
                 .map(|j| {
                     let weight = |channel| self.reduce_weight[j * c + channel];
-                    // A lane has at most 8 of every 256 channels, or all where there are fewer; five exchanges,
-                    // the bias.
+                    // A lane has at most 8 of every 256 channels, or all where there are fewer;
+                    // five exchanges, the bias.
                     dot(&squeeze, &weight, self.reduce_bias[j], 8 * c.div_ceil(256) + 6)
                         .activate(ACTIVATION_SWISH, Data::Uniform)
                 })

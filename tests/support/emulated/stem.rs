@@ -1,14 +1,14 @@
-//! Launches of `kernels/stem.cu`, and what they have to give.
+//! Launches of `kernels/stem.cu`, and their expected outputs.
 
 use super::*;
 use effnet::kernels::stem::{self, StemInput};
 
-/// Of ImageNet, as most checkpoints have them.
+/// Means of ImageNet, as most checkpoints have them.
 pub const STEM_MEAN: [f32; 3] = [0.485, 0.456, 0.406];
-/// Of ImageNet, as most checkpoints have them.
+/// Standard deviations of ImageNet, as most checkpoints have them.
 pub const STEM_STD: [f32; 3] = [0.229, 0.224, 0.225];
 
-/// What a stem launch is made of.
+/// Tensors and options of a stem launch.
 #[derive(Clone, Debug)]
 pub struct Stem {
     pub input_type: StemInput,
@@ -21,7 +21,7 @@ pub struct Stem {
     pub activation: i32,
     pub batch_norm: bool,
     pub data: Data,
-    /// Of u8 input: levels.
+    /// Input values; levels where the input is u8.
     pub input: Vec<f32>,
     pub weight: Vec<f32>,
     pub scale: Vec<f32>,
@@ -29,7 +29,7 @@ pub struct Stem {
 }
 
 impl Stem {
-    /// With random tensors; [`Data::Integers`] is not for u8, whose normalisation rounds.
+    /// A stem with random tensors; [`Data::Integers`] is not for u8, whose normalisation rounds.
     pub fn new(
         (input_type, precision): (StemInput, Precision),
         [h_in, w_in]: [usize; 2],
@@ -76,7 +76,7 @@ impl Stem {
         Stem { input_type: StemInput::F32, input: self.values(), ..self.clone() }
     }
 
-    /// What the convolution sees.
+    /// Values that the convolution reads.
     fn values(&self) -> Vec<f32> {
         match self.input_type {
             StemInput::U8 => {
