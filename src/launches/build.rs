@@ -1,12 +1,12 @@
 //! Buffers and weights placed, round the nodes that a path makes.
 
-use super::node::{Buf, Node, Op, Pointwise};
+use super::node::Node;
+use super::ops::{self, Classifier, Op, Pointwise, SqueezeExcite};
 use super::{
-    LaunchBuffer, LaunchOptions, LaunchPlan, LaunchPlanError, Path, Placement, Region, TopK, fused,
-    layerwise,
+    Buf, LaunchBuffer, LaunchOptions, LaunchPlan, LaunchPlanError, Path, Placement, Region, TopK,
+    fused, layerwise,
 };
 use crate::arch::Network;
-use crate::kernels::{Compute, PointwiseShape, Tiling, pointwise, pointwise_f32};
 use crate::plan::arena::{Lifetime, place};
 use crate::plan::{BufferId, Plan};
 use crate::weights::{Precision, packed_tensors};
@@ -31,25 +31,6 @@ pub(super) struct Builder<'a> {
 pub(super) struct Pooled {
     pub partial_sums: Buf,
     pub tiles: usize,
-}
-
-pub(super) fn tiling(compute: Compute, shape: PointwiseShape) -> Tiling {
-    match compute {
-        Compute::Fp16 => pointwise::tiling(shape),
-        Compute::Fp32 | Compute::Tf32 => pointwise_f32::tiling(shape),
-    }
-}
-
-/// A pointwise convolution's shape for `n` images.
-pub(super) fn pointwise_shape(p: &Pointwise, n: usize) -> PointwiseShape {
-    let int = |x: usize| i32::try_from(x).unwrap_or(i32::MAX);
-    PointwiseShape {
-        rows: int(n.saturating_mul(p.pixels)),
-        pixels: int(p.pixels),
-        c_in: int(p.c_in),
-        c_out: int(p.c_out),
-        pooled: p.partial_sums.is_some(),
-    }
 }
 
 impl Builder<'_> {
@@ -94,7 +75,9 @@ impl Builder<'_> {
         buf
     }
 
-    pub fn node(&mut self, name: String, steps: Range<usize>, image_macs: u64, op: Op) {
+    /// Adds a launch.
+    pub fn node(&mut self, name: String, steps: Range<usize>, image_macs: u64, op: impl Into<Op>) {
+        let op = op.into();
         let index = self.nodes.len();
         for Buf(i) in op.reads().into_iter().chain(op.writes()) {
             let buffer = &mut self.buffers[i];
@@ -107,19 +90,46 @@ impl Builder<'_> {
     /// A pointwise convolution, with room for its chunk sums where some number of images splits it.
     pub fn pointwise(&mut self, step: usize, steps: Range<usize>, mut p: Pointwise) {
         let name = self.plan.steps[step].name.clone();
-        let (mut sums, mut arrivals) = (0, 0);
-        for n in 1..=self.plan.batch {
-            let shape = pointwise_shape(&p, n);
-            let tiling = tiling(self.options.compute, shape);
-            sums = sums.max(tiling.chunk_sums_elems(shape));
-            arrivals = arrivals.max(tiling.arrivals_elems(shape));
-        }
+        let [sums, arrivals] = p.scratch_elems(self.options.compute, self.plan.batch);
         self.counters = self.counters.max(arrivals);
         if sums > 0 {
             let name = format!("{name}.chunk_sums");
             p.chunk_sums = Some(self.scratch(&name, sums as usize, 0, Precision::Fp32));
         }
-        self.node(name, steps, self.image_macs(step), Op::Pointwise(p));
+        self.node(name, steps, self.image_macs(step), p);
+    }
+
+    /// The gate of a squeeze-excite step.
+    pub fn squeeze_excite(&mut self, step: usize, (partial_sums, tiles): (Buf, usize)) {
+        let crate::plan::Op::SqueezeExcite {
+            c,
+            c_se,
+            gate,
+            reduce_weight,
+            reduce_bias,
+            expand_weight,
+            expand_bias,
+            ..
+        } = self.plan.steps[step].op
+        else {
+            unreachable!("only called for squeeze-excite steps");
+        };
+        // The squeeze is of the depthwise step before.
+        let crate::plan::Op::Depthwise { conv, .. } = self.plan.steps[step - 1].op else {
+            unreachable!("squeeze-excite follows its depthwise step");
+        };
+        let gate = self.place(gate);
+        let op = SqueezeExcite {
+            tiles,
+            pixels: conv.output.pixels(),
+            c,
+            c_se,
+            partial_sums,
+            gate,
+            weights: [reduce_weight, reduce_bias, expand_weight, expand_bias],
+        };
+        let name = self.plan.steps[step].name.clone();
+        self.node(name, step..step + 1, self.image_macs(step), op);
     }
 
     pub fn image_macs(&self, step: usize) -> u64 {
@@ -210,7 +220,7 @@ impl Builder<'_> {
         };
         let features = self.place(self.plan.features);
         let logits = self.place(self.plan.logits);
-        let op = Op::Classifier {
+        let op = Classifier {
             tiles: pooled.tiles,
             pixels: self.plan.geometry.last().pixels(),
             c: c_in,
@@ -226,7 +236,7 @@ impl Builder<'_> {
         let top_k = (k > 0).then(|| {
             let outputs = ["top_k.classes", "top_k.logits", "top_k.probabilities"]
                 .map(|name| self.buffer(name, k, Precision::Fp32));
-            let op = Op::TopK { classes, k, logits, outputs };
+            let op = ops::TopK { classes, k, logits, outputs };
             self.node("top_k".to_owned(), index + 1..index + 1, 0, op);
             outputs
         });

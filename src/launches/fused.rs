@@ -1,9 +1,9 @@
 //! Everything fused that can be: fewer passes over the expanded tensor, which is the widest.
 
-use super::build::{Builder, Pooled, pointwise_shape, tiling};
-use super::node::{Buf, Op, Pointwise};
-use crate::arch::ConvGeometry;
-use crate::kernels::{Compute, PointwiseShape, depthwise, expand_depthwise};
+use super::Buf;
+use super::build::{Builder, Pooled};
+use super::ops::{Depthwise, ExpandDepthwise, Pointwise, Stem};
+use crate::kernels::{Compute, expand_depthwise};
 use crate::plan::{self, PointwiseRole};
 use crate::weights::Precision;
 
@@ -25,7 +25,7 @@ pub(super) fn nodes(b: &mut Builder<'_>) -> Pooled {
             plan::Op::Stem { conv, c_out, activation, output, weight, scale, shift, .. } => {
                 let output = b.place(output);
                 let bn = Some([scale, shift]);
-                let op = Op::Stem { conv, c_out, activation, output, weight, bn };
+                let op = Stem { conv, c_out, activation, output, weight, bn };
                 b.node(step.name.clone(), index..index + 1, b.image_macs(index), op);
             }
             plan::Op::Pointwise { role: PointwiseRole::Expand, c_in, .. }
@@ -62,9 +62,8 @@ pub(super) fn nodes(b: &mut Builder<'_>) -> Pooled {
                     bn: Some([scale, shift]),
                 };
                 if role == PointwiseRole::HeadConv {
-                    // The map is only pooled: the step after. Tiles of an image, whatever the batch.
-                    let shape = PointwiseShape { pooled: true, ..pointwise_shape(&p, 1) };
-                    let tiles = tiling(b.options.compute, shape).row_tiles as usize;
+                    // The map is only pooled: the step after.
+                    let tiles = p.pooled_tiles(b.options.compute);
                     let name = "head_conv.partial_sums";
                     let partial_sums = b.buffer(name, tiles * c_out, Precision::Fp32);
                     p.partial_sums = Some(partial_sums);
@@ -120,8 +119,8 @@ fn depthwise_node(
         unreachable!("only called for depthwise steps");
     };
     let tiles = match expand {
-        Some(_) => expand_depthwise_tiles(conv),
-        None => depthwise::tiles(conv.output.h as i32, conv.output.w as i32) as usize,
+        Some(_) => ExpandDepthwise::tiles(conv),
+        None => Depthwise::tiles(conv),
     };
     let sums = squeeze.map(|_| {
         let name = format!("{}.partial_sums", step.name);
@@ -130,7 +129,7 @@ fn depthwise_node(
     let partial_sums = sums.map(|(sums, _)| sums);
     match expand.map(|expand| (expand, &plan.steps[expand].op)) {
         Some((expand, &plan::Op::Pointwise { c_in, input, weight: w, scale: s, shift: t, .. })) => {
-            let op = Op::ExpandDepthwise {
+            let op = ExpandDepthwise {
                 conv,
                 c_in,
                 c_mid: c,
@@ -148,7 +147,7 @@ fn depthwise_node(
             b.node(format!("blocks.{block}.expand_depthwise"), expand..index + 1, macs, op);
         }
         _ => {
-            let op = Op::Depthwise {
+            let op = Depthwise {
                 conv,
                 c,
                 activation,
@@ -162,9 +161,4 @@ fn depthwise_node(
         }
     }
     sums
-}
-
-fn expand_depthwise_tiles(conv: ConvGeometry) -> usize {
-    let [h, w] = [conv.output.h, conv.output.w].map(|x| x as i32);
-    expand_depthwise::tiles(conv.k, conv.stride, h, w) as usize
 }

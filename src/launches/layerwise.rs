@@ -1,9 +1,9 @@
 //! A kernel per layer: the readable baseline, and the way to the first wrong layer.
 
+use super::Buf;
 use super::build::{Builder, Pooled};
-use super::node::{BatchNorm, Buf, Op, Pointwise};
+use super::ops::{BatchNorm, BnSwish, Depthwise, Pointwise, Pool, Stem};
 use crate::arch::Activation;
-use crate::kernels::head;
 use crate::plan;
 use crate::weights::Precision;
 
@@ -19,14 +19,8 @@ pub(super) fn nodes(b: &mut Builder<'_>) -> Pooled {
         match step.op {
             plan::Op::Stem { conv, c_out, activation, output, weight, scale, shift, .. } => {
                 let output = b.place(output);
-                let op = Op::Stem {
-                    conv,
-                    c_out,
-                    activation: Activation::None,
-                    output,
-                    weight,
-                    bn: None,
-                };
+                let op =
+                    Stem { conv, c_out, activation: Activation::None, output, weight, bn: None };
                 b.node(name.to_owned(), steps, b.image_macs(index), op);
                 b.bn_swish(
                     index,
@@ -102,7 +96,7 @@ pub(super) fn nodes(b: &mut Builder<'_>) -> Pooled {
                 shift,
             } => {
                 let (input, output) = (b.place(input), b.place(output));
-                let op = Op::Depthwise {
+                let op = Depthwise {
                     conv,
                     c,
                     activation: Activation::None,
@@ -150,7 +144,7 @@ impl Builder<'_> {
         bn: BatchNorm,
     ) {
         let name = format!("{}.bn_swish", self.plan.steps[step].name);
-        let op = Op::BnSwish { pixels, c, activation, x, bn: Some(bn), gate: None, skip: None };
+        let op = BnSwish { pixels, c, activation, x, bn: Some(bn), gate: None, skip: None };
         self.node(name, step..step + 1, 0, op);
     }
 
@@ -163,7 +157,7 @@ impl Builder<'_> {
         [pixels, c]: [usize; 2],
         [gate, skip]: [Option<Buf>; 2],
     ) {
-        let op = Op::BnSwish { pixels, c, activation: Activation::None, x, bn: None, gate, skip };
+        let op = BnSwish { pixels, c, activation: Activation::None, x, bn: None, gate, skip };
         self.node(name, step..step + 1, 0, op);
     }
 
@@ -175,43 +169,10 @@ impl Builder<'_> {
         input: Buf,
         [pixels, c]: [usize; 2],
     ) -> (Buf, usize) {
-        let tiles = head::pool_tiles(pixels as i32) as usize;
+        let tiles = Pool::tiles(pixels);
         let sums = self.buffer(&format!("{name}.partial_sums"), tiles * c, Precision::Fp32);
-        let op = Op::Pool { pixels, c, input, partial_sums: sums };
+        let op = Pool { pixels, c, input, partial_sums: sums };
         self.node(name, step..step + 1, 0, op);
         (sums, tiles)
-    }
-
-    /// The gate of a squeeze-excite step.
-    pub(super) fn squeeze_excite(&mut self, step: usize, (partial_sums, tiles): (Buf, usize)) {
-        let plan::Op::SqueezeExcite {
-            c,
-            c_se,
-            gate,
-            reduce_weight,
-            reduce_bias,
-            expand_weight,
-            expand_bias,
-            ..
-        } = self.plan.steps[step].op
-        else {
-            unreachable!("only called for squeeze-excite steps");
-        };
-        // The squeeze is of the depthwise step before.
-        let plan::Op::Depthwise { conv, .. } = self.plan.steps[step - 1].op else {
-            unreachable!("squeeze-excite follows its depthwise step");
-        };
-        let gate = self.place(gate);
-        let op = Op::SqueezeExcite {
-            tiles,
-            pixels: conv.output.pixels(),
-            c,
-            c_se,
-            partial_sums,
-            gate,
-            weights: [reduce_weight, reduce_bias, expand_weight, expand_bias],
-        };
-        let name = self.plan.steps[step].name.clone();
-        self.node(name, step..step + 1, self.image_macs(step), op);
     }
 }

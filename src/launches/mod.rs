@@ -3,21 +3,29 @@
 //! Plain data. Addresses are symbolic, a [`Region`] and an offset; a device binds them to where it
 //! put the regions, once, and then runs the launches without looking at anything by name.
 //!
-//! In reading order: `address` (regions, symbolic addresses), `node` (a launch before it is known
-//! for how many images), `layerwise` and `fused` (from a plan's steps to nodes), `build` (buffers
-//! placed by liveness), `record` (a node for `n` images: checked, with its parameters as bytes).
+//! In reading order: `address` (regions, symbolic addresses), `buffer`, `prepare` (what an op needs
+//! to become a launch), `ops/` (a file for each op: its fields, what it reads and writes, its
+//! launch), `node` (an op, with its name and its steps), `layerwise` and `fused` (from a plan's steps
+//! to nodes), `build` (buffers placed by liveness), `record` (a node for `n` images: checked, with
+//! its parameters as bytes).
 
 mod address;
+mod buffer;
 mod build;
 mod fused;
 mod layerwise;
-mod node;
+pub(crate) mod node;
+pub(crate) mod ops;
+mod prepare;
 mod record;
 #[cfg(test)]
 mod tests;
 
 pub use address::{Address, Bases, Region};
-pub use record::{KernelId, LaunchRecord};
+pub(crate) use buffer::Buf;
+pub use buffer::LaunchBuffer;
+pub use prepare::KernelId;
+pub use record::LaunchRecord;
 
 use crate::kernels::{Compute, LaunchError};
 use crate::plan::Plan;
@@ -108,39 +116,6 @@ pub enum LaunchPlanError {
     },
 }
 
-/// A buffer of the arena, or of the outputs.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LaunchBuffer {
-    /// For people, as in `blocks.3.depthwise`.
-    pub name: String,
-    /// Elements at the full batch.
-    pub elems: usize,
-    /// Elements of one image; 0 for scratch space that is not cut by images.
-    pub image_elems: usize,
-    /// Element type.
-    pub precision: Precision,
-    /// [`Region::Arena`] or [`Region::Output`].
-    pub region: Region,
-    /// Offset in the region.
-    pub offset_bytes: u64,
-    /// First launch that touches it.
-    pub first_launch: usize,
-    /// Last launch that touches it; outputs stay alive to the end.
-    pub last_launch: usize,
-}
-
-impl LaunchBuffer {
-    /// Where it is.
-    pub fn address(&self) -> Address {
-        Address { region: self.region, offset_bytes: self.offset_bytes }
-    }
-
-    /// Its size at the full batch.
-    pub fn bytes(&self) -> usize {
-        self.elems * self.precision.elem_bytes()
-    }
-}
-
 /// The best classes of each image, after a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TopK {
@@ -212,7 +187,7 @@ impl LaunchPlan {
         if !(1..=self.batch).contains(&n) {
             return Err(LaunchPlanError::Images { batch: self.batch, found: n });
         }
-        self.nodes.iter().map(|node| record::record(self, node, n)).collect()
+        self.nodes().iter().map(|node| record::record(self, node, n)).collect()
     }
 
     /// Number of launches, whatever the number of images.
@@ -253,8 +228,15 @@ impl LaunchPlan {
         }
     }
 
-    fn weight(&self, id: TensorId) -> Address {
-        Address { region: Region::Weights, offset_bytes: self.weight_offsets[id.0 as usize] }
+    /// What is launched, in order, whatever the number of images: the launches of
+    /// [`LaunchPlan::launches`] before they have addresses.
+    pub(crate) fn nodes(&self) -> &[Node] {
+        &self.nodes
+    }
+
+    /// The buffer that an op names.
+    pub(crate) fn buffer(&self, Buf(i): Buf) -> &LaunchBuffer {
+        &self.buffers[i]
     }
 
     fn weight_bytes(&self, id: TensorId) -> u64 {

@@ -1,6 +1,5 @@
 //! Properties of launch plans, over every variant, batch, precision and path.
 
-use super::node::Buf;
 use super::*;
 use crate::arch::{Network, Padding, Variant};
 use crate::plan::PlanOptions;

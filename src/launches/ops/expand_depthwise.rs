@@ -1,0 +1,90 @@
+//! A block's expand convolution and its depthwise convolution in one kernel: the expanded map stays
+//! on the chip.
+
+use super::{BatchNorm, LaunchOp};
+use crate::arch::{Activation, ConvGeometry};
+use crate::kernels::params::{ExpandDepthwiseParams, activation_code};
+use crate::kernels::{LaunchError, expand_depthwise};
+use crate::launches::Buf;
+use crate::launches::prepare::{Context, Prepared, int};
+use crate::weights::TensorId;
+
+/// `output = act(conv(act(input . expand_weight^T * scale + shift)) * scale + shift)`, with a scale
+/// and a shift for each of the two convolutions.
+#[derive(Clone, Debug)]
+pub(crate) struct ExpandDepthwise {
+    /// Window and sizes of the depthwise convolution.
+    pub conv: ConvGeometry,
+    /// Input channels.
+    pub c_in: usize,
+    /// Expanded channels, which are the output's.
+    pub c_mid: usize,
+    /// Applied after each of the two.
+    pub activation: Activation,
+    /// `[n, h_in, w_in, c_in]`.
+    pub input: Buf,
+    /// `[n, h_out, w_out, c_mid]`.
+    pub output: Buf,
+    /// `[n, tiles, c_mid]`, f32: sums of the output over the pixels of each of
+    /// [`ExpandDepthwise::tiles`].
+    pub partial_sums: Option<Buf>,
+    /// `[c_mid, c_in]`.
+    pub expand_weight: TensorId,
+    /// `[c_mid]` each.
+    pub expand_bn: BatchNorm,
+    /// `[k, k, c_mid]`.
+    pub depthwise_weight: TensorId,
+    /// `[c_mid]` each.
+    pub depthwise_bn: BatchNorm,
+}
+
+impl ExpandDepthwise {
+    /// Tiles of one image's output: the extent of `partial_sums`.
+    pub fn tiles(conv: ConvGeometry) -> usize {
+        let [h, w] = [conv.output.h, conv.output.w].map(int);
+        expand_depthwise::tiles(conv.k, conv.stride, h, w) as usize
+    }
+}
+
+impl LaunchOp for ExpandDepthwise {
+    fn reads(&self) -> Vec<Buf> {
+        vec![self.input]
+    }
+
+    fn writes(&self) -> Vec<Buf> {
+        [Some(self.output), self.partial_sums].into_iter().flatten().collect()
+    }
+
+    fn tensors(&self) -> Vec<TensorId> {
+        let weights = [self.expand_weight, self.depthwise_weight];
+        weights.into_iter().chain(self.expand_bn).chain(self.depthwise_bn).collect()
+    }
+
+    fn launch(&self, context: &Context<'_>) -> Result<Prepared, LaunchError> {
+        let conv = self.conv;
+        let [expand_scale, expand_shift] = context.bn(Some(self.expand_bn));
+        let [depthwise_scale, depthwise_shift] = context.bn(Some(self.depthwise_bn));
+        let params = ExpandDepthwiseParams {
+            input: context.buffer(self.input),
+            expand_weight: context.weight(self.expand_weight),
+            expand_scale,
+            expand_shift,
+            depthwise_weight: context.weight(self.depthwise_weight),
+            depthwise_scale,
+            depthwise_shift,
+            output: context.buffer(self.output),
+            partial_sums: context.optional(self.partial_sums),
+            n: context.images(),
+            h_in: int(conv.input.h),
+            w_in: int(conv.input.w),
+            h_out: int(conv.output.h),
+            w_out: int(conv.output.w),
+            c_in: int(self.c_in),
+            c_mid: int(self.c_mid),
+            pad_top: int(conv.pad_top),
+            pad_left: int(conv.pad_left),
+            activation: activation_code(self.activation),
+        };
+        Prepared::new(expand_depthwise::launch(context.storage(), conv.k, conv.stride, params))
+    }
+}
