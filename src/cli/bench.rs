@@ -6,15 +6,14 @@ mod text;
 use super::Status;
 use super::args;
 use super::device::{Request, auto, device};
-use super::error::CliError;
 use super::models::ModelArgs;
 use super::output::{self, Out};
+use anyhow::{anyhow, bail};
 use effnet::arch::{Size, Variant};
 use effnet::kernels::Compute;
 use effnet::launches::Path;
 use effnet::measure::bench::{
-    AgainstError, Comparison, Config, Document, Key, Options, Row, SCHEMA, measure, of_environment,
-    of_row, read,
+    Comparison, Config, Document, Key, Options, Row, SCHEMA, measure, of_environment, of_row, read,
 };
 use effnet::measure::{Environment, Sampling, random_weights};
 use effnet::report::OutputFile;
@@ -123,29 +122,6 @@ pub struct Args {
     html: Option<PathBuf>,
 }
 
-/// Why there is nothing to measure, or to compare with.
-#[derive(Debug, thiserror::Error)]
-pub enum BenchError {
-    /// A device without times.
-    #[error(
-        "--device: the emulator has no times, its instructions take none: expected auto, cuda, cuda:N or \
-         cpu; `effnet profile --device emulator` counts instructions, bytes and conflicts of every launch"
-    )]
-    Emulator,
-    /// No combination of the lists is one that a device runs.
-    #[error(
-        "--precision: the CPU computes in fp32, found {found}: leave the precision out, or run on another \
-         device"
-    )]
-    Precision {
-        /// The precisions asked for.
-        found: String,
-    },
-    /// No document to compare with.
-    #[error("--against {0}")]
-    Against(#[from] AgainstError),
-}
-
 /// Weights that can be had in each precision.
 enum Subject {
     /// Random ones.
@@ -155,9 +131,10 @@ enum Subject {
 }
 
 /// Measures everything that is asked for.
-pub fn run(args: Args, verbose: bool, out: &mut Out) -> Result<Status, CliError> {
+pub fn run(args: Args, verbose: bool, out: &mut Out) -> anyhow::Result<Status> {
     // What can be wrong is found out before anything is measured.
-    let against = args.against.as_deref().map(read).transpose().map_err(BenchError::Against)?;
+    let against = args.against.as_deref().map(read).transpose();
+    let against = against.map_err(|error| anyhow!("--against {error}"))?;
     let save = args.save.as_deref().map(OutputFile::new).transpose()?;
     let html = args.html.as_deref().map(OutputFile::new).transpose()?;
     let devices = args.devices(verbose || !args.json)?;
@@ -178,7 +155,11 @@ pub fn run(args: Args, verbose: bool, out: &mut Out) -> Result<Status, CliError>
     let total = plan.iter().map(|(_, configs)| configs.len()).sum::<usize>();
     if total == 0 {
         let found: Vec<String> = args.precision.iter().map(ToString::to_string).collect();
-        return Err(BenchError::Precision { found: found.join(", ") }.into());
+        bail!(
+            "--precision: the CPU computes in fp32, found {}: leave the precision out, or run on \
+             another device",
+            found.join(", ")
+        );
     }
 
     let gpus: Vec<usize> = devices
@@ -245,7 +226,7 @@ fn row(
     config: &Config,
     options: &Options,
     random: &mut Option<(Precision, Arc<Weights>)>,
-) -> Result<Row, CliError> {
+) -> anyhow::Result<Row> {
     let weights = match subject {
         Subject::File(weights) => weights.clone(),
         Subject::Random(variant) => {
@@ -276,11 +257,15 @@ fn row(
 
 impl Args {
     /// The devices, each once.
-    fn devices(&self, say: bool) -> Result<Vec<Device>, CliError> {
+    fn devices(&self, say: bool) -> anyhow::Result<Vec<Device>> {
         let mut devices = Vec::new();
         for request in &self.device {
             let device = match *request {
-                Request::This(Device::Emulator) => return Err(BenchError::Emulator.into()),
+                Request::This(Device::Emulator) => bail!(
+                    "--device: the emulator has no times, its instructions take none: expected auto, \
+                     cuda, cuda:N or cpu; `effnet profile --device emulator` counts instructions, \
+                     bytes and conflicts of every launch"
+                ),
                 Request::This(device) => device,
                 Request::Auto => {
                     let (device, reason) = auto();
@@ -301,7 +286,7 @@ impl Args {
         Ok(devices)
     }
 
-    fn subjects(&self) -> Result<Vec<Subject>, CliError> {
+    fn subjects(&self) -> anyhow::Result<Vec<Subject>> {
         if self.weights.is_some() || self.model.is_some() {
             let chosen = ModelArgs::new(self.weights.clone(), self.model.clone()).open()?;
             return Ok(vec![Subject::File(Arc::new(chosen.weights))]);

@@ -1,12 +1,12 @@
 //! `effnet classify`: the most probable classes of images.
 
 use super::device::RunArgs;
-use super::error::CliError;
 use super::inputs;
 use super::models::ModelArgs;
 use super::output::{self, Out};
 use super::pipeline::ItemError;
 use super::{Status, labels};
+use anyhow::bail;
 use effnet::session::Prediction;
 use effnet::weights::Labels;
 use serde::Serialize;
@@ -81,7 +81,7 @@ enum Format {
 }
 
 /// Classifies everything, printing results in order.
-pub fn run(args: Args, verbose: bool, out: &mut Out) -> Result<Status, CliError> {
+pub fn run(args: Args, verbose: bool, out: &mut Out) -> anyhow::Result<Status> {
     let format = match (args.json, args.csv) {
         (true, _) => Format::Json,
         (_, true) => Format::Csv,
@@ -97,7 +97,8 @@ pub fn run(args: Args, verbose: bool, out: &mut Out) -> Result<Status, CliError>
                 out.json(&ImageReport { path: &path, top: Vec::new(), error })?;
             }
         }
-        return Err(CliError::NoImages(errors.iter().map(ToString::to_string).collect()));
+        let lines: Vec<String> = errors.iter().map(|error| format!("  {error}")).collect();
+        bail!("nothing to classify:\n{}", lines.join("\n"));
     }
     let total = sources.len();
     let names: Vec<String> = sources
@@ -153,7 +154,7 @@ struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    fn start(&mut self, out: &mut Out) -> Result<(), CliError> {
+    fn start(&mut self, out: &mut Out) -> anyhow::Result<()> {
         match self.format {
             Format::Csv => out.csv(["path", "rank", "index", "label", "probability"]),
             _ => Ok(()),
@@ -165,7 +166,7 @@ impl Writer<'_> {
         path: &str,
         result: Result<Vec<Prediction>, ItemError>,
         out: &mut Out,
-    ) -> Result<(), CliError> {
+    ) -> anyhow::Result<()> {
         match (self.format, result) {
             (Format::Json, Err(error)) => {
                 out.json(&ImageReport { path, top: Vec::new(), error: Some(error.to_string()) })
@@ -198,7 +199,7 @@ impl Writer<'_> {
     }
 
     /// The path, then a line per class: probability, index, label.
-    fn text(&mut self, path: &str, top: &[Prediction], out: &mut Out) -> Result<(), CliError> {
+    fn text(&mut self, path: &str, top: &[Prediction], out: &mut Out) -> anyhow::Result<()> {
         if !std::mem::take(&mut self.first) {
             out.line("")?;
         }

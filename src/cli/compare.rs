@@ -3,10 +3,10 @@
 use super::Status;
 use super::args;
 use super::device::{Choice, RunArgs};
-use super::error::CliError;
 use super::inputs;
 use super::models::ModelArgs;
-use super::output::{self, Out};
+use super::output::{self, Out, StdoutError};
+use anyhow::{anyhow, bail};
 use effnet::compare::python::Script;
 use effnet::compare::report::{PublishedTable, Setup, html, tables};
 use effnet::compare::serve::{Network, Served, serve};
@@ -126,7 +126,7 @@ fn script(text: &str) -> Result<Script, String> {
 }
 
 /// Measures everything and prints it.
-pub fn run(args: Args, verbose: bool, out: &mut Out) -> Result<Status, CliError> {
+pub fn run(args: Args, verbose: bool, out: &mut Out) -> anyhow::Result<Status> {
     if let Some(script) = args.requirements {
         out.bytes(script.requirements().as_bytes())?;
         return Ok(Status::Complete);
@@ -138,7 +138,9 @@ pub fn run(args: Args, verbose: bool, out: &mut Out) -> Result<Status, CliError>
         return Ok(Status::Complete);
     }
     match (choice.device, args.run.precision()) {
-        (Device::Emulator, _) => return Err(CliError::CompareOnEmulator),
+        (Device::Emulator, _) => bail!(
+            "--device: the emulator is for tests, and its times mean nothing: expected cuda or cpu"
+        ),
         (Device::Cpu, Some(found)) if found != Compute::Fp32 => {
             return Err(SessionError::Precision { found }.into());
         }
@@ -169,7 +171,7 @@ pub fn run(args: Args, verbose: bool, out: &mut Out) -> Result<Status, CliError>
 }
 
 /// This runtime's side of the comparison, in a process of its own.
-fn answer(weights: Weights, choice: &Choice) -> Result<(), CliError> {
+fn answer(weights: Weights, choice: &Choice) -> anyhow::Result<()> {
     let options = SessionOptions {
         device: choice.device,
         batch: choice.batch,
@@ -187,7 +189,7 @@ fn answer(weights: Weights, choice: &Choice) -> Result<(), CliError> {
         let (device, precision) = (device_name(choice.device), choice.compute.to_string());
         Ok(Served { network, device, precision, notes })
     };
-    serve(open, stdin().lock(), stdout().lock()).map_err(CliError::Stdout)
+    Ok(serve(open, stdin().lock(), stdout().lock()).map_err(StdoutError)?)
 }
 
 /// The device for programs.
@@ -204,7 +206,7 @@ fn compare(
     weights: Weights,
     choice: &Choice,
     progress: &mut dyn FnMut(&str),
-) -> Result<Report, CliError> {
+) -> anyhow::Result<Report> {
     let gpus = match choice.device {
         Device::Cuda(ordinal) => vec![ordinal],
         _ => Vec::new(),
@@ -249,17 +251,17 @@ fn compare(
 }
 
 /// The photographs as inputs, `[n, h, w, 3]`.
-fn photographs(args: &Args, weights: &Weights, choice: &Choice) -> Result<Vec<f32>, CliError> {
+fn photographs(args: &Args, weights: &Weights, choice: &Choice) -> anyhow::Result<Vec<f32>> {
     let recipe = weights.metadata().recipe.with_size(choice.size);
     let elems = choice.size.pixels() * 3;
     let mut images = Vec::new();
     for source in inputs::expand(&args.images) {
-        let source = source.map_err(|error| CliError::Image(error.to_string()))?;
-        let bytes = inputs::read(&source).map_err(|error| CliError::Image(error.to_string()))?;
+        let source = source.map_err(|error| anyhow!("--images: {error}"))?;
+        let bytes = inputs::read(&source).map_err(|error| anyhow!("--images: {error}"))?;
         let start = images.len();
         images.resize(start + elems, 0.0);
         preprocess(&bytes, &recipe, &mut images[start..])
-            .map_err(|error| CliError::Image(format!("{source}: {error}")))?;
+            .map_err(|error| anyhow!("--images: {source}: {error}"))?;
     }
     Ok(images)
 }
@@ -267,7 +269,7 @@ fn photographs(args: &Args, weights: &Weights, choice: &Choice) -> Result<Vec<f3
 type Entered = (Vec<Box<dyn Contestant>>, Vec<Entry>);
 
 /// This runtime and the baselines that are here; and those that are not.
-fn enter(args: &Args, job: &Rc<Job>) -> Result<Entered, CliError> {
+fn enter(args: &Args, job: &Rc<Job>) -> anyhow::Result<Entered> {
     // The same arguments again: the driver chooses what this process has chosen.
     let mut arguments: Vec<_> = std::env::args_os().skip(1).collect();
     arguments.push("--driver".into());
@@ -345,7 +347,7 @@ fn report(
     }
 }
 
-fn text(report: &Report, out: &mut Out) -> Result<(), CliError> {
+fn text(report: &Report, out: &mut Out) -> anyhow::Result<()> {
     out.line(report.heading())?;
     for warning in tables::warnings(report) {
         out.line(format_args!("warning: {warning}"))?;

@@ -1,6 +1,5 @@
 //! `effnet completions`: a completion script for a shell.
 
-use super::error::CliError;
 use super::output::Out;
 use super::{Cli, Status};
 use clap::CommandFactory;
@@ -20,7 +19,7 @@ pub struct Args {
 }
 
 /// Writes the script to standard output.
-pub fn run(args: Args, out: &mut Out) -> Result<Status, CliError> {
+pub fn run(args: Args, out: &mut Out) -> anyhow::Result<Status> {
     // In memory first: the generator panics if its writer fails.
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "effnet", &mut script);

@@ -1,9 +1,9 @@
 //! Where a network runs, with how many threads and images at once.
 
 use super::args;
-use super::error::CliError;
 use super::output;
 use super::pipeline::{BoxError, Network, Pipeline};
+use anyhow::bail;
 use effnet::arch::Size;
 use effnet::image::preprocess;
 use effnet::kernels::{self, Compute};
@@ -100,7 +100,7 @@ impl RunArgs {
     }
 
     /// Decides how a network of these weights is run.
-    pub fn choose(&self, metadata: &Metadata) -> Result<Choice, CliError> {
+    pub fn choose(&self, metadata: &Metadata) -> anyhow::Result<Choice> {
         let size = self.size.unwrap_or(metadata.recipe.size);
         let cores = thread::available_parallelism().map_or(1, usize::from);
         let threads = self.threads.unwrap_or(cores);
@@ -109,7 +109,9 @@ impl RunArgs {
             Request::Auto => auto(),
         };
         if device == Device::Cpu && self.path.is_some() {
-            return Err(CliError::PathOnCpu { why: reason });
+            bail!(
+                "--path: the CPU runs no kernels{reason}; leave it out, or use --device cuda or emulator"
+            );
         }
         let compute = match (device, self.precision, metadata.precision) {
             (_, Some(compute), _) => compute,
@@ -121,7 +123,7 @@ impl RunArgs {
     }
 
     /// Makes `weights` ready for `images` images.
-    pub fn runner(&self, weights: Weights, images: usize) -> Result<Runner, CliError> {
+    pub fn runner(&self, weights: Weights, images: usize) -> anyhow::Result<Runner> {
         let Choice { device, reason, path, compute, batch, size, threads } =
             self.choose(weights.metadata())?;
         let options = SessionOptions {
@@ -200,14 +202,14 @@ impl Network<Vec<Prediction>> for TopK<'_> {
         self.session.capacity()
     }
 
-    fn submit(&mut self, images: &[f32]) -> Result<(), CliError> {
+    fn submit(&mut self, images: &[f32]) -> anyhow::Result<()> {
         let start = Instant::now();
         self.session.submit(images)?;
         self.busy += start.elapsed();
         Ok(())
     }
 
-    fn collect(&mut self) -> Result<Vec<Vec<Prediction>>, CliError> {
+    fn collect(&mut self) -> anyhow::Result<Vec<Vec<Prediction>>> {
         let start = Instant::now();
         let outputs = self.session.collect()?;
         let best = (0..outputs.len()).map(|image| outputs.top_k(image, self.k)).collect();

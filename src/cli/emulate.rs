@@ -3,7 +3,6 @@
 mod argument;
 
 use super::Status;
-use super::error::CliError;
 use super::output::{self, Align, Out, Table, thousands};
 use argument::{Argument, Content, HexDigits, MAX_BUFFER_BYTES, Malformed, Output};
 use effnet::emulator::{
@@ -229,7 +228,7 @@ pub enum EmulateError {
 }
 
 /// Runs the kernel; outputs and counters go to standard output, findings to standard error.
-pub fn run(args: Args, out: &mut Out) -> Result<Status, CliError> {
+pub fn run(args: Args, out: &mut Out) -> anyhow::Result<Status> {
     let bytes = read(&args.file, u64::MAX).map_err(|source| read_error(&args.file, source))?;
     let text = String::from_utf8(bytes).map_err(|_| EmulateError::NotText(args.file.clone()))?;
     let module = Module::parse(&args.file.to_string_lossy(), &text).map_err(EmulateError::from)?;
@@ -389,7 +388,7 @@ fn write_outputs(
     memory: &Memory,
     outputs: &[(Buffer, Output)],
     out: &mut Out,
-) -> Result<(), CliError> {
+) -> anyhow::Result<()> {
     for (buffer, output) in outputs {
         let bytes: Vec<u8> = memory.download(buffer);
         match output {
@@ -401,7 +400,7 @@ fn write_outputs(
     Ok(())
 }
 
-fn list(module: &Module, only: Option<&str>, out: &mut Out) -> Result<(), CliError> {
+fn list(module: &Module, only: Option<&str>, out: &mut Out) -> anyhow::Result<()> {
     if let Some(name) = only {
         Launch::new(module, name).map_err(EmulateError::from)?;
     }
@@ -440,7 +439,7 @@ fn list(module: &Module, only: Option<&str>, out: &mut Out) -> Result<(), CliErr
     Ok(())
 }
 
-fn counters(counters: &Counters, out: &mut Out) -> Result<(), CliError> {
+fn counters(counters: &Counters, out: &mut Out) -> anyhow::Result<()> {
     let mut table = Table::new(&[("counter", Align::Left), ("count", Align::Right)]);
     let mut row = |name: &str, count: u64| table.row([name.to_owned(), thousands(count)]);
     row("warp instructions", counters.instructions);
@@ -467,7 +466,7 @@ fn counters(counters: &Counters, out: &mut Out) -> Result<(), CliError> {
 }
 
 /// One row for each line of the source; nothing where the PTX has no line information.
-fn lines(counters: &Counters, out: &mut Out) -> Result<(), CliError> {
+fn lines(counters: &Counters, out: &mut Out) -> anyhow::Result<()> {
     let right = |name| (name, Align::Right);
     let mut table = Table::new(&[
         ("line", Align::Left),

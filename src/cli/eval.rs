@@ -2,11 +2,11 @@
 
 use super::dataset::Dataset;
 use super::device::RunArgs;
-use super::error::CliError;
 use super::inputs::Source;
 use super::models::ModelArgs;
 use super::output::{self, Out};
 use super::{Status, labels};
+use anyhow::bail;
 use effnet::arch::Size;
 use effnet::weights::Precision;
 use serde::Serialize;
@@ -81,7 +81,7 @@ struct EvalReport<'a> {
 const K: usize = 5;
 
 /// Runs the dataset through the network and prints the accuracy.
-pub fn run(args: Args, verbose: bool, out: &mut Out) -> Result<Status, CliError> {
+pub fn run(args: Args, verbose: bool, out: &mut Out) -> anyhow::Result<Status> {
     let chosen = args.model.open()?;
     let metadata = chosen.weights.metadata().clone();
     let path = chosen.weights.path().display().to_string();
@@ -130,7 +130,7 @@ pub fn run(args: Args, verbose: bool, out: &mut Out) -> Result<Status, CliError>
 
     let done = total - failed;
     if done == 0 {
-        return Err(CliError::AllFailed(total));
+        bail!("none of {total} images could be read: no accuracy to report");
     }
     let percent = |n: usize| 100.0 * n as f64 / done as f64;
     let report = EvalReport {
@@ -162,7 +162,7 @@ pub fn run(args: Args, verbose: bool, out: &mut Out) -> Result<Status, CliError>
     Ok(if failed == 0 { Status::Complete } else { Status::SomeFailed })
 }
 
-fn text(report: &EvalReport<'_>, out: &mut Out) -> Result<(), CliError> {
+fn text(report: &EvalReport<'_>, out: &mut Out) -> anyhow::Result<()> {
     let done = report.images - report.failed;
     out.line(format_args!(
         "dataset  {} ({}; classes told {})\n\

@@ -2,7 +2,6 @@
 
 use super::Status;
 use super::args;
-use super::error::CliError;
 use super::models::ModelArgs;
 use super::output::{self, Out};
 use effnet::arch::Size;
@@ -124,13 +123,13 @@ struct Report<'a> {
 }
 
 /// Exports, and prints what was written.
-pub fn run(args: Args, verbose: bool, out: &mut Out) -> Result<Status, CliError> {
+pub fn run(args: Args, verbose: bool, out: &mut Out) -> anyhow::Result<Status> {
     match args.format {
         Format::Onnx(args) => onnx(args, verbose, out),
     }
 }
 
-fn onnx(args: OnnxArgs, verbose: bool, out: &mut Out) -> Result<Status, CliError> {
+fn onnx(args: OnnxArgs, verbose: bool, out: &mut Out) -> anyhow::Result<Status> {
     let chosen = args.model.open()?;
     if chosen.by_default || verbose {
         output::note(&chosen.describe());
@@ -178,7 +177,7 @@ fn onnx(args: OnnxArgs, verbose: bool, out: &mut Out) -> Result<Status, CliError
     Ok(Status::Complete)
 }
 
-fn text(report: &Report<'_>, out: &mut Out) -> Result<(), CliError> {
+fn text(report: &Report<'_>, out: &mut Out) -> anyhow::Result<()> {
     let bytes = output::bytes(report.output_bytes);
     out.line(format_args!("{}: {bytes}", report.output.display()))?;
     let batch = report.batch.map_or("N".to_owned(), |batch| batch.to_string());

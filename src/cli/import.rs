@@ -1,10 +1,9 @@
 //! `effnet import`: from a public checkpoint to packed weights.
 
 use super::args::{self, LabelsArg};
-use super::error::CliError;
 use super::models;
 use super::output::{self, Out};
-use super::{Status, info};
+use super::{Status, info, labels};
 use effnet::arch::{Size, Variant};
 use effnet::image::Interpolation;
 use effnet::weights::{
@@ -102,12 +101,12 @@ struct Report<'a> {
 }
 
 /// Imports, and prints what was recognised.
-pub fn run(args: Args, out: &mut Out) -> Result<Status, CliError> {
+pub fn run(args: Args, out: &mut Out) -> anyhow::Result<Status> {
     let labels = match &args.labels {
         None => None,
         Some(LabelsArg::Imagenet) => Some(Labels::Imagenet1k),
         Some(LabelsArg::None) => Some(Labels::None),
-        Some(LabelsArg::File(path)) => Some(Labels::open(path)?),
+        Some(LabelsArg::File(path)) => Some(labels::open(path)?),
     };
     let options = ImportOptions {
         variant: args.variant,
@@ -148,7 +147,7 @@ pub fn run(args: Args, out: &mut Out) -> Result<Status, CliError> {
 }
 
 /// Prints what an import did; `effnet pull` ends in one too.
-pub fn print(report: &ImportReport, json: bool, out: &mut Out) -> Result<(), CliError> {
+pub fn print(report: &ImportReport, json: bool, out: &mut Out) -> anyhow::Result<()> {
     for note in &report.notes {
         output::note(note);
     }

@@ -2,8 +2,8 @@
 
 use super::Status;
 use super::args;
-use super::error::CliError;
 use super::output::{self, Align, Out, Table, thousands};
+use anyhow::{anyhow, bail};
 use effnet::arch::{Costs, Network, NetworkGeometry, Padding, Size, Variant};
 use effnet::image::{Framing, Interpolation, ShortSide};
 use effnet::weights::{CatalogueEntry, Labels, Metadata, Weights, catalogue, settings};
@@ -90,16 +90,19 @@ struct FileReport<'a> {
 }
 
 /// Writes the report to standard output.
-pub fn run(args: Args, out: &mut Out) -> Result<Status, CliError> {
+pub fn run(args: Args, out: &mut Out) -> anyhow::Result<Status> {
     match &args.subject {
         None => family(&args, out)?,
         Some(subject) => match subject.parse::<Variant>() {
             Ok(variant) => one_variant(&args, variant, out)?,
             Err(error) if !Path::new(subject).exists() => {
-                return Err(CliError::VariantOrFile(error));
+                bail!("{error}; nor is there a file of this name");
             }
             Err(_) if args.size.is_some() || args.classes.is_some() => {
-                return Err(CliError::OnlyForVariants(subject.clone()));
+                bail!(
+                    "--size and --classes are for variants: {subject} is a file, and a packed file's \
+                     size and classes are recorded in it; leave them out"
+                );
             }
             Err(_) => file(&args, Path::new(subject), out)?,
         },
@@ -107,11 +110,12 @@ pub fn run(args: Args, out: &mut Out) -> Result<Status, CliError> {
     Ok(Status::Complete)
 }
 
-fn report(variant: Variant, args: &Args) -> Result<VariantReport, CliError> {
+fn report(variant: Variant, args: &Args) -> anyhow::Result<VariantReport> {
     let network = Network::new(variant, args.classes.unwrap_or(effnet::labels::imagenet1k().len()));
     let size = args.size.unwrap_or_else(|| variant.native());
     // Of the padding conventions, only the frozen one can change an output's size.
-    let geometry = NetworkGeometry::new(&network, size, Padding::SameDynamic)?;
+    let geometry = NetworkGeometry::new(&network, size, Padding::SameDynamic)
+        .map_err(|error| anyhow!("--size: {error}"))?;
     let costs = Costs::new(&network, &geometry);
     let stages = (0..network.stages()).filter_map(|stage| {
         let blocks: Vec<_> = network.blocks.iter().filter(|block| block.stage == stage).collect();
@@ -180,7 +184,7 @@ fn at_size(checkpoint: &CheckpointReport) -> String {
     format!("{} at {}", checkpoint.name, checkpoint.size)
 }
 
-fn family(args: &Args, out: &mut Out) -> Result<(), CliError> {
+fn family(args: &Args, out: &mut Out) -> anyhow::Result<()> {
     let mut table = Table::new(&[
         ("variant", Align::Left),
         ("input", Align::Left),
@@ -216,7 +220,7 @@ fn family(args: &Args, out: &mut Out) -> Result<(), CliError> {
     Ok(())
 }
 
-fn one_variant(args: &Args, variant: Variant, out: &mut Out) -> Result<(), CliError> {
+fn one_variant(args: &Args, variant: Variant, out: &mut Out) -> anyhow::Result<()> {
     let report = report(variant, args)?;
     if args.json {
         return out.json(&report);
@@ -291,7 +295,7 @@ fn one_variant(args: &Args, variant: Variant, out: &mut Out) -> Result<(), CliEr
     Ok(())
 }
 
-fn file(args: &Args, path: &Path, out: &mut Out) -> Result<(), CliError> {
+fn file(args: &Args, path: &Path, out: &mut Out) -> anyhow::Result<()> {
     let weights = Weights::open(path)?;
     let metadata = weights.metadata();
     if args.json {
@@ -312,7 +316,7 @@ fn file(args: &Args, path: &Path, out: &mut Out) -> Result<(), CliError> {
 }
 
 /// Prints what a packed file says about itself.
-pub fn metadata(metadata: &Metadata, out: &mut Out) -> Result<(), CliError> {
+pub fn metadata(metadata: &Metadata, out: &mut Out) -> anyhow::Result<()> {
     let recipe = &metadata.recipe;
     let interpolation = match recipe.interpolation {
         Interpolation::PillowBicubic => "Pillow bicubic",

@@ -1,34 +1,32 @@
 //! What a model's classes are called, on the command line.
 
 use super::dataset::Classes;
-use super::error::CliError;
+use anyhow::{anyhow, bail};
 use effnet::labels;
 use effnet::weights::{Labels, Metadata};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// WordNet ids of ImageNet-1k's classes in their usual order, one a line.
 const SYNSETS: &str = include_str!("imagenet1k_synsets.txt");
 
-/// Labels that do not fit the weights.
-#[derive(Debug, thiserror::Error)]
-#[error("{path}: expected {classes} class names, one a line, found {found}", path = path.display())]
-pub struct LabelCount {
-    path: PathBuf,
-    classes: usize,
-    found: usize,
-}
-
 /// The labels of `file`, which must name every class, else those of the weights.
-pub fn labels(metadata: &Metadata, file: Option<&Path>) -> Result<Labels, CliError> {
+pub fn labels(metadata: &Metadata, file: Option<&Path>) -> anyhow::Result<Labels> {
     let Some(path) = file else { return Ok(metadata.labels.clone()) };
-    let labels = Labels::open(path)?;
+    let labels = open(path)?;
     match &labels {
-        Labels::Names(names) if names.len() != metadata.classes => {
-            let (path, found) = (path.to_owned(), names.len());
-            Err(LabelCount { path, classes: metadata.classes, found }.into())
-        }
+        Labels::Names(names) if names.len() != metadata.classes => bail!(
+            "--labels: {}: expected {} class names, one a line, found {}",
+            path.display(),
+            metadata.classes,
+            names.len(),
+        ),
         _ => Ok(labels),
     }
+}
+
+/// The labels of the file that --labels names.
+pub fn open(path: &Path) -> anyhow::Result<Labels> {
+    Labels::open(path).map_err(|error| anyhow!("--labels: {error}"))
 }
 
 /// How a dataset may name the classes.

@@ -11,7 +11,6 @@ mod completions;
 mod dataset;
 mod device;
 mod emulate;
-mod error;
 mod eval;
 mod export;
 mod import;
@@ -26,8 +25,7 @@ mod profile;
 mod pull;
 
 use clap::{Parser, Subcommand};
-use error::CliError;
-use output::Out;
+use output::{Out, StdoutError};
 use std::process::ExitCode;
 
 /// Runs the EfficientNet family: from a public checkpoint to packed weights, from a photograph to
@@ -106,7 +104,7 @@ pub fn main() -> ExitCode {
         Ok(Status::SomeFailed) => ExitCode::from(1),
         Ok(Status::Findings) => ExitCode::from(3),
         // The reader (`head`, a closed pager) has what it wanted.
-        Err(CliError::Stdout(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => {
+        Err(error) if error.downcast_ref().is_some_and(StdoutError::is_closed_pipe) => {
             ExitCode::SUCCESS
         }
         Err(error) => {
@@ -116,7 +114,7 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn run(cli: Cli, out: &mut Out) -> Result<Status, CliError> {
+fn run(cli: Cli, out: &mut Out) -> anyhow::Result<Status> {
     match cli.command {
         Command::Classify(args) => classify::run(args, cli.verbose, out),
         Command::Eval(args) => eval::run(args, cli.verbose, out),

@@ -1,6 +1,5 @@
 //! Which packed weights a command runs: `--weights FILE`, `--model NAME`, or the only ones there.
 
-use super::error::CliError;
 use effnet::weights::default_cache_dir;
 use effnet::weights::{StoreError, UnknownModel, Weights, find};
 use std::env;
@@ -164,7 +163,7 @@ impl ModelArgs {
     }
 
     /// Opens the weights that the arguments choose.
-    pub fn open(&self) -> Result<Chosen, CliError> {
+    pub fn open(&self) -> anyhow::Result<Chosen> {
         if let Some(path) = &self.weights {
             return Ok(Chosen { weights: Weights::open(path)?, by_default: false });
         }

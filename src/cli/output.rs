@@ -1,11 +1,22 @@
 //! Standard output for programs and people, standard error for the person at the terminal.
 
-use super::error::CliError;
 pub use effnet::report::table::{Align, Table, bytes, thousands};
 use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 use serde::Serialize;
 use std::fmt;
 use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
+
+/// Standard output that takes no more: it is closed or full.
+#[derive(Debug, thiserror::Error)]
+#[error("standard output: {0}")]
+pub struct StdoutError(#[source] pub io::Error);
+
+impl StdoutError {
+    /// Whether the reader has closed its end.
+    pub fn is_closed_pipe(&self) -> bool {
+        self.0.kind() == io::ErrorKind::BrokenPipe
+    }
+}
 
 /// Standard output: buffered, flushed whenever a command has something complete to show. A closed
 /// pipe is an error value, never a panic.
@@ -20,18 +31,18 @@ impl Out {
     }
 
     /// Writes one line.
-    pub fn line(&mut self, line: impl fmt::Display) -> Result<(), CliError> {
-        writeln!(self.writer, "{line}").map_err(CliError::Stdout)
+    pub fn line(&mut self, line: impl fmt::Display) -> anyhow::Result<()> {
+        Ok(writeln!(self.writer, "{line}").map_err(StdoutError)?)
     }
 
     /// Writes a value as one line of JSON.
-    pub fn json(&mut self, value: &impl Serialize) -> Result<(), CliError> {
+    pub fn json(&mut self, value: &impl Serialize) -> anyhow::Result<()> {
         let text = serde_json::to_string(value).expect("reports have only plain fields");
         self.line(text)
     }
 
     /// Writes one record of comma-separated values.
-    pub fn csv<const N: usize>(&mut self, fields: [&str; N]) -> Result<(), CliError> {
+    pub fn csv<const N: usize>(&mut self, fields: [&str; N]) -> anyhow::Result<()> {
         let mut writer = csv::Writer::from_writer(Vec::new());
         writer.write_record(fields).expect("a vector takes every record");
         let record = writer.into_inner().expect("a vector takes every record");
@@ -39,13 +50,13 @@ impl Out {
     }
 
     /// Writes bytes as they are.
-    pub fn bytes(&mut self, bytes: &[u8]) -> Result<(), CliError> {
-        self.writer.write_all(bytes).map_err(CliError::Stdout)
+    pub fn bytes(&mut self, bytes: &[u8]) -> anyhow::Result<()> {
+        Ok(self.writer.write_all(bytes).map_err(StdoutError)?)
     }
 
     /// Hands everything written so far to the reader.
-    pub fn flush(&mut self) -> Result<(), CliError> {
-        self.writer.flush().map_err(CliError::Stdout)
+    pub fn flush(&mut self) -> anyhow::Result<()> {
+        Ok(self.writer.flush().map_err(StdoutError)?)
     }
 }
 

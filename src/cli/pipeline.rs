@@ -9,8 +9,8 @@
 //! A hand-over holds a few images; [`HANDOVERS`] of them exist, whatever the number of sources. A
 //! network may have several runs under way: its results are reported as they come.
 
-use super::error::CliError;
 use super::inputs::{self, InputError, Source};
+use anyhow::anyhow;
 use rayon::prelude::*;
 use std::collections::VecDeque;
 use std::error::Error;
@@ -47,9 +47,9 @@ pub trait Network<T> {
     /// Most runs that may be under way.
     fn capacity(&self) -> usize;
     /// Begins a run. The images may be changed when this returns.
-    fn submit(&mut self, images: &[f32]) -> Result<(), CliError>;
+    fn submit(&mut self, images: &[f32]) -> anyhow::Result<()>;
     /// One result per image of the oldest run that was not collected.
-    fn collect(&mut self) -> Result<Vec<T>, CliError>;
+    fn collect(&mut self) -> anyhow::Result<Vec<T>>;
 }
 
 /// How images are grouped.
@@ -83,13 +83,13 @@ struct Results<'a, T, N> {
 }
 
 impl<T, N: Network<T>> Results<'_, T, N> {
-    fn submit(&mut self, images: &[f32]) -> Result<(), CliError> {
+    fn submit(&mut self, images: &[f32]) -> anyhow::Result<()> {
         self.network.submit(images)?;
         self.under_way += 1;
         Ok(())
     }
 
-    fn collect(&mut self) -> Result<(), CliError> {
+    fn collect(&mut self) -> anyhow::Result<()> {
         self.under_way -= 1;
         self.outputs.extend(self.network.collect()?);
         Ok(())
@@ -98,8 +98,8 @@ impl<T, N: Network<T>> Results<'_, T, N> {
     /// What is known of the first images.
     fn report(
         &mut self,
-        report: &mut impl FnMut(usize, Result<T, ItemError>) -> Result<(), CliError>,
-    ) -> Result<(), CliError> {
+        report: &mut impl FnMut(usize, Result<T, ItemError>) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
         while let Some(result) = self.decoded.pop_front() {
             let result = match (result, self.outputs.is_empty()) {
                 (Ok(()), true) => {
@@ -126,21 +126,26 @@ impl Pipeline {
         sources: Vec<Result<Source, InputError>>,
         prepare: &Prepare<'_>,
         network: &mut impl Network<T>,
-        mut report: impl FnMut(usize, Result<T, ItemError>) -> Result<(), CliError>,
-    ) -> Result<(), CliError> {
+        mut report: impl FnMut(usize, Result<T, ItemError>) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(self.threads)
             .thread_name(|index| format!("decode-{index}"))
             .build()
-            .map_err(CliError::Threads)?;
+            .map_err(|error| {
+                anyhow!("cannot start the decoding threads: {error}; try fewer with --threads")
+            })?;
         let (full_tx, full_rx) = mpsc::sync_channel::<Handover>(1);
         let (empty_tx, empty_rx) = mpsc::channel::<Vec<f32>>();
         let elems = self.group().min(sources.len()).saturating_mul(self.image_elems);
         for _ in 0..HANDOVERS {
             let mut tensor = Vec::new();
-            tensor
-                .try_reserve_exact(elems)
-                .map_err(|_| CliError::Memory { bytes: elems.saturating_mul(size_of::<f32>()) })?;
+            tensor.try_reserve_exact(elems).map_err(|_| {
+                let bytes = elems.saturating_mul(size_of::<f32>());
+                anyhow!(
+                    "cannot allocate {bytes} bytes for decoded images; use a smaller --batch or --size"
+                )
+            })?;
             // The receiver is alive: it moves into the decoder below.
             let _ = empty_tx.send(tensor);
         }
@@ -241,6 +246,7 @@ impl Pipeline {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::output::StdoutError;
     use std::path::PathBuf;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -276,13 +282,13 @@ mod tests {
             self.capacity
         }
 
-        fn submit(&mut self, images: &[f32]) -> Result<(), CliError> {
+        fn submit(&mut self, images: &[f32]) -> anyhow::Result<()> {
             assert!(self.under_way.len() < self.capacity);
             self.under_way.push_back(images.to_vec());
             Ok(())
         }
 
-        fn collect(&mut self) -> Result<Vec<T>, CliError> {
+        fn collect(&mut self) -> anyhow::Result<Vec<T>> {
             Ok((self.run)(&self.under_way.pop_front().expect("a run is under way")))
         }
     }
@@ -349,10 +355,10 @@ mod tests {
         let mut network = late(1, |images: &[f32]| vec![(); images.len()]);
         let report = |_, _| {
             reported += 1;
-            Err(CliError::Stdout(std::io::ErrorKind::BrokenPipe.into()))
+            Err(StdoutError(std::io::ErrorKind::BrokenPipe.into()).into())
         };
         let result = pipeline.run(sources(&folder, 50), &parse, &mut network, report);
-        assert!(matches!(result, Err(CliError::Stdout(_))));
+        assert!(result.unwrap_err().downcast_ref::<StdoutError>().is_some());
         assert_eq!(reported, 1);
     }
 }

@@ -3,7 +3,6 @@
 mod launches;
 
 use super::args::{self, PaddingArg};
-use super::error::CliError;
 use super::output::{self, Align, Out, Table, thousands};
 use super::{Status, info};
 use effnet::arch::{Network, Size, Variant};
@@ -125,7 +124,7 @@ struct Totals {
 }
 
 /// Writes the plan to standard output.
-pub fn run(args: Args, out: &mut Out) -> Result<Status, CliError> {
+pub fn run(args: Args, out: &mut Out) -> anyhow::Result<Status> {
     let network = Network::new(args.variant, args.classes);
     let plan = Plan::new(
         &network,
@@ -178,7 +177,7 @@ fn window(op: &Op) -> Option<(usize, usize)> {
     }
 }
 
-fn report<'a>(plan: &'a Plan, launch_plan: &LaunchPlan) -> Result<PlanReport<'a>, CliError> {
+fn report<'a>(plan: &'a Plan, launch_plan: &LaunchPlan) -> anyhow::Result<PlanReport<'a>> {
     let tensors = packed_tensors(&plan.network);
     let ids = |list: Vec<BufferId>| list.into_iter().map(|id| id.0).collect();
     let steps = plan.steps.iter().enumerate().map(|(index, step)| {
@@ -243,7 +242,7 @@ fn shape(shape: [usize; 4]) -> String {
     if (h, w) == (1, 1) { c.to_string() } else { format!("{h}x{w}x{c}") }
 }
 
-fn heading(plan: &Plan, launch_plan: &LaunchPlan, out: &mut Out) -> Result<(), CliError> {
+fn heading(plan: &Plan, launch_plan: &LaunchPlan, out: &mut Out) -> anyhow::Result<()> {
     out.line(format_args!(
         "{}: batch {}, input {}, padding {}, {}, {} classes\n",
         plan.network.variant,
@@ -255,7 +254,7 @@ fn heading(plan: &Plan, launch_plan: &LaunchPlan, out: &mut Out) -> Result<(), C
     ))
 }
 
-fn tables(plan: &Plan, out: &mut Out) -> Result<(), CliError> {
+fn tables(plan: &Plan, out: &mut Out) -> anyhow::Result<()> {
     let ids =
         |list: Vec<BufferId>| list.iter().map(|id| id.0.to_string()).collect::<Vec<_>>().join(" ");
     let mut steps = Table::new(&[

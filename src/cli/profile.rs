@@ -3,9 +3,9 @@
 use super::Status;
 use super::args;
 use super::device::{Choice, RunArgs};
-use super::error::CliError;
 use super::models::ModelArgs;
 use super::output::{self, Out, Table};
+use anyhow::bail;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use effnet::arch::Variant;
 use effnet::cpu::CpuExecutor;
@@ -16,8 +16,8 @@ use effnet::measure::stand_in::Random;
 use effnet::measure::{Environment, Sampling, random_weights};
 use effnet::plan::{Plan, PlanOptions};
 use effnet::profile::{
-    By, CeilingError, CeilingWork, Found, Report, Subject, ceilings_table, cpu_product_side,
-    cuda_ceilings, profile_cpu, profile_cuda, profile_emulated,
+    By, CeilingWork, Found, Report, Subject, ceilings_table, cpu_product_side, cuda_ceilings,
+    profile_cpu, profile_cuda, profile_emulated,
 };
 use effnet::report::OutputFile;
 use effnet::session::{Device, SessionError};
@@ -112,29 +112,18 @@ fn side(text: &str) -> Result<usize, String> {
     }
 }
 
-/// Why there is no profile.
-#[derive(Debug, thiserror::Error)]
-pub enum ProfileError {
-    /// A trace of what has no times.
-    #[error(
-        "--trace: the emulator counts and does not time, and a trace is made of times; leave it out, \
-         or use --device cuda or cpu"
-    )]
-    NoTimes,
-    /// No ceilings.
-    #[error(transparent)]
-    Ceilings(#[from] CeilingError),
-}
-
 /// Profiles a network and prints what was found.
-pub fn run(args: Args, verbose: bool, out: &mut Out) -> Result<Status, CliError> {
+pub fn run(args: Args, verbose: bool, out: &mut Out) -> anyhow::Result<Status> {
     // What can be wrong is found out before anything is measured.
     let html = args.html.as_deref().map(OutputFile::new).transpose()?;
     let trace = args.trace.as_deref().map(OutputFile::new).transpose()?;
     let (weights, origin) = weights(&args)?;
     let choice = args.run.choose(weights.metadata())?;
     if choice.device == Device::Emulator && args.trace.is_some() {
-        return Err(ProfileError::NoTimes.into());
+        bail!(
+            "--trace: the emulator counts and does not time, and a trace is made of times; leave it \
+             out, or use --device cuda or cpu"
+        );
     }
     let report = profile(&args, &choice, weights, origin, verbose || !args.json)?;
 
@@ -155,7 +144,7 @@ pub fn run(args: Args, verbose: bool, out: &mut Out) -> Result<Status, CliError>
 }
 
 /// The weights, and where they are from, for people.
-fn weights(args: &Args) -> Result<(Weights, String), CliError> {
+fn weights(args: &Args) -> anyhow::Result<(Weights, String)> {
     if let Some(variant) = args.variant {
         let precision = args.run.precision().map_or(Precision::Fp16, Compute::storage);
         return Ok((random_weights(variant, precision)?, "random".to_owned()));
@@ -175,7 +164,7 @@ fn profile(
     weights: Weights,
     origin: String,
     tell: bool,
-) -> Result<Report, CliError> {
+) -> anyhow::Result<Report> {
     let &Choice { device, path, compute, batch, size, threads, .. } = choice;
     if device == Device::Cpu && compute != Compute::Fp32 {
         return Err(SessionError::Precision { found: compute }.into());
@@ -220,7 +209,7 @@ fn measure(
     choice: &Choice,
     plan: Plan,
     weights: Weights,
-) -> Result<(Found, String), CliError> {
+) -> anyhow::Result<(Found, String)> {
     let &Choice { path, compute, batch, threads, .. } = choice;
     let input = Random::new(1).vector(batch * plan.buffer(plan.input).elems_per_image());
     let sampling = Sampling {
@@ -255,8 +244,7 @@ fn measure(
         Device::Cuda(ordinal) => {
             // The launches first: where there are none, nothing need be measured.
             let launches = launches()?;
-            let ceilings = cuda_ceilings(ordinal, compute, &work(CUDA_PRODUCT_SIDE))
-                .map_err(ProfileError::from)?;
+            let ceilings = cuda_ceilings(ordinal, compute, &work(CUDA_PRODUCT_SIDE))?;
             let mut device =
                 CudaDevice::new(ordinal, launches, &weights).map_err(SessionError::from)?;
             let profile = profile_cuda(&mut device, &plan, &input, batch, &sampling, ceilings)
@@ -266,7 +254,7 @@ fn measure(
     })
 }
 
-fn text(report: &Report, by: By, out: &mut Out) -> Result<(), CliError> {
+fn text(report: &Report, by: By, out: &mut Out) -> anyhow::Result<()> {
     let lines = |table: &Table, out: &mut Out| table.lines().try_for_each(|line| out.line(line));
     out.line(format_args!("{} ({})\n", report.subject.title(), report.subject.device_name))?;
     if let Found::Times(profile, _) = &report.found {

@@ -1,8 +1,8 @@
 //! `effnet pull`: a known public checkpoint, downloaded, checked and imported.
 
-use super::error::CliError;
 use super::output::{self, Align, Out, Table};
 use super::{Status, args, import, models};
+use anyhow::anyhow;
 use effnet::weights::{Precision, catalogue, find};
 use effnet::weights::{PullOptions, PullReport, packed_path, pull};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -46,9 +46,10 @@ pub struct Args {
 }
 
 /// Pulls, or lists what can be pulled.
-pub fn run(args: Args, out: &mut Out) -> Result<Status, CliError> {
+pub fn run(args: Args, out: &mut Out) -> anyhow::Result<Status> {
     let Some(name) = args.name.as_deref() else { return list(args.json, out) };
-    let entry = find(name)?;
+    let entry = find(name)
+        .map_err(|error| anyhow!("{error}; `effnet pull --list` lists the known names"))?;
     let output = match args.output {
         Some(output) => output,
         None => packed_path(&models::default_folder()?, entry, args.precision),
@@ -94,7 +95,7 @@ fn told(report: &PullReport) -> String {
     format!("{}: {from}, {checked}", report.checkpoint.display())
 }
 
-fn list(json: bool, out: &mut Out) -> Result<Status, CliError> {
+fn list(json: bool, out: &mut Out) -> anyhow::Result<Status> {
     let mut table = Table::new(&[
         ("name", Align::Left),
         ("variant", Align::Left),

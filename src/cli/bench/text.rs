@@ -1,6 +1,5 @@
 //! A bench's document as text, and the tables that text and HTML have in common.
 
-use crate::cli::error::CliError;
 use crate::cli::output::{self, Align, Out, Table};
 use effnet::measure::bench::{Document, Key, Row, Warning};
 use effnet::report::table::significant;
@@ -37,7 +36,7 @@ fn ms(us: f64) -> String {
 }
 
 /// Prints tables, and says on standard error what is doubtful.
-pub fn print(document: &Document, out: &mut Out) -> Result<(), CliError> {
+pub fn print(document: &Document, out: &mut Out) -> anyhow::Result<()> {
     let fields = document.environment.fields();
     let width = fields.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
     for (name, value) in &fields {
@@ -60,7 +59,7 @@ pub fn print(document: &Document, out: &mut Out) -> Result<(), CliError> {
     Ok(())
 }
 
-fn print_table(table: &Table, out: &mut Out) -> Result<(), CliError> {
+fn print_table(table: &Table, out: &mut Out) -> anyhow::Result<()> {
     table.lines().try_for_each(|line| out.line(line))
 }
 

@@ -1,6 +1,5 @@
 //! The launches of a plan, as a table and as JSON.
 
-use crate::cli::error::CliError;
 use crate::cli::output::{self, Align, Out, Table, thousands};
 use effnet::kernels;
 use effnet::launches::{KernelId, LaunchPlan, LaunchRecord, Region};
@@ -57,7 +56,7 @@ struct BufferReport {
 }
 
 /// The launches at the full batch.
-pub fn report(plan: &LaunchPlan) -> Result<Vec<LaunchReport>, CliError> {
+pub fn report(plan: &LaunchPlan) -> anyhow::Result<Vec<LaunchReport>> {
     let records = plan.launches(plan.batch)?;
     let reports = records.into_iter().enumerate().map(|(index, record)| LaunchReport {
         index,
@@ -98,7 +97,7 @@ pub fn memory(plan: &LaunchPlan) -> MemoryReport {
 }
 
 /// Prints the launches, and what they take together.
-pub fn tables(plan: &LaunchPlan, out: &mut Out) -> Result<(), CliError> {
+pub fn tables(plan: &LaunchPlan, out: &mut Out) -> anyhow::Result<()> {
     let records = plan.launches(plan.batch)?;
     let known = records.iter().find_map(|record| registers(record.kernel));
     let mut table = Table::new(&[
