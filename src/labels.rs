@@ -70,7 +70,7 @@ pub enum LabelsError {
     Count {
         /// The file.
         path: PathBuf,
-        /// Lines in it.
+        /// Number of lines in the file.
         found: usize,
     },
 }

@@ -41,7 +41,7 @@ DONE:
     )
 }
 
-/// Stores each of its parameters, of every type, one after the other.
+/// A kernel that stores each of its parameters, of every type, one after the other.
 const ECHO: &str = ".version 8.0
 .target sm_80
 .address_size 64

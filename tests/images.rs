@@ -321,7 +321,7 @@ fn header_that_the_file_cannot_fill() {
     }
 }
 
-/// Found by flipping bytes: it made the JPEG decoder index past a plane.
+/// A file found by flipping bytes, which made the JPEG decoder index past a plane.
 #[test]
 fn cmyk_with_a_coarser_component() {
     let whole = fixture("formats/cmyk.jpg");

@@ -1,4 +1,4 @@
-//! The baselines by name: which there are, which are here, and how they become contestants.
+//! The baselines by name: all of them, those on this machine, and their way to contestants.
 
 use super::contestant::{Contestant, Failure};
 use super::driver::DriverContestant;
@@ -133,7 +133,7 @@ impl FromStr for Baseline {
 /// Paths of the programs that baselines need.
 #[derive(Clone, Debug, Default)]
 pub struct Tools {
-    /// trtexec; none to look for it.
+    /// Path of trtexec; none to look for it.
     pub trtexec: Option<PathBuf>,
     /// Python; none to take the usual one.
     pub python: Option<PathBuf>,
@@ -152,7 +152,7 @@ impl<'a> Entrance<'a> {
         Entrance { job, tools, python: None }
     }
 
-    /// A baseline as a contestant; else why it is none.
+    /// A baseline as a contestant; else the reason why it is none.
     pub fn enter(&mut self, baseline: Baseline) -> Result<Box<dyn Contestant>, Outcome> {
         match baseline {
             Baseline::Trtexec => self.trtexec(),

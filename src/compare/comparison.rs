@@ -93,7 +93,7 @@ pub struct Round {
     pub images_per_s: f64,
 }
 
-/// Above 1 where this runtime is quicker: a ratio for each round, summed up.
+/// A ratio for each round, summed up; above 1 where this runtime is quicker.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Ratio {
     /// The middle one.
@@ -120,7 +120,7 @@ impl Round {
     }
 }
 
-/// A contestant on its way.
+/// A contestant that has started, with its bursts so far.
 struct Running {
     contestant: Box<dyn Contestant>,
     started: Started,

@@ -19,7 +19,7 @@ pub struct DriverCommand {
     pub program: PathBuf,
     /// Arguments of the program.
     pub arguments: Vec<OsString>,
-    /// Variables that are set for it.
+    /// Environment variables of the program.
     pub variables: Vec<(&'static str, String)>,
 }
 

@@ -65,23 +65,23 @@ impl Program {
         Ok(Program { child, stdin, lines, last_lines: VecDeque::new(), peak_bytes: None, start })
     }
 
-    /// The system's number for it.
+    /// The system's number of the process.
     pub fn id(&self) -> u32 {
         self.child.id()
     }
 
-    /// Time since it was started.
+    /// Time since the program was started.
     pub fn age(&self) -> Duration {
         self.start.elapsed()
     }
 
-    /// The most memory that it has had resident, where the system tells.
+    /// Greatest resident memory of the program so far, where the system tells.
     pub fn peak_bytes(&mut self) -> Option<u64> {
         self.peak_bytes = peak_resident_bytes(self.child.id()).or(self.peak_bytes);
         self.peak_bytes
     }
 
-    /// Writes a line to its standard input.
+    /// Writes a line to the program's standard input.
     pub fn write_line(&mut self, line: &str) -> io::Result<()> {
         let stdin = self.stdin.as_mut().ok_or(io::ErrorKind::BrokenPipe)?;
         writeln!(stdin, "{line}")?;
@@ -191,7 +191,7 @@ impl Program {
         self.failure(step, format!("not done after {seconds} s, and ended; see --timeout"))
     }
 
-    /// This failure, with the program's last words.
+    /// A failure of `step`, with the program's last words.
     pub fn failure(&mut self, step: &str, message: String) -> Failure {
         // Words from just before a failure may still be on their way.
         self.take_lines(&mut String::new(), Duration::from_millis(50));

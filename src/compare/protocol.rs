@@ -76,7 +76,7 @@ pub struct Answer {
 /// Runs to time.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Run {
-    /// Runs in this time are not counted.
+    /// Time of the first runs, which are not counted.
     pub warm_up_ms: f64,
     /// Least time of the counted runs, of which there are at least [`Run::MIN_RUNS`].
     pub measure_ms: f64,
@@ -97,7 +97,7 @@ pub enum Reply {
     Answered(Answered),
     /// The runs were timed.
     Ran(Ran),
-    /// Why the request was not done.
+    /// Reason why the request was not done.
     Error(String),
 }
 

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 const PROTOCOL: (&str, &str) = ("driver_protocol.py", include_str!("drivers/driver_protocol.py"));
 
-/// Says which modules there are, without loading any.
+/// Script that prints which modules there are, without loading any.
 const PROBE: &str = "\
 import importlib.util, json, sys
 found = {name: importlib.util.find_spec(name) is not None for name in sys.argv[1:]}
@@ -43,7 +43,7 @@ impl Script {
         }
     }
 
-    /// The modules that it imports.
+    /// Modules that the script imports.
     pub fn modules(self) -> &'static [&'static str] {
         match self {
             Script::OnnxRuntime => &["numpy", "onnxruntime"],

@@ -24,7 +24,7 @@ pub struct Network {
 }
 
 enum Machine {
-    /// Without times of its own.
+    /// A session, which has no times of its own.
     Session(Box<Session>),
     /// A GPU, whose own clock times the network.
     Gpu(Box<MeasuredDevice>),

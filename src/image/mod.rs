@@ -84,9 +84,9 @@ struct Resize<'a> {
     source: View<'a>,
     /// Size of the whole resized picture.
     resized: Size,
-    /// Rows of it that are wanted.
+    /// Rows of the resized picture that are wanted.
     rows: Range<usize>,
-    /// Columns of it that are wanted.
+    /// Columns of the resized picture that are wanted.
     columns: Range<usize>,
 }
 

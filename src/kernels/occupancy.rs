@@ -21,13 +21,13 @@ pub struct Multiprocessor {
     pub block_shared_bytes: u32,
     /// Shared memory of each block that the system keeps for itself.
     pub reserved_shared_bytes: u32,
-    /// Shared memory is granted to a block in this many bytes.
+    /// Granule in which shared memory is granted to a block.
     pub shared_granule_bytes: u32,
 }
 
 /// Shared memory of each block that the system keeps for itself, from compute capability 8.0 on.
 const RESERVED_SHARED_BYTES: u32 = 1024;
-/// Registers are granted to a warp in this many, from those of its quarter of the multiprocessor.
+/// Granule in which a warp gets registers, from those of its quarter of the multiprocessor.
 const REGISTER_GRANULE: u32 = 256;
 const QUARTERS: u32 = 4;
 const WARP_SIZE: u32 = 32;

@@ -23,7 +23,7 @@ pub const STEM_THREADS: i32 = 128;
 pub const SQUEEZE_EXCITE_WARPS: i32 = 32;
 /// The most threads of a squeeze_excite block that share the terms of one sum.
 pub const SQUEEZE_EXCITE_MAX_SHARES: i32 = 16;
-/// Pixels of a pool tile are a multiple of this.
+/// Step of a pool tile's number of pixels, which is a multiple of it.
 pub const POOL_STEP_PIXELS: i32 = 64;
 /// The most tiles that a pooled image is cut into.
 pub const POOL_MAX_TILES: i32 = 128;

@@ -18,7 +18,7 @@ pub struct Environment {
     pub effnet: String,
     /// Whether debug assertions are compiled in, as in a build without `--release`.
     pub debug_build: bool,
-    /// nvcc's release; none where this was built without kernels.
+    /// Release of nvcc; none where the program was built without kernels.
     pub nvcc: Option<String>,
     /// Targets that kernels were compiled for, as 80 for 8.0.
     pub kernel_archs: Vec<u32>,
@@ -60,7 +60,7 @@ pub struct Gpu {
     pub l2_bytes: Option<u32>,
     /// The newest CUDA that the driver knows, as in `13.0`.
     pub cuda: Option<String>,
-    /// Clocks, power and temperature as `nvidia-smi` gave them when this was collected.
+    /// Clocks, power and temperature as `nvidia-smi` gave them when the environment was collected.
     pub state: GpuState,
 }
 

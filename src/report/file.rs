@@ -49,7 +49,7 @@ impl OutputFile {
         Ok(OutputFile { path: path.to_owned(), temporary })
     }
 
-    /// Writes all of it.
+    /// Writes `bytes` as the whole content of the file.
     pub fn write(self, bytes: &[u8]) -> Result<(), OutputError> {
         let OutputFile { path, temporary } = self;
         let written = match temporary {

@@ -17,7 +17,7 @@ pub enum Align {
 }
 
 impl Table {
-    /// A table under these headings.
+    /// An empty table with these headings.
     pub fn new(columns: &[(&str, Align)]) -> Table {
         let columns = columns.iter().map(|&(heading, align)| (heading.to_owned(), align));
         Table { columns: columns.collect(), rows: Vec::new() }

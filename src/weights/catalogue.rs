@@ -10,9 +10,9 @@ use std::sync::LazyLock;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CatalogueEntry {
-    /// Publisher, slash, the publisher's own name for it.
+    /// Name of the entry: publisher, slash, the publisher's own name for the model.
     pub name: String,
-    /// Other names that it is found by.
+    /// Other names that the entry is found by.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub aliases: Vec<String>,
     /// The variant.
@@ -89,7 +89,7 @@ pub fn catalogue() -> &'static [CatalogueEntry] {
 /// A name that is no checkpoint's, or several's.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum UnknownModel {
-    /// No name is like it.
+    /// The name is not known.
     #[error("unknown model '{name}': nearest are {list}", list = close.join(", "))]
     Unknown {
         /// The name asked for.

@@ -230,7 +230,7 @@ struct Packer<'a> {
     /// Names in the checkpoint.
     names: HashMap<(Layer, SourceRole), &'a str>,
     metadata: &'a Metadata,
-    /// Weights seen so far, and those of them that f16 makes zero.
+    /// Number of weights seen so far; `flushed_to_zero` counts those that f16 makes zero.
     weights: u64,
     flushed_to_zero: u64,
 }

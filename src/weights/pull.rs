@@ -316,7 +316,7 @@ fn without_login(url: &str) -> String {
     format!("{scheme}://{host}{path}")
 }
 
-/// Whether a URL's host is this machine.
+/// Whether a URL's host is the local machine.
 fn is_this_machine(url: &str) -> bool {
     let Ok(uri) = url.parse::<Uri>() else { return false };
     let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);

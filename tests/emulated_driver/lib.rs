@@ -62,7 +62,7 @@ enum Work {
     Upload { to: u64, from: usize, bytes: usize },
     /// A copy to a host address.
     Download { to: usize, from: u64, bytes: usize },
-    /// The work before the event's recording by the call of this number is done.
+    /// A recording: the work before it is done, and the call of this number has come.
     Record(u64),
     /// Later work waits until the recording by the call of this number has come.
     WaitFor(u64),

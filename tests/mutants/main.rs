@@ -133,7 +133,7 @@ impl Reference {
     }
 }
 
-/// The line of the kernels' sources, where it is one.
+/// Text of the source line that the mutant comes from; empty where there is none.
 fn source_line(mutant: &Mutant) -> String {
     let Some(name) = mutant.source.file.rsplit('/').next() else { return String::new() };
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("kernels").join(name);
@@ -201,7 +201,7 @@ fn all_are_reported(subjects: Vec<Subject>, least_share: f64) {
     assert!(reported > 0 && share >= least_share, "{share:.1} % are reported");
 }
 
-/// The edits are the ones that are meant: on a text made for it.
+/// The edits are the intended ones, on a text made for the test.
 #[test]
 fn edits_weaken_what_they_say() {
     let text = "\n.visible .entry k(\n)\n{\n\

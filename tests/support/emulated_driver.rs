@@ -11,7 +11,7 @@ fn library() -> PathBuf {
     library
 }
 
-/// Puts it into a folder, for a process that has the folder in `LD_LIBRARY_PATH`.
+/// Puts the library into a folder, for a process that has the folder in `LD_LIBRARY_PATH`.
 #[cfg(unix)]
 pub fn link(folder: &Path) {
     std::os::unix::fs::symlink(library(), folder.join("libcuda.so")).expect("an empty folder");

@@ -145,7 +145,7 @@ pub fn published_heading(table: &PublishedTable) -> String {
     format!("published, other hardware: {}, by {}", table.runtime, table.source)
 }
 
-/// Other people's figures; none where there are none for the variant.
+/// Table of other people's figures; none where there are none for the variant.
 pub fn published(published: &PublishedTable) -> Option<Table> {
     let mut table = Table::new(&[
         ("hardware", Align::Left),

@@ -82,7 +82,7 @@ impl Graph {
         name
     }
 
-    /// Adds a node that writes `output`. It is called as its output.
+    /// Adds a node that writes `output` and has the same name.
     pub(super) fn node(
         &mut self,
         op_type: &str,

@@ -57,7 +57,7 @@ const MAX_BYTES: u64 = i32::MAX as u64;
 /// The number of images in a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Batch {
-    /// Always this many: 1 to [`PlanOptions::MAX_BATCH`].
+    /// A fixed number of images: 1 to [`PlanOptions::MAX_BATCH`].
     Static(usize),
     /// Any number, which the caller chooses in each run. The side is called `N`.
     Dynamic,
@@ -66,9 +66,9 @@ pub enum Batch {
 /// Form of the batch-norms in the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BatchNorm {
-    /// Weights and a bias of the convolution.
+    /// Each batch-norm is part of the convolution's weights and bias.
     Folded,
-    /// A node of its own, after a convolution without bias.
+    /// Each batch-norm is a node of its own, after a convolution without bias.
     Separate,
 }
 
@@ -156,7 +156,7 @@ pub enum OnnxError {
         max = MAX_BYTES
     )]
     TooLarge {
-        /// The size that it would have.
+        /// The size that the file would have.
         bytes: u64,
     },
     /// The file would replace the weights that it is made from.

@@ -97,10 +97,10 @@ pub struct GraphProto {
 /// An operation.
 #[derive(Clone, PartialEq, Message)]
 pub struct NodeProto {
-    /// Names of the tensors that it reads, in the operator's order.
+    /// Names of the tensors that the operation reads, in the operator's order.
     #[prost(string, repeated, tag = "1")]
     pub input: Vec<String>,
-    /// Names of the tensors that it writes.
+    /// Names of the tensors that the operation writes.
     #[prost(string, repeated, tag = "2")]
     pub output: Vec<String>,
     /// Name of the operation.

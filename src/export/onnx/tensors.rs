@@ -70,7 +70,7 @@ pub(super) fn encode(
     Ok(bytes)
 }
 
-/// A tensor in its own order.
+/// A tensor in the order of the packed file.
 pub(super) fn plain(
     weights: &Weights,
     id: TensorId,

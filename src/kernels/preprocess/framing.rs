@@ -12,9 +12,9 @@ pub struct Axis {
     pub first: usize,
     /// Samples that are resized.
     pub source: usize,
-    /// Samples that they become.
+    /// Samples after resizing.
     pub resized: usize,
-    /// First sample of the crop among those; negative where the crop overhangs them.
+    /// First of the resized samples in the crop; negative where the crop overhangs them.
     pub offset: i64,
     /// Samples of the crop.
     pub crop: usize,

@@ -13,7 +13,7 @@ pub struct Comparison {
     pub file: String,
     /// Differences besides the code that make the ratios doubtful: one sentence each.
     pub differences: Vec<String>,
-    /// Rows that both have times for.
+    /// Rows for which both documents have times.
     pub ratios: Vec<Ratio>,
     /// Rows without times in the earlier document.
     pub only_now: Vec<Key>,
@@ -31,7 +31,7 @@ pub struct Ratio {
     pub then_latency_us: f64,
     /// Median latency, now by then: below 1 is faster.
     pub latency: f64,
-    /// Median GPU Compute, likewise; none on the CPU.
+    /// Median GPU Compute, now by then: below 1 is faster; none on the CPU.
     pub compute: Option<f64>,
     /// Throughput, now by then: above 1 is faster.
     pub throughput: f64,
@@ -155,7 +155,7 @@ impl Comparison {
         comparison
     }
 
-    /// The row's, if both documents have times for it.
+    /// The ratio of a row, if both documents have times for it.
     pub fn of(&self, key: &Key) -> Option<&Ratio> {
         self.ratios.iter().find(|ratio| ratio.key == *key)
     }

@@ -183,7 +183,7 @@ pub struct Measurement {
 /// Why a configuration has no times.
 #[derive(Debug, thiserror::Error)]
 pub enum MeasureError {
-    /// The network cannot be run there.
+    /// The network cannot be run on the device.
     #[error(transparent)]
     Session(#[from] SessionError),
     /// Too little memory on the host for the inputs.

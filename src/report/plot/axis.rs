@@ -24,7 +24,8 @@ pub struct Axis {
     pub ticks: Vec<(f64, String)>,
 }
 
-/// Labels closer than this many pixels run into each other, along an axis of the given direction.
+/// Least distance of labels in pixels, along an axis of the given direction: closer ones run
+/// into each other.
 const APART_X: f64 = 44.0;
 const APART_Y: f64 = 22.0;
 

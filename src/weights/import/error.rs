@@ -111,7 +111,7 @@ pub enum CheckpointError {
     DuplicateTensor {
         /// The name.
         name: String,
-        /// Offset of the second one, or of the list that holds it.
+        /// Offset of the second tensor, or of the list that holds it.
         offset: u64,
     },
     /// The file is sound, but no state dict was found in it.

@@ -111,7 +111,7 @@ static GPU: LazyLock<Mutex<Result<KernelRunner, CudaError>>> =
 pub struct Gpu {
     image: &'static str,
     emulator: Option<Module>,
-    /// Checked cases, and the largest error and difference of them.
+    /// Number of checked cases, their largest error and their largest difference.
     seen: Cell<(usize, f64, f64)>,
 }
 

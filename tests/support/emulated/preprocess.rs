@@ -31,7 +31,7 @@ impl Resampled {
             .unwrap_or_else(|e| panic!("{}: {e}", self.describe()))
     }
 
-    /// The crop as the kernels make it. Everything must be clean, and every byte written.
+    /// The crop as the kernels make it. Every run must be clean, and every byte written.
     pub fn run(&self, machine: &dyn Machine, mut buffers: Buffers) -> Vec<u8> {
         let what = self.describe();
         let resample = self.resample();

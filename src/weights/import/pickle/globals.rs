@@ -42,7 +42,7 @@ impl Global {
         }
     }
 
-    /// The arguments with which pickles of tensors call it.
+    /// The arguments with which pickles of tensors call the global.
     pub(super) fn signature(self) -> &'static str {
         match self {
             Global::OrderedDict => "none, or a list of pairs",

@@ -46,7 +46,7 @@ pub(in super::super) enum Node {
         descr: Range<usize>,
         big_endian: bool,
     },
-    /// `None` until BUILD gives it its state.
+    /// An array: `None` until BUILD gives it its state.
     NdArray(Option<Box<NdArray>>),
     /// Plain data that no tensor needs.
     Opaque,
