@@ -162,13 +162,7 @@ pub fn run(args: Args, verbose: bool, out: &mut Out) -> anyhow::Result<Status> {
         );
     }
 
-    let gpus: Vec<usize> = devices
-        .iter()
-        .filter_map(|device| match device {
-            Device::Cuda(ordinal) => Some(*ordinal),
-            Device::Cpu | Device::Emulator => None,
-        })
-        .collect();
+    let gpus: Vec<usize> = devices.iter().filter_map(|device| device.gpu()).collect();
     let environment = Environment::collect(&gpus);
     let warnings = of_environment(&environment, &options, devices.contains(&Device::Cpu));
     let mut document = Document {
@@ -309,15 +303,14 @@ impl Args {
         let mut list = Vec::new();
         for &device in devices {
             let on_cpu = device == Device::Cpu;
-            let computes = match (&self.precision[..], on_cpu, stored) {
-                ([], true, _) | ([], _, Precision::Fp32) => vec![Compute::Fp32],
-                ([], _, Precision::Fp16) => vec![Compute::Fp16],
-                (asked, _, _) => once(asked),
-            };
+            let mut computes = once(&self.precision);
+            if computes.is_empty() {
+                computes.push(device.default_compute(stored));
+            }
             let paths: Vec<Option<Path>> =
                 if on_cpu { vec![None] } else { paths.iter().copied().map(Some).collect() };
             for compute in computes {
-                if on_cpu && compute != Compute::Fp32 {
+                if !device.computes_in(compute) {
                     continue;
                 }
                 for &path in &paths {

@@ -186,19 +186,10 @@ fn answer(weights: Weights, choice: &Choice) -> anyhow::Result<()> {
             Device::Cpu => vec![output::count(choice.threads, "thread")],
             _ => vec![network.device_name(), format!("{} path", choice.path)],
         };
-        let (device, precision) = (device_name(choice.device), choice.compute.to_string());
+        let (device, precision) = (choice.device.to_string(), choice.compute.to_string());
         Ok(Served { network, device, precision, notes })
     };
     Ok(serve(open, stdin().lock(), stdout().lock()).map_err(StdoutError)?)
-}
-
-/// The device for programs.
-fn device_name(device: Device) -> String {
-    match device {
-        Device::Cpu => "cpu".to_owned(),
-        Device::Emulator => "emulator".to_owned(),
-        Device::Cuda(ordinal) => format!("cuda:{ordinal}"),
-    }
 }
 
 fn compare(
@@ -207,10 +198,7 @@ fn compare(
     choice: &Choice,
     progress: &mut dyn FnMut(&str),
 ) -> anyhow::Result<Report> {
-    let gpus = match choice.device {
-        Device::Cuda(ordinal) => vec![ordinal],
-        _ => Vec::new(),
-    };
+    let gpus = Vec::from_iter(choice.device.gpu());
     // Before anything runs, whose load would be in it.
     let environment = Environment::collect(&gpus);
     let folder = tempfile::Builder::new().prefix("effnet-compare").tempdir();
@@ -277,7 +265,7 @@ fn enter(args: &Args, job: &Rc<Job>) -> anyhow::Result<Entered> {
     let command = DriverCommand { program, arguments, variables: Vec::new() };
     let load = compare::protocol::Load {
         inputs: job.path(Job::INPUTS_NHWC),
-        ..job.load(device_name(job.options.device))
+        ..job.load(job.options.device)
     };
     let weights = (job.weights_path(), "packed weights");
     let ours = DriverContestant::new("effnet", job, command, load, weights);
@@ -333,7 +321,7 @@ fn report(
             batch: choice.batch,
             dynamic_batch: args.dynamic_batch,
             precision: choice.compute.to_string(),
-            device: device_name(choice.device),
+            device: choice.device.to_string(),
             threads: choice.threads,
             rounds: rounds.rounds,
             warm_up_ms: rounds.length.warm_up.as_secs_f64() * 1e3,

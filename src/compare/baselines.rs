@@ -191,8 +191,8 @@ impl<'a> Entrance<'a> {
             Provider::Cuda | Provider::TensorRt => self.job.options.compute,
         };
         let device = match provider {
-            Provider::Cpu => "cpu".to_owned(),
-            Provider::Cuda | Provider::TensorRt => format!("cuda:{}", self.job.gpu()),
+            Provider::Cpu => Device::Cpu,
+            Provider::Cuda | Provider::TensorRt => Device::Cuda(self.job.gpu()),
         };
         let onnx = self.onnx(compute.storage())?;
         let provider = Some(provider.name().to_owned());
@@ -206,8 +206,8 @@ impl<'a> Entrance<'a> {
         mode: Option<CompileMode>,
     ) -> Result<Box<dyn Contestant>, Outcome> {
         let device = match self.job.options.device {
-            Device::Cuda(ordinal) => format!("cuda:{ordinal}"),
-            Device::Cpu | Device::Emulator => "cpu".to_owned(),
+            Device::Cuda(ordinal) => Device::Cuda(ordinal),
+            Device::Cpu | Device::Emulator => Device::Cpu,
         };
         let compile = mode.map(|mode| mode.name().to_owned());
         let load = Load { compile, ..self.load(self.job.options.compute, device) };
@@ -238,7 +238,7 @@ impl<'a> Entrance<'a> {
         Ok(Box::new(DriverContestant::new(baseline.name(), self.job, command, load, disk)))
     }
 
-    fn load(&self, compute: Compute, device: String) -> Load {
+    fn load(&self, compute: Compute, device: Device) -> Load {
         Load {
             precision: compute.to_string(),
             inputs: self.job.path(Job::INPUTS_NCHW),

@@ -4,11 +4,9 @@ use super::description::Description;
 use super::protocol::Load;
 use super::{CompareError, raw};
 use crate::arch::{NetworkGeometry, Size};
-use crate::cpu::CpuExecutor;
 use crate::export::onnx::{self, Batch, OnnxOptions};
 use crate::kernels::Compute;
-use crate::plan::{Plan, PlanOptions};
-use crate::session::Device;
+use crate::session::{Device, Session, SessionOptions};
 use crate::weights::{Precision, Weights};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -109,15 +107,12 @@ impl Job {
 
     /// The GPU's number; 0 where this runtime runs elsewhere.
     pub fn gpu(&self) -> usize {
-        match self.options.device {
-            Device::Cuda(ordinal) => ordinal,
-            Device::Cpu | Device::Emulator => 0,
-        }
+        self.options.device.gpu().unwrap_or(0)
     }
 
     /// The part of a driver's request that is the same for all: without inputs and precision, and
     /// without the fields that only some drivers need.
-    pub fn load(&self, device: String) -> Load {
+    pub fn load(&self, device: Device) -> Load {
         Load {
             weights: self.weights_path(),
             description: self.path(Job::DESCRIPTION),
@@ -125,7 +120,7 @@ impl Job {
             batch: self.options.batch,
             height: self.options.size.h,
             width: self.options.size.w,
-            device,
+            device: device.to_string(),
             gpu: self.gpu(),
             threads: self.options.threads,
             ..Load::default()
@@ -153,23 +148,20 @@ impl Job {
     /// The logits of all inputs by the CPU executor in f32, which all others are held against.
     pub fn reference(&self) -> Result<Vec<f32>, CompareError> {
         let batch = self.options.batch;
-        let plan = Plan::new(
-            self.weights.network(),
-            PlanOptions {
-                batch,
-                size: self.options.size,
-                padding: self.weights.metadata().padding,
-                precision: Precision::Fp32,
-            },
-        )?;
-        let threads = Some(self.options.threads);
-        let mut executor = CpuExecutor::new(plan, self.weights.clone(), threads)?;
-        let elems = self.options.size.pixels() * 3;
+        let options = SessionOptions {
+            device: Device::Cpu,
+            batch,
+            size: Some(self.options.size),
+            threads: Some(self.options.threads),
+            ..SessionOptions::default()
+        };
+        let mut session = Session::new(self.weights.clone(), options)?;
+        let elems = session.input_elems();
         let inputs = raw::read_f32(&self.path(Job::INPUTS_NHWC), self.images * elems)?;
         let mut logits = Vec::with_capacity(self.images * self.classes());
         for images in inputs.chunks(batch * elems) {
-            executor.run(images, batch)?;
-            logits.extend_from_slice(executor.logits());
+            let outputs = session.run(images)?;
+            (0..outputs.len()).for_each(|image| logits.extend_from_slice(outputs.logits(image)));
         }
         Ok(logits)
     }

@@ -48,9 +48,8 @@ pub use published::{Published, published};
 pub use report::{Report, SCHEMA};
 
 use crate::arch::GeometryError;
-use crate::cpu::CpuError;
 use crate::export::onnx::OnnxError;
-use crate::plan::PlanError;
+use crate::session::SessionError;
 use std::io;
 
 /// Why there is no comparison at all.
@@ -59,15 +58,12 @@ pub enum CompareError {
     /// This runtime gives no figures.
     #[error("effnet: {0}")]
     Runtime(Failure),
-    /// Batch or size do not work.
-    #[error(transparent)]
-    Plan(#[from] PlanError),
     /// No network at this size.
     #[error(transparent)]
     Geometry(#[from] GeometryError),
     /// The reference could not be computed.
     #[error("reference: {0}")]
-    Reference(#[from] CpuError),
+    Reference(#[from] SessionError),
     /// The network could not be written.
     #[error(transparent)]
     Onnx(#[from] OnnxError),

@@ -2,11 +2,8 @@
 
 use super::protocol::{Answer, Answered, Ran, Ready, Reply, Request, Run};
 use super::raw;
-use crate::device::CudaDevice;
 use crate::device::cuda::MeasuredDevice;
-use crate::launches::{LaunchOptions, LaunchPlan};
-use crate::plan::{Plan, PlanOptions};
-use crate::session::{Device, Session, SessionError, SessionOptions};
+use crate::session::{Session, SessionError, SessionOptions};
 use crate::weights::Weights;
 use std::error::Error;
 use std::io::{BufRead, Write};
@@ -18,13 +15,13 @@ type Failure = Box<dyn Error + Send + Sync>;
 
 /// A network on its device.
 pub struct Network {
-    machine: Machine,
+    machine: Timed,
     batch: usize,
     image_elems: usize,
 }
 
-enum Machine {
-    /// A session, which has no times of its own.
+enum Timed {
+    /// A session on the CPU or the emulator, without a clock of its own.
     Session(Box<Session>),
     /// A GPU, whose own clock times the network.
     Gpu(Box<MeasuredDevice>),
@@ -35,53 +32,39 @@ impl Network {
     ///
     /// On a GPU its launches are one CUDA graph, with the copies beside it, as in `effnet bench`.
     pub fn new(weights: Weights, options: SessionOptions) -> Result<Network, SessionError> {
-        let machine = match (options.device, options.compute) {
-            (Device::Cuda(ordinal), Some(compute)) => {
-                let metadata = weights.metadata();
-                let plan_options = PlanOptions {
-                    batch: options.batch,
-                    size: options.size.unwrap_or(metadata.recipe.size),
-                    padding: metadata.padding,
-                    precision: compute.storage(),
-                };
-                let plan = Plan::new(weights.network(), plan_options)?;
-                let launches = LaunchPlan::new(&plan, LaunchOptions::new(options.path, compute))?;
-                let device = CudaDevice::new(ordinal, launches, &weights)?;
-                let image_elems = plan.buffer(plan.input).elems_per_image();
-                let device = MeasuredDevice::new(device, options.batch, true)?;
-                let machine = Machine::Gpu(Box::new(device));
-                return Ok(Network { machine, batch: options.batch, image_elems });
-            }
-            _ => Session::new(Arc::new(weights), options)?,
+        let session = Session::new(Arc::new(weights), options)?;
+        let (batch, image_elems) = (session.batch(), session.input_elems());
+        let machine = match session.into_cuda() {
+            Ok(device) => Timed::Gpu(Box::new(MeasuredDevice::new(device, batch, true)?)),
+            Err(session) => Timed::Session(Box::new(session)),
         };
-        let (batch, image_elems) = (machine.batch(), machine.input_elems());
-        Ok(Network { machine: Machine::Session(Box::new(machine)), batch, image_elems })
+        Ok(Network { machine, batch, image_elems })
     }
 
     /// The device's own name of itself.
     pub fn device_name(&self) -> String {
         match &self.machine {
-            Machine::Session(session) => session.device_name(),
-            Machine::Gpu(device) => device.device().name(),
+            Timed::Session(session) => session.device_name(),
+            Timed::Gpu(device) => device.device().name(),
         }
     }
 
     /// Runs a batch; gives the time of the network alone in ms, where the device tells.
     fn run(&mut self, batch: &[f32]) -> Result<Option<f64>, SessionError> {
         match &mut self.machine {
-            Machine::Session(session) => session.run(batch).map(|_| None),
-            Machine::Gpu(device) => Ok(Some(device.run(batch)?.compute_us / 1e3)),
+            Timed::Session(session) => session.run(batch).map(|_| None),
+            Timed::Gpu(device) => Ok(Some(device.run(batch)?.compute_us / 1e3)),
         }
     }
 
     /// Runs a batch, and adds its logits to `logits`.
     fn answer(&mut self, batch: &[f32], logits: &mut Vec<f32>) -> Result<(), SessionError> {
         match &mut self.machine {
-            Machine::Session(session) => {
+            Timed::Session(session) => {
                 let outputs = session.run(batch)?;
                 (0..outputs.len()).for_each(|image| logits.extend(outputs.logits(image)));
             }
-            Machine::Gpu(device) => {
+            Timed::Gpu(device) => {
                 device.run(batch)?;
                 logits.extend(device.device().logits());
             }

@@ -1,7 +1,8 @@
 //! A GPU, through CUDA's driver.
 //!
-//! All memory is allocated, and every kernel looked up, when a device is made. The launches of a
-//! run of `n` images are recorded once as a CUDA graph. A run by itself has the copies of input and
+//! All buffers are allocated, and every kernel looked up, when a device is made. A slot's first run
+//! of `n` images records its launches as a CUDA graph, which allocates memory; the runs of `n` images
+//! after it replay the graph, and allocate nothing. A run by itself has the copies of input and
 //! outputs in the graph: a copy to pinned memory, one call of the driver, and a wait. Runs that
 //! overlap have their copies on streams of their own, beside the launches of other runs.
 

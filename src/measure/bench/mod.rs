@@ -25,8 +25,7 @@ use crate::arch::Size;
 use crate::device::CudaDevice;
 use crate::device::cuda::{self, MeasuredDevice, RunTimes};
 use crate::kernels::Compute;
-use crate::launches::{LaunchOptions, LaunchPlan, Path};
-use crate::plan::{Plan, PlanOptions};
+use crate::launches::{LaunchPlan, Path};
 use crate::session::{Device, Session, SessionError, SessionOptions};
 use crate::weights::Weights;
 use serde::{Deserialize, Serialize};
@@ -90,11 +89,7 @@ impl Key {
             batch: config.batch,
             precision: config.compute.to_string(),
             path: config.path.map(|path| path.to_string()),
-            device: match config.device {
-                Device::Cpu => "cpu".to_owned(),
-                Device::Cuda(ordinal) => format!("cuda:{ordinal}"),
-                Device::Emulator => "emulator".to_owned(),
-            },
+            device: config.device.to_string(),
         }
     }
 
@@ -211,9 +206,18 @@ pub fn measure(
     config: &Config,
     options: &Options,
 ) -> Result<Measurement, MeasureError> {
-    match config.device {
-        Device::Cuda(ordinal) => on_cuda(ordinal, weights, config, options),
-        Device::Cpu | Device::Emulator => on_host(weights, config, options),
+    let session_options = SessionOptions {
+        device: config.device,
+        batch: config.batch,
+        size: Some(config.size),
+        threads: Some(options.threads),
+        path: config.path.unwrap_or_default(),
+        compute: Some(config.compute),
+    };
+    let session = Session::new(weights.clone(), session_options)?;
+    match session.into_cuda() {
+        Ok(device) => on_cuda(device, config, options),
+        Err(session) => on_host(session, config, options),
     }
 }
 
@@ -246,19 +250,10 @@ impl Inputs {
 }
 
 fn on_host(
-    weights: &Arc<Weights>,
+    mut session: Session,
     config: &Config,
     options: &Options,
 ) -> Result<Measurement, MeasureError> {
-    let session_options = SessionOptions {
-        device: config.device,
-        batch: config.batch,
-        size: Some(config.size),
-        threads: Some(options.threads),
-        path: config.path.unwrap_or_default(),
-        compute: Some(config.compute),
-    };
-    let mut session = Session::new(weights.clone(), session_options)?;
     let inputs = Inputs::new(config.batch * session.input_elems(), None)?;
     let found = sample(&options.sampling, |run| {
         let began = Instant::now();
@@ -285,13 +280,13 @@ fn on_host(
 }
 
 fn on_cuda(
-    ordinal: usize,
-    weights: &Arc<Weights>,
+    device: CudaDevice,
     config: &Config,
     options: &Options,
 ) -> Result<Measurement, MeasureError> {
-    let mut device = open(ordinal, weights, config, options.cuda_graph)?;
-    let details = cuda::details(ordinal).map_err(SessionError::from)?;
+    let details = cuda::details(device.info().ordinal).map_err(SessionError::from)?;
+    let device = MeasuredDevice::new(device, config.batch, options.cuda_graph);
+    let mut device = device.map_err(SessionError::from)?;
     let elems = config.batch * device.device().plan().input_elems;
     let inputs = Inputs::new(elems, details.l2_bytes.map(|bytes| bytes as usize))?;
     let run = |run| Ok::<_, SessionError>(device.run(inputs.of(run))?);
@@ -341,25 +336,6 @@ fn overlapped(
         device.collect()?;
     }
     Ok((found.samples.len(), found.elapsed))
-}
-
-/// A GPU with the configuration's network.
-fn open(
-    ordinal: usize,
-    weights: &Weights,
-    config: &Config,
-    graph: bool,
-) -> Result<MeasuredDevice, SessionError> {
-    let plan_options = PlanOptions {
-        batch: config.batch,
-        size: config.size,
-        padding: weights.metadata().padding,
-        precision: config.compute.storage(),
-    };
-    let plan = Plan::new(weights.network(), plan_options)?;
-    let launch_options = LaunchOptions::new(config.path.unwrap_or_default(), config.compute);
-    let device = CudaDevice::new(ordinal, LaunchPlan::new(&plan, launch_options)?, weights)?;
-    Ok(MeasuredDevice::new(device, config.batch, graph)?)
 }
 
 /// Microseconds from whole nanoseconds, without their binary fractions.
