@@ -34,6 +34,7 @@ pub mod kernels;
 pub mod labels;
 pub mod launches;
 pub mod measure;
+pub mod pipeline;
 pub mod plan;
 pub mod profile;
 pub mod report;

@@ -1,0 +1,180 @@
+//! Groups of encoded images to tensors, in order, on a pool of threads.
+
+use super::PipelineError;
+use super::input::{Encoded, ImageFailureKind};
+use crate::image::ImageError;
+use rayon::prelude::*;
+use rayon::{ThreadPool, ThreadPoolBuilder};
+use std::fmt;
+use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
+use std::sync::{Arc, Weak};
+use std::thread;
+
+/// From encoded bytes to one image's part of the input tensor, `[h, w, 3]`.
+type Prepare = dyn Fn(&[u8], &mut [f32]) -> Result<(), ImageError> + Send + Sync;
+
+/// Threads that decode.
+pub(super) struct Decoder {
+    pool: Arc<ThreadPool>,
+    prepare: Arc<Prepare>,
+    threads: usize,
+    /// Most images that the network takes at once.
+    pub batch: usize,
+    /// Elements of one image's tensor.
+    pub image_elems: usize,
+}
+
+/// Images to decode, and the tensor that takes them.
+pub(super) struct Group {
+    /// Name and bytes of each.
+    pub images: Vec<(String, Encoded)>,
+    pub tensor: Vec<f32>,
+}
+
+/// Decoded images.
+pub(super) struct Handover {
+    /// `[n, h, w, 3]`, the images that were decoded, in order and without gaps.
+    pub tensor: Vec<f32>,
+    /// One per image of the group, in order.
+    pub images: Vec<DecodedImage>,
+}
+
+/// An image whose tensor is ready, or why it is not.
+pub(super) struct DecodedImage {
+    pub name: String,
+    pub result: Result<(), ImageFailureKind>,
+}
+
+/// Groups on their way through a decoder. When it is dropped, no further image is begun.
+pub(super) struct Decoding {
+    groups: Sender<Group>,
+    handovers: Receiver<Handover>,
+    /// Groups that have not come back.
+    under_way: usize,
+    _wanted: Arc<()>,
+}
+
+impl Decoder {
+    /// Starts the pool.
+    pub fn new(
+        threads: usize,
+        batch: usize,
+        image_elems: usize,
+        prepare: impl Fn(&[u8], &mut [f32]) -> Result<(), ImageError> + Send + Sync + 'static,
+    ) -> Result<Decoder, PipelineError> {
+        let pool = ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .thread_name(|index| format!("decode-{index}"))
+            .build()
+            .map_err(|error| PipelineError::Threads { threads, source: error.into() })?;
+        let (pool, prepare) = (Arc::new(pool), Arc::new(prepare));
+        Ok(Decoder { pool, prepare, threads, batch, image_elems })
+    }
+
+    /// Images in a group: full batches, and at least one image per thread.
+    pub fn group(&self) -> usize {
+        self.threads.next_multiple_of(self.batch)
+    }
+
+    /// Begins to decode groups, one after the other, on a thread that ends by itself when what this
+    /// returns is dropped. Nobody waits for that thread, since an image's reader may block for ever.
+    pub fn start(&self) -> Result<Decoding, PipelineError> {
+        let (groups, next_group) = channel::<Group>();
+        let (handover, handovers) = channel();
+        let wanted = Arc::new(());
+        let still_wanted = Arc::downgrade(&wanted);
+        let (pool, prepare, image_elems) =
+            (self.pool.clone(), self.prepare.clone(), self.image_elems);
+        let decode_all = move || {
+            while let Ok(group) = next_group.recv() {
+                let decoded = pool.install(|| decode(group, image_elems, &*prepare, &still_wanted));
+                let Some(decoded) = decoded else { return };
+                if handover.send(decoded).is_err() {
+                    return;
+                }
+            }
+        };
+        thread::Builder::new().name("decode".to_owned()).spawn(decode_all).map_err(|error| {
+            PipelineError::Threads { threads: self.threads, source: error.into() }
+        })?;
+        Ok(Decoding { groups, handovers, under_way: 0, _wanted: wanted })
+    }
+}
+
+impl fmt::Debug for Decoder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Decoder").field("threads", &self.threads).finish_non_exhaustive()
+    }
+}
+
+/// The decoding thread has panicked.
+pub(super) struct Panicked;
+
+impl Decoding {
+    /// Hands a group to the decoder.
+    pub fn submit(&mut self, group: Group) -> Result<(), Panicked> {
+        self.under_way += 1;
+        self.groups.send(group).map_err(|_| Panicked)
+    }
+
+    /// The next group, if it is decoded.
+    pub fn poll(&mut self) -> Result<Option<Handover>, Panicked> {
+        if self.under_way == 0 {
+            return Ok(None);
+        }
+        match self.handovers.try_recv() {
+            Ok(handover) => {
+                self.under_way -= 1;
+                Ok(Some(handover))
+            }
+            Err(TryRecvError::Empty) => Ok(None),
+            Err(TryRecvError::Disconnected) => Err(Panicked),
+        }
+    }
+
+    /// The next group, once it is decoded; none where no group is on its way.
+    pub fn wait(&mut self) -> Result<Option<Handover>, Panicked> {
+        if self.under_way == 0 {
+            return Ok(None);
+        }
+        let handover = self.handovers.recv().map_err(|_| Panicked)?;
+        self.under_way -= 1;
+        Ok(Some(handover))
+    }
+}
+
+/// Decodes a group; none once nobody wants it any more.
+fn decode(
+    group: Group,
+    image_elems: usize,
+    prepare: &Prepare,
+    still_wanted: &Weak<()>,
+) -> Option<Handover> {
+    let Group { images, mut tensor } = group;
+    tensor.resize(images.len() * image_elems, 0.0);
+    let decode = |((name, mut encoded), image): ((String, Encoded), &mut [f32])| {
+        if still_wanted.strong_count() == 0 {
+            return None;
+        }
+        let result = encoded.read().and_then(|bytes| Ok(prepare(&bytes, image)?));
+        Some(DecodedImage { name, result })
+    };
+    let images: Option<Vec<DecodedImage>> = images
+        .into_par_iter()
+        .zip(tensor.par_chunks_mut(image_elems))
+        .with_max_len(1)
+        .map(decode)
+        .collect();
+    let images = images?;
+    // Close the gaps that failed images leave.
+    let mut next = 0;
+    for (index, image) in images.iter().enumerate() {
+        if image.result.is_ok() {
+            let from = index * image_elems;
+            tensor.copy_within(from..from + image_elems, next * image_elems);
+            next += 1;
+        }
+    }
+    tensor.truncate(next * image_elems);
+    Some(Handover { tensor, images })
+}

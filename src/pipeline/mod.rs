@@ -1,0 +1,204 @@
+//! Images through a session: decoded on all cores while the network runs the images before them.
+//!
+//! ```text
+//! inputs ──▶ decoding thread, pool ──▶ tensors ──▶ caller's thread: session ──▶ results, in order
+//!                     ▲                                     │
+//!                     └────────── empty tensors ◀───────────┘
+//! ```
+//!
+//! ```no_run
+//! use effnet::pipeline::{Pipeline, PipelineOptions};
+//! use effnet::session::{Device, Session, SessionOptions};
+//! use effnet::weights::Weights;
+//! use std::sync::Arc;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let weights = Arc::new(Weights::open("lite0.safetensors".as_ref())?);
+//! let options = SessionOptions { device: Device::auto().device, batch: 8, ..Default::default() };
+//! let session = Session::new(weights, options)?;
+//! let mut pipeline = Pipeline::new(session, PipelineOptions::default())?;
+//! for result in pipeline.classify(["cat.jpg", "dog.jpg"], 5)? {
+//!     match result {
+//!         Ok(image) => println!("{}: class {}", image.name, image.output[0].class),
+//!         Err(error) => eprintln!("{error}"), // names the image; the others go on
+//!     }
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Images come from files, from bytes in memory or from readers, see [`ImageInput`]. Memory is bounded
+//! whatever the number of images: at most three groups of them are taken and not yet run. A group
+//! has as many images as there are decoding threads, rounded up to whole batches, and takes its
+//! tensors, `[n, h, w, 3]` in f32, beside the encoded bytes that the inputs hold themselves.
+
+mod decode;
+mod input;
+mod results;
+
+pub use input::{ImageFailure, ImageFailureKind, ImageInput, MAX_ENCODED_BYTES};
+pub use results::{ImageOutput, Results};
+
+use crate::image::preprocess;
+use crate::session::{Outputs, Prediction, Session, SessionError};
+use decode::Decoder;
+use results::Network;
+use std::error::Error;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How images are decoded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PipelineOptions {
+    /// Threads that decode, at least 1; one per core where none is given.
+    pub threads: Option<usize>,
+}
+
+/// Why a pipeline could not be made, why one image has no result, or why no further result comes.
+#[derive(Debug, thiserror::Error)]
+pub enum PipelineError {
+    /// One image has no result. The others go on.
+    #[error(transparent)]
+    Image(#[from] ImageFailure),
+    /// The session failed. No further result comes.
+    #[error(transparent)]
+    Session(#[from] SessionError),
+    /// The system has no thread to spare.
+    #[error("cannot start the decoding threads: {source}; try fewer than {threads}")]
+    Threads {
+        /// The number of decoding threads asked for.
+        threads: usize,
+        /// The system's words.
+        source: Box<dyn Error + Send + Sync>,
+    },
+    /// Too little memory for decoded images.
+    #[error("cannot allocate {bytes} bytes for decoded images; use a smaller batch or size")]
+    Memory {
+        /// Bytes of one group of images.
+        bytes: usize,
+    },
+    /// A panic of a decoder or of a caller's reader. No further result comes.
+    #[error(
+        "a decoding thread has panicked, in or after image {index}; its message is on standard \
+         error"
+    )]
+    Panicked {
+        /// The place among the inputs, from 0, of the first image that has no result.
+        index: usize,
+    },
+}
+
+/// A session with threads that decode for it.
+#[derive(Debug)]
+pub struct Pipeline {
+    session: Session,
+    decoder: Decoder,
+    session_time: Duration,
+}
+
+impl Pipeline {
+    /// Starts the decoding threads. Images are prepared by the session's recipe.
+    pub fn new(session: Session, options: PipelineOptions) -> Result<Pipeline, PipelineError> {
+        let cores = || thread::available_parallelism().map_or(1, usize::from);
+        let threads = options.threads.unwrap_or_else(cores).max(1);
+        let recipe = session.recipe();
+        let prepare = move |bytes: &[u8], image: &mut [f32]| preprocess(bytes, &recipe, image);
+        let decoder = Decoder::new(threads, session.batch(), session.input_elems(), prepare)?;
+        Ok(Pipeline { session, decoder, session_time: Duration::ZERO })
+    }
+
+    /// Finds the `k` best classes of each image, the best first, and gives them in the order of the
+    /// images. See [`map`](Pipeline::map).
+    pub fn classify<'a, I>(
+        &'a mut self,
+        images: I,
+        k: usize,
+    ) -> Result<Results<'a, Vec<Prediction>>, PipelineError>
+    where
+        I: IntoIterator<Item: Into<ImageInput> + 'a, IntoIter: 'a>,
+    {
+        self.map(images, move |outputs, image| outputs.top_k(image, k))
+    }
+
+    /// Runs each image, and gives what `output` makes of the outputs of its run and its place in
+    /// them, in the order of the images.
+    ///
+    /// The results are an iterator: `images` is read, and the session run, on the thread that asks
+    /// for the next result, and decoding goes on meanwhile. An image that cannot be read or decoded is
+    /// a [`PipelineError::Image`] at its place. Any other error is the last item. Whoever stops
+    /// asking drops the iterator: what was taken from `images` is then lost, runs that are under way are
+    /// waited for, and the pipeline can be used again. Nothing waits for a reader that blocks; its
+    /// thread is back when the reader ends.
+    ///
+    /// ```
+    /// # use effnet::pipeline::{Pipeline, PipelineError};
+    /// /// The features of images in memory; the first that is none ends it.
+    /// fn features(
+    ///     pipeline: &mut Pipeline,
+    ///     images: Vec<Vec<u8>>,
+    /// ) -> Result<Vec<Vec<f32>>, PipelineError> {
+    ///     let results = pipeline.map(images, |outputs, image| outputs.features(image).to_vec())?;
+    ///     results.map(|result| result.map(|image| image.output)).collect()
+    /// }
+    /// ```
+    pub fn map<'a, I, T>(
+        &'a mut self,
+        images: I,
+        output: impl FnMut(&Outputs<'_>, usize) -> T + 'a,
+    ) -> Result<Results<'a, T>, PipelineError>
+    where
+        I: IntoIterator<Item: Into<ImageInput> + 'a, IntoIter: 'a>,
+    {
+        let Pipeline { session, decoder, session_time } = self;
+        let network = SessionNetwork { session, output, time: session_time };
+        Results::new(decoder, Box::new(network), images.into_iter().map(Into::into))
+    }
+
+    /// The session.
+    pub fn session(&self) -> &Session {
+        &self.session
+    }
+
+    /// Gives the session back.
+    pub fn into_session(self) -> Session {
+        self.session
+    }
+
+    /// Time that all calls so far have spent in the session: beginning runs, waiting for them, and
+    /// taking their outputs.
+    pub fn session_time(&self) -> Duration {
+        self.session_time
+    }
+}
+
+/// A session, and what is made of the outputs of its runs.
+struct SessionNetwork<'a, F> {
+    session: &'a mut Session,
+    output: F,
+    time: &'a mut Duration,
+}
+
+impl<T, F: FnMut(&Outputs<'_>, usize) -> T> Network<T> for SessionNetwork<'_, F> {
+    fn capacity(&self) -> usize {
+        self.session.capacity()
+    }
+
+    fn submit(&mut self, images: &[f32]) -> Result<(), SessionError> {
+        let start = Instant::now();
+        self.session.submit(images)?;
+        *self.time += start.elapsed();
+        Ok(())
+    }
+
+    fn collect(&mut self) -> Result<Vec<T>, SessionError> {
+        let start = Instant::now();
+        let outputs = self.session.collect()?;
+        let found = (0..outputs.len()).map(|image| (self.output)(&outputs, image)).collect();
+        *self.time += start.elapsed();
+        Ok(found)
+    }
+
+    fn abandon(&mut self) {
+        self.session.abandon();
+    }
+}

@@ -1,0 +1,216 @@
+//! The pipeline as its users call it: images from files, memory and readers, through a session.
+
+mod support;
+
+use effnet::arch::{Network, Padding, Size, Variant};
+use effnet::image::{ImageError, preprocess};
+use effnet::pipeline::{
+    ImageFailureKind, ImageInput, MAX_ENCODED_BYTES, Pipeline, PipelineError, PipelineOptions,
+};
+use effnet::session::{Session, SessionError, SessionOptions};
+use effnet::weights::{Precision, Weights, packed_tensors, write_packed};
+use std::io::{self, Cursor, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use support::{metadata, random_weights};
+
+const PHOTOS: [&str; 3] = ["chelsea.jpg", "coffee.jpg", "rocket.jpg"];
+
+fn photo(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/images/photos").join(name)
+}
+
+/// A session on the CPU, at a small size.
+fn session(batch: usize) -> Session {
+    let metadata = metadata(Variant::Lite0, Padding::Symmetric, Precision::Fp16);
+    let weights = Arc::new(random_weights(&metadata, 1));
+    let size = Some(Size::square(64));
+    Session::new(weights, SessionOptions { batch, size, ..SessionOptions::default() }).unwrap()
+}
+
+fn pipeline(batch: usize, threads: usize) -> Pipeline {
+    Pipeline::new(session(batch), PipelineOptions { threads: Some(threads) }).unwrap()
+}
+
+/// Logits and the five best classes of each photograph, by the session alone.
+fn expected() -> Vec<(Vec<u32>, Vec<usize>)> {
+    let mut session = session(1);
+    let recipe = session.recipe();
+    let of = |name| {
+        let mut input = vec![0.0; session.input_elems()];
+        preprocess(&std::fs::read(photo(name)).unwrap(), &recipe, &mut input).unwrap();
+        let outputs = session.run(&input).unwrap();
+        let classes = outputs.top_k(0, 5).iter().map(|best| best.class).collect();
+        (bits(outputs.logits(0)), classes)
+    };
+    PHOTOS.map(of).into()
+}
+
+fn bits(values: &[f32]) -> Vec<u32> {
+    values.iter().map(|x| x.to_bits()).collect()
+}
+
+/// A reader that blocks until its other end is gone, and then fails.
+struct Blocking(Receiver<()>);
+
+impl Read for Blocking {
+    fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+        self.0.recv().map_err(io::Error::other)?;
+        Ok(0)
+    }
+}
+
+/// Photographs in every form, twice, with images that fail between them.
+fn mixed() -> Vec<ImageInput> {
+    let read = |name| std::fs::read(photo(name)).unwrap();
+    let truncated = read(PHOTOS[0])[..2000].to_vec();
+    vec![
+        ImageInput::file(photo(PHOTOS[0])),
+        ImageInput::bytes(b"no image at all"),
+        ImageInput::bytes(Arc::<[u8]>::from(read(PHOTOS[1]))).named("in memory"),
+        ImageInput::file("/nowhere/absent.jpg"),
+        ImageInput::reader(Cursor::new(read(PHOTOS[2]))).named("-"),
+        ImageInput::failed("not to be had").named("elsewhere"),
+        ImageInput::from(read(PHOTOS[1])),
+        ImageInput::from(&photo(PHOTOS[0])),
+        ImageInput::reader(io::empty()),
+        ImageInput::bytes(truncated),
+    ]
+}
+
+/// Which photograph each of [`mixed`] is, if it is one.
+const MIXED: [Option<usize>; 10] =
+    [Some(0), None, Some(1), None, Some(2), None, Some(1), Some(0), None, None];
+
+#[test]
+fn results_are_those_of_the_session_in_the_order_of_the_images() {
+    let expected = expected();
+    for (batch, threads) in [(1, 1), (1, 4), (3, 2), (8, 2)] {
+        let mut pipeline = pipeline(batch, threads);
+        let output = |outputs: &effnet::session::Outputs<'_>, image: usize| {
+            (bits(outputs.logits(image)), outputs.features(image).len())
+        };
+        let found: Vec<_> = pipeline.map(mixed(), output).unwrap().collect();
+        assert_eq!(found.len(), MIXED.len());
+        for (index, (result, photo)) in found.into_iter().zip(MIXED).enumerate() {
+            match (result, photo) {
+                (Ok(image), Some(photo)) => {
+                    assert_eq!((image.index, &image.output.0), (index, &expected[photo].0));
+                    assert_eq!(image.output.1, 1280);
+                }
+                (Err(PipelineError::Image(failure)), None) => assert_eq!(failure.index, index),
+                (result, _) => panic!("image {index} with batch {batch}: {result:?}"),
+            }
+        }
+        assert!(!pipeline.session_time().is_zero());
+
+        // The same pipeline again, by another call.
+        let found: Vec<_> = pipeline.classify(PHOTOS.map(photo), 5).unwrap().collect();
+        assert_eq!(found.len(), PHOTOS.len());
+        for ((result, (_, classes)), name) in found.into_iter().zip(&expected).zip(PHOTOS) {
+            let image = result.unwrap();
+            let found: Vec<usize> = image.output.iter().map(|best| best.class).collect();
+            assert_eq!((&found, &image.name), (classes, &photo(name).display().to_string()));
+        }
+        assert_eq!(pipeline.into_session().under_way(), 0);
+    }
+}
+
+#[test]
+fn errors_name_the_image_and_say_what_is_wrong() {
+    let mut pipeline = pipeline(2, 2);
+    let mut failures = Vec::new();
+    let mut names = Vec::new();
+    for result in pipeline.classify(mixed(), 1).unwrap() {
+        match result {
+            Ok(image) => names.push(image.name),
+            Err(PipelineError::Image(failure)) => failures.push(failure),
+            Err(error) => panic!("{error}"),
+        }
+    }
+    let chelsea = photo(PHOTOS[0]).display().to_string();
+    assert_eq!(names, [&chelsea[..], "in memory", "-", "image 6", &chelsea[..]]);
+    let texts: Vec<String> = failures.iter().map(ToString::to_string).collect();
+    assert!(texts[0].starts_with("image 1: unknown image format"), "{}", texts[0]);
+    assert!(texts[1].starts_with("/nowhere/absent.jpg: No such file"), "{}", texts[1]);
+    assert_eq!(texts[2], "elsewhere: not to be had");
+    assert!(texts[3].starts_with("image 8: the image is empty"), "{}", texts[3]);
+    assert!(texts[4].starts_with("image 9: truncated JPEG image"), "{}", texts[4]);
+    let kinds: Vec<_> = failures.into_iter().map(|failure| failure.kind).collect();
+    assert!(matches!(
+        &kinds[..],
+        [
+            ImageFailureKind::Decode(ImageError::UnknownFormat { .. }),
+            ImageFailureKind::Read(_),
+            ImageFailureKind::Input(_),
+            ImageFailureKind::Decode(ImageError::Empty),
+            ImageFailureKind::Decode(ImageError::Truncated { .. }),
+        ]
+    ));
+}
+
+#[test]
+fn an_image_that_never_ends_is_cut_off() {
+    let mut pipeline = pipeline(1, 1);
+    let inputs = [ImageInput::reader(io::repeat(0)).named("endless"), photo(PHOTOS[0]).into()];
+    let found: Vec<_> = pipeline.classify(inputs, 1).unwrap().collect();
+    let error = found[0].as_ref().unwrap_err().to_string();
+    assert_eq!(error, format!("endless: longer than {MAX_ENCODED_BYTES} bytes, so not an image"));
+    assert!(found[1].is_ok() && found.len() == 2);
+}
+
+#[test]
+fn no_images_give_no_results() {
+    let mut pipeline = pipeline(4, 2);
+    assert!(pipeline.classify([] as [&str; 0], 5).unwrap().next().is_none());
+    assert!(pipeline.session_time().is_zero());
+}
+
+#[test]
+fn a_session_error_is_typed_and_the_last_item() {
+    let metadata = metadata(Variant::Lite0, Padding::Symmetric, Precision::Fp32);
+    let tensors = packed_tensors(&Network::new(Variant::Lite0, 1000));
+    let mut data: Vec<Vec<f32>> = tensors.iter().map(|tensor| vec![0.0; tensor.elems()]).collect();
+    data.last_mut().unwrap()[7] = f32::NAN;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("nan.safetensors");
+    write_packed(&path, &metadata, &data).unwrap();
+    let size = Some(Size::square(32));
+    let options = SessionOptions { size, ..SessionOptions::default() };
+    let session = Session::new(Arc::new(Weights::open(&path).unwrap()), options).unwrap();
+    let mut pipeline = Pipeline::new(session, PipelineOptions::default()).unwrap();
+
+    let images = ["absent.jpg".into(), photo(PHOTOS[0]), photo(PHOTOS[1])];
+    let found: Vec<_> = pipeline.classify(&images, 5).unwrap().collect();
+    assert_eq!(found.len(), 2);
+    assert!(matches!(found[0], Err(PipelineError::Image(_))));
+    let nan = SessionError::Nan { image: 0, class: 7 };
+    match &found[1] {
+        Err(PipelineError::Session(error)) => assert_eq!(error.to_string(), nan.to_string()),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(pipeline.session().under_way(), 0);
+}
+
+#[test]
+fn nothing_hangs_when_the_consumer_stops_early() {
+    let expected = expected();
+    let mut pipeline = pipeline(1, 2);
+    let (hold, blocked): (Sender<()>, _) = channel();
+    // More than is taken ahead, with a reader that blocks.
+    let mut inputs: Vec<ImageInput> = (0..40).map(|_| photo(PHOTOS[0]).into()).collect();
+    inputs[2] = ImageInput::reader(Blocking(blocked));
+    let mut results = pipeline.classify(inputs, 5).unwrap();
+    assert_eq!(results.next().unwrap().unwrap().index, 0);
+    drop(results);
+    assert_eq!(pipeline.session().under_way(), 0);
+
+    // The other decoding thread is enough, though the reader still blocks.
+    for (result, (_, classes)) in pipeline.classify(PHOTOS.map(photo), 5).unwrap().zip(&expected) {
+        let found: Vec<usize> = result.unwrap().output.iter().map(|best| best.class).collect();
+        assert_eq!(&found, classes);
+    }
+    drop(pipeline);
+    drop(hold);
+}
