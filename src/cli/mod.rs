@@ -76,6 +76,7 @@ enum Command {
     Export(export::Args),
     Profile(profile::Args),
     Compare(Box<compare::Args>),
+    #[command(after_help = emulate::after_help())]
     Emulate(emulate::Args),
     Completions(completions::Args),
 }

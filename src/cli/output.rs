@@ -30,6 +30,11 @@ impl Out {
         Out { writer: BufWriter::new(io::stdout().lock()) }
     }
 
+    /// Where the command line of another crate writes.
+    pub fn writer(&mut self) -> &mut dyn Write {
+        &mut self.writer
+    }
+
     /// Writes one line.
     pub fn line(&mut self, line: impl fmt::Display) -> anyhow::Result<()> {
         Ok(writeln!(self.writer, "{line}").map_err(StdoutError)?)

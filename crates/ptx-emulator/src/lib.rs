@@ -19,6 +19,8 @@ mod ast;
 mod asynchronous;
 mod barriers;
 mod block;
+#[cfg(feature = "cli")]
+pub mod cli;
 mod counters;
 mod exchange;
 mod execute;
