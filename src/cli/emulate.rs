@@ -13,11 +13,8 @@ pub fn after_help() -> String {
 
 /// Runs the kernel; outputs and counters go to standard output, findings to standard error.
 pub fn run(args: Args, out: &mut Out) -> anyhow::Result<Status> {
-    let mut streams = Streams {
-        out: out.writer(),
-        err: &mut io::stderr(),
-        colour: Streams::stderr_has_colour(),
-    };
+    let mut streams =
+        Streams { out: out.writer(), err: &mut io::stderr(), colour: Streams::stderr_has_colour() };
     match cli::run(args, &mut streams) {
         Ok(Outcome::Clean) => Ok(Status::Complete),
         Ok(Outcome::Findings) => Ok(Status::Findings),

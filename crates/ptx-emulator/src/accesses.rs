@@ -2,17 +2,18 @@
 
 use super::address::{self, Window};
 use super::counters::{Traffic, conflicts, sectors};
-use super::group::{Group, Place};
+use super::group::Group;
 use super::memory::{Local, Words, load_bytes};
 use super::order::Location;
 use super::program::{Address, Target};
 use super::registers::{LANES, Lane, Mask, Registers, Width, each, lanes};
 use super::report::{About, Check};
+use super::warp::WarpPlace;
 
 /// An access of a warp, but for the addresses.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Access {
-    pub place: Place,
+    pub place: WarpPlace,
     pub pc: u32,
     pub mask: Mask,
     pub target: Target,
@@ -76,7 +77,7 @@ impl Group<'_> {
     /// The block of each lane's shared address; lanes of blocks that do not exist are reported and left out.
     pub(super) fn shared_targets(
         &mut self,
-        place: Place,
+        place: WarpPlace,
         pc: u32,
         mask: Mask,
         addresses: &[u64; LANES],
@@ -249,7 +250,12 @@ impl Group<'_> {
 
     /// Where a strong access goes, as the ordering of accesses names it; nothing for memory that no other thread
     /// reaches.
-    pub(super) fn location(&self, place: Place, target: Target, address: u64) -> Option<Location> {
+    pub(super) fn location(
+        &self,
+        place: WarpPlace,
+        target: Target,
+        address: u64,
+    ) -> Option<Location> {
         let (target, address) = match (target, address::window_of(address)) {
             (Target::Generic, None) => (Target::Global, address),
             (Target::Generic, Some(Window::Shared)) => (Target::Shared, address - address::SHARED),

@@ -2,7 +2,7 @@
 
 /// A PTX file.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Source {
+pub(crate) struct PtxFile {
     /// `.version`, as in (9, 0).
     pub version: (u32, u32),
     /// `.target`, as in `sm_80`.

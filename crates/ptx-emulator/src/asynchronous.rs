@@ -3,116 +3,22 @@
 //! and any access of it is a fault.
 
 use super::accesses::{Access, Work};
-use super::barriers::Mark;
-use super::block::WarpData;
 use super::counters::sectors;
-use super::group::{Flow, Group, Place};
+use super::group::Group;
+use super::mbarrier::MbarrierPlace;
 use super::memory::Words;
+use super::order::Scope;
 use super::program::{Address, AsyncCopy, BulkCopy, BulkDirection, Target};
 use super::registers::{LANES, Lane, Mask, each, lanes};
 use super::report::{About, Check};
-
-/// What a warp's lanes have under way.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Asynchronous {
-    copies: Vec<Copy>,
-    /// Groups that each lane has committed.
-    committed: [u32; LANES],
-    arrivals: Vec<Arrival>,
-    /// Copies so far: tells what an arrival comes after.
-    issued: u64,
-    bulk: Vec<BulkToGlobal>,
-    bulk_committed: [u32; LANES],
-}
-
-/// `cp.async` of a warp.
-#[derive(Clone, Debug)]
-struct Copy {
-    number: u64,
-    pc: u32,
-    /// Lanes whose copy has not landed.
-    mask: Mask,
-    /// Lanes that have not committed it to a group.
-    open: Mask,
-    group: [u32; LANES],
-    to: [u32; LANES],
-    bytes: u32,
-    data: Words,
-}
-
-/// `cp.async.mbarrier.arrive` of a lane.
-#[derive(Clone, Copy, Debug)]
-struct Arrival {
-    lane: usize,
-    at: Mark,
-    after: u64,
-}
-
-/// `cp.async.bulk` from shared to global memory.
-#[derive(Clone, Debug)]
-struct BulkToGlobal {
-    pc: u32,
-    lane: usize,
-    group: Option<u32>,
-    to: u64,
-    data: Vec<u8>,
-}
-
-/// `cp.async.bulk` to shared memory.
-#[derive(Clone, Debug)]
-pub(crate) struct BulkToShared {
-    place: Place,
-    pc: u32,
-    lane: usize,
-    to: Mark,
-    mbarrier: Mark,
-    data: Vec<u8>,
-}
-
-impl Asynchronous {
-    pub fn commit(&mut self, active: Mask) {
-        for copy in &mut self.copies {
-            for lane in lanes(copy.open & active) {
-                copy.group[lane] = self.committed[lane];
-            }
-            copy.open &= !active;
-        }
-        for lane in lanes(active) {
-            self.committed[lane] += 1;
-        }
-    }
-
-    pub fn commit_bulk(&mut self, active: Mask) {
-        for copy in &mut self.bulk {
-            if copy.group.is_none() && active >> copy.lane & 1 != 0 {
-                copy.group = Some(self.bulk_committed[copy.lane]);
-            }
-        }
-        for lane in lanes(active) {
-            self.bulk_committed[lane] += 1;
-        }
-    }
-
-    /// Takes out the copies for whose lanes `lands` holds.
-    fn take(&mut self, lands: impl Fn(&Copy, usize) -> bool) -> Vec<Copy> {
-        let mut landed = Vec::new();
-        for copy in &mut self.copies {
-            let mask =
-                lanes(copy.mask).filter(|&lane| lands(copy, lane)).fold(0, |m, l| m | 1 << l);
-            if mask != 0 {
-                landed.push(Copy { mask, ..copy.clone() });
-                copy.mask &= !mask;
-            }
-        }
-        self.copies.retain(|copy| copy.mask != 0);
-        landed
-    }
-}
+use super::splits::Flow;
+use super::warp::{WarpData, WarpPlace};
+use super::warp_copies::{BulkToGlobal, BulkToShared, CopyArrival, LaneCopies};
 
 impl Group<'_> {
     pub(super) fn async_copy(
         &mut self,
-        place: Place,
+        place: WarpPlace,
         data: &mut WarpData,
         pc: u32,
         active: Mask,
@@ -178,7 +84,7 @@ impl Group<'_> {
         });
         let warp = &mut self.blocks[place.block].asynchronous[place.warp];
         warp.issued += 1;
-        warp.copies.push(Copy {
+        warp.copies.push(LaneCopies {
             number: warp.issued,
             pc,
             mask,
@@ -192,7 +98,13 @@ impl Group<'_> {
     }
 
     /// `cp.async.wait_group` and `cp.async.wait_all`.
-    pub(super) fn async_wait(&mut self, place: Place, _pc: u32, active: Mask, newest: Option<u32>) {
+    pub(super) fn async_wait(
+        &mut self,
+        place: WarpPlace,
+        _pc: u32,
+        active: Mask,
+        newest: Option<u32>,
+    ) {
         let warp = &mut self.blocks[place.block].asynchronous[place.warp];
         let committed = warp.committed;
         let landed = warp.take(|copy, lane| {
@@ -209,7 +121,7 @@ impl Group<'_> {
         self.land_copies(place, landed);
     }
 
-    fn land_copies(&mut self, place: Place, copies: Vec<Copy>) {
+    fn land_copies(&mut self, place: WarpPlace, copies: Vec<LaneCopies>) {
         for copy in copies {
             self.with_actor(place, copy.pc, false, |_, blocks, actor| {
                 let shared = &mut blocks[place.block].shared;
@@ -222,7 +134,7 @@ impl Group<'_> {
     #[allow(clippy::too_many_arguments)] // one instruction with its place
     pub(super) fn async_arrive(
         &mut self,
-        place: Place,
+        place: WarpPlace,
         data: &WarpData,
         pc: u32,
         active: Mask,
@@ -236,7 +148,7 @@ impl Group<'_> {
         }
         for lane in lanes(active) {
             let offset = u32::try_from(addresses[lane]).unwrap_or(u32::MAX);
-            let at = Mark { block: place.block, offset };
+            let at = MbarrierPlace { block: place.block, offset };
             let raised = self
                 .object(at)
                 .and_then(|object| if noinc { Ok(()) } else { object.raise_pending() });
@@ -251,16 +163,16 @@ impl Group<'_> {
             }
             let warp = &mut self.blocks[place.block].asynchronous[place.warp];
             let after = warp.issued;
-            warp.arrivals.push(Arrival { lane, at, after });
+            warp.arrivals.push(CopyArrival { lane, at, after });
         }
         self.effect();
         Flow::Next
     }
 
     /// Lands what an `mbarrier` waits for.
-    pub(super) fn land(&mut self, at: Mark) -> Result<(), String> {
+    pub(super) fn land(&mut self, at: MbarrierPlace) -> Result<(), String> {
         for warp in 0..self.blocks[at.block].asynchronous.len() {
-            let place = Place { block: at.block, warp };
+            let place = WarpPlace { block: at.block, warp };
             let mine = &mut self.blocks[at.block].asynchronous[warp];
             if mine.arrivals.is_empty() {
                 continue;
@@ -276,7 +188,7 @@ impl Group<'_> {
             let location = self.mark_location(at);
             for _ in &arrived {
                 self.object(at)?.arrive(1)?;
-                self.order.release(number, location, super::order::Scope::Cta);
+                self.order.release(number, location, Scope::Cta);
                 self.effect();
             }
         }
@@ -290,7 +202,7 @@ impl Group<'_> {
             });
             let number = self.warp_number(copy.place);
             let location = self.mark_location(at);
-            self.order.release(number, location, super::order::Scope::Cluster);
+            self.order.release(number, location, Scope::Cluster);
             self.object(at)?.complete_bytes(copy.data.len() as u32);
             self.effect();
         }
@@ -299,7 +211,7 @@ impl Group<'_> {
 
     pub(super) fn bulk_copy(
         &mut self,
-        place: Place,
+        place: WarpPlace,
         data: &mut WarpData,
         pc: u32,
         active: Mask,
@@ -370,8 +282,8 @@ impl Group<'_> {
             let (Some(&(block, _)), Some(&(mark, _))) = (blocks.first(), marks.first()) else {
                 return Flow::Stop;
             };
-            let to = Mark { block, offset: offsets[lane] };
-            let mbarrier = Mark { block: mark, offset: mark_offsets[lane] };
+            let to = MbarrierPlace { block, offset: offsets[lane] };
+            let mbarrier = MbarrierPlace { block: mark, offset: mark_offsets[lane] };
             let began = self.with_actor(place, pc, false, |_, blocks, actor| {
                 blocks[to.block].shared.begin_async(actor, lane, to.offset, size)
             });
@@ -384,7 +296,7 @@ impl Group<'_> {
     }
 
     /// `cp.async.bulk.wait_group`.
-    pub(super) fn bulk_wait(&mut self, place: Place, _pc: u32, active: Mask, newest: u32) {
+    pub(super) fn bulk_wait(&mut self, place: WarpPlace, _pc: u32, active: Mask, newest: u32) {
         let warp = &mut self.blocks[place.block].asynchronous[place.warp];
         let committed = warp.bulk_committed;
         let (landing, rest): (Vec<_>, Vec<_>) =
@@ -399,12 +311,12 @@ impl Group<'_> {
     }
 
     /// What is on its way to global memory when a warp ends arrives all the same.
-    pub(super) fn land_rest(&mut self, place: Place) {
+    pub(super) fn land_rest(&mut self, place: WarpPlace) {
         let landing = std::mem::take(&mut self.blocks[place.block].asynchronous[place.warp].bulk);
         self.land_bulk(place, landing);
     }
 
-    fn land_bulk(&mut self, place: Place, copies: Vec<BulkToGlobal>) {
+    fn land_bulk(&mut self, place: WarpPlace, copies: Vec<BulkToGlobal>) {
         for copy in copies {
             for (i, part) in copy.data.chunks(16).enumerate() {
                 let mut words: Words = [[0; LANES]; 4];
@@ -425,7 +337,7 @@ impl Group<'_> {
     #[allow(clippy::too_many_arguments)] // an access with its place
     fn read_bytes(
         &mut self,
-        place: Place,
+        place: WarpPlace,
         data: &mut WarpData,
         pc: u32,
         lane: usize,

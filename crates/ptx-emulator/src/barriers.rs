@@ -1,40 +1,24 @@
 //! Barriers of a block and of a cluster, and operations on `mbarrier` objects.
 
 use super::address;
-use super::block::WarpData;
-use super::faults::plain;
-use super::group::{Flow, Group, Place};
-use super::mbarrier::{Kind, Mbarrier, MbarrierOp};
+use super::block_barrier::BlockBarrier;
+use super::group::Group;
+use super::mbarrier::{Mbarrier, MbarrierPlace};
 use super::memory::Words;
 use super::order::{Location, Scope};
-use super::program::{Barrier, BarrierKind, Target};
+use super::program::{Barrier, BarrierKind, MbarrierKind, MbarrierOp, Op, Target};
 use super::registers::{LANES, Lane, Mask, lanes};
-use super::report::{About, Check};
-use super::splits::State;
+use super::report::{About, Check, plain};
+use super::splits::{Flow, State};
+use super::warp::{WarpData, WarpPlace};
 
 /// Barriers of a block, from the ISA.
 const BARRIERS: u32 = 16;
 
-/// A barrier of a block that some have arrived at.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct BlockBarrier {
-    /// Warps whose lanes have all arrived; a warp may come twice by `arrive`.
-    arrived: Vec<u32>,
-    /// Lanes of warps that have not all arrived.
-    partial: Vec<(u32, Mask)>,
-    /// Threads that complete it; all of the block where `None`.
-    threads: Option<u32>,
-    /// A reduction so far.
-    any: bool,
-    every: bool,
-    count: u32,
-    started: bool,
-}
-
 impl Group<'_> {
     pub(super) fn barrier(
         &mut self,
-        place: Place,
+        place: WarpPlace,
         data: &mut WarpData,
         pc: u32,
         active: Mask,
@@ -149,7 +133,7 @@ impl Group<'_> {
                     continue;
                 }
                 let kind = match &self.program.instructions[split.pc as usize].op {
-                    super::program::Op::Barrier(barrier) => barrier.kind,
+                    Op::Barrier(barrier) => barrier.kind,
                     _ => BarrierKind::Sync,
                 };
                 let state = State::Released(barrier.value(kind));
@@ -157,7 +141,7 @@ impl Group<'_> {
                 released.push(warp as u32);
             }
         }
-        let number = |warp: u32| self.warp_number(Place { block, warp: warp as usize });
+        let number = |warp: u32| self.warp_number(WarpPlace { block, warp: warp as usize });
         let mut arrived: Vec<u32> = barrier.arrived.iter().map(|&w| number(w)).collect();
         let mut released: Vec<u32> = released.into_iter().map(number).collect();
         for warps in [&mut arrived, &mut released] {
@@ -171,7 +155,7 @@ impl Group<'_> {
     }
 
     /// Barriers may be complete now that lanes of a warp have exited.
-    pub(super) fn lanes_left(&mut self, place: Place) {
+    pub(super) fn lanes_left(&mut self, place: WarpPlace) {
         let live = self.blocks[place.block].splits[place.warp].live;
         let ids: Vec<u32> = self.blocks[place.block].barriers.keys().copied().collect();
         for id in ids {
@@ -191,7 +175,7 @@ impl Group<'_> {
     /// A fault that the run can go on with.
     fn report_barrier(
         &mut self,
-        place: Place,
+        place: WarpPlace,
         pc: u32,
         lane: usize,
         message: impl FnOnce() -> String,
@@ -204,7 +188,7 @@ impl Group<'_> {
     /// A fault that ends the run.
     fn refuse_barrier(
         &mut self,
-        place: Place,
+        place: WarpPlace,
         pc: u32,
         lane: usize,
         message: impl FnOnce() -> String,
@@ -229,7 +213,7 @@ impl Group<'_> {
 
     pub(super) fn cluster_arrive(
         &mut self,
-        place: Place,
+        place: WarpPlace,
         pc: u32,
         active: Mask,
         release: bool,
@@ -281,20 +265,20 @@ impl Group<'_> {
                 }
                 self.blocks[b].cluster_passed[warp] &= !waited;
                 if waited != 0 {
-                    self.acquire_cluster(Place { block: b, warp });
+                    self.acquire_cluster(WarpPlace { block: b, warp });
                 }
             }
         }
         self.effect();
     }
 
-    fn acquire_cluster(&mut self, place: Place) {
+    fn acquire_cluster(&mut self, place: WarpPlace) {
         let warp = self.warp_number(place);
         let location = self.cluster_location(place.block);
         self.order.acquire(warp, location, Scope::Cluster);
     }
 
-    pub(super) fn cluster_wait(&mut self, place: Place, pc: u32, active: Mask) -> Flow {
+    pub(super) fn cluster_wait(&mut self, place: WarpPlace, pc: u32, active: Mask) -> Flow {
         let block = &mut self.blocks[place.block];
         let (passed, arrived) =
             (&mut block.cluster_passed[place.warp], block.cluster_arrived[place.warp]);
@@ -314,7 +298,7 @@ impl Group<'_> {
 
     pub(super) fn mbarrier(
         &mut self,
-        place: Place,
+        place: WarpPlace,
         data: &mut WarpData,
         pc: u32,
         active: Mask,
@@ -326,14 +310,14 @@ impl Group<'_> {
         }
         let operand = match (op.operand, op.kind) {
             (None, _) => [1; LANES],
-            (Some(reg), Kind::Test) => u64::load(&data.registers, reg),
+            (Some(reg), MbarrierKind::Test) => u64::load(&data.registers, reg),
             (Some(reg), _) => u32::load(&data.registers, reg).map(u64::from),
         };
         let mut results = [0u64; LANES];
         for lane in lanes(active) {
             let (blocks, offsets) = self.shared_targets(place, pc, 1 << lane, &addresses);
             let Some(&(block, _)) = blocks.first() else { return Flow::Stop };
-            let at = Mark { block, offset: offsets[lane] };
+            let at = MbarrierPlace { block, offset: offsets[lane] };
             let operand = operand[lane];
             let result = self.mbarrier_lane(place, pc, lane, at, &offsets, operand, op);
             match result {
@@ -351,7 +335,7 @@ impl Group<'_> {
         }
         if let Some(to) = op.to {
             match op.kind {
-                Kind::Test | Kind::TestParity => {
+                MbarrierKind::Test | MbarrierKind::TestParity => {
                     bool::store(&mut data.registers, to, active, results.map(|r| r != 0));
                 }
                 _ => u64::store(&mut data.registers, to, active, results),
@@ -363,36 +347,36 @@ impl Group<'_> {
     #[allow(clippy::too_many_arguments)] // one lane's part of an operation
     fn mbarrier_lane(
         &mut self,
-        place: Place,
+        place: WarpPlace,
         pc: u32,
         lane: usize,
-        at: Mark,
+        at: MbarrierPlace,
         offsets: &[u32; LANES],
         operand: u64,
         op: &MbarrierOp,
     ) -> Result<u64, String> {
-        if op.kind != Kind::Init {
+        if op.kind != MbarrierKind::Init {
             self.object(at)?;
         }
         // The object's memory is written by `init` and read by the rest, so that what orders them is checked.
         let mut words: Words = [[0; LANES]; 4];
         self.with_actor(place, pc, false, |_, blocks, actor| {
             let shared = &mut blocks[at.block].shared;
-            if op.kind == Kind::Init {
+            if op.kind == MbarrierKind::Init {
                 shared.store(actor, 1 << lane, offsets, 8, &words);
             } else {
                 shared.load(actor, 1 << lane, offsets, 8, &mut words);
             }
         });
-        if op.kind == Kind::Init {
+        if op.kind == MbarrierKind::Init {
             self.effect();
             let object = Mbarrier::new(operand as u32)?;
             self.blocks[at.block].mbarriers.insert(at.offset, object);
             return Ok(0);
         }
-        if matches!(op.kind, Kind::Test | Kind::TestParity) {
+        if matches!(op.kind, MbarrierKind::Test | MbarrierKind::TestParity) {
             let past = |object: &Mbarrier| match op.kind {
-                Kind::Test => object.is_past(operand),
+                MbarrierKind::Test => object.is_past(operand),
                 _ => object.is_past_parity(operand as u32),
             };
             let object = self.object(at)?;
@@ -409,7 +393,7 @@ impl Group<'_> {
             }
             return Ok(ended.into());
         }
-        if op.kind == Kind::Invalidate {
+        if op.kind == MbarrierKind::Invalidate {
             self.object(at)?;
             self.blocks[at.block].mbarriers.remove(&at.offset);
             return Ok(0);
@@ -417,11 +401,11 @@ impl Group<'_> {
         let object = self.object(at)?;
         let token = object.token();
         match op.kind {
-            Kind::ExpectBytes => object.expect_bytes(operand as u32)?,
-            Kind::CompleteBytes => {
+            MbarrierKind::ExpectBytes => object.expect_bytes(operand as u32)?,
+            MbarrierKind::CompleteBytes => {
                 object.complete_bytes(operand as u32);
             }
-            Kind::Arrive { drop, no_complete } => {
+            MbarrierKind::Arrive { drop, no_complete } => {
                 if drop {
                     object.drop_expected(operand as u32)?;
                 }
@@ -429,14 +413,17 @@ impl Group<'_> {
                     return Err("an arrival with .noComplete has ended the phase".to_owned());
                 }
             }
-            Kind::ArriveExpect { drop } => {
+            MbarrierKind::ArriveExpect { drop } => {
                 object.expect_bytes(operand as u32)?;
                 if drop {
                     object.drop_expected(1)?;
                 }
                 object.arrive(1)?;
             }
-            Kind::Init | Kind::Invalidate | Kind::Test | Kind::TestParity => {}
+            MbarrierKind::Init
+            | MbarrierKind::Invalidate
+            | MbarrierKind::Test
+            | MbarrierKind::TestParity => {}
         }
         if op.orders {
             let warp = self.warp_number(place);
@@ -447,13 +434,13 @@ impl Group<'_> {
         Ok(token)
     }
 
-    pub(super) fn object(&mut self, at: Mark) -> Result<&mut Mbarrier, String> {
+    pub(super) fn object(&mut self, at: MbarrierPlace) -> Result<&mut Mbarrier, String> {
         self.blocks[at.block].mbarriers.get_mut(&at.offset).ok_or_else(|| {
             format!("no mbarrier was initialised at shared address {:#x}", at.offset)
         })
     }
 
-    pub(super) fn mark_location(&self, at: Mark) -> Location {
+    pub(super) fn mark_location(&self, at: MbarrierPlace) -> Location {
         let block = self.blocks[at.block].number;
         Location { block: Some(block), address: at.offset.into() }
     }
@@ -461,7 +448,7 @@ impl Group<'_> {
     /// Generic addresses as shared ones; says whether all of them are.
     pub(super) fn shared_addresses(
         &mut self,
-        place: Place,
+        place: WarpPlace,
         pc: u32,
         active: Mask,
         target: Target,
@@ -484,24 +471,6 @@ impl Group<'_> {
             addresses[lane] -= address::SHARED;
         }
         true
-    }
-}
-
-/// An `mbarrier`: block of the group, offset in its shared memory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Mark {
-    pub block: usize,
-    pub offset: u32,
-}
-
-impl BlockBarrier {
-    fn value(&self, kind: BarrierKind) -> u32 {
-        match kind {
-            BarrierKind::Sync | BarrierKind::Arrive => 0,
-            BarrierKind::And(_) => self.every.into(),
-            BarrierKind::Or(_) => self.any.into(),
-            BarrierKind::Popc(_) => self.count,
-        }
     }
 }
 

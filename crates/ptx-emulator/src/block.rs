@@ -1,21 +1,15 @@
 //! A resident block: what its warps compute with, and what a block begins with.
 
-use super::asynchronous::Asynchronous;
-use super::barriers::BlockBarrier;
-use super::launch::Environment;
+use super::block_barrier::BlockBarrier;
+use super::environment::Environment;
 use super::mbarrier::Mbarrier;
 use super::memory::{Local, Shared};
 use super::program::{Constant, Program, Special};
 use super::registers::{LANES, Mask, Reg, Registers, Width};
 use super::splits::Splits;
+use super::warp::WarpData;
+use super::warp_copies::WarpCopies;
 use std::collections::{BTreeMap, HashMap};
-
-/// What a warp computes with.
-#[derive(Default)]
-pub(crate) struct WarpData {
-    pub registers: Registers,
-    pub local: Local,
-}
 
 /// A resident block.
 pub(crate) struct Block {
@@ -29,7 +23,7 @@ pub(crate) struct Block {
     pub shared: Shared,
     pub barriers: BTreeMap<u32, BlockBarrier>,
     pub mbarriers: HashMap<u32, Mbarrier>,
-    pub asynchronous: Vec<Asynchronous>,
+    pub asynchronous: Vec<WarpCopies>,
     /// Warps' lanes that have waited for the launches before this one.
     pub waited: Vec<Mask>,
     /// Warps' lanes that have arrived at the cluster's barrier, and not waited yet.
@@ -77,7 +71,7 @@ impl Block {
             shared: Shared::new(bytes, &variables, program.narrowest_shared),
             barriers: BTreeMap::new(),
             mbarriers: HashMap::new(),
-            asynchronous: (0..warps).map(|_| Asynchronous::default()).collect(),
+            asynchronous: (0..warps).map(|_| WarpCopies::default()).collect(),
             waited: vec![0; warps],
             cluster_arrived: vec![0; warps],
             cluster_passed: vec![0; warps],
@@ -98,7 +92,7 @@ impl Block {
         self.shared.restart();
         self.barriers.clear();
         self.mbarriers.clear();
-        self.asynchronous.iter_mut().for_each(|a| *a = Asynchronous::default());
+        self.asynchronous.iter_mut().for_each(|a| *a = WarpCopies::default());
         self.waited.fill(0);
         self.cluster_arrived.fill(0);
         self.cluster_passed.fill(0);

@@ -1,19 +1,18 @@
 //! One instruction of one split: everything but plain arithmetic.
 
-use super::block::WarpData;
 use super::exchange;
-use super::faults::plain;
-use super::group::{Flow, Group, Place};
-use super::program::{Clock, Op};
+use super::group::Group;
+use super::program::{ClockRegister, Op};
 use super::registers::{LANES, Lane, Mask, Reg, Width, lanes};
-use super::report::Check;
-use super::splits::{Meeting, State};
+use super::report::{Check, Site, plain};
+use super::splits::{Flow, Meeting, State};
+use super::warp::{WarpData, WarpPlace};
 
 impl Group<'_> {
     /// Executes `op` for the lanes `active` of a split that stands in `state`.
     pub(super) fn execute(
         &mut self,
-        place: Place,
+        place: WarpPlace,
         data: &mut WarpData,
         pc: u32,
         active: Mask,
@@ -40,12 +39,16 @@ impl Group<'_> {
             Op::Clock { to, which } => {
                 let now = self.instructions;
                 match which {
-                    Clock::Low => u32::store(&mut data.registers, *to, active, [now as u32; LANES]),
-                    Clock::High => {
+                    ClockRegister::Low => {
+                        u32::store(&mut data.registers, *to, active, [now as u32; LANES])
+                    }
+                    ClockRegister::High => {
                         let high = (now >> 32) as u32;
                         u32::store(&mut data.registers, *to, active, [high; LANES]);
                     }
-                    Clock::Wide => u64::store(&mut data.registers, *to, active, [now; LANES]),
+                    ClockRegister::Wide => {
+                        u64::store(&mut data.registers, *to, active, [now; LANES])
+                    }
                 }
                 Flow::Next
             }
@@ -225,7 +228,7 @@ impl Group<'_> {
     /// The lanes that a `.sync` operation names, once all of them are here; until then, a reason to wait.
     fn members(
         &mut self,
-        place: Place,
+        place: WarpPlace,
         data: &WarpData,
         pc: u32,
         active: Mask,
@@ -269,7 +272,7 @@ impl Group<'_> {
     /// `.aligned` operations wait for every lane of the warp that has not exited.
     pub(super) fn all_lanes(
         &mut self,
-        place: Place,
+        place: WarpPlace,
         _pc: u32,
         active: Mask,
         state: State,
@@ -283,7 +286,7 @@ impl Group<'_> {
 
     pub(super) fn report_member(
         &mut self,
-        site: super::report::Site,
+        site: Site,
         lane: usize,
         message: impl FnOnce() -> String,
     ) {
@@ -294,7 +297,7 @@ impl Group<'_> {
 
     fn branch_indexed(
         &mut self,
-        place: Place,
+        place: WarpPlace,
         data: &WarpData,
         pc: u32,
         active: Mask,
@@ -327,7 +330,7 @@ impl Group<'_> {
 
     fn assert_fail(
         &mut self,
-        place: Place,
+        place: WarpPlace,
         data: &WarpData,
         pc: u32,
         active: Mask,

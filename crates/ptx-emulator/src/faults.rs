@@ -2,17 +2,17 @@
 //!
 //! What ends a run is reported whatever checks are asked for.
 
-use super::block::WarpData;
-use super::group::{Group, Place, QUIET_TURN};
+use super::group::{Group, QUIET_TURN};
 use super::registers::{LANES, Lane, Mask, Reg, Width, each, lanes, pack};
-use super::report::{About, Check, Site};
+use super::report::{About, Check, Site, plain};
 use super::splits::{Split, Splits, State};
+use super::warp::{WarpData, WarpPlace};
 
 /// A group that has had no effect for this part of its budget goes round in vain.
 const QUIET_PART: u64 = 8;
 
 impl Group<'_> {
-    pub(super) fn check_budget(&mut self, place: Place, pc: u32, mask: Mask) {
+    pub(super) fn check_budget(&mut self, place: WarpPlace, pc: u32, mask: Mask) {
         let budget = self.environment.budget;
         let quiet = self.instructions - self.last_effect;
         let site = self.site(place, pc);
@@ -51,7 +51,7 @@ impl Group<'_> {
 
     /// An aligned operation must be executed by all lanes: a predicate that holds for some is a fault.
     #[cold]
-    pub(super) fn report_masked(&mut self, place: Place, pc: u32, active: Mask, mask: Mask) {
+    pub(super) fn report_masked(&mut self, place: WarpPlace, pc: u32, active: Mask, mask: Mask) {
         if !self.environment.checks.has(Check::DivergentBarrier) {
             return;
         }
@@ -67,7 +67,7 @@ impl Group<'_> {
     /// Accesses of global memory in a dependent launch: before the wait, only reads of what no launch writes.
     pub(super) fn check_waited(
         &mut self,
-        place: Place,
+        place: WarpPlace,
         pc: u32,
         mask: Mask,
         addresses: &[u64; LANES],
@@ -92,7 +92,7 @@ impl Group<'_> {
     }
 
     /// A launch that ends without having waited ends, for those after it, the launches before it too.
-    pub(super) fn check_waited_at_exit(&mut self, place: Place, pc: u32, active: Mask) {
+    pub(super) fn check_waited_at_exit(&mut self, place: WarpPlace, pc: u32, active: Mask) {
         let early = active & !self.blocks[place.block].waited[place.warp];
         if self.environment.dependent && early != 0 {
             let site = self.site(place, pc);
@@ -104,7 +104,7 @@ impl Group<'_> {
 
     pub(super) fn check_divisor(
         &mut self,
-        place: Place,
+        place: WarpPlace,
         pc: u32,
         data: &WarpData,
         active: Mask,
@@ -134,7 +134,7 @@ impl Group<'_> {
         self.stopped = true;
         for block in 0..self.blocks.len() {
             for warp in 0..self.blocks[block].splits.len() {
-                let place = Place { block, warp };
+                let place = WarpPlace { block, warp };
                 let splits = self.blocks[block].splits[warp].clone();
                 for split in &splits.list {
                     let (check, message) = self.describe_wait(split, &splits);
@@ -186,9 +186,4 @@ impl Group<'_> {
             _ => (Check::Deadlock, "cannot go on".to_owned()),
         }
     }
-}
-
-/// A finding about no address.
-pub(crate) fn plain(message: String) -> About {
-    About { address: None, buffer: None, message }
 }

@@ -1,15 +1,16 @@
 //! Blocks that run together on one thread: a block, a cluster, or all blocks of a cooperative launch.
 
-use super::asynchronous::BulkToShared;
-use super::block::{Block, WarpData};
+use super::block::Block;
 use super::counters::{Count, Counters};
-use super::launch::Environment;
+use super::environment::Environment;
 use super::memory::{Actor, Memory};
 use super::order::Order;
 use super::program::{Class, Op, Program};
-use super::registers::{LANES, Width, lanes};
+use super::registers::{Width, lanes};
 use super::report::{Check, Findings, Site};
-use super::splits::{Split, Splits, State};
+use super::splits::{Flow, Split, Splits, State};
+use super::warp::{WarpData, WarpPlace};
+use super::warp_copies::BulkToShared;
 
 /// Instructions of a warp's turn.
 const TURN: u64 = 8192;
@@ -17,29 +18,6 @@ const TURN: u64 = 8192;
 pub(super) const QUIET_TURN: u64 = 512;
 /// Longest turn under an adversarial schedule.
 const ADVERSARIAL_TURN: u64 = 24;
-
-/// The warp that executes: block of the group, warp of the block.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Place {
-    pub block: usize,
-    pub warp: usize,
-}
-
-/// What one instruction does to the split that executed it.
-pub(crate) enum Flow {
-    Next,
-    Jump(u32),
-    /// The lanes that executed it end.
-    Exit,
-    /// The lanes that executed it wait, at this instruction.
-    Park(State),
-    /// Goes on at the next instruction, after others have had a turn.
-    Yield,
-    /// Each executing lane goes to a place of its own.
-    Scatter(Box<[u32; LANES]>),
-    /// The launch ends.
-    Stop,
-}
 
 pub(crate) struct Group<'a> {
     pub program: &'a Program,
@@ -126,7 +104,7 @@ impl<'a> Group<'a> {
         for block in 0..self.blocks.len() {
             // Warps of one block go round by themselves while they get on.
             for warp in 0..self.blocks[block].splits.len() {
-                ran |= self.turn(Place { block, warp }, TURN);
+                ran |= self.turn(WarpPlace { block, warp }, TURN);
                 if self.stopped {
                     return ran;
                 }
@@ -141,7 +119,7 @@ impl<'a> Group<'a> {
         for (block, b) in self.blocks.iter().enumerate() {
             for (warp, splits) in b.splits.iter().enumerate() {
                 if splits.list.iter().any(|s| s.state.is_runnable()) {
-                    places.push(Place { block, warp });
+                    places.push(WarpPlace { block, warp });
                 }
             }
         }
@@ -155,7 +133,7 @@ impl<'a> Group<'a> {
     }
 
     /// Runs a warp for a number of instructions, or until it waits. Says whether it ran.
-    fn turn(&mut self, place: Place, turn: u64) -> bool {
+    fn turn(&mut self, place: WarpPlace, turn: u64) -> bool {
         let end = self.instructions + turn;
         let mut ran = false;
         let mut data = std::mem::take(&mut self.blocks[place.block].data[place.warp]);
@@ -205,7 +183,7 @@ impl<'a> Group<'a> {
     /// Runs a split until it waits, ends, meets a rival, or its time is over. Says whether the turn is over.
     fn run_split(
         &mut self,
-        place: Place,
+        place: WarpPlace,
         data: &mut WarpData,
         split: Split,
         rival: u32,
@@ -350,12 +328,12 @@ impl<'a> Group<'a> {
         self.last_effect = self.instructions;
     }
 
-    pub fn site(&self, place: Place, pc: u32) -> Site {
+    pub fn site(&self, place: WarpPlace, pc: u32) -> Site {
         Site { pc, block: self.blocks[place.block].at, warp: place.warp as u32 }
     }
 
     /// The number of a warp in the launch.
-    pub fn warp_number(&self, place: Place) -> u32 {
+    pub fn warp_number(&self, place: WarpPlace) -> u32 {
         let block = self.blocks[place.block].number;
         block * self.environment.warps_per_block + place.warp as u32
     }
@@ -395,7 +373,7 @@ impl<'a> Group<'a> {
     /// Who a warp is to the memory's checks.
     pub fn with_actor<R>(
         &mut self,
-        place: Place,
+        place: WarpPlace,
         pc: u32,
         strong: bool,
         access: impl FnOnce(&Memory, &mut [Block], &mut Actor<'_>) -> R,

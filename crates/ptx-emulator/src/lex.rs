@@ -1,18 +1,27 @@
 //! PTX text to tokens, one at a time: nothing is stored but the place in the text.
 
-use super::parse::SyntaxError;
 use std::fmt;
+
+/// PTX that could not be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("line {line}: {message}")]
+pub struct SyntaxError {
+    /// Line of the file, from 1.
+    pub line: u32,
+    /// What was found, and what was expected.
+    pub message: String,
+}
 
 /// A token and the line on which it starts.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Token<'a> {
-    pub kind: Kind<'a>,
+    pub kind: TokenKind<'a>,
     pub line: u32,
 }
 
 /// What a token is. Numbers have no sign of their own.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Kind<'a> {
+pub(super) enum TokenKind<'a> {
     /// An identifier or an opcode: `add`, `%r1`, `$L__BB0_1`, and `_`.
     Word(&'a str),
     /// `.lo`, `.shared::cta`, `.L2::128B`: a directive or modifier, without its first dot.
@@ -52,17 +61,17 @@ pub(super) fn quoted(text: &str) -> String {
     quoted
 }
 
-impl fmt::Display for Kind<'_> {
+impl fmt::Display for TokenKind<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
-            Kind::Word(text) | Kind::Decimal(_, text) => f.write_str(&quoted(text)),
-            Kind::Dotted(text) => f.write_str(&quoted(&format!(".{text}"))),
-            Kind::Int(value) => write!(f, "`{value}`"),
-            Kind::F32(bits) => write!(f, "`0f{bits:08X}`"),
-            Kind::F64(bits) => write!(f, "`0d{bits:016X}`"),
-            Kind::Str(text) => f.write_str(&quoted(&format!("\"{text}\""))),
-            Kind::Punct(c) => f.write_str(&quoted(c.encode_utf8(&mut [0; 4]))),
-            Kind::End => f.write_str("the end of the file"),
+            TokenKind::Word(text) | TokenKind::Decimal(_, text) => f.write_str(&quoted(text)),
+            TokenKind::Dotted(text) => f.write_str(&quoted(&format!(".{text}"))),
+            TokenKind::Int(value) => write!(f, "`{value}`"),
+            TokenKind::F32(bits) => write!(f, "`0f{bits:08X}`"),
+            TokenKind::F64(bits) => write!(f, "`0d{bits:016X}`"),
+            TokenKind::Str(text) => f.write_str(&quoted(&format!("\"{text}\""))),
+            TokenKind::Punct(c) => f.write_str(&quoted(c.encode_utf8(&mut [0; 4]))),
+            TokenKind::End => f.write_str("the end of the file"),
         }
     }
 }
@@ -84,7 +93,7 @@ impl<'a> Lexer<'a> {
         Lexer { text, at: 0, line: 1 }
     }
 
-    /// The next token; `Kind::End` again and again after the last.
+    /// The next token; `TokenKind::End` again and again after the last.
     pub fn token(&mut self) -> Result<Token<'a>, SyntaxError> {
         self.skip_blank()?;
         let line = self.line;
@@ -92,23 +101,23 @@ impl<'a> Lexer<'a> {
         Ok(Token { kind, line })
     }
 
-    fn kind(&mut self) -> Result<Kind<'a>, SyntaxError> {
+    fn kind(&mut self) -> Result<TokenKind<'a>, SyntaxError> {
         match self.peek(0) {
-            None => Ok(Kind::End),
+            None => Ok(TokenKind::End),
             Some(b'0'..=b'9') => self.number(),
             Some(b'.') if self.is_decimal_point() => self.number(),
             Some(b'.') => self.dotted(),
             Some(b'"') => self.string(),
             Some(b'%' | b'$') if !self.peek(1).is_some_and(is_follow) => {
-                Ok(Kind::Punct(self.punctuation()))
+                Ok(TokenKind::Punct(self.punctuation()))
             }
             Some(b'%' | b'$' | b'_' | b'a'..=b'z' | b'A'..=b'Z') => {
                 let start = self.at;
                 self.at += 1;
                 self.skip_follow();
-                Ok(Kind::Word(&self.text[start..self.at]))
+                Ok(TokenKind::Word(&self.text[start..self.at]))
             }
-            Some(_) => Ok(Kind::Punct(self.punctuation())),
+            Some(_) => Ok(TokenKind::Punct(self.punctuation())),
         }
     }
 
@@ -166,7 +175,7 @@ impl<'a> Lexer<'a> {
         }
     }
 
-    fn dotted(&mut self) -> Result<Kind<'a>, SyntaxError> {
+    fn dotted(&mut self) -> Result<TokenKind<'a>, SyntaxError> {
         self.at += 1;
         let start = self.at;
         self.skip_follow();
@@ -179,9 +188,9 @@ impl<'a> Lexer<'a> {
             self.skip_follow();
         }
         if self.at == start {
-            return Ok(Kind::Punct('.'));
+            return Ok(TokenKind::Punct('.'));
         }
-        Ok(Kind::Dotted(&self.text[start..self.at]))
+        Ok(TokenKind::Dotted(&self.text[start..self.at]))
     }
 
     /// Whether the dot here begins `.5`: digits and an exponent follow, and neither `.2d` nor, directly before it,
@@ -194,7 +203,7 @@ impl<'a> Lexer<'a> {
         !after_name && digits > 0 && (!goes_on || exponent(&rest[digits..]).is_some())
     }
 
-    fn number(&mut self) -> Result<Kind<'a>, SyntaxError> {
+    fn number(&mut self) -> Result<TokenKind<'a>, SyntaxError> {
         let start = self.at;
         if self.peek(0) == Some(b'0') {
             let prefix = self.peek(1).map(|byte| byte.to_ascii_lowercase());
@@ -202,9 +211,9 @@ impl<'a> Lexer<'a> {
                 Some(b'x') => return self.integer(start, 2, 16),
                 Some(b'b') => return self.integer(start, 2, 2),
                 Some(b'f') => {
-                    return self.float_bits(start, 8).map(|bits| Kind::F32(bits as u32));
+                    return self.float_bits(start, 8).map(|bits| TokenKind::F32(bits as u32));
                 }
-                Some(b'd') => return self.float_bits(start, 16).map(Kind::F64),
+                Some(b'd') => return self.float_bits(start, 16).map(TokenKind::F64),
                 _ => (),
             }
         }
@@ -229,7 +238,7 @@ impl<'a> Lexer<'a> {
         self.skip_follow();
         let text = &self.text[start..self.at];
         match text.parse() {
-            Ok(value) if end == self.at => Ok(Kind::Decimal(value, text)),
+            Ok(value) if end == self.at => Ok(TokenKind::Decimal(value, text)),
             _ => Err(self.error(self.line, format!("{} is not a number", quoted(text)))),
         }
     }
@@ -240,7 +249,7 @@ impl<'a> Lexer<'a> {
         start: usize,
         prefix: usize,
         radix: u32,
-    ) -> Result<Kind<'a>, SyntaxError> {
+    ) -> Result<TokenKind<'a>, SyntaxError> {
         self.at += prefix;
         self.skip_follow();
         let text = &self.text[start..self.at];
@@ -254,7 +263,7 @@ impl<'a> Lexer<'a> {
             };
             return Err(self.error(self.line, format!("{} is not {base}", quoted(text))));
         }
-        u64::from_str_radix(digits, radix).map(Kind::Int).map_err(|_| {
+        u64::from_str_radix(digits, radix).map(TokenKind::Int).map_err(|_| {
             self.error(
                 self.line,
                 format!("{} is too large: expected at most 64 bits", quoted(text)),
@@ -281,7 +290,7 @@ impl<'a> Lexer<'a> {
         }
     }
 
-    fn string(&mut self) -> Result<Kind<'a>, SyntaxError> {
+    fn string(&mut self) -> Result<TokenKind<'a>, SyntaxError> {
         self.at += 1;
         let start = self.at;
         let mut escaped = false;
@@ -292,7 +301,7 @@ impl<'a> Lexer<'a> {
             if byte == b'"' && !escaped {
                 let text = &self.text[start..self.at];
                 self.at += 1;
-                return Ok(Kind::Str(text));
+                return Ok(TokenKind::Str(text));
             }
             escaped = byte == b'\\' && !escaped;
             self.at += 1;

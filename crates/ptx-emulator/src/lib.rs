@@ -19,9 +19,11 @@ mod ast;
 mod asynchronous;
 mod barriers;
 mod block;
+mod block_barrier;
 #[cfg(feature = "cli")]
 pub mod cli;
 mod counters;
+mod environment;
 mod exchange;
 mod execute;
 mod faults;
@@ -42,6 +44,8 @@ mod report;
 mod splits;
 mod tensor;
 mod transfers;
+mod warp;
+mod warp_copies;
 
 pub use counters::{Counters, LineCounters, Traffic};
 pub use launch::{DEFAULT_BUDGET, Launch, LaunchError, Schedule};

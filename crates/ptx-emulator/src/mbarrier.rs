@@ -3,45 +3,14 @@
 //! PTX ISA, "Parallel Synchronization and Communication Instructions: mbarrier". The 64 bits in shared memory are
 //! opaque there; here they hold nothing, and the state is kept beside. A token is `phase << 32 | pending`.
 
-use super::order::Scope;
-use super::program::{Address, Target};
-use super::registers::Reg;
-
 /// Largest count, from the ISA.
 const MAX_COUNT: u32 = (1 << 20) - 1;
 
-/// An operation on an `mbarrier`.
-#[derive(Clone, Debug)]
-pub(crate) struct MbarrierOp {
-    pub kind: Kind,
-    pub at: Address,
-    pub target: Target,
-    /// Token of an arrival (B64), predicate of a test, count of `pending_count` (B32).
-    pub to: Option<Reg>,
-    /// Count or bytes (B32), token (B64) or parity (B32).
-    pub operand: Option<Reg>,
-    pub scope: Scope,
-    /// Acquire or release, unless relaxed.
-    pub orders: bool,
-}
-
+/// An `mbarrier`: block of the group, offset in its shared memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
-    Init,
-    Invalidate,
-    Arrive {
-        drop: bool,
-        no_complete: bool,
-    },
-    /// Raises the expected bytes, then arrives once.
-    ArriveExpect {
-        drop: bool,
-    },
-    ExpectBytes,
-    CompleteBytes,
-    /// With a token.
-    Test,
-    TestParity,
+pub(crate) struct MbarrierPlace {
+    pub block: usize,
+    pub offset: u32,
 }
 
 /// An object's state.

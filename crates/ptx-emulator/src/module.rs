@@ -1,7 +1,7 @@
 //! A PTX file, parsed and lowered.
 
 use super::address;
-use super::ast::{self, Init, Source, Space, Variable, scalar_bytes};
+use super::ast::{self, Init, PtxFile, Space, Variable, scalar_bytes};
 use super::lower;
 use super::memory::{Buffer, Memory};
 use super::parse::parse;
@@ -108,7 +108,7 @@ impl Module {
                 program,
             });
         }
-        let Source { variables, files, .. } = source;
+        let PtxFile { variables, files, .. } = source;
         let mut total = 0u64;
         for variable in &variables {
             let bytes = match variable.space {

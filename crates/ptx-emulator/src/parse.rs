@@ -11,25 +11,15 @@ mod constant;
 mod tests;
 mod variable;
 
-use super::ast::{Function, Source, Space, Variable};
-use super::lex::{Kind, Lexer, Token, quoted};
+use super::ast::{Function, PtxFile, Space, Variable};
+use super::lex::{Lexer, SyntaxError, Token, TokenKind, quoted};
 use std::collections::HashSet;
-
-/// PTX that could not be read.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("line {line}: {message}")]
-pub struct SyntaxError {
-    /// Line of the file, from 1.
-    pub line: u32,
-    /// What was found, and what was expected.
-    pub message: String,
-}
 
 /// Scopes within scopes, and parentheses within parentheses, that are read.
 const MAX_DEPTH: usize = 64;
 
 /// Reads a PTX file.
-pub(crate) fn parse(text: &str) -> Result<Source, SyntaxError> {
+pub(crate) fn parse(text: &str) -> Result<PtxFile, SyntaxError> {
     Parser::new(text)?.source()
 }
 
@@ -65,7 +55,7 @@ impl<'a> Parser<'a> {
     }
 
     fn is(&self, c: char) -> bool {
-        self.token.kind == Kind::Punct(c)
+        self.token.kind == TokenKind::Punct(c)
     }
 
     /// Takes `c` if it is next.
@@ -82,14 +72,14 @@ impl<'a> Parser<'a> {
     }
 
     fn word(&mut self, what: &str) -> Result<&'a str> {
-        let Kind::Word(word) = self.token.kind else { return Err(self.expected(what)) };
+        let TokenKind::Word(word) = self.token.kind else { return Err(self.expected(what)) };
         self.advance()?;
         Ok(word)
     }
 
     /// An unsigned number of 32 bits.
     fn u32(&mut self, what: &str) -> Result<u32> {
-        let Kind::Int(value) = self.token.kind else { return Err(self.expected(what)) };
+        let TokenKind::Int(value) = self.token.kind else { return Err(self.expected(what)) };
         let value = u32::try_from(value).map_err(|_| {
             self.error(format!("expected {what} of at most {}, found `{value}`", u32::MAX))
         })?;
@@ -98,7 +88,7 @@ impl<'a> Parser<'a> {
     }
 
     fn string(&mut self, what: &str) -> Result<&'a str> {
-        let Kind::Str(text) = self.token.kind else { return Err(self.expected(what)) };
+        let TokenKind::Str(text) = self.token.kind else { return Err(self.expected(what)) };
         self.advance()?;
         Ok(text)
     }
@@ -116,11 +106,11 @@ enum Linkage {
 
 /// Module scope.
 impl Parser<'_> {
-    fn source(mut self) -> Result<Source> {
-        let mut source = Source::default();
+    fn source(mut self) -> Result<PtxFile> {
+        let mut source = PtxFile::default();
         self.header(&mut source)?;
         let mut declared = Vec::new();
-        while self.token.kind != Kind::End {
+        while self.token.kind != TokenKind::End {
             self.item(&mut source, &mut declared)?;
         }
         let mut known: HashSet<&str> = source.functions.iter().map(|f| f.name.as_str()).collect();
@@ -133,27 +123,27 @@ impl Parser<'_> {
     }
 
     /// `.version 9.0`, `.target sm_90`, `.address_size 64`.
-    fn header(&mut self, source: &mut Source) -> Result<()> {
-        if self.token.kind != Kind::Dotted("version") {
+    fn header(&mut self, source: &mut PtxFile) -> Result<()> {
+        if self.token.kind != TokenKind::Dotted("version") {
             return Err(self.expected("`.version` at the start of the file"));
         }
         self.advance()?;
         source.version = match self.token.kind {
-            Kind::Decimal(_, text) => text
+            TokenKind::Decimal(_, text) => text
                 .split_once('.')
                 .and_then(|(major, minor)| Some((major.parse().ok()?, minor.parse().ok()?))),
             _ => None,
         }
         .ok_or_else(|| self.expected("a version such as `9.0` after `.version`"))?;
         self.advance()?;
-        if self.token.kind != Kind::Dotted("target") {
+        if self.token.kind != TokenKind::Dotted("target") {
             return Err(self.expected("`.target` after the version"));
         }
         self.advance()?;
         self.target(source)?;
-        if self.token.kind == Kind::Dotted("address_size") {
+        if self.token.kind == TokenKind::Dotted("address_size") {
             self.advance()?;
-            if self.token.kind != Kind::Int(64) {
+            if self.token.kind != TokenKind::Int(64) {
                 return Err(self.expected("64: only 64-bit addresses are supported"));
             }
             self.advance()?;
@@ -161,9 +151,9 @@ impl Parser<'_> {
         Ok(())
     }
 
-    fn target(&mut self, source: &mut Source) -> Result<()> {
+    fn target(&mut self, source: &mut PtxFile) -> Result<()> {
         loop {
-            let Kind::Word(word) = self.token.kind else {
+            let TokenKind::Word(word) = self.token.kind else {
                 return Err(self.expected("a target such as `sm_90`"));
             };
             match word {
@@ -187,9 +177,9 @@ impl Parser<'_> {
         Ok(())
     }
 
-    fn item(&mut self, source: &mut Source, declared: &mut Vec<String>) -> Result<()> {
+    fn item(&mut self, source: &mut PtxFile, declared: &mut Vec<String>) -> Result<()> {
         let linkage = self.linkage()?;
-        let Kind::Dotted(name) = self.token.kind else {
+        let TokenKind::Dotted(name) = self.token.kind else {
             return Err(self.expected("a directive such as `.entry` or `.global`"));
         };
         let plain = linkage == Linkage::Internal;
@@ -223,10 +213,10 @@ impl Parser<'_> {
 
     fn linkage(&mut self) -> Result<Linkage> {
         let linkage = match self.token.kind {
-            Kind::Dotted("visible") => Linkage::Visible,
-            Kind::Dotted("extern") => Linkage::Extern,
-            Kind::Dotted("weak") => Linkage::Weak,
-            Kind::Dotted("common") => Linkage::Common,
+            TokenKind::Dotted("visible") => Linkage::Visible,
+            TokenKind::Dotted("extern") => Linkage::Extern,
+            TokenKind::Dotted("weak") => Linkage::Weak,
+            TokenKind::Dotted("common") => Linkage::Common,
             _ => return Ok(Linkage::Internal),
         };
         self.advance()?;
@@ -234,7 +224,7 @@ impl Parser<'_> {
     }
 
     /// `.file 1 "a.cu"`, and what older compilers add: `, timestamp, size`.
-    fn file(&mut self, source: &mut Source) -> Result<()> {
+    fn file(&mut self, source: &mut PtxFile) -> Result<()> {
         self.advance()?;
         let index = self.u32("a number after `.file`")?;
         let path = self.string("the file's name in quotes")?;
@@ -248,7 +238,7 @@ impl Parser<'_> {
     }
 
     fn unsigned(&mut self, what: &str) -> Result<()> {
-        if !matches!(self.token.kind, Kind::Int(_)) {
+        if !matches!(self.token.kind, TokenKind::Int(_)) {
             return Err(self.expected(what));
         }
         self.advance()?;
@@ -258,13 +248,13 @@ impl Parser<'_> {
     /// `.section .debug_str { ... }`: debug information, which nothing here needs.
     fn section(&mut self) -> Result<()> {
         let line = self.advance()?.line;
-        if !matches!(self.token.kind, Kind::Dotted(_) | Kind::Word(_)) {
+        if !matches!(self.token.kind, TokenKind::Dotted(_) | TokenKind::Word(_)) {
             return Err(self.expected("a name after `.section`"));
         }
         self.advance()?;
         self.expect('{', "the section's name")?;
         while !self.take('}')? {
-            if self.token.kind == Kind::End || self.is('{') {
+            if self.token.kind == TokenKind::End || self.is('{') {
                 return Err(
                     self.expected(&format!("`}}` at the end of the section of line {line}"))
                 );
@@ -289,7 +279,7 @@ impl Parser<'_> {
         &mut self,
         entry: bool,
         linkage: Linkage,
-        source: &mut Source,
+        source: &mut PtxFile,
         declared: &mut Vec<String>,
     ) -> Result<()> {
         let returns = if !entry && self.is('(') { self.parameters()? } else { Vec::new() };
@@ -321,8 +311,8 @@ impl Parser<'_> {
         }
         loop {
             let space = match self.token.kind {
-                Kind::Dotted("param") => Space::Param,
-                Kind::Dotted("reg") => Space::Reg,
+                TokenKind::Dotted("param") => Space::Param,
+                TokenKind::Dotted("reg") => Space::Reg,
                 _ => return Err(self.expected("`.param`")),
             };
             self.advance()?;
@@ -338,7 +328,7 @@ impl Parser<'_> {
     /// `.maxntid 256, 1, 1` and its kind, between parameters and body.
     fn function_directives(&mut self, function: &str) -> Result<Vec<(String, Vec<u32>)>> {
         let mut directives = Vec::new();
-        while let Kind::Dotted(name) = self.token.kind {
+        while let TokenKind::Dotted(name) = self.token.kind {
             let most = match name {
                 "maxntid" | "reqntid" | "reqnctapercluster" => 3,
                 "maxnreg" | "minnctapersm" | "maxnctapersm" | "maxclusterrank" => 1,

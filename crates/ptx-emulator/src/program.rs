@@ -2,7 +2,6 @@
 
 use super::arithmetic::Run;
 use super::exchange::{Match, Redux, Shuffle, Vote};
-use super::mbarrier::MbarrierOp;
 use super::order::Scope;
 use super::registers::{Reg, Registers, Width};
 use super::tensor::Matrix;
@@ -88,7 +87,7 @@ pub(crate) enum Special {
 
 /// Special registers whose value changes while a warp runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Clock {
+pub(crate) enum ClockRegister {
     /// Instructions so far, for want of cycles.
     Low,
     High,
@@ -277,6 +276,41 @@ pub(crate) enum BulkDirection {
     SharedToGlobal,
 }
 
+/// An operation on an `mbarrier`.
+#[derive(Clone, Debug)]
+pub(crate) struct MbarrierOp {
+    pub kind: MbarrierKind,
+    pub at: Address,
+    pub target: Target,
+    /// Token of an arrival (B64), predicate of a test, count of `pending_count` (B32).
+    pub to: Option<Reg>,
+    /// Count or bytes (B32), token (B64) or parity (B32).
+    pub operand: Option<Reg>,
+    pub scope: Scope,
+    /// Acquire or release, unless relaxed.
+    pub orders: bool,
+}
+
+/// What an operation on an `mbarrier` does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum MbarrierKind {
+    Init,
+    Invalidate,
+    Arrive {
+        drop: bool,
+        no_complete: bool,
+    },
+    /// Raises the expected bytes, then arrives once.
+    ArriveExpect {
+        drop: bool,
+    },
+    ExpectBytes,
+    CompleteBytes,
+    /// With a token.
+    Test,
+    TestParity,
+}
+
 /// What an instruction does to the lanes of the split that executes it.
 #[derive(Clone, Debug)]
 pub(crate) enum Op {
@@ -300,7 +334,7 @@ pub(crate) enum Op {
     },
     Clock {
         to: Reg,
-        which: Clock,
+        which: ClockRegister,
     },
     ActiveMask {
         to: Reg,

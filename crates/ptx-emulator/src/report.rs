@@ -177,6 +177,11 @@ pub(crate) struct About {
     pub message: String,
 }
 
+/// A finding about no address.
+pub(crate) fn plain(message: String) -> About {
+    About { address: None, buffer: None, message }
+}
+
 impl Findings {
     /// Keeps the first finding of a check at an instruction, and counts the rest.
     #[cold]

@@ -4,7 +4,7 @@
 //! whose membermask names lanes of other splits is parked until those arrive or exit; splits are joined where they
 //! meet, and under an adversarial schedule only at such operations.
 
-use super::registers::Mask;
+use super::registers::{LANES, Mask};
 
 /// Lanes that share a program counter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +39,22 @@ impl State {
     pub fn is_runnable(self) -> bool {
         matches!(self, State::Ready | State::Gathered | State::Released(_))
     }
+}
+
+/// What one instruction does to the split that executed it.
+pub(crate) enum Flow {
+    Next,
+    Jump(u32),
+    /// The lanes that executed it end.
+    Exit,
+    /// The lanes that executed it wait, at this instruction.
+    Park(State),
+    /// Goes on at the next instruction, after others have had a turn.
+    Yield,
+    /// Each executing lane goes to a place of its own.
+    Scatter(Box<[u32; LANES]>),
+    /// The launch ends.
+    Stop,
 }
 
 /// Which operations of other lanes a waiting one meets.

@@ -1,17 +1,18 @@
 //! Loads, stores, atomics and matrix rows: between a warp's registers and its memories.
 
 use super::accesses::{Access, Work};
-use super::block::WarpData;
-use super::group::{Flow, Group, Place};
+use super::group::Group;
 use super::memory::Words;
 use super::program::{Address, Atomic, Semantics, Target, Transfer};
 use super::registers::{LANES, Lane, Mask, Reg, Registers, Width, each, lanes};
+use super::splits::Flow;
 use super::tensor::{self, Matrix};
+use super::warp::{WarpData, WarpPlace};
 
 impl Group<'_> {
     pub(super) fn load(
         &mut self,
-        place: Place,
+        place: WarpPlace,
         data: &mut WarpData,
         pc: u32,
         active: Mask,
@@ -43,7 +44,7 @@ impl Group<'_> {
 
     pub(super) fn store(
         &mut self,
-        place: Place,
+        place: WarpPlace,
         data: &mut WarpData,
         pc: u32,
         active: Mask,
@@ -76,7 +77,7 @@ impl Group<'_> {
 
     pub(super) fn atomic(
         &mut self,
-        place: Place,
+        place: WarpPlace,
         data: &mut WarpData,
         pc: u32,
         active: Mask,
@@ -130,7 +131,7 @@ impl Group<'_> {
 
     pub(super) fn load_matrix(
         &mut self,
-        place: Place,
+        place: WarpPlace,
         data: &mut WarpData,
         pc: u32,
         address: &Address,
@@ -149,7 +150,7 @@ impl Group<'_> {
 
     pub(super) fn store_matrix(
         &mut self,
-        place: Place,
+        place: WarpPlace,
         data: &mut WarpData,
         pc: u32,
         address: &Address,
@@ -169,7 +170,7 @@ impl Group<'_> {
 }
 
 impl Transfer {
-    fn access(&self, place: Place, pc: u32, mask: Mask) -> Access {
+    fn access(&self, place: WarpPlace, pc: u32, mask: Mask) -> Access {
         Access {
             place,
             pc,
@@ -183,7 +184,7 @@ impl Transfer {
 }
 
 /// The rows of matrices, 16 bytes each, of the lanes whose addresses name them: eight for each matrix.
-fn rows_access(place: Place, pc: u32, matrix: Matrix) -> Access {
+fn rows_access(place: WarpPlace, pc: u32, matrix: Matrix) -> Access {
     let mask = if matrix.count == 4 { Mask::MAX } else { (1 << (8 * matrix.count)) - 1 };
     Access { place, pc, mask, target: Target::Shared, bytes: 16, strong: false, part: false }
 }

@@ -3,8 +3,8 @@
 use super::float::flush;
 use super::half::{Bf16, F16, Format};
 use super::{
-    Arithmetic, FloatWidth, Form, LANES, Lane, Mask, Operand, Reg, Registers, Run, Slot, by_type,
-    choose, lanes,
+    Arithmetic, FloatWidth, Form, LANES, Lane, Mask, Operand, OperandSlot, Reg, Registers, Run,
+    by_type, choose, lanes,
 };
 use crate::registers::{BITS, Width};
 
@@ -423,7 +423,12 @@ pub(super) fn lower(opcode: &str, modifiers: &[&str], operands: usize) -> Option
             } else {
                 by_value!(name, ftz, operator, |V, R| by_boolean!(boolean, |C| setp::<V, R, C>))
             }?;
-            Some(arithmetic(run, vec![Slot::Write(Width::Pred); destinations], name, predicates))
+            Some(arithmetic(
+                run,
+                vec![OperandSlot::Write(Width::Pred); destinations],
+                name,
+                predicates,
+            ))
         }
         // .CmpOp{.ftz}.dtype.stype; not with .BoolOp, which the compiler does not write.
         "set" => {
@@ -457,7 +462,7 @@ pub(super) fn lower(opcode: &str, modifiers: &[&str], operands: usize) -> Option
                 ("f32", _) => by_value!(name, ftz, operator, |V, R| set::<V, R, OneF32> as Run),
                 _ => None,
             }?;
-            Some(arithmetic(run, vec![Slot::Write(width(to)?)], name, 0))
+            Some(arithmetic(run, vec![OperandSlot::Write(width(to)?)], name, 0))
         }
         "selp" => {
             let name = form.next();
@@ -468,7 +473,7 @@ pub(super) fn lower(opcode: &str, modifiers: &[&str], operands: usize) -> Option
                 "b64" | "u64" | "s64" | "f64" => selp::<u64>,
                 _ => return None,
             };
-            Some(arithmetic(run, vec![Slot::Write(width(name)?)], name, 1))
+            Some(arithmetic(run, vec![OperandSlot::Write(width(name)?)], name, 1))
         }
         "slct" => {
             let ftz = form.take("ftz");
@@ -541,10 +546,10 @@ fn selp<T: Operand>(registers: &mut Registers, operands: &[Reg], mask: Mask) {
     T::store(registers, operands[0], mask, result);
 }
 
-fn arithmetic(run: Run, mut slots: Vec<Slot>, name: &str, predicates: usize) -> Arithmetic {
-    let source = Slot::Read(width(name).expect("a type that has a row"));
+fn arithmetic(run: Run, mut slots: Vec<OperandSlot>, name: &str, predicates: usize) -> Arithmetic {
+    let source = OperandSlot::Read(width(name).expect("a type that has a row"));
     slots.extend([source; 2]);
-    slots.resize(slots.len() + predicates, Slot::Read(Width::Pred));
+    slots.resize(slots.len() + predicates, OperandSlot::Read(Width::Pred));
     let float_immediates = match name {
         "f32" => Some(FloatWidth::F32),
         "f64" => Some(FloatWidth::F64),

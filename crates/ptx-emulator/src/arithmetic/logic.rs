@@ -1,14 +1,14 @@
 //! Logic, shifts and fields of bits.
 
-use super::{Arithmetic, Slot, by_type, lanes};
+use super::{Arithmetic, OperandSlot, by_type, lanes};
 use crate::registers::Width;
 
 /// A form on whole predicate registers: `preds!(|a, b| a & b)`.
 macro_rules! preds {
     (|$($source:ident),+| $body:expr) => {{
         const SOURCES: usize = [$(stringify!($source)),+].len();
-        let mut slots = vec![Slot::Write(Width::Pred)];
-        slots.resize(1 + SOURCES, Slot::Read(Width::Pred));
+        let mut slots = vec![OperandSlot::Write(Width::Pred)];
+        slots.resize(1 + SOURCES, OperandSlot::Read(Width::Pred));
         Arithmetic {
             run: |registers, operands, mask| {
                 let mut rest = operands[1..].iter();

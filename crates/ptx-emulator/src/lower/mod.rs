@@ -30,6 +30,9 @@ const MAX_CALL_DEPTH: usize = 64;
 const MAX_SHARED_BYTES: u64 = 227 * 1024;
 const MAX_LOCAL_BYTES: u64 = 512 * 1024;
 
+/// Stands for the dynamic shared memory among the indices of the module's variables.
+const DYNAMIC_SHARED: usize = usize::MAX;
+
 /// A refusal: the line of the PTX and the reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Refusal {
@@ -40,7 +43,7 @@ pub(crate) struct Refusal {
 type Result<T> = std::result::Result<T, Refusal>;
 
 /// Lowers one entry of a module.
-pub(crate) fn lower(source: &ast::Source, entry: &ast::Function) -> Result<Program> {
+pub(crate) fn lower(source: &ast::PtxFile, entry: &ast::Function) -> Result<Program> {
     let functions = source.functions.iter().map(|f| (f.name.as_str(), f)).collect();
     let mut lowering = Lowering {
         source,
@@ -77,7 +80,7 @@ struct Frame {
 }
 
 struct Lowering<'a> {
-    source: &'a ast::Source,
+    source: &'a ast::PtxFile,
     functions: HashMap<&'a str, &'a ast::Function>,
     scopes: Scopes,
     program: Program,
@@ -258,8 +261,7 @@ impl<'a> Lowering<'a> {
     fn resolve_dynamic_shared(&mut self) {
         let start = u64::from(self.program.shared_bytes);
         for (_, constant) in &mut self.program.constants {
-            if let Constant::Variable { width, index: operands::DYNAMIC_SHARED, offset } = *constant
-            {
+            if let Constant::Variable { width, index: DYNAMIC_SHARED, offset } = *constant {
                 *constant = Constant::Bits(width, start.wrapping_add(offset as u64));
             }
         }
@@ -305,8 +307,10 @@ impl<'a> Lowering<'a> {
         let mut reads = Vec::with_capacity(flat.len());
         for (operand, slot) in flat.iter().zip(&form.slots) {
             match *slot {
-                arithmetic::Slot::Write(width) => operands.push(self.destination(operand, width)?),
-                arithmetic::Slot::Read(width) => {
+                arithmetic::OperandSlot::Write(width) => {
+                    operands.push(self.destination(operand, width)?)
+                }
+                arithmetic::OperandSlot::Read(width) => {
                     let reg = if converts {
                         self.narrowed(operand, width, form.float_immediates)?
                     } else {
@@ -320,8 +324,8 @@ impl<'a> Lowering<'a> {
         let divisor = match form.nonzero {
             None => None,
             Some(i) => match form.slots[i] {
-                arithmetic::Slot::Read(width) => Some((width, operands[i])),
-                arithmetic::Slot::Write(_) => None,
+                arithmetic::OperandSlot::Read(width) => Some((width, operands[i])),
+                arithmetic::OperandSlot::Write(_) => None,
             },
         };
         let class = class_of(&instruction.opcode, &modifiers);

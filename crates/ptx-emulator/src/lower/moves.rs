@@ -1,12 +1,12 @@
 //! `mov` in all its forms, and the conversions between addresses of different spaces.
 
 use super::modifiers::Modifiers;
-use super::operands::{describe, low_16};
+use super::operands::{clock, describe, low_16};
 use super::{Lowering, Result, register_width};
 use crate::address::{self, Window};
 use crate::arithmetic::FloatWidth;
 use crate::ast::{Instruction, Operand};
-use crate::program::{Class, Clock, Op};
+use crate::program::{Class, Op};
 use crate::registers::{LANES, Lane, Mask, Reg, Registers, Width, each};
 
 type Run = fn(&mut Registers, &[Reg], Mask);
@@ -297,18 +297,4 @@ fn unbase(r: &mut Registers, o: &[Reg], mask: Mask, window: u64) {
 fn in_window(r: &mut Registers, o: &[Reg], mask: Mask, window: Option<Window>) {
     let values = each(&u64::load(r, o[1]), |at| address::window_of(at) == window);
     bool::store(r, o[0], mask, values);
-}
-
-/// Special registers that change while a warp runs.
-fn clock(name: &str) -> Option<(Clock, Width)> {
-    Some(match name {
-        "%clock" | "%globaltimer_lo" => (Clock::Low, Width::B32),
-        "%clock_hi" | "%globaltimer_hi" => (Clock::High, Width::B32),
-        "%clock64" | "%globaltimer" => (Clock::Wide, Width::B64),
-        _ => return None,
-    })
-}
-
-pub(super) fn is_clock(name: &str) -> bool {
-    clock(name).is_some()
 }

@@ -1,14 +1,11 @@
 //! Operands: registers, immediates, special registers, addresses.
 
 use super::scope::Named;
-use super::{Lowering, Result};
+use super::{DYNAMIC_SHARED, Lowering, Result};
 use crate::arithmetic::FloatWidth;
 use crate::ast::{Base, Operand, Space};
-use crate::program::{Address, Class, Constant, Op, Special};
+use crate::program::{Address, Class, ClockRegister, Constant, Op, Special};
 use crate::registers::{Lane, Mask, Reg, Registers, Width, each};
-
-/// Stands for the dynamic shared memory among the indices of the module's variables.
-pub(super) const DYNAMIC_SHARED: usize = usize::MAX;
 
 impl<'a> Lowering<'a> {
     /// The register of a name, which must have the width.
@@ -39,7 +36,7 @@ impl<'a> Lowering<'a> {
                     let width = Width::B32;
                     Ok((width, self.constant(width, Constant::Special(special))))
                 }
-                None if name.starts_with('%') && super::moves::is_clock(name) => {
+                None if name.starts_with('%') && clock(name).is_some() => {
                     self.refuse(format!("{name} is read by mov only"))
                 }
                 None => self.refuse(format!("{name} is not declared")),
@@ -397,5 +394,15 @@ pub(super) fn special(name: &str) -> Option<Special> {
             }
             Special::Envreg(number)
         }
+    })
+}
+
+/// Special registers that change while a warp runs.
+pub(super) fn clock(name: &str) -> Option<(ClockRegister, Width)> {
+    Some(match name {
+        "%clock" | "%globaltimer_lo" => (ClockRegister::Low, Width::B32),
+        "%clock_hi" | "%globaltimer_hi" => (ClockRegister::High, Width::B32),
+        "%clock64" | "%globaltimer" => (ClockRegister::Wide, Width::B64),
+        _ => return None,
     })
 }

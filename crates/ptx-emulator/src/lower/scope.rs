@@ -33,20 +33,20 @@ struct Range {
 }
 
 #[derive(Default)]
-struct Scope {
+struct NameScope {
     names: HashMap<String, Named>,
     ranges: HashMap<String, Range>,
 }
 
 #[derive(Default)]
 pub(super) struct Scopes {
-    open: Vec<Scope>,
+    open: Vec<NameScope>,
     constants: HashSet<(Width, u32)>,
 }
 
 impl Scopes {
     pub fn open(&mut self) {
-        self.open.push(Scope::default());
+        self.open.push(NameScope::default());
     }
 
     pub fn close(&mut self) {

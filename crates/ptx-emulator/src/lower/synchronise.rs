@@ -3,9 +3,8 @@
 use super::modifiers::Modifiers;
 use super::{Lowering, Result};
 use crate::ast::{Instruction, Operand};
-use crate::mbarrier::{Kind, MbarrierOp};
 use crate::order::Scope;
-use crate::program::{Barrier, BarrierKind, Class, Op, Target};
+use crate::program::{Barrier, BarrierKind, Class, MbarrierKind, MbarrierOp, Op, Target};
 use crate::registers::{Lane, Reg, Width};
 use crate::tensor;
 
@@ -212,23 +211,23 @@ impl<'a> Lowering<'a> {
             return self.emit(op, Class::Synchronise, vec![(Width::B64, token)]);
         }
         let mut kind = match action {
-            "init" => Kind::Init,
-            "inval" => Kind::Invalidate,
+            "init" => MbarrierKind::Init,
+            "inval" => MbarrierKind::Invalidate,
             "arrive" | "arrive_drop" => {
                 let drop = action == "arrive_drop";
                 if modifiers.take("expect_tx") {
-                    Kind::ArriveExpect { drop }
+                    MbarrierKind::ArriveExpect { drop }
                 } else {
-                    Kind::Arrive { drop, no_complete: modifiers.take("noComplete") }
+                    MbarrierKind::Arrive { drop, no_complete: modifiers.take("noComplete") }
                 }
             }
-            "expect_tx" => Kind::ExpectBytes,
-            "complete_tx" => Kind::CompleteBytes,
+            "expect_tx" => MbarrierKind::ExpectBytes,
+            "complete_tx" => MbarrierKind::CompleteBytes,
             "test_wait" | "try_wait" => {
                 if modifiers.take("parity") {
-                    Kind::TestParity
+                    MbarrierKind::TestParity
                 } else {
-                    Kind::Test
+                    MbarrierKind::Test
                 }
             }
             _ => return self.refuse(format!("action .{action} is not supported")),
@@ -242,21 +241,22 @@ impl<'a> Lowering<'a> {
                 ("shared::cluster", Target::Shared),
             ])
             .unwrap_or(Target::Generic);
-        if kind == Kind::Test && modifiers.take("parity") {
-            kind = Kind::TestParity;
+        if kind == MbarrierKind::Test && modifiers.take("parity") {
+            kind = MbarrierKind::TestParity;
         }
         if !modifiers.take("b64") {
             return self.refuse("expected type .b64");
         }
         let space = super::access::space_of(target);
         let (to, at, operand) = match (kind, operands) {
-            (Kind::Init, [at, count]) => {
+            (MbarrierKind::Init, [at, count]) => {
                 (None, at, Some((Width::B32, self.source_operand(count, Width::B32, None)?)))
             }
-            (Kind::Invalidate, [at]) => (None, at, None),
-            (Kind::Arrive { .. } | Kind::ArriveExpect { .. }, [to, at, rest @ ..])
-                if rest.len() <= 1 =>
-            {
+            (MbarrierKind::Invalidate, [at]) => (None, at, None),
+            (
+                MbarrierKind::Arrive { .. } | MbarrierKind::ArriveExpect { .. },
+                [to, at, rest @ ..],
+            ) if rest.len() <= 1 => {
                 let to = match to {
                     Operand::Sink => None,
                     other => Some(self.destination(other, Width::B64)?),
@@ -269,20 +269,20 @@ impl<'a> Lowering<'a> {
                 };
                 (to, at, operand)
             }
-            (Kind::ExpectBytes | Kind::CompleteBytes, [at, bytes]) => {
+            (MbarrierKind::ExpectBytes | MbarrierKind::CompleteBytes, [at, bytes]) => {
                 (None, at, Some((Width::B32, self.source_operand(bytes, Width::B32, None)?)))
             }
-            (Kind::Test, [to, at, token, ..]) if operands.len() <= 4 => {
+            (MbarrierKind::Test, [to, at, token, ..]) if operands.len() <= 4 => {
                 let to = self.destination(to, Width::Pred)?;
                 (Some(to), at, Some((Width::B64, self.source_operand(token, Width::B64, None)?)))
             }
-            (Kind::TestParity, [to, at, parity, ..]) if operands.len() <= 4 => {
+            (MbarrierKind::TestParity, [to, at, parity, ..]) if operands.len() <= 4 => {
                 let to = self.destination(to, Width::Pred)?;
                 (Some(to), at, Some((Width::B32, self.source_operand(parity, Width::B32, None)?)))
             }
             _ => return self.refuse("operands of another number than it takes"),
         };
-        if matches!(kind, Kind::ArriveExpect { .. }) && operand.is_none() {
+        if matches!(kind, MbarrierKind::ArriveExpect { .. }) && operand.is_none() {
             return self.refuse("expected the number of bytes");
         }
         let orders = semantics != Some(crate::program::Semantics::Relaxed);

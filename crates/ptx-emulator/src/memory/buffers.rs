@@ -2,7 +2,7 @@
 
 use super::bytes_of_word;
 use super::pages::{CELLS, Page};
-use super::shadow::{Kind, Place};
+use super::shadow::{AccessKind, AccessPlace};
 use super::values::State;
 use bytemuck::Pod;
 use std::collections::HashMap;
@@ -67,9 +67,15 @@ impl Allocation {
         self.pages[index].get_or_init(Box::default)
     }
 
-    pub fn place<'a>(&'a self, kind: Kind, lane: usize, width: u32, offset: u64) -> Place<'a> {
+    pub fn place<'a>(
+        &'a self,
+        kind: AccessKind,
+        lane: usize,
+        width: u32,
+        offset: u64,
+    ) -> AccessPlace<'a> {
         let Buffer { name, address, .. } = &self.buffer;
-        Place { kind, lane: lane as u32, width, address: address + offset, name, offset }
+        AccessPlace { kind, lane: lane as u32, width, address: address + offset, name, offset }
     }
 
     pub fn mark_written(&self, word: usize, bytes: u8) {

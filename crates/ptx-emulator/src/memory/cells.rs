@@ -8,12 +8,12 @@ use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// A cell's record, of memory that one thread or several access.
-pub(super) trait Slot {
+pub(super) trait RecordCell {
     fn get(&self) -> Record;
     fn set(&self, record: Record);
 }
 
-impl Slot for Cell<u64> {
+impl RecordCell for Cell<u64> {
     #[inline(always)]
     fn get(&self) -> Record {
         Record(Cell::get(self))
@@ -25,7 +25,7 @@ impl Slot for Cell<u64> {
     }
 }
 
-impl Slot for AtomicU64 {
+impl RecordCell for AtomicU64 {
     #[inline(always)]
     fn get(&self) -> Record {
         Record(self.load(Relaxed))
@@ -51,7 +51,11 @@ pub(super) struct Survey {
 
 impl Survey {
     #[inline(always)]
-    pub fn of<S: Slot, const PER_LANE: usize>(cells: &[S], run: &Run, present: &Present) -> Survey {
+    pub fn of<S: RecordCell, const PER_LANE: usize>(
+        cells: &[S],
+        run: &Run,
+        present: &Present,
+    ) -> Survey {
         let rows = run.rows::<S, PER_LANE>(cells);
         let mut lane = run.lane;
         let head = rows[0][0].get().seen_by(lane);
@@ -87,7 +91,7 @@ impl Survey {
 
     /// What becomes of the records when the run is read.
     #[inline(always)]
-    pub fn outcome<S: Slot, const PER_LANE: usize>(
+    pub fn outcome<S: RecordCell, const PER_LANE: usize>(
         &self,
         cells: &[S],
         run: &Run,
@@ -113,7 +117,10 @@ impl Survey {
 
 /// The first record of a run, as its lane sees it, if all are the same.
 #[inline(always)]
-pub(super) fn uniform<S: Slot, const PER_LANE: usize>(cells: &[S], run: &Run) -> Option<Record> {
+pub(super) fn uniform<S: RecordCell, const PER_LANE: usize>(
+    cells: &[S],
+    run: &Run,
+) -> Option<Record> {
     let rows = run.rows::<S, PER_LANE>(cells);
     let mut lane = run.lane;
     let head = rows[0][0].get().seen_by(lane);
@@ -138,7 +145,7 @@ pub(super) struct Glance {
 impl Glance {
     /// `first` is each lane's first cell.
     #[inline(always)]
-    pub fn of<S: Slot, const PER_LANE: usize>(
+    pub fn of<S: RecordCell, const PER_LANE: usize>(
         cells: &[S],
         mask: Mask,
         first: impl Fn(usize) -> usize,
@@ -159,7 +166,11 @@ impl Glance {
 
 /// Whether all of the records are of times that every warp of the group has seen: see [`Present::is_settled`].
 #[inline(always)]
-fn is_settled<S: Slot, const PER_LANE: usize>(cells: &[S], run: &Run, present: &Present) -> bool {
+fn is_settled<S: RecordCell, const PER_LANE: usize>(
+    cells: &[S],
+    run: &Run,
+    present: &Present,
+) -> bool {
     let rows = run.rows::<S, PER_LANE>(cells).as_flattened();
     rows.iter().fold(true, |all, cell| all & present.is_settled(cell.get()))
 }
@@ -180,7 +191,7 @@ pub(super) enum Outcome {
 /// Whether nothing among the records races with this access; false: it has to be seen cell by cell. Records
 /// below `limit` are no conflict; `fine` is the last record, as its lane sees it, that is none either.
 #[inline(always)]
-pub(super) fn is_clear<S: Slot, const PER_LANE: usize>(
+pub(super) fn is_clear<S: RecordCell, const PER_LANE: usize>(
     cells: &[S],
     run: &Run,
     present: &Present,
@@ -216,7 +227,11 @@ pub(super) fn is_clear<S: Slot, const PER_LANE: usize>(
 
 /// Records this access in all cells of the run.
 #[inline(always)]
-pub(super) fn fill<S: Slot, const PER_LANE: usize>(cells: &[S], run: &Run, present: &Present) {
+pub(super) fn fill<S: RecordCell, const PER_LANE: usize>(
+    cells: &[S],
+    run: &Run,
+    present: &Present,
+) {
     let mut record = present.record(run.lane);
     for row in run.rows::<S, PER_LANE>(cells) {
         row.iter().for_each(|cell| cell.set(record));
@@ -226,7 +241,7 @@ pub(super) fn fill<S: Slot, const PER_LANE: usize>(cells: &[S], run: &Run, prese
 
 /// The record, where this access races with it.
 #[inline(always)]
-pub(super) fn racing<S: Slot>(cell: &S, present: &Present, lane: u32) -> Option<Record> {
+pub(super) fn racing<S: RecordCell>(cell: &S, present: &Present, lane: u32) -> Option<Record> {
     let record = cell.get();
     present.races(record, lane).then_some(record)
 }

@@ -1,36 +1,13 @@
 //! Asynchronous copies into shared memory: from their beginning until they land.
 
 use super::access::Offsets;
-use super::shadow::{Kind, Present};
+use super::in_flight::{CopiesInFlight, IN_FLIGHT, ONE_IN_FLIGHT};
+use super::shadow::{AccessKind, Present};
 use super::shared::Shared;
 use super::values::{self, State, WHOLE};
 use super::{Actor, Words, lanes};
 use crate::registers::{LANES, Mask};
 use crate::report::Check;
-use std::ops::Range;
-
-/// Above the bits of its written bytes, a word's state counts the copies into it that are under way.
-pub(super) const IN_FLIGHT: u8 = 0xf0;
-const ONE_IN_FLIGHT: u8 = 0x10;
-
-/// Asynchronous copies of a warp's lanes that have not landed.
-#[derive(Clone, Debug)]
-pub(super) struct Copies {
-    pub warp: u32,
-    mask: Mask,
-    addresses: [u32; LANES],
-    bytes: u32,
-}
-
-impl Copies {
-    /// A lane whose copy goes to any of these addresses.
-    pub fn lane_at(&self, addresses: Range<u32>) -> Option<usize> {
-        lanes(self.mask).find(|&lane| {
-            self.addresses[lane] < addresses.end
-                && addresses.start < self.addresses[lane] + self.bytes
-        })
-    }
-}
 
 impl Shared {
     /// Begins an asynchronous copy of `bytes` (a multiple of 4) to `address` for a lane. Until
@@ -65,17 +42,22 @@ impl Shared {
         let mut offsets = Offsets::new();
         offsets.set(0, 0, |lane| addresses[lane].into(), 0, 1);
         if fine != mask {
-            self.refuse(actor, mask & !fine, &offsets, bytes, Kind::Write);
+            self.refuse(actor, mask & !fine, &offsets, bytes, AccessKind::Write);
         }
         if fine != 0 {
-            self.copies.push(Copies { warp: actor.warp, mask: fine, addresses: *addresses, bytes });
+            self.copies.push(CopiesInFlight {
+                warp: actor.warp,
+                mask: fine,
+                addresses: *addresses,
+                bytes,
+            });
         }
         let present = Present::of(actor, Check::SharedRace, false);
         for lane in lanes(fine) {
             let address = addresses[lane];
             let state = &self.state[address as usize / 4..(address + bytes) as usize / 4];
             if state.iter().any(|state| state.get() & IN_FLIGHT != 0) {
-                self.report_state(actor, address, lane, bytes, Kind::Write);
+                self.report_state(actor, address, lane, bytes, AccessKind::Write);
             }
             for state in state {
                 state.set(state.get().saturating_add(ONE_IN_FLIGHT));
@@ -91,7 +73,7 @@ impl Shared {
                 continue;
             }
             if let Some((_, earlier, was_write)) = self.race(present, cells, lane as u32) {
-                let place = self.place(Kind::Write, lane, bytes, address);
+                let place = self.place(AccessKind::Write, lane, bytes, address);
                 place.report_race(actor, Check::SharedRace, earlier, was_write);
             }
         }
@@ -112,7 +94,7 @@ impl Shared {
         if let Some(present) = Present::of(actor, Check::SharedRace, false) {
             let race = self.record_write(&present, self.cells_of(address, bytes), lane as u32);
             if let Some((_, earlier, was_write)) = race {
-                let place = self.place(Kind::Write, lane, bytes, address);
+                let place = self.place(AccessKind::Write, lane, bytes, address);
                 place.report_race(actor, Check::SharedRace, earlier, was_write);
             }
         }
@@ -145,14 +127,15 @@ impl Shared {
         data: &Words,
     ) {
         let mut offsets = Offsets::new();
-        let now = self.admitted(actor, mask, addresses, WIDTH as u32, Kind::Write, &mut offsets);
+        let now =
+            self.admitted(actor, mask, addresses, WIDTH as u32, AccessKind::Write, &mut offsets);
         self.record_store::<WIDTH>(actor, false, &offsets, now, data);
         values::write::<_, _, WIDTH>(&self.words, Some(&self.state), &offsets, now, data);
     }
 
     /// Takes copies of some lanes out of those under way; false if they are not among them.
     fn land(&mut self, warp: u32, mask: Mask, addresses: &[u32; LANES], bytes: u32) -> bool {
-        let is_it = |copies: &Copies| {
+        let is_it = |copies: &CopiesInFlight| {
             (copies.warp, copies.bytes) == (warp, bytes)
                 && mask & !copies.mask == 0
                 && lanes(mask).all(|lane| copies.addresses[lane] == addresses[lane])

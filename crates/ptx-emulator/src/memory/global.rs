@@ -3,7 +3,7 @@
 use super::access::{Offsets, Run, Stored};
 use super::buffers::{Allocation, Memory};
 use super::pages::{CELLS, Memo};
-use super::shadow::{Kind, MANY, Present, Record};
+use super::shadow::{AccessKind, MANY, Present, Record};
 use super::values::{self, State};
 use super::{Actor, Words, bytes_of_word, lanes};
 use crate::registers::{LANES, Mask};
@@ -21,7 +21,7 @@ impl Memory {
         rest: &mut Mask,
         addresses: &[u64; LANES],
         width: u32,
-        kind: Kind,
+        kind: AccessKind,
         offsets: &mut Offsets,
     ) -> Option<(&'m Allocation, Mask)> {
         while *rest != 0 {
@@ -32,7 +32,7 @@ impl Memory {
                 let bytes = allocation.buffer.len_bytes() as u64;
                 let address = |lane: usize| addresses[lane];
                 let fine = offsets.set(base, bytes, address, *rest, width);
-                let permitted = kind == Kind::Read || !allocation.read_only;
+                let permitted = kind == AccessKind::Read || !allocation.read_only;
                 if fine >> leader & 1 != 0 && permitted {
                     *rest &= !fine;
                     return Some((allocation, fine));
@@ -45,7 +45,7 @@ impl Memory {
     }
 
     #[cold]
-    fn refuse(&self, actor: &mut Actor, lane: usize, address: u64, width: u32, kind: Kind) {
+    fn refuse(&self, actor: &mut Actor, lane: usize, address: u64, width: u32, kind: AccessKind) {
         let inside = self.find(address).and_then(|index| {
             let allocation = &self.allocations[index];
             let offset = address.checked_sub(allocation.buffer.address())?;
@@ -105,7 +105,7 @@ impl Memory {
         let mut served = 0;
         let mut offsets = Offsets::new();
         while let Some((allocation, now)) =
-            self.next(actor, &mut rest, addresses, width, Kind::Read, &mut offsets)
+            self.next(actor, &mut rest, addresses, width, AccessKind::Read, &mut offsets)
         {
             served |= now;
             if let Some(present) = Present::of(actor, Check::GlobalRace, actor.strong) {
@@ -120,7 +120,7 @@ impl Memory {
                     _ => self.record_reads::<16>(actor, &present, allocation, &offsets, now, width),
                 }
             }
-            check_written::<WIDTH>(actor, allocation, &offsets, now, Kind::Read);
+            check_written::<WIDTH>(actor, allocation, &offsets, now, AccessKind::Read);
             values::read::<_, WIDTH>(&allocation.words, &offsets, now, out);
         }
         for lane in lanes(mask & !served) {
@@ -144,7 +144,7 @@ impl Memory {
             let found = page.read::<PER_LANE>(&run, present, &mut memo, &mut held);
             if let Some((lane, earlier)) = found {
                 let lane = run.lane_to_report(lane, mask, earlier);
-                let place = allocation.place(Kind::Read, lane, width, offsets.of[lane]);
+                let place = allocation.place(AccessKind::Read, lane, width, offsets.of[lane]);
                 place.report_race(actor, Check::GlobalRace, earlier, true);
             }
         };
@@ -187,7 +187,7 @@ impl Memory {
         let mut rest = mask;
         let mut offsets = Offsets::new();
         while let Some((allocation, now)) =
-            self.next(actor, &mut rest, addresses, WIDTH as u32, Kind::Write, &mut offsets)
+            self.next(actor, &mut rest, addresses, WIDTH as u32, AccessKind::Write, &mut offsets)
         {
             if let Some(present) = Present::of(actor, Check::GlobalRace, actor.strong) {
                 let access = Stored { offsets: &offsets, mask: now, data, width: WIDTH as u32 };
@@ -223,7 +223,7 @@ impl Memory {
             let mut report = |lane: u32, cell: usize, earlier: Record, was_write: bool| {
                 let lane = lane as usize;
                 let at = ((run.page * CELLS + cell) << self.granule_shift) as u64;
-                let place = allocation.place(Kind::Write, lane, width, offsets.of[lane]);
+                let place = allocation.place(AccessKind::Write, lane, width, offsets.of[lane]);
                 let is_twin = was_write && present.is_now(earlier);
                 let twin = offsets.twin(earlier, mask, lane, at, width).filter(|_| is_twin);
                 match twin {
@@ -253,12 +253,12 @@ impl Memory {
         let mut rest = mask;
         let mut offsets = Offsets::new();
         while let Some((allocation, now)) =
-            self.next(actor, &mut rest, addresses, width, Kind::Atomic, &mut offsets)
+            self.next(actor, &mut rest, addresses, width, AccessKind::Atomic, &mut offsets)
         {
             match width {
-                2 => check_written::<2>(actor, allocation, &offsets, now, Kind::Atomic),
-                4 => check_written::<4>(actor, allocation, &offsets, now, Kind::Atomic),
-                _ => check_written::<8>(actor, allocation, &offsets, now, Kind::Atomic),
+                2 => check_written::<2>(actor, allocation, &offsets, now, AccessKind::Atomic),
+                4 => check_written::<4>(actor, allocation, &offsets, now, AccessKind::Atomic),
+                _ => check_written::<8>(actor, allocation, &offsets, now, AccessKind::Atomic),
             }
             let present = Present::of(actor, Check::GlobalRace, true);
             let mut memo = Memo::new();
@@ -293,7 +293,7 @@ impl Memory {
                 }
                 drop(held);
                 if let Some((earlier, was_write)) = race {
-                    let place = allocation.place(Kind::Atomic, lane, width, offset);
+                    let place = allocation.place(AccessKind::Atomic, lane, width, offset);
                     place.report_race(actor, Check::GlobalRace, earlier, was_write);
                 }
             }
@@ -307,7 +307,7 @@ fn check_written<const WIDTH: usize>(
     allocation: &Allocation,
     offsets: &Offsets,
     mask: Mask,
-    kind: Kind,
+    kind: AccessKind,
 ) {
     let Some(written) = &allocation.written else { return };
     if !actor.checks.has(Check::UninitialisedMemory) {

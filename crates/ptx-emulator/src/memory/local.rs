@@ -1,7 +1,7 @@
 //! Local memory of a warp: each thread's own bytes.
 
-use super::shadow::{Kind, Place};
-use super::{Actor, Words, bytes_of_word, lanes, report_outside};
+use super::shadow::{AccessKind, AccessPlace};
+use super::{Actor, Words, bytes_of_word, lanes};
 use crate::registers::{LANES, Mask};
 use crate::report::Check;
 
@@ -42,10 +42,10 @@ impl Local {
 
     /// Whether the lane may access these bytes; reports why not.
     #[inline(always)]
-    fn admits(&self, actor: &mut Actor, place: &Place) -> bool {
+    fn admits(&self, actor: &mut Actor, place: &AccessPlace) -> bool {
         let end = place.address + u64::from(place.width);
         if end > self.bytes.into() {
-            report_outside(place, actor, self.bytes.into());
+            place.report_outside(actor, self.bytes.into());
         } else if place.address & u64::from(place.width - 1) != 0 {
             place.report_misaligned(actor);
         } else {
@@ -66,7 +66,7 @@ impl Local {
         let checks_written = actor.checks.has(Check::UninitialisedMemory);
         let words = width.div_ceil(4) as usize;
         for lane in lanes(mask) {
-            let place = place(Kind::Read, lane, width, addresses[lane]);
+            let place = place(AccessKind::Read, lane, width, addresses[lane]);
             if !self.admits(actor, &place) {
                 out.iter_mut().for_each(|words| words[lane] = 0);
                 continue;
@@ -102,7 +102,7 @@ impl Local {
         data: &Words,
     ) {
         for lane in lanes(mask) {
-            let place = place(Kind::Write, lane, width, addresses[lane]);
+            let place = place(AccessKind::Write, lane, width, addresses[lane]);
             if !self.admits(actor, &place) {
                 continue;
             }
@@ -124,7 +124,7 @@ impl Local {
 }
 
 #[inline(always)]
-fn place(kind: Kind, lane: usize, width: u32, address: u32) -> Place<'static> {
+fn place(kind: AccessKind, lane: usize, width: u32, address: u32) -> AccessPlace<'static> {
     let address = u64::from(address);
-    Place { kind, lane: lane as u32, width, address, name: "local memory", offset: address }
+    AccessPlace { kind, lane: lane as u32, width, address, name: "local memory", offset: address }
 }

@@ -6,7 +6,7 @@
 //! blocks read is only ever read by the threads too.
 
 use super::access::Run;
-use super::cells::{Outcome, Slot, Survey, fill, is_clear, racing, successor, uniform};
+use super::cells::{Outcome, RecordCell, Survey, fill, is_clear, racing, successor, uniform};
 use super::shadow::{MANY, Present, Record};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};

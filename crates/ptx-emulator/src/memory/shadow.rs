@@ -164,26 +164,26 @@ impl<'a> Present<'a> {
 
 /// What an access does, and what an earlier one did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum AccessKind {
     Read,
     Write,
     Atomic,
 }
 
-impl Kind {
+impl AccessKind {
     pub fn name(self) -> &'static str {
         match self {
-            Kind::Read => "read",
-            Kind::Write => "write",
-            Kind::Atomic => "atomic",
+            AccessKind::Read => "read",
+            AccessKind::Write => "write",
+            AccessKind::Atomic => "atomic",
         }
     }
 }
 
 /// Where an access lies, for a report.
 #[derive(Clone, Copy)]
-pub(super) struct Place<'a> {
-    pub kind: Kind,
+pub(super) struct AccessPlace<'a> {
+    pub kind: AccessKind,
     pub lane: u32,
     pub width: u32,
     pub address: u64,
@@ -192,10 +192,10 @@ pub(super) struct Place<'a> {
     pub offset: u64,
 }
 
-impl Place<'_> {
+impl AccessPlace<'_> {
     /// "read of 4 bytes at tile + 64".
     pub fn describe(&self) -> String {
-        let Place { kind, width, name, offset, .. } = self;
+        let AccessPlace { kind, width, name, offset, .. } = self;
         let s = if *width == 1 { "" } else { "s" };
         if name.is_empty() {
             format!("{} of {width} byte{s}", kind.name())
@@ -232,7 +232,7 @@ impl Place<'_> {
     #[cold]
     pub fn report_misaligned(&self, actor: &mut Actor) {
         self.report(actor, Check::Misaligned, || {
-            let Place { address, width, .. } = self;
+            let AccessPlace { address, width, .. } = self;
             format!(
                 "{}: expected an address that is a multiple of {width}, found {address:#x}, which is {} more \
                  than one",
@@ -249,6 +249,23 @@ impl Place<'_> {
                 "{}: expected written bytes, found that byte {byte} was never written",
                 self.describe()
             )
+        });
+    }
+
+    /// An access beyond the one allocation of its space, of `size` bytes.
+    #[cold]
+    pub fn report_outside(&self, actor: &mut Actor, size: u64) {
+        actor.findings.add(Check::OutOfBounds, actor.site, self.lane, || About {
+            address: Some(self.address),
+            buffer: self.buffer(),
+            message: format!(
+                "{} of {} bytes at {:#x} reaches {} bytes past the end of {} ({size} bytes)",
+                self.kind.name(),
+                self.width,
+                self.address,
+                self.address + u64::from(self.width) - size,
+                if self.name.is_empty() { "memory" } else { self.name },
+            ),
         });
     }
 

@@ -1,9 +1,9 @@
 //! Shared memory of one block.
 
 use super::access::{Offsets, Run, Stored};
-use super::cells::{Glance, Outcome, Slot, Survey, fill, is_clear, racing, successor};
-use super::copies::{Copies, IN_FLIGHT};
-use super::shadow::{Kind, MANY, Place, Present, Record};
+use super::cells::{Glance, Outcome, RecordCell, Survey, fill, is_clear, racing, successor};
+use super::in_flight::{CopiesInFlight, IN_FLIGHT};
+use super::shadow::{AccessKind, AccessPlace, MANY, Present, Record};
 use super::values::{self, State, WHOLE};
 use super::{Actor, Words, bytes_of_word, lanes};
 use crate::registers::{LANES, Mask};
@@ -31,7 +31,7 @@ pub(crate) struct Shared {
     pub(super) reads: Vec<Cell<u64>>,
     /// Of concurrent readers: the first is in `reads`, the latest here.
     pub(super) other_reads: Vec<Cell<u64>>,
-    pub(super) copies: Vec<Copies>,
+    pub(super) copies: Vec<CopiesInFlight>,
 }
 
 impl Shared {
@@ -79,9 +79,15 @@ impl Shared {
         }
     }
 
-    pub(super) fn place(&self, kind: Kind, lane: usize, width: u32, address: u32) -> Place<'_> {
+    pub(super) fn place(
+        &self,
+        kind: AccessKind,
+        lane: usize,
+        width: u32,
+        address: u32,
+    ) -> AccessPlace<'_> {
         let (name, offset) = self.name_of(address);
-        Place {
+        AccessPlace {
             kind,
             lane: lane as u32,
             width,
@@ -99,7 +105,7 @@ impl Shared {
         mask: Mask,
         addresses: &[u32; LANES],
         width: u32,
-        kind: Kind,
+        kind: AccessKind,
         offsets: &mut Offsets,
     ) -> Mask {
         let address = |lane: usize| addresses[lane].into();
@@ -117,7 +123,7 @@ impl Shared {
         faulty: Mask,
         offsets: &Offsets,
         width: u32,
-        kind: Kind,
+        kind: AccessKind,
     ) {
         for lane in lanes(faulty) {
             let address = offsets.of[lane];
@@ -175,8 +181,9 @@ impl Shared {
         out: &mut Words,
     ) {
         let mut offsets = Offsets::new();
-        let now = self.admitted(actor, mask, addresses, WIDTH as u32, Kind::Read, &mut offsets);
-        let flying = self.check_state::<WIDTH>(actor, &offsets, now, Kind::Read);
+        let now =
+            self.admitted(actor, mask, addresses, WIDTH as u32, AccessKind::Read, &mut offsets);
+        let flying = self.check_state::<WIDTH>(actor, &offsets, now, AccessKind::Read);
         if let Some(present) = Present::of(actor, Check::SharedRace, actor.strong) {
             let (width, seen) = (WIDTH as u32, now & !flying);
             match WIDTH >> self.granule_shift {
@@ -201,9 +208,9 @@ impl Shared {
         actor: &mut Actor,
         offsets: &Offsets,
         mask: Mask,
-        kind: Kind,
+        kind: AccessKind,
     ) -> Mask {
-        let needs_written = kind != Kind::Write;
+        let needs_written = kind != AccessKind::Write;
         let mut flying = 0;
         values::check::<_, WIDTH>(&self.state, offsets, mask, needs_written, IN_FLIGHT, |lane| {
             let address = offsets.of[lane] as u32;
@@ -222,7 +229,7 @@ impl Shared {
         address: u32,
         lane: usize,
         width: u32,
-        kind: Kind,
+        kind: AccessKind,
     ) {
         let place = self.place(kind, lane, width, address);
         let end = address + width;
@@ -243,7 +250,7 @@ impl Shared {
         }
         let is_missing = |at: &u32| self.state[*at as usize / 4].get() >> (at % 4) & 1 == 0;
         if let Some(missing) = (address..end).find(is_missing)
-            && kind != Kind::Write
+            && kind != AccessKind::Write
         {
             place.report_uninitialised(actor, missing - address);
         }
@@ -272,7 +279,7 @@ impl Shared {
             for (cell, lane) in run.cells::<PER_LANE>() {
                 if let Some(earlier) = racing(&self.writes[cell], present, lane) {
                     let lane = run.lane_to_report(lane, mask, earlier);
-                    let place = self.place(Kind::Read, lane, width, offsets.of[lane] as u32);
+                    let place = self.place(AccessKind::Read, lane, width, offsets.of[lane] as u32);
                     return place.report_race(actor, Check::SharedRace, earlier, true);
                 }
             }
@@ -328,13 +335,15 @@ impl Shared {
         };
         for lane in lanes(mask) {
             let record = present.record(lane as u32);
-            cells[first(lane)..][..PER_LANE].iter().for_each(|cell| Slot::set(cell, record));
+            cells[first(lane)..][..PER_LANE].iter().for_each(|cell| RecordCell::set(cell, record));
         }
         // Lanes that read one place are several there.
         for lane in lanes(mask) {
-            if Slot::get(&cells[first(lane)]) != present.record(lane as u32) {
+            if RecordCell::get(&cells[first(lane)]) != present.record(lane as u32) {
                 let record = present.record(MANY);
-                cells[first(lane)..][..PER_LANE].iter().for_each(|cell| Slot::set(cell, record));
+                cells[first(lane)..][..PER_LANE]
+                    .iter()
+                    .for_each(|cell| RecordCell::set(cell, record));
             }
         }
         true
@@ -376,11 +385,11 @@ impl Shared {
     fn record_read_singly<const PER_LANE: usize>(&self, run: &Run, present: &Present) {
         for (cell, lane) in run.cells::<PER_LANE>() {
             let (read, other) = (&self.reads[cell], &self.other_reads[cell]);
-            match successor(Slot::get(read), present, lane) {
-                Some(record) => Slot::set(read, record),
+            match successor(RecordCell::get(read), present, lane) {
+                Some(record) => RecordCell::set(read, record),
                 None => {
-                    let record = successor(Slot::get(other), present, lane);
-                    Slot::set(other, record.unwrap_or(present.record(lane)));
+                    let record = successor(RecordCell::get(other), present, lane);
+                    RecordCell::set(other, record.unwrap_or(present.record(lane)));
                 }
             }
         }
@@ -413,10 +422,11 @@ impl Shared {
         data: &Words,
     ) {
         let mut offsets = Offsets::new();
-        let now = self.admitted(actor, mask, addresses, WIDTH as u32, Kind::Write, &mut offsets);
+        let now =
+            self.admitted(actor, mask, addresses, WIDTH as u32, AccessKind::Write, &mut offsets);
         let mut flying = 0;
         if !self.copies.is_empty() {
-            flying = self.check_state::<WIDTH>(actor, &offsets, now, Kind::Write);
+            flying = self.check_state::<WIDTH>(actor, &offsets, now, AccessKind::Write);
         }
         self.record_store::<WIDTH>(actor, actor.strong, &offsets, now & !flying, data);
         values::write::<_, _, WIDTH>(&self.words, Some(&self.state), &offsets, now, data);
@@ -466,7 +476,7 @@ impl Shared {
                 let at = (cell << self.granule_shift) as u64;
                 let is_twin = was_write && present.is_now(earlier);
                 let twin = offsets.twin(earlier, mask, lane, at, width).filter(|_| is_twin);
-                let place = self.place(Kind::Write, lane, width, offsets.of[lane] as u32);
+                let place = self.place(AccessKind::Write, lane, width, offsets.of[lane] as u32);
                 match twin {
                     None => place.report_race(actor, Check::SharedRace, earlier, was_write),
                     Some(other) if offsets.differ(data, lane, other, width) => {
@@ -487,7 +497,7 @@ impl Shared {
         lane: u32,
     ) -> Option<(usize, Record, bool)> {
         let race = self.race(present, cells.clone(), lane);
-        self.writes[cells].iter().for_each(|cell| Slot::set(cell, present.record(lane)));
+        self.writes[cells].iter().for_each(|cell| RecordCell::set(cell, present.record(lane)));
         race
     }
 
@@ -536,11 +546,11 @@ impl Shared {
         op: &mut dyn FnMut(usize, u64) -> Option<u64>,
     ) {
         let mut offsets = Offsets::new();
-        let now = self.admitted(actor, mask, addresses, width, Kind::Atomic, &mut offsets);
+        let now = self.admitted(actor, mask, addresses, width, AccessKind::Atomic, &mut offsets);
         match width {
-            2 => self.check_state::<2>(actor, &offsets, now, Kind::Atomic),
-            4 => self.check_state::<4>(actor, &offsets, now, Kind::Atomic),
-            _ => self.check_state::<8>(actor, &offsets, now, Kind::Atomic),
+            2 => self.check_state::<2>(actor, &offsets, now, AccessKind::Atomic),
+            4 => self.check_state::<4>(actor, &offsets, now, AccessKind::Atomic),
+            _ => self.check_state::<8>(actor, &offsets, now, AccessKind::Atomic),
         };
         let present = Present::of(actor, Check::SharedRace, true);
         let cells = self.cells(width as usize);
@@ -561,7 +571,7 @@ impl Shared {
                     self.record_lone_read(present, range, lane as u32)
                 };
                 if let Some((_, earlier, was_write)) = race {
-                    let place = self.place(Kind::Atomic, lane, width, address);
+                    let place = self.place(AccessKind::Atomic, lane, width, address);
                     place.report_race(actor, Check::SharedRace, earlier, was_write);
                 }
             }

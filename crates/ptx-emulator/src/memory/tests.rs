@@ -1,5 +1,7 @@
 use super::*;
 use crate::order::{Grouping, Order};
+use crate::registers::{LANES, Mask};
+use crate::report::{Check, Checks, Findings, Site};
 
 mod global;
 mod local;

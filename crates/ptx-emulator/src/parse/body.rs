@@ -3,7 +3,7 @@
 use super::constant::Number;
 use super::{MAX_DEPTH, Parser, Result, SyntaxError};
 use crate::ast::{Base, Guard, Instruction, Operand, RegisterNames, SourcePlace, Space, Statement};
-use crate::lex::{Kind, quoted};
+use crate::lex::{TokenKind, quoted};
 
 impl Parser<'_> {
     /// `{ ... }`, `depth` scopes within the function's.
@@ -21,7 +21,7 @@ impl Parser<'_> {
 
     fn statement(&mut self, to: &mut Vec<Statement>, depth: usize, scope_line: u32) -> Result<()> {
         match self.token.kind {
-            Kind::Word(word) => {
+            TokenKind::Word(word) => {
                 let line = self.advance()?.line;
                 if self.take(':')? {
                     to.push(self.labelled(word, line)?);
@@ -29,7 +29,7 @@ impl Parser<'_> {
                     to.push(Statement::Instruction(self.instruction(None, word, line)?));
                 }
             }
-            Kind::Punct('@') => {
+            TokenKind::Punct('@') => {
                 self.advance()?;
                 let negated = self.take('!')?;
                 let name = self.word("a predicate after `@`")?.to_owned();
@@ -38,9 +38,9 @@ impl Parser<'_> {
                 let guard = Some(Guard { name, negated });
                 to.push(Statement::Instruction(self.instruction(guard, opcode, line)?));
             }
-            Kind::Punct('{') => to.push(Statement::Scope(self.scope(depth + 1)?)),
-            Kind::Dotted(directive) => self.directive(directive, to)?,
-            Kind::End => {
+            TokenKind::Punct('{') => to.push(Statement::Scope(self.scope(depth + 1)?)),
+            TokenKind::Dotted(directive) => self.directive(directive, to)?,
+            TokenKind::End => {
                 return Err(self.expected(&format!("`}}` for the `{{` of line {scope_line}")));
             }
             _ => return Err(self.expected("an instruction, a label, a directive or `}`")),
@@ -141,7 +141,7 @@ impl Parser<'_> {
     fn labelled(&mut self, name: &str, line: u32) -> Result<Statement> {
         let name = name.to_owned();
         match self.token.kind {
-            Kind::Dotted("branchtargets") => {
+            TokenKind::Dotted("branchtargets") => {
                 let mut labels = Vec::new();
                 self.advance()?;
                 loop {
@@ -153,7 +153,7 @@ impl Parser<'_> {
                 self.expect(';', "the labels")?;
                 Ok(Statement::BranchTargets { name, labels, line })
             }
-            Kind::Dotted("calltargets") => {
+            TokenKind::Dotted("calltargets") => {
                 self.advance()?;
                 self.word("a function of `.calltargets`")?;
                 while self.take(',')? {
@@ -162,7 +162,7 @@ impl Parser<'_> {
                 self.expect(';', "the functions")?;
                 Ok(Statement::CallTargets { name, line })
             }
-            Kind::Dotted("callprototype") => {
+            TokenKind::Dotted("callprototype") => {
                 self.advance()?;
                 if self.is('(') {
                     self.parameters()?;
@@ -171,7 +171,7 @@ impl Parser<'_> {
                 if self.is('(') {
                     self.parameters()?;
                 }
-                if self.token.kind == Kind::Dotted("noreturn") {
+                if self.token.kind == TokenKind::Dotted("noreturn") {
                     self.advance()?;
                 }
                 self.expect(';', "the prototype")?;
@@ -204,7 +204,7 @@ impl Parser<'_> {
             modifiers: Vec::new(),
             operands: Vec::new(),
         };
-        while let Kind::Dotted(modifier) = self.token.kind {
+        while let TokenKind::Dotted(modifier) = self.token.kind {
             instruction.modifiers.push(modifier.to_owned());
             self.advance()?;
         }
@@ -229,12 +229,14 @@ impl Parser<'_> {
     /// One operand; parentheses hold a list in a call, and an expression elsewhere.
     fn operand(&mut self, instruction: &Instruction) -> Result<Operand> {
         match self.token.kind {
-            Kind::Punct('[') => self.address(instruction),
-            Kind::Punct('{') => self.list('}', "an element of the vector").map(Operand::Vector),
-            Kind::Punct('(') if instruction.opcode == "call" => {
+            TokenKind::Punct('[') => self.address(instruction),
+            TokenKind::Punct('{') => {
+                self.list('}', "an element of the vector").map(Operand::Vector)
+            }
+            TokenKind::Punct('(') if instruction.opcode == "call" => {
                 self.list(')', "an argument").map(Operand::List)
             }
-            Kind::Punct('!') => {
+            TokenKind::Punct('!') => {
                 self.advance()?;
                 Ok(Operand::Not(self.word("a predicate after `!`")?.to_owned()))
             }
@@ -273,15 +275,15 @@ impl Parser<'_> {
     /// A name, with a component or an offset, a number, or `_`.
     fn simple(&mut self, what: &str) -> Result<Operand> {
         match self.token.kind {
-            Kind::Word("WARP_SZ") => (),
-            Kind::Word("_") => {
+            TokenKind::Word("WARP_SZ") => (),
+            TokenKind::Word("_") => {
                 self.advance()?;
                 return Ok(Operand::Sink);
             }
-            Kind::Word(word) => {
+            TokenKind::Word(word) => {
                 self.advance()?;
                 let mut name = word.to_owned();
-                if let Kind::Dotted(component) = self.token.kind {
+                if let TokenKind::Dotted(component) = self.token.kind {
                     if !matches!(component, "x" | "y" | "z" | "w" | "r" | "g" | "b" | "a") {
                         return Err(self.expected("a component such as `.x`, `,` or `;`"));
                     }
@@ -307,7 +309,7 @@ impl Parser<'_> {
     fn address(&mut self, instruction: &Instruction) -> Result<Operand> {
         self.advance()?;
         let (base, offset) = match self.token.kind {
-            Kind::Word(name) if name != "WARP_SZ" => {
+            TokenKind::Word(name) if name != "WARP_SZ" => {
                 self.advance()?;
                 let offset = if self.take('+')? { self.offset()? } else { 0 };
                 (Base::Name(name.to_owned()), offset)

@@ -1,7 +1,7 @@
 //! Numbers and constant expressions.
 
 use super::{MAX_DEPTH, Parser, Result, SyntaxError};
-use crate::lex::Kind;
+use crate::lex::TokenKind;
 
 /// A number as it was written.
 pub(super) enum Number {
@@ -23,15 +23,15 @@ impl Parser<'_> {
     pub(super) fn number(&mut self, what: &str) -> Result<Number> {
         let negative = self.take('-')?;
         match self.token.kind {
-            Kind::F32(bits) if !negative => {
+            TokenKind::F32(bits) if !negative => {
                 self.advance()?;
                 Ok(Number::F32(bits))
             }
-            Kind::F64(bits) if !negative => {
+            TokenKind::F64(bits) if !negative => {
                 self.advance()?;
                 Ok(Number::F64(bits))
             }
-            Kind::Decimal(value, _) => {
+            TokenKind::Decimal(value, _) => {
                 self.advance()?;
                 Ok(Number::F64((if negative { -value } else { value }).to_bits()))
             }
@@ -93,15 +93,15 @@ impl Parser<'_> {
             return Err(self.error(format!("an expression nested deeper than {MAX_DEPTH}")));
         }
         match self.token.kind {
-            Kind::Int(value) => {
+            TokenKind::Int(value) => {
                 self.advance()?;
                 Ok(value.into())
             }
-            Kind::Word("WARP_SZ") => {
+            TokenKind::Word("WARP_SZ") => {
                 self.advance()?;
                 Ok(32)
             }
-            Kind::Punct(sign @ ('+' | '-' | '~')) => {
+            TokenKind::Punct(sign @ ('+' | '-' | '~')) => {
                 self.advance()?;
                 let value = self.factor(what, depth + 1)?;
                 match sign {
@@ -110,7 +110,7 @@ impl Parser<'_> {
                     _ => Ok(value),
                 }
             }
-            Kind::Punct('(') => {
+            TokenKind::Punct('(') => {
                 self.advance()?;
                 let value = self.sum(false, what, depth + 1)?;
                 self.expect(')', "an expression")?;

@@ -1,13 +1,13 @@
 use super::parse;
 use crate::ast::{
-    Base, Function, Guard, Init, Instruction, Operand, RegisterNames, Source, SourcePlace, Space,
+    Base, Function, Guard, Init, Instruction, Operand, PtxFile, RegisterNames, SourcePlace, Space,
     Statement, Variable,
 };
 use proptest::prelude::*;
 
 const HEADER: &str = ".version 9.0\n.target sm_90a\n.address_size 64\n";
 
-fn module(items: &str) -> Source {
+fn module(items: &str) -> PtxFile {
     parse(&format!("{HEADER}{items}")).unwrap()
 }
 
@@ -482,7 +482,7 @@ fn functions() {
 #[test]
 fn a_header_without_an_address_size() {
     let source = parse("/* a */ .version 7.8 // b\n.target sm_80\n").unwrap();
-    assert_eq!(source, Source { version: (7, 8), target: "sm_80".into(), ..Source::default() });
+    assert_eq!(source, PtxFile { version: (7, 8), target: "sm_80".into(), ..PtxFile::default() });
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use super::constant::Number;
 use super::{Parser, Result, SyntaxError};
 use crate::ast::{Init, Space, Variable, scalar_bytes};
-use crate::lex::{Kind, quoted};
+use crate::lex::{TokenKind, quoted};
 
 /// Dimensions of an array that are read: each is a level of braces in its initial values.
 const MAX_DIMENSIONS: usize = 16;
@@ -39,7 +39,7 @@ impl<'a> Parser<'a> {
     /// A parameter, from after its space.
     pub(super) fn parameter(&mut self, space: Space) -> Result<Variable> {
         let specifiers = self.specifiers(space, false)?;
-        if space == Space::Param && self.token.kind == Kind::Dotted("ptr") {
+        if space == Space::Param && self.token.kind == TokenKind::Dotted("ptr") {
             self.pointer()?;
         }
         self.declarator(&specifiers)
@@ -48,10 +48,10 @@ impl<'a> Parser<'a> {
     /// `.ptr .global .align 4`: what a pointer points to, of which the optimiser may make use.
     fn pointer(&mut self) -> Result<()> {
         self.advance()?;
-        if matches!(self.token.kind, Kind::Dotted("global" | "shared" | "local" | "const")) {
+        if matches!(self.token.kind, TokenKind::Dotted("global" | "shared" | "local" | "const")) {
             self.advance()?;
         }
-        if self.token.kind == Kind::Dotted("align") {
+        if self.token.kind == TokenKind::Dotted("align") {
             self.align()?;
         }
         Ok(())
@@ -72,12 +72,12 @@ impl<'a> Parser<'a> {
         let mut align = None;
         loop {
             match self.token.kind {
-                Kind::Dotted("align") => align = Some(self.align()?),
-                Kind::Dotted("attribute") => {
+                TokenKind::Dotted("align") => align = Some(self.align()?),
+                TokenKind::Dotted("attribute") => {
                     self.advance()?;
                     self.expect('(', "`.attribute`")?;
                     // The host reaches a managed variable too, which changes nothing for a kernel.
-                    if self.token.kind != Kind::Dotted("managed") {
+                    if self.token.kind != TokenKind::Dotted("managed") {
                         return Err(self.expected("`.managed`"));
                     }
                     self.advance()?;
@@ -102,8 +102,8 @@ impl<'a> Parser<'a> {
     /// `.v2`, `.v4` or nothing.
     pub(super) fn lanes(&mut self) -> Result<u32> {
         let lanes = match self.token.kind {
-            Kind::Dotted("v2") => 2,
-            Kind::Dotted("v4") => 4,
+            TokenKind::Dotted("v2") => 2,
+            TokenKind::Dotted("v4") => 4,
             _ => return Ok(1),
         };
         self.advance()?;
@@ -112,7 +112,7 @@ impl<'a> Parser<'a> {
 
     /// A type, and its size in bytes; predicates, which only registers can be, have 0.
     pub(super) fn scalar(&mut self, space: Space) -> Result<(&'a str, u32)> {
-        let Kind::Dotted(scalar) = self.token.kind else {
+        let TokenKind::Dotted(scalar) = self.token.kind else {
             return Err(self.expected("a type such as `.b32`"));
         };
         let bytes = match scalar_bytes(scalar) {
@@ -260,7 +260,7 @@ impl<'a> Parser<'a> {
     }
 
     fn initial(&mut self, scalar: &str) -> Result<Init> {
-        if let Kind::Word(word) = self.token.kind
+        if let TokenKind::Word(word) = self.token.kind
             && word != "WARP_SZ"
         {
             return self.initial_address(scalar, word);

@@ -24,7 +24,7 @@ impl Random {
 }
 
 /// Where element `i` of lane `lane` lies, as (row, column). PTX ISA, "Matrix Fragments for mma.<shape>".
-type Place = fn(lane: usize, i: usize) -> (usize, usize);
+type ElementAt = fn(lane: usize, i: usize) -> (usize, usize);
 
 /// `groupID` and `threadID_in_group`.
 fn ids(lane: usize) -> (usize, usize) {
@@ -38,7 +38,7 @@ struct Case {
     k: usize,
     elems: [usize; 3],
     bits: [u32; 3],
-    places: [Place; 3],
+    places: [ElementAt; 3],
 }
 
 /// C and D of M = 16: c0, c1 in row groupID, c2, c3 in row groupID + 8.

@@ -184,7 +184,8 @@ pub(crate) struct Outcome {
 
 impl Outcome {
     pub(crate) fn output<T: Pod>(&self) -> Vec<T> {
-        bytemuck::pod_collect_to_vec(&self.bytes)
+        let elements = self.bytes.chunks_exact(size_of::<T>());
+        elements.map(bytemuck::pod_read_unaligned).collect()
     }
 }
 

@@ -1,6 +1,7 @@
 //! f32 to f16 and bf16 with `.relu` or `.satfinite`, to two of them, and to tf32.
 
-use super::{Kind, Options, Type, choose};
+use super::choose;
+use super::types::{Options, Type, TypeKind};
 use crate::arithmetic::exact::{Mode, Nearest, Zero};
 use crate::arithmetic::float::canonical;
 use crate::arithmetic::half::{self, Bf16, F16, Format, relu};
@@ -54,7 +55,7 @@ pub(super) fn to_clamped_half(
     {
         return Err("`cvt` with .relu or .satfinite is supported from f32 to f16 and bf16, without .ftz and .sat".into());
     }
-    clamps!(to.kind == Kind::Brain, options, |F, M, RELU, FINITE| {
+    clamps!(to.kind == TypeKind::Brain, options, |F, M, RELU, FINITE| {
         lanes!(|a: f32| -> u16 { clamped::<F, M, RELU, FINITE>(a) as u16 })
     })
 }

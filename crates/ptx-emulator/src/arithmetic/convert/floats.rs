@@ -1,10 +1,10 @@
 //! f16, bf16, f32 and f64.
 
-use super::{Kind, Options, Type, Wide, each, read, write};
+use super::types::{Options, Type, TypeKind, Wide, read, write};
 use crate::arithmetic::exact::{self, Mode, Nearest, modes};
 use crate::arithmetic::float::{canonical, canonical64, flush};
 use crate::arithmetic::half::{self, Format};
-use crate::arithmetic::{Mask, Operand, Reg, Registers, Rounding, Run, flag};
+use crate::arithmetic::{Mask, Operand, Reg, Registers, Rounding, Run, each, flag};
 
 /// A floating-point type, as read from and written to a register.
 pub(super) trait Float {
@@ -82,7 +82,7 @@ macro_rules! by_float {
         $crate::arithmetic::choose!(
             ($type.kind, $type.bits, $ftz),
             [
-                (Kind::Brain, _, _) => (half::Bf16),
+                (TypeKind::Brain, _, _) => (half::Bf16),
                 (_, 16, _) => (half::F16),
                 (_, 32, false) => (floats::F32),
                 (_, 32, true) => (floats::F32Ftz),

@@ -1,7 +1,7 @@
 //! Integers of 8 to 64 bits.
 
-use super::{Kind, Options, Type, Wide, each, read, write};
-use crate::arithmetic::{Mask, Operand, Reg, Registers, Run};
+use super::types::{Options, Type, TypeKind, Wide, read, write};
+use crate::arithmetic::{Mask, Operand, Reg, Registers, Run, each};
 use crate::registers::Width;
 
 /// An integer of any size and sign.
@@ -79,10 +79,10 @@ macro_rules! by_integer {
         $crate::arithmetic::choose!(
             ($type.kind, $type.bits),
             [
-                (Kind::Unsigned, 8) => (u8),
-                (Kind::Unsigned, 16) => (u16),
-                (Kind::Unsigned, 32) => (u32),
-                (Kind::Unsigned, _) => (u64),
+                (TypeKind::Unsigned, 8) => (u8),
+                (TypeKind::Unsigned, 16) => (u16),
+                (TypeKind::Unsigned, 32) => (u32),
+                (TypeKind::Unsigned, _) => (u64),
                 (_, 8) => (i8),
                 (_, 16) => (i16),
                 (_, 32) => (i32),
@@ -101,13 +101,13 @@ macro_rules! by_destination {
             ($type.kind, $type.bits, $width),
             [
                 // With zeros above, registers of 16 and 32 bits are the same.
-                (Kind::Unsigned, 8, Width::B16 | Width::B32) => (u8, u32),
-                (Kind::Unsigned, 8, _) => (u8, u64),
-                (Kind::Unsigned, 16, Width::B16 | Width::B32) => (u16, u32),
-                (Kind::Unsigned, 16, _) => (u16, u64),
-                (Kind::Unsigned, 32, Width::B32) => (u32, u32),
-                (Kind::Unsigned, 32, _) => (u32, u64),
-                (Kind::Unsigned, _, _) => (u64, u64),
+                (TypeKind::Unsigned, 8, Width::B16 | Width::B32) => (u8, u32),
+                (TypeKind::Unsigned, 8, _) => (u8, u64),
+                (TypeKind::Unsigned, 16, Width::B16 | Width::B32) => (u16, u32),
+                (TypeKind::Unsigned, 16, _) => (u16, u64),
+                (TypeKind::Unsigned, 32, Width::B32) => (u32, u32),
+                (TypeKind::Unsigned, 32, _) => (u32, u64),
+                (TypeKind::Unsigned, _, _) => (u64, u64),
                 (_, 8, Width::B16) => (i8, u16),
                 (_, 8, Width::B32) => (i8, u32),
                 (_, 8, _) => (i8, u64),

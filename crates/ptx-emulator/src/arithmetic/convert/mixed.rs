@@ -2,7 +2,7 @@
 
 use super::floats::{Float, by_float, integral, read_float, write_float};
 use super::integers::{Integer, by_destination, by_integer, integer};
-use super::{Kind, Options, Type, Wide, read, write};
+use super::types::{Options, Type, TypeKind, Wide, read, write};
 use crate::arithmetic::exact::{self, Mode, modes};
 use crate::arithmetic::{Lane, Mask, Operand, Reg, Registers, Rounding, Run};
 use crate::registers::Width;
@@ -29,8 +29,8 @@ pub(super) fn from_integer(to: Type, from: Type, options: Options) -> Result<Run
         return Err("`cvt.sat` of an integer to a floating-point type is not supported".to_owned());
     }
     Ok(by_integer!(from, |S| match (to.kind, to.bits, mode) {
-        (Kind::Float, 32, Rounding::Nearest) => integer_to_f32::<S> as Run,
-        (Kind::Float, 64, _) => modes!(mode, |M| integer_to_f64::<S, M> as Run),
+        (TypeKind::Float, 32, Rounding::Nearest) => integer_to_f32::<S> as Run,
+        (TypeKind::Float, 64, _) => modes!(mode, |M| integer_to_f64::<S, M> as Run),
         // No integer is subnormal in f32.
         _ => by_float!(to, false, |D| modes!(mode, |M| integer_to_float::<S, D, M> as Run)),
     }))

@@ -4,72 +4,28 @@ mod clamped;
 mod floats;
 mod integers;
 mod mixed;
+mod types;
 
 use super::half::{F16, Format};
 use super::{
-    Arithmetic, FloatWidth, Form, LANES, Mask, Operand, ROUNDINGS, Reg, Registers, Rounding, Run,
-    Slot, choose, each, float, lanes,
+    Arithmetic, FloatWidth, Form, OperandSlot, ROUNDINGS, Rounding, Run, choose, float, lanes,
 };
 use crate::registers::Width;
-
-/// A type's name taken apart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Type {
-    kind: Kind,
-    bits: u32,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    Unsigned,
-    Signed,
-    Float,
-    Brain,
-}
-
-impl Type {
-    fn is_float(self) -> bool {
-        matches!(self.kind, Kind::Float | Kind::Brain)
-    }
-
-    /// All values of `other` are values of this integer type.
-    fn holds(self, other: Type) -> bool {
-        match (self.kind, other.kind) {
-            (Kind::Unsigned, Kind::Unsigned) | (Kind::Signed, Kind::Signed) => {
-                self.bits >= other.bits
-            }
-            (Kind::Signed, Kind::Unsigned) => self.bits > other.bits,
-            _ => false,
-        }
-    }
-
-    /// All values of `other` are values of this floating-point type.
-    fn holds_float(self, other: Type) -> bool {
-        self == other || self.bits > other.bits
-    }
-
-    fn width(self) -> Width {
-        match self.bits {
-            8 | 16 => Width::B16,
-            32 => Width::B32,
-            _ => Width::B64,
-        }
-    }
-}
+use types::{Options, Type, TypeKind};
 
 const TYPES: [(&str, Type); 12] = [
-    ("u8", Type { kind: Kind::Unsigned, bits: 8 }),
-    ("u16", Type { kind: Kind::Unsigned, bits: 16 }),
-    ("u32", Type { kind: Kind::Unsigned, bits: 32 }),
-    ("u64", Type { kind: Kind::Unsigned, bits: 64 }),
-    ("s8", Type { kind: Kind::Signed, bits: 8 }),
-    ("s16", Type { kind: Kind::Signed, bits: 16 }),
-    ("s32", Type { kind: Kind::Signed, bits: 32 }),
-    ("s64", Type { kind: Kind::Signed, bits: 64 }),
-    ("f16", Type { kind: Kind::Float, bits: 16 }),
-    ("bf16", Type { kind: Kind::Brain, bits: 16 }),
-    ("f32", Type { kind: Kind::Float, bits: 32 }),
-    ("f64", Type { kind: Kind::Float, bits: 64 }),
+    ("u8", Type { kind: TypeKind::Unsigned, bits: 8 }),
+    ("u16", Type { kind: TypeKind::Unsigned, bits: 16 }),
+    ("u32", Type { kind: TypeKind::Unsigned, bits: 32 }),
+    ("u64", Type { kind: TypeKind::Unsigned, bits: 64 }),
+    ("s8", Type { kind: TypeKind::Signed, bits: 8 }),
+    ("s16", Type { kind: TypeKind::Signed, bits: 16 }),
+    ("s32", Type { kind: TypeKind::Signed, bits: 32 }),
+    ("s64", Type { kind: TypeKind::Signed, bits: 64 }),
+    ("f16", Type { kind: TypeKind::Float, bits: 16 }),
+    ("bf16", Type { kind: TypeKind::Brain, bits: 16 }),
+    ("f32", Type { kind: TypeKind::Float, bits: 32 }),
+    ("f64", Type { kind: TypeKind::Float, bits: 64 }),
 ];
 
 const INTEGER_ROUNDINGS: [(&str, Rounding); 4] = [
@@ -78,17 +34,6 @@ const INTEGER_ROUNDINGS: [(&str, Rounding); 4] = [
     ("rmi", Rounding::Down),
     ("rpi", Rounding::Up),
 ];
-
-/// What stands between `cvt` and its types.
-#[derive(Clone, Copy, Debug, Default)]
-struct Options {
-    integral: Option<Rounding>,
-    rounding: Option<Rounding>,
-    ftz: bool,
-    sat: bool,
-    relu: bool,
-    satfinite: bool,
-}
 
 pub(super) fn lower(modifiers: &[&str], widths: &[Option<Width>]) -> Result<Arithmetic, String> {
     let mut form = Form::new(modifiers);
@@ -128,7 +73,7 @@ pub(super) fn lower(modifiers: &[&str], widths: &[Option<Width>]) -> Result<Arit
     };
     Ok(Arithmetic {
         run,
-        slots: vec![Slot::Write(width), Slot::Read(source(from, widths))],
+        slots: vec![OperandSlot::Write(width), OperandSlot::Read(source(from, widths))],
         nonzero: None,
         float_immediates: immediates(from),
     })
@@ -156,7 +101,7 @@ fn destination(to: Type, widths: &[Option<Width>]) -> Result<Width, String> {
         return Ok(written);
     }
     // An f16 may lie in the low half of a register of 32 bits, with zeros above.
-    if to.kind == Kind::Float && to.bits == 16 && written == Width::B32 {
+    if to.kind == TypeKind::Float && to.bits == 16 && written == Width::B32 {
         return Ok(written);
     }
     Err(format!("`cvt` to {} bits into a register of another width is not supported", to.bits))
@@ -173,14 +118,14 @@ fn source(from: Type, widths: &[Option<Width>]) -> Width {
 
 fn immediates(from: Type) -> Option<FloatWidth> {
     match (from.kind, from.bits) {
-        (Kind::Float, 32) => Some(FloatWidth::F32),
-        (Kind::Float, 64) => Some(FloatWidth::F64),
+        (TypeKind::Float, 32) => Some(FloatWidth::F32),
+        (TypeKind::Float, 64) => Some(FloatWidth::F64),
         _ => None,
     }
 }
 
 fn select(to: Type, from: Type, options: Options, width: Width) -> Result<Run, String> {
-    let single = |side: Type| side.kind == Kind::Float && side.bits == 32;
+    let single = |side: Type| side.kind == TypeKind::Float && side.bits == 32;
     if options.ftz && !single(to) && !single(from) {
         return Err("`cvt.ftz` without an f32 is no form of the ISA".to_owned());
     }
@@ -190,27 +135,4 @@ fn select(to: Type, from: Type, options: Options, width: Width) -> Result<Run, S
         (true, false) => mixed::from_integer(to, from, options),
         (true, true) => floats::select(to, from, options),
     }
-}
-
-/// The lanes between the two halves of a conversion, which the many pairs of types share.
-type Wide<T> = [T; LANES];
-
-#[inline(always)]
-fn read<A: Operand, T: Copy + Default>(
-    registers: &Registers,
-    from: Reg,
-    f: impl Fn(A) -> T,
-) -> Wide<T> {
-    each(&A::load(registers, from), f)
-}
-
-#[inline(always)]
-fn write<T: Copy, D: Operand>(
-    registers: &mut Registers,
-    to: Reg,
-    mask: Mask,
-    values: &Wide<T>,
-    f: impl Fn(T) -> D,
-) {
-    D::store(registers, to, mask, each(values, f));
 }

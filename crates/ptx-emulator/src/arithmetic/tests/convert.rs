@@ -71,12 +71,12 @@ fn integers() {
     let bench = Bench::new("cvt.u32.u64", 2, Some(&[Some(Width::B32), Some(Width::B64)]));
     assert_eq!(
         bench.map(|bench| bench.form.slots),
-        Ok(vec![Slot::Write(Width::B32), Slot::Read(Width::B64)])
+        Ok(vec![OperandSlot::Write(Width::B32), OperandSlot::Read(Width::B64)])
     );
     let bench = Bench::new("cvt.s64.s32", 2, Some(&[Some(Width::B64), Some(Width::B64)]));
     assert_eq!(
         bench.map(|bench| bench.form.slots),
-        Ok(vec![Slot::Write(Width::B64), Slot::Read(Width::B32)])
+        Ok(vec![OperandSlot::Write(Width::B64), OperandSlot::Read(Width::B32)])
     );
     let error =
         Bench::new("cvt.u64.u32", 2, Some(&[Some(Width::B32), Some(Width::B32)])).map(|_| ());

@@ -38,12 +38,12 @@ fn every_arithmetic_form_of_nvcc_s_ptx_is_taken() {
                 Some(Ok(arithmetic)) => {
                     assert_eq!(arithmetic.slots.len(), widths.len(), "{}: {line}", name);
                     for (slot, width) in arithmetic.slots.iter().zip(&widths) {
-                        let (Slot::Write(expected) | Slot::Read(expected)) = slot;
+                        let (OperandSlot::Write(expected) | OperandSlot::Read(expected)) = slot;
                         // `cvt` may read the low part of a wider register.
                         assert!(
                             width.is_none_or(|width| width == *expected
                                 || opcode == "cvt"
-                                    && matches!(slot, Slot::Read(_))
+                                    && matches!(slot, OperandSlot::Read(_))
                                     && width > *expected),
                             "{}: {line}: {:?}",
                             name,
@@ -71,6 +71,8 @@ fn width(operand: &str) -> Option<Width> {
         "rs" | "h" => Some(Width::B16),
         "r" | "f" => Some(Width::B32),
         "rd" | "fd" => Some(Width::B64),
+        // CUDA's own inline assembly: `.reg .b64 %tmp`.
+        "tmp" => Some(Width::B64),
         other => panic!("register {other}"),
     }
 }

@@ -48,7 +48,7 @@ impl Bench {
             .slots
             .iter()
             .map(|slot| {
-                let (Slot::Write(width) | Slot::Read(width)) = *slot;
+                let (OperandSlot::Write(width) | OperandSlot::Read(width)) = *slot;
                 let index = match width {
                     Width::Pred => {
                         registers.preds.push(BEFORE as u32);
@@ -75,7 +75,7 @@ impl Bench {
     }
 
     pub(super) fn width(&self, operand: usize) -> Width {
-        let (Slot::Write(width) | Slot::Read(width)) = self.form.slots[operand];
+        let (OperandSlot::Write(width) | OperandSlot::Read(width)) = self.form.slots[operand];
         width
     }
 
