@@ -25,6 +25,7 @@
 extern crate self as effnet;
 
 pub mod arch;
+mod arena;
 pub mod compare;
 pub mod cpu;
 pub mod device;

@@ -8,7 +8,7 @@ use super::{Status, info};
 use effnet::arch::{Network, Size, Variant};
 use effnet::kernels::Compute;
 use effnet::launches::{LaunchOptions, LaunchPlan, Path};
-use effnet::plan::{BufferId, Op, Place, Plan, PlanOptions, Step};
+use effnet::plan::{BufferId, Op, Plan, PlanOptions, Step};
 use effnet::weights::{PackedTensor, Precision, packed_tensors};
 use serde::Serialize;
 
@@ -19,8 +19,8 @@ A launch is one kernel with its grid, its block, the shared memory of a block an
 thread. Bytes moved count each tensor that a launch touches once, at the full batch. MACs are
 multiply-accumulates at the full batch, without those that halos make a kernel compute again.
 With --steps, the steps and buffers that launches and the CPU's executor are made from follow. A
-buffer lives from its first to its last step. The CPU executor runs each expand step inside the
-depthwise step after it, and so has an arena of its own, without the expanded maps.
+buffer lives from its first to its last step. Each machine places the buffers in memory of its own:
+the CPU executor runs each expand step inside the depthwise step after it and stores no expanded map.
 
 Examples:
   effnet plan b0
@@ -104,8 +104,6 @@ struct BufferReport<'a> {
     shape: [usize; 4],
     precision: Precision,
     bytes: usize,
-    /// Null for the input, which is the caller's.
-    arena_offset_bytes: Option<usize>,
     first_step: usize,
     last_step: usize,
 }
@@ -118,9 +116,6 @@ struct Totals {
     macs: u64,
     activation_bytes: u64,
     weight_bytes: u64,
-    arena_bytes: usize,
-    /// What the arena would be if no two buffers shared bytes.
-    unshared_bytes: usize,
 }
 
 /// Writes the plan to standard output.
@@ -150,15 +145,12 @@ pub fn run(args: Args, out: &mut Out) -> anyhow::Result<Status> {
 }
 
 fn totals(plan: &Plan) -> Totals {
-    let placed = plan.buffers.iter().filter(|buffer| buffer.place != Place::Input);
     Totals {
         steps: plan.steps.len(),
         buffers: plan.buffers.len(),
         macs: plan.macs(),
         activation_bytes: plan.steps.iter().map(|step| step.activation_bytes).sum(),
         weight_bytes: plan.steps.iter().map(|step| step.weight_bytes).sum(),
-        arena_bytes: plan.arena_bytes,
-        unshared_bytes: placed.map(|b| b.bytes().next_multiple_of(Plan::ALIGN_BYTES)).sum(),
     }
 }
 
@@ -206,7 +198,6 @@ fn report<'a>(plan: &'a Plan, launch_plan: &LaunchPlan) -> anyhow::Result<PlanRe
         shape: buffer.shape,
         precision: buffer.precision,
         bytes: buffer.bytes(),
-        arena_offset_bytes: offset(buffer.place),
         first_step: buffer.first_step,
         last_step: buffer.last_step,
     });
@@ -227,13 +218,6 @@ fn report<'a>(plan: &'a Plan, launch_plan: &LaunchPlan) -> anyhow::Result<PlanRe
         logits: plan.logits.0,
         totals: totals(plan),
     })
-}
-
-fn offset(place: Place) -> Option<usize> {
-    match place {
-        Place::Input => None,
-        Place::Arena { offset_bytes } => Some(offset_bytes),
-    }
 }
 
 /// `28x28x40`; a vector per image is only its length.
@@ -295,18 +279,15 @@ fn tables(plan: &Plan, out: &mut Out) -> anyhow::Result<()> {
         ("shape", Align::Left),
         ("type", Align::Left),
         ("bytes", Align::Right),
-        ("offset", Align::Right),
         ("steps", Align::Left),
     ]);
     for (index, buffer) in plan.buffers.iter().enumerate() {
-        let place = offset(buffer.place).map(|bytes| thousands(bytes as u64));
         buffers.row([
             index.to_string(),
             buffer.name.clone(),
             shape(buffer.shape),
             buffer.precision.to_string(),
             thousands(buffer.bytes() as u64),
-            place.unwrap_or_else(|| "caller's".to_owned()),
             format!("{} to {}", buffer.first_step, buffer.last_step),
         ]);
     }
@@ -317,16 +298,12 @@ fn tables(plan: &Plan, out: &mut Out) -> anyhow::Result<()> {
     let totals = totals(plan);
     out.line(format_args!(
         "\n{} steps, {} buffers\n{} MACs ({}), {} of activations moved, {} of weights read\n\
-         arena {} bytes ({}); {} without sharing\n\
-         this arena is for steps run one by one; the CPU's has no expanded maps (see --help)",
+         each machine places the buffers in memory of its own (see --help)",
         totals.steps,
         totals.buffers,
         thousands(totals.macs),
         info::giga(totals.macs),
         output::bytes(totals.activation_bytes),
         output::bytes(totals.weight_bytes),
-        thousands(totals.arena_bytes as u64),
-        output::bytes(totals.arena_bytes as u64),
-        output::bytes(totals.unshared_bytes as u64),
     ))
 }

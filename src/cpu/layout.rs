@@ -1,10 +1,13 @@
 //! Places of the plan's buffers in the executor's memory.
 //!
-//! They differ from the plan's own places: an expand step's map is never stored, and its input is
-//! read until the depthwise step that computes it is done, so lifetimes differ from the plan's.
+//! An expand step's map is never stored, and its input is read until the depthwise step that
+//! computes it is done: the map's buffer lives nowhere, and the input's lives longer than in the plan.
 
-use crate::plan::arena::{Lifetime, place};
-use crate::plan::{BufferId, Op, Place, Plan, PointwiseRole};
+use crate::arena::{Lifetime, place};
+use crate::plan::{BufferId, Op, Plan};
+
+/// Alignment of every buffer in the arena.
+const ALIGN_BYTES: usize = 256;
 
 /// Place of a buffer's elements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,32 +42,29 @@ impl Layout {
         let last_step = plan.steps.len() - 1;
         let mut stored = vec![true; plan.buffers.len()];
         let mut last_steps: Vec<usize> = plan.buffers.iter().map(|b| b.last_step).collect();
-        for step in &plan.steps {
-            if let Op::Pointwise { role: PointwiseRole::Expand, input, output, .. } = step.op {
+        for expand in plan.steps.iter().filter_map(|step| step.expand) {
+            if let Op::Pointwise { input, output, .. } = plan.steps[expand].op {
                 let [input, output] = [input, output].map(|BufferId(id)| id as usize);
                 stored[output] = false;
                 last_steps[input] = last_steps[input].max(last_steps[output]);
             }
         }
         let in_arena: Vec<usize> = (0..plan.buffers.len())
-            .filter(|&i| stored[i] && plan.buffers[i].place != Place::Input)
+            .filter(|&i| stored[i] && BufferId(i as u32) != plan.input)
             .collect();
         let lifetimes: Vec<Lifetime> = in_arena
             .iter()
             .map(|&i| Lifetime {
                 bytes: plan.buffers[i].bytes(),
-                first_step: if reuse { plan.buffers[i].first_step } else { 0 },
-                last_step: if reuse { last_steps[i] } else { last_step },
+                first: if reuse { plan.buffers[i].first_step } else { 0 },
+                last: if reuse { last_steps[i] } else { last_step },
             })
             .collect();
-        let (offsets, bytes) = place(&lifetimes, Plan::ALIGN_BYTES);
+        let (offsets, bytes) = place(&lifetimes, ALIGN_BYTES);
 
         let mut slots = vec![Slot::Nowhere; plan.buffers.len()];
-        for (slot, buffer) in slots.iter_mut().zip(&plan.buffers) {
-            if buffer.place == Place::Input {
-                *slot = Slot::Input { image_elems: buffer.elems_per_image() };
-            }
-        }
+        let input = plan.buffer(plan.input);
+        slots[plan.input.0 as usize] = Slot::Input { image_elems: input.elems_per_image() };
         for (i, offset) in in_arena.into_iter().zip(offsets) {
             slots[i] = Slot::Arena {
                 start: offset / size_of::<f32>(),

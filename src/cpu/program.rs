@@ -9,7 +9,7 @@ use super::tile::{MAX_PANEL_VECTORS, Panels, padded};
 use super::vector::{Classifier, Pool, SeExpand, SeReduce};
 use super::{Run, Values};
 use crate::arch::Network;
-use crate::plan::{BufferId, Op, Plan, PointwiseRole};
+use crate::plan::{BufferId, Op, Plan};
 use crate::weights::{TensorId, Weights};
 
 /// Everything that a run does, in order.
@@ -95,16 +95,19 @@ impl Program {
         let program =
             Program { kernels: Vec::new(), scratch_elems: 1, partials_elems: 0, reduced_elems: 0 };
         let mut b = Builder { layout, weights, lanes, program };
-        // The expand step that the next depthwise step will compute.
-        let mut expand: Option<&Op> = None;
         // The bands of the last depthwise step, and its output's pixels, which the squeeze adds up.
         let mut squeezed = (1, 1);
-        for (step, op) in plan.steps.iter().map(|step| &step.op).enumerate() {
+        for (step, this) in plan.steps.iter().enumerate() {
+            let op = &this.op;
             match op {
                 Op::Stem { .. } => b.stem(step, op),
-                Op::Pointwise { role: PointwiseRole::Expand, .. } => expand = Some(op),
+                // The depthwise step after it computes it.
+                Op::Pointwise { .. } if plan.joins_next(step) => {}
                 Op::Pointwise { .. } => b.pointwise(step, op),
-                Op::Depthwise { .. } => squeezed = b.depthwise(step, op, expand.take()),
+                Op::Depthwise { .. } => {
+                    let expand = this.expand.map(|expand| &plan.steps[expand].op);
+                    squeezed = b.depthwise(step, op, expand);
+                }
                 Op::SqueezeExcite { .. } => b.squeeze_excite(step, op, squeezed),
                 &Op::Pool { size, c, input, output } => {
                     let (input, output) = (b.slot(input), b.slot(output));

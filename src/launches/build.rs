@@ -7,7 +7,7 @@ use super::{
     fused, layerwise,
 };
 use crate::arch::Network;
-use crate::plan::arena::{Lifetime, place};
+use crate::arena::{Lifetime, place};
 use crate::plan::{BufferId, Plan};
 use crate::weights::{Precision, packed_tensors};
 use std::ops::Range;
@@ -267,8 +267,8 @@ impl Builder<'_> {
                     .iter()
                     .map(|buffer| Lifetime {
                         bytes: buffer.bytes(),
-                        first_step: buffer.first_launch,
-                        last_step: buffer.last_launch,
+                        first: buffer.first_launch,
+                        last: buffer.last_launch,
                     })
                     .collect();
                 let (offsets, arena) = place(&lifetimes, align);

@@ -16,8 +16,6 @@ const MAX_RECOMPUTE: f64 = 2.0;
 pub(super) fn nodes(b: &mut Builder<'_>) -> Pooled {
     let plan = b.plan;
     let mut pooled = None;
-    // An expand step that is part of the depthwise launch after it.
-    let mut expand = None;
     // Partial sums of a block's squeeze, and their tiles.
     let mut squeezed: Option<(Buf, usize)> = None;
     for (index, step) in plan.steps.iter().enumerate() {
@@ -28,11 +26,9 @@ pub(super) fn nodes(b: &mut Builder<'_>) -> Pooled {
                 let op = Stem { conv, c_out, activation, output, weight, bn };
                 b.node(step.name.clone(), index..index + 1, b.image_macs(index), op);
             }
-            plan::Op::Pointwise { role: PointwiseRole::Expand, c_in, .. }
-                if joins(b.options.compute, &plan.steps[index + 1].op, c_in) =>
-            {
-                expand = Some(index);
-            }
+            // Part of the depthwise launch after it.
+            plan::Op::Pointwise { .. }
+                if plan.joins_next(index) && joined(b, index + 1) == Some(index) => {}
             plan::Op::Pointwise {
                 role,
                 size,
@@ -75,7 +71,7 @@ pub(super) fn nodes(b: &mut Builder<'_>) -> Pooled {
                 }
             }
             plan::Op::Depthwise { squeeze, .. } => {
-                let sums = depthwise_node(b, index, expand.take());
+                let sums = depthwise_node(b, index, joined(b, index));
                 squeezed = squeeze.and(sums);
             }
             plan::Op::SqueezeExcite { .. } => {
@@ -90,18 +86,22 @@ pub(super) fn nodes(b: &mut Builder<'_>) -> Pooled {
     pooled
 }
 
-/// Whether an expand step joins the depthwise step after it.
-fn joins(compute: Compute, depthwise: &plan::Op, c_in: usize) -> bool {
-    let plan::Op::Depthwise { conv, .. } = depthwise else { return false };
+/// The expand step that a depthwise step's launch computes too, if it pays.
+fn joined(b: &Builder<'_>, depthwise: usize) -> Option<usize> {
+    let (steps, compute) = (&b.plan.steps, b.options.compute);
+    let expand = steps[depthwise].expand?;
+    let plan::Op::Depthwise { conv, .. } = steps[depthwise].op else { return None };
+    let plan::Op::Pointwise { c_in, .. } = steps[expand].op else { return None };
     // `expand_depthwise` has no tensor cores in f32.
-    compute != Compute::Tf32
+    let joins = compute != Compute::Tf32
         && expand_depthwise::fits(compute.storage(), conv.k, conv.stride, c_in as i32)
         && expand_depthwise::recompute(
             conv.k,
             conv.stride,
             conv.output.h as i32,
             conv.output.w as i32,
-        ) <= MAX_RECOMPUTE
+        ) <= MAX_RECOMPUTE;
+    joins.then_some(expand)
 }
 
 /// A depthwise step, with the expand step before it where that joins. Returns the partial sums of

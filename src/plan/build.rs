@@ -1,7 +1,6 @@
 //! From a network to its plan.
 
-use super::arena::{Lifetime, place};
-use super::{Buffer, BufferId, Op, Place, Plan, PlanError, PointwiseRole, Step};
+use super::{Buffer, BufferId, Op, Plan, PlanError, PointwiseRole, Step};
 use crate::arch::{Activation, BlockSpec, ConvGeometry, Network, NetworkGeometry, Padding, Size};
 use crate::weights::{Layer, PackedTensor, Precision, TensorId, TensorKind, packed_tensors};
 use std::collections::HashMap;
@@ -73,7 +72,10 @@ pub(super) fn build(network: &Network, options: PlanOptions) -> Result<Plan, Pla
     };
     b.step("classifier", None, op, network.c_head * network.classes);
 
-    let arena_bytes = b.place_buffers(input, &[features, logits]);
+    // What a run leaves is read when it has ended.
+    for BufferId(id) in [features, logits] {
+        b.buffers[id as usize].last_step = b.steps.len() - 1;
+    }
     Ok(Plan {
         network: network.clone(),
         geometry,
@@ -82,7 +84,6 @@ pub(super) fn build(network: &Network, options: PlanOptions) -> Result<Plan, Pla
         precision: options.precision,
         steps: b.steps,
         buffers: b.buffers,
-        arena_bytes,
         input,
         features,
         logits,
@@ -99,7 +100,6 @@ impl Builder {
             name: name.to_owned(),
             shape: [self.options.batch, size.h, size.w, c],
             precision,
-            place: Place::Input,
             first_step: usize::MAX,
             last_step: 0,
         });
@@ -136,6 +136,7 @@ impl Builder {
             activation_bytes,
             weight_bytes: weight_bytes.sum(),
             op,
+            expand: None,
         });
     }
 
@@ -199,6 +200,7 @@ impl Builder {
         x: BufferId,
     ) -> BufferId {
         let n = block.index;
+        let expand = block.has_expand().then_some(self.steps.len());
         let mid = if block.has_expand() {
             self.pointwise(
                 PointwiseRole::Expand,
@@ -227,6 +229,9 @@ impl Builder {
             shift: self.id(Layer::Depthwise(n), TensorKind::BnShift),
         };
         self.step(&name, Some(n), op, conv.k * conv.k * block.c_mid * conv.output.pixels());
+        if let Some(depthwise) = self.steps.last_mut() {
+            depthwise.expand = expand;
+        }
 
         let gate = block.c_se.zip(squeeze).map(|(c_se, squeeze)| {
             let gate = self.vector(&format!("blocks.{n}.gate"), block.c_mid);
@@ -253,28 +258,6 @@ impl Builder {
             Activation::None,
             [Some(output), gate, block.skip.then_some(x)],
         )
-    }
-
-    /// Places everything but the input; `outputs` stay alive to the end. Returns the arena's size.
-    fn place_buffers(&mut self, input: BufferId, outputs: &[BufferId]) -> usize {
-        for &BufferId(id) in outputs {
-            self.buffers[id as usize].last_step = self.steps.len() - 1;
-        }
-        let in_arena: Vec<usize> =
-            (0..self.buffers.len()).filter(|&i| i != input.0 as usize).collect();
-        let lifetimes: Vec<Lifetime> = in_arena
-            .iter()
-            .map(|&i| Lifetime {
-                bytes: self.buffers[i].bytes(),
-                first_step: self.buffers[i].first_step,
-                last_step: self.buffers[i].last_step,
-            })
-            .collect();
-        let (offsets, arena_bytes) = place(&lifetimes, Plan::ALIGN_BYTES);
-        for (&i, offset_bytes) in in_arena.iter().zip(offsets) {
-            self.buffers[i].place = Place::Arena { offset_bytes };
-        }
-        arena_bytes
     }
 }
 
@@ -305,25 +288,38 @@ mod tests {
     }
 
     #[test]
-    fn live_buffers_never_overlap() {
+    fn buffers_live_from_their_first_step_to_their_last() {
         for plan in plans() {
-            let placed: Vec<_> = plan
-                .buffers
-                .iter()
-                .filter_map(|buffer| match buffer.place {
-                    Place::Arena { offset_bytes } => Some((buffer, offset_bytes)),
-                    Place::Input => None,
-                })
-                .collect();
-            for (i, &(a, a_start)) in placed.iter().enumerate() {
-                assert_eq!(a_start % Plan::ALIGN_BYTES, 0);
-                assert!(a_start + a.bytes() <= plan.arena_bytes);
-                for &(b, b_start) in &placed[i + 1..] {
-                    let together = a.first_step <= b.last_step && b.first_step <= a.last_step;
-                    let apart = a_start + a.bytes() <= b_start || b_start + b.bytes() <= a_start;
-                    assert!(!together || apart, "{} and {} share bytes", a.name, b.name);
+            for (index, step) in plan.steps.iter().enumerate() {
+                for id in step.op.reads().into_iter().chain(step.op.writes()) {
+                    let buffer = plan.buffer(id);
+                    assert!((buffer.first_step..=buffer.last_step).contains(&index));
                 }
             }
+            for output in [plan.features, plan.logits] {
+                assert_eq!(plan.buffer(output).last_step, plan.steps.len() - 1);
+            }
+        }
+    }
+
+    /// Every expand step is the one before its block's depthwise step, which alone reads its map.
+    #[test]
+    fn depthwise_steps_name_the_expand_step_before_them() {
+        for plan in plans() {
+            let mut named = 0;
+            for (index, step) in plan.steps.iter().enumerate() {
+                let is_expand = step.op.name() == "expand";
+                assert_eq!(plan.joins_next(index), is_expand, "{}", step.name);
+                let Some(expand) = step.expand else { continue };
+                named += 1;
+                assert_eq!(step.op.name(), "depthwise");
+                assert_eq!((expand, plan.steps[expand].block), (index - 1, step.block));
+                let map = plan.steps[expand].op.writes()[0];
+                let buffer = plan.buffer(map);
+                assert_eq!(step.op.reads(), [map]);
+                assert_eq!((buffer.first_step, buffer.last_step), (expand, index));
+            }
+            assert_eq!(named, plan.network.blocks.iter().filter(|b| b.has_expand()).count());
         }
     }
 

@@ -3,11 +3,10 @@
 //! A plan is plain data, computed once. Running it allocates nothing, looks nothing up by name and
 //! formats no strings. Executors walk [`Plan::steps`] in order.
 //!
-//! The offsets in [`Plan::buffers`] are for an executor that runs each step by itself. One that
-//! joins steps may place the buffers anew: the CPU executor computes an expand step's map inside the
-//! depthwise step, stores none of it, and so lays out an arena of its own.
+//! A plan says which buffers there are and when they live; each machine places them in memory of its
+//! own, by the steps that it joins. [`Step::expand`] names the expand step whose map a machine need
+//! not store.
 
-pub(crate) mod arena;
 mod build;
 mod step;
 
@@ -21,18 +20,6 @@ use crate::weights::Precision;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct BufferId(pub u32);
 
-/// Where a buffer lives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
-    /// The caller's input tensor.
-    Input,
-    /// The arena, at this offset; a multiple of [`Plan::ALIGN_BYTES`].
-    Arena {
-        /// Offset from the arena's start.
-        offset_bytes: usize,
-    },
-}
-
 /// A tensor that a step writes and later steps read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Buffer {
@@ -42,8 +29,6 @@ pub struct Buffer {
     pub shape: [usize; 4],
     /// Element type.
     pub precision: Precision,
-    /// Where it lives.
-    pub place: Place,
     /// First step that touches it.
     pub first_step: usize,
     /// Last step that touches it. Outputs stay alive to the end of the plan.
@@ -84,8 +69,6 @@ pub struct Plan {
     pub steps: Vec<Step>,
     /// Every buffer.
     pub buffers: Vec<Buffer>,
-    /// Size of the arena that holds all buffers but the input, where each step runs by itself.
-    pub arena_bytes: usize,
     /// The input tensor, `[n, h, w, 3]`.
     pub input: BufferId,
     /// Pooled features before the classifier, `[n, 1, 1, c_head]`, f32.
@@ -95,9 +78,6 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Alignment of every buffer in the arena.
-    pub const ALIGN_BYTES: usize = 256;
-
     /// The plan of `network` under `options`.
     pub fn new(network: &Network, options: PlanOptions) -> Result<Plan, PlanError> {
         build::build(network, options)
@@ -106,6 +86,11 @@ impl Plan {
     /// The buffer behind an id.
     pub fn buffer(&self, id: BufferId) -> &Buffer {
         &self.buffers[id.0 as usize]
+    }
+
+    /// Whether the step after `step` may compute it: see [`Step::expand`].
+    pub fn joins_next(&self, step: usize) -> bool {
+        self.steps.get(step + 1).is_some_and(|next| next.expand == Some(step))
     }
 
     /// Multiply-accumulates of one run at the full batch.

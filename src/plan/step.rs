@@ -13,6 +13,9 @@ pub struct Step {
     pub block: Option<usize>,
     /// What is computed.
     pub op: Op,
+    /// Of a depthwise step: the index of the expand step before it, if its block has one. A machine
+    /// may compute that step within this one, for no other step reads its map.
+    pub expand: Option<usize>,
     /// Multiply-accumulates at the full batch.
     pub macs: u64,
     /// Bytes read from and written to buffers at the full batch, each counted once.

@@ -3,7 +3,7 @@
 use crate::arch::Network;
 use crate::kernels::{self, Resources, occupancy::Multiprocessor};
 use crate::launches::LaunchRecord;
-use crate::plan::{Op, Plan, PointwiseRole};
+use crate::plan::Plan;
 use serde::Serialize;
 use std::ops::Range;
 
@@ -77,14 +77,12 @@ pub fn items_of_launches(plan: &Plan, records: &[LaunchRecord], arch: u32) -> Ve
 /// never stored, does not count as moved.
 pub fn items_of_steps(plan: &Plan, n: usize) -> Vec<Item> {
     let mut items: Vec<Item> = Vec::new();
-    let mut expand = None;
     for (step, this) in plan.steps.iter().enumerate() {
-        if let Op::Pointwise { role: PointwiseRole::Expand, .. } = this.op {
-            expand = Some(step);
+        if plan.joins_next(step) {
             continue;
         }
         let index = items.len();
-        let item = match expand.take() {
+        let item = match this.expand {
             None => {
                 let mut item = item(plan, index, &this.name, step..step + 1);
                 (item.bytes, item.macs) = cost(plan, step, n);
