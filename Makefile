@@ -44,10 +44,11 @@ test-baselines: $(NVCC) $(BASELINES)/installed ## compare's drivers against the 
 	EFFNET_TEST_PYTHON=$(CURDIR)/$(BASELINES)/bin/python $(CARGO) test --locked --test compare_baselines -- \
 		--ignored --test-threads 1
 
-check: cuda ## formatting, lints and documentation, all without warnings
+check: cuda ## formatting, lints and documentation, all without warnings; the runtime alone
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets --all-features -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps
+	CARGO="$(CARGO)" tests/runtime.sh
 
 fmt: ## format the sources
 	$(CARGO) fmt --all

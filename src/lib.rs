@@ -17,6 +17,10 @@
 //!   that is shown;
 //! - [`labels`]: the names of ImageNet's classes.
 //!
+//! Without features this is the runtime alone. The feature `emulator` brings the emulator; `cli` brings
+//! the command and its tools: [`export`], [`measure`], [`profile`], [`compare`], [`report`], and the
+//! downloads of [`weights`].
+//!
 //! Layout is NHWC throughout. Errors are values; nothing panics on bad input. The same input gives
 //! the same bytes, whatever the number of threads and the batch that it travels in.
 
@@ -26,22 +30,28 @@ extern crate self as effnet;
 
 pub mod arch;
 mod arena;
+#[cfg(feature = "cli")]
 pub mod compare;
 pub mod cpu;
 pub mod device;
+#[cfg(feature = "cli")]
 pub mod export;
 pub mod image;
 pub mod kernels;
 pub mod labels;
 pub mod launches;
+#[cfg(feature = "cli")]
 pub mod measure;
 pub mod pipeline;
 pub mod plan;
+#[cfg(feature = "cli")]
 pub mod profile;
+#[cfg(feature = "cli")]
 pub mod report;
 pub mod session;
 pub mod weights;
 
+#[cfg(feature = "emulator")]
 pub use ptx_emulator as emulator;
 
 /// The README's example compiles.

@@ -15,9 +15,10 @@ use effnet::launches::Path;
 use effnet::measure::bench::{
     Comparison, Config, Document, Key, Options, Row, SCHEMA, measure, of_environment, of_row, read,
 };
-use effnet::measure::{Environment, Sampling, random_weights};
+use effnet::measure::{Environment, Sampling};
 use effnet::report::OutputFile;
 use effnet::session::Device;
+use effnet::weights::stand_in::random_weights;
 use effnet::weights::{Precision, Weights};
 use std::path::PathBuf;
 use std::sync::Arc;

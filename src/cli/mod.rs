@@ -10,6 +10,7 @@ mod compare;
 mod completions;
 mod dataset;
 mod device;
+#[cfg_attr(not(feature = "emulator"), path = "no_emulator.rs")]
 mod emulate;
 mod eval;
 mod export;
@@ -89,6 +90,7 @@ enum Status {
     /// Some inputs failed; each was reported.
     SomeFailed,
     /// A kernel ran, and a check reported something.
+    #[cfg(feature = "emulator")]
     Findings,
 }
 
@@ -103,6 +105,7 @@ pub fn main() -> ExitCode {
     match result {
         Ok(Status::Complete) => ExitCode::SUCCESS,
         Ok(Status::SomeFailed) => ExitCode::from(1),
+        #[cfg(feature = "emulator")]
         Ok(Status::Findings) => ExitCode::from(3),
         // The reader (`head`, a closed pager) has what it wanted.
         Err(error) if error.downcast_ref().is_some_and(StdoutError::is_closed_pipe) => {

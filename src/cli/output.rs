@@ -31,6 +31,7 @@ impl Out {
     }
 
     /// Where the command line of another crate writes.
+    #[cfg(feature = "emulator")]
     pub fn writer(&mut self) -> &mut dyn Write {
         &mut self.writer
     }

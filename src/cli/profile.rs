@@ -12,8 +12,7 @@ use effnet::cpu::CpuExecutor;
 use effnet::device::{CudaDevice, EmulatedDevice};
 use effnet::kernels::Compute;
 use effnet::launches::{LaunchOptions, LaunchPlan};
-use effnet::measure::stand_in::Random;
-use effnet::measure::{Environment, Sampling, random_weights};
+use effnet::measure::{Environment, Sampling};
 use effnet::plan::{Plan, PlanOptions};
 use effnet::profile::{
     By, CeilingWork, Found, Report, Subject, ceilings_table, cpu_product_side, cuda_ceilings,
@@ -21,6 +20,7 @@ use effnet::profile::{
 };
 use effnet::report::OutputFile;
 use effnet::session::{Device, SessionError};
+use effnet::weights::stand_in::{Random, random_weights};
 use effnet::weights::{Precision, Weights};
 use std::path::PathBuf;
 use std::sync::Arc;

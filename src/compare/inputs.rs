@@ -1,6 +1,6 @@
 //! Made-up inputs.
 
-use crate::measure::stand_in::Random;
+use crate::weights::stand_in::Random;
 
 /// `images` images of `elems` values each, uniform in [-2, 2), the range that normalised
 /// photographs cover. Equal seeds give equal images.

@@ -7,6 +7,7 @@
 //! that says what was found and what to do.
 
 pub mod cuda;
+#[cfg_attr(not(feature = "emulator"), path = "no_emulator.rs")]
 mod emulated;
 
 pub use cuda::{CudaDevice, CudaError};

@@ -5,16 +5,13 @@
 //!   turn;
 //! - [`environment`]: device, driver, clocks and versions, without which no time means anything;
 //! - [`mod@bench`]: latency and throughput of configurations, and how they compare with earlier
-//!   ones;
-//! - [`stand_in`]: random weights and inputs, for times, which do not depend on the values.
+//!   ones.
 
 pub mod bench;
 pub mod environment;
 pub mod sampling;
-pub mod stand_in;
 pub mod statistics;
 
 pub use environment::Environment;
 pub use sampling::{Sampled, Sampling, sample, sample_in_turn};
-pub use stand_in::random_weights;
 pub use statistics::Summary;

@@ -11,7 +11,7 @@ use crate::device::cuda::{CudaError, KernelBuffer, KernelRunner, Repeats};
 use crate::kernels::params::{BnSwishParams, PointwiseParams};
 use crate::kernels::{Compute, Geometry, Launch, LaunchError, bn_swish, pointwise, pointwise_f32};
 use crate::launches::KernelId;
-use crate::measure::stand_in::Random;
+use crate::weights::stand_in::Random;
 use half::f16;
 
 /// Why a GPU's ceilings could not be measured.

@@ -22,7 +22,7 @@ mod times;
 mod trace;
 
 pub use ceilings::{CeilingError, cuda_ceilings};
-pub use counts::{CountGroup, CountProfile, Counts};
+pub use counts::{CountGroup, CountProfile, Counts, Executed};
 pub use group::{By, groups};
 pub use item::{Item, KernelUse, items_of_launches, items_of_steps};
 pub use limits::{Bound, Ceilings, Floor, Method};

@@ -1,5 +1,7 @@
 //! Profiles taken: the ceilings first, then the network.
 
+#[cfg(feature = "emulator")]
+use super::Executed;
 use super::{Ceilings, CountProfile, Method, TimeProfile, items_of_launches, items_of_steps};
 use crate::cpu::{CpuError, CpuExecutor};
 use crate::device::{CudaDevice, CudaError, EmulatedDevice, EmulatedError};
@@ -19,6 +21,7 @@ pub struct CeilingWork {
 }
 
 /// A compute capability whose occupancy is told for launches on the emulator, which runs its PTX.
+#[cfg(feature = "emulator")]
 const EMULATED_ARCH: u32 = 80;
 
 /// Times the steps of `n` images on the CPU.
@@ -127,6 +130,7 @@ pub(super) fn tflops(side: usize, us: f64) -> f64 {
 }
 
 /// Counts the launches of `n` images on the emulator; `plan` is what the device's launches are of.
+#[cfg(feature = "emulator")]
 pub fn profile_emulated(
     device: &mut EmulatedDevice,
     plan: &Plan,
@@ -138,5 +142,17 @@ pub fn profile_emulated(
     device.set_count_traffic(false);
     run?;
     let items = items_of_launches(plan, &device.plan().launches(n)?, EMULATED_ARCH);
-    Ok(CountProfile { items, counters: device.executed().to_vec() })
+    let executed = device.executed().iter().map(Executed::from).collect();
+    Ok(CountProfile { items, executed })
+}
+
+/// Nothing, as this build has no emulated device.
+#[cfg(not(feature = "emulator"))]
+pub fn profile_emulated(
+    device: &mut EmulatedDevice,
+    _plan: &Plan,
+    _input: &[f32],
+    _n: usize,
+) -> Result<CountProfile, EmulatedError> {
+    match *device {}
 }

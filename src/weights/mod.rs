@@ -3,28 +3,36 @@
 //! Reading order: [`Family`] (who publishes weights), `names` (how they spell the tensors),
 //! `recognise` (which of them a file is), [`settings`] (the padding, eps and recipe that belong to
 //! it), [`import`](fn@import) (into the layouts of `layout`), [`Weights`] (the packed file,
-//! opened), [`catalogue`] and [`pull`](fn@pull) (known checkpoints, fetched). The module
-//! [`import`](mod@import) reads the containers.
+//! opened), [`catalogue`] (known checkpoints), [`find`](fn@find) and [`pull`](fn@pull) (by name, fetched:
+//! with the feature `cli`), [`stand_in`] (random ones). The module [`import`](mod@import) reads the
+//! containers.
 
 mod catalogue;
 mod family;
+#[cfg(feature = "cli")]
+mod find;
 pub mod import;
 mod layout;
 mod metadata;
 mod names;
 mod pack;
+#[cfg(feature = "cli")]
 mod pull;
 mod recognise;
 mod settings;
+pub mod stand_in;
 mod store;
 mod wheel;
 
-pub use catalogue::{CatalogueEntry, Package, UnknownModel, catalogue, find};
+pub use catalogue::{CatalogueEntry, Package, catalogue};
 pub use family::{Family, UnknownFamily};
+#[cfg(feature = "cli")]
+pub use find::{UnknownModel, find};
 pub use layout::{Layer, PackedTensor, Precision, TensorId, TensorKind, packed_tensors};
 pub use metadata::{Labels, Metadata, Source};
 pub use names::{SourceRole, SourceTensor, source_names};
 pub use pack::{ImportError, ImportOptions, ImportReport, import};
+#[cfg(feature = "cli")]
 pub use pull::{PullError, PullOptions, PullReport, default_cache_dir, packed_path, pull};
 pub use recognise::{RecogniseError, TensorFault};
 pub use settings::{

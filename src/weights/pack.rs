@@ -402,7 +402,8 @@ mod tests {
             sha256: String::new(),
             container: String::new(),
         };
-        let entry = crate::weights::find("timm/efficientnet_b1.ft_in1k").unwrap();
+        let named = |name: &str| catalogue().iter().find(|entry| entry.name == name).unwrap();
+        let entry = named("timm/efficientnet_b1.ft_in1k");
         let of = |options: &ImportOptions, entry| {
             metadata(&recognised, options, Some(entry), source()).unwrap()
         };
@@ -416,7 +417,7 @@ mod tests {
         assert_eq!((mine.recipe.size, mine.recipe.mean), (size, [0.0; 3]));
 
         // An entry of another family or variant has no say.
-        let other = crate::weights::find("timm/tf_efficientnet_b1.ap_in1k").unwrap();
+        let other = named("timm/tf_efficientnet_b1.ap_in1k");
         let own = of(&ImportOptions::default(), other);
         assert_eq!(own.recipe, settings(Family::Timm, Variant::B1).recipe);
         assert_eq!(own.name, "renamed");

@@ -56,6 +56,7 @@ impl Extracted {
     }
 
     /// Keeps the copy, under another name in the same file system.
+    #[cfg(feature = "cli")]
     pub fn persist(self, path: &Path) -> Result<(), WheelError> {
         self.file
             .persist(path)

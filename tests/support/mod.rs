@@ -2,15 +2,17 @@
 //! random weights.
 #![allow(dead_code, unused_imports)] // each test file uses a part of it
 
+#[cfg(feature = "cli")]
 pub mod compare;
 pub mod containers;
+#[cfg(feature = "emulator")]
 pub mod emulated;
 pub mod emulated_driver;
 pub mod generator;
 pub mod oracle;
 
-use effnet::measure::stand_in;
-pub use effnet::measure::stand_in::{Random, metadata};
+use effnet::weights::stand_in;
+pub use effnet::weights::stand_in::{Random, metadata};
 use effnet::weights::{Metadata, Weights};
 use std::path::Path;
 

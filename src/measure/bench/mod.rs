@@ -19,7 +19,6 @@ pub use warnings::{Warning, WarningKind, of_environment, of_row};
 
 use super::environment::GpuState;
 use super::sampling::{Sampling, sample};
-use super::stand_in::Random;
 use super::{Environment, Summary};
 use crate::arch::Size;
 use crate::device::CudaDevice;
@@ -28,6 +27,7 @@ use crate::kernels::Compute;
 use crate::launches::{LaunchPlan, Path};
 use crate::session::{Device, Session, SessionError, SessionOptions};
 use crate::weights::Weights;
+use crate::weights::stand_in::Random;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::sync::Arc;
@@ -368,8 +368,8 @@ fn summary(samples: &[RunTimes], of: impl Fn(&RunTimes) -> f64) -> Summary {
 pub(crate) mod tests {
     use super::*;
     use crate::arch::Variant;
-    use crate::measure::random_weights;
     use crate::weights::Precision;
+    use crate::weights::stand_in::random_weights;
 
     /// A row with this latency and compute time, which every sample has.
     pub fn row(batch: usize, latency_us: f64, enqueue_us: f64) -> Row {

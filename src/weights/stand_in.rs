@@ -2,12 +2,12 @@
 //! ordinary numbers: that is why these keep activations of order one, far from infinity and from
 //! subnormals.
 
-use crate::arch::{Network, Padding, Size, Variant};
-use crate::image::{Framing, Interpolation, Recipe, Rounding, ShortSide};
-use crate::weights::{
+use super::{
     Family, Labels, Layer, Metadata, PackedTensor, Precision, Source, StoreError, TensorKind,
     Weights, packed_tensors, write_packed,
 };
+use crate::arch::{Network, Padding, Size, Variant};
+use crate::image::{Framing, Interpolation, Recipe, Rounding, ShortSide};
 use std::path::Path;
 
 /// Classes of the stand-ins: ImageNet's.
