@@ -12,6 +12,7 @@
 //! - [`device`]: machines that run launches: a CUDA GPU, and the emulator;
 //! - [`emulator`]: PTX on the CPU, with checks;
 //! - [`session`]: weights, plan and executor together, with an example to start from;
+//! - [`pipeline`]: photographs through a session, decoded while the network runs;
 //! - [`export`]: the network as an ONNX file;
 //! - [`measure`], [`profile`], [`compare`], [`report`]: times, where they go, how they compare, and how
 //!   that is shown;

@@ -5,7 +5,7 @@ mod text;
 
 use super::Status;
 use super::args;
-use super::device::{Request, auto, device};
+use super::device::{device, said};
 use super::models::ModelArgs;
 use super::output::{self, Out};
 use anyhow::{anyhow, bail};
@@ -17,7 +17,7 @@ use effnet::measure::bench::{
 };
 use effnet::measure::{Environment, Sampling};
 use effnet::report::OutputFile;
-use effnet::session::Device;
+use effnet::session::{Device, DeviceChoice, DeviceRequest};
 use effnet::weights::stand_in::random_weights;
 use effnet::weights::{Precision, Weights};
 use std::path::PathBuf;
@@ -88,7 +88,7 @@ pub struct Args {
     /// Where to run: auto (the first usable CUDA GPU, else the CPU), cuda, cuda:N or cpu.
     #[arg(long, value_name = "LIST", default_value = "auto", value_delimiter = ',',
           value_parser = device)]
-    device: Vec<Request>,
+    device: Vec<DeviceRequest>,
     /// Input size: HxW, or one number for a square [default: the variant's native size, or that of the
     /// weights' recipe].
     #[arg(long, value_name = "HxW", value_parser = args::size)]
@@ -256,20 +256,20 @@ impl Args {
         let mut devices = Vec::new();
         for request in &self.device {
             let device = match *request {
-                Request::This(Device::Emulator) => bail!(
+                DeviceRequest::This(Device::Emulator) => bail!(
                     "--device: the emulator has no times, its instructions take none: expected auto, \
                      cuda, cuda:N or cpu; `effnet profile --device emulator` counts instructions, \
                      bytes and conflicts of every launch"
                 ),
-                Request::This(device) => device,
-                Request::Auto => {
-                    let (device, reason) = auto();
+                DeviceRequest::This(device) => device,
+                DeviceRequest::Auto => {
+                    let DeviceChoice { device, reason } = Device::auto();
                     if say {
                         let name = match device {
-                            Device::Cuda(ordinal) => format!("cuda:{ordinal}"),
-                            _ => "CPU".to_owned(),
+                            Device::Cpu => "CPU".to_owned(),
+                            device => device.to_string(),
                         };
-                        output::note(&format_args!("{name}{reason}"));
+                        output::note(&format_args!("{name}{}", said(&reason)));
                     }
                     device
                 }

@@ -1,17 +1,18 @@
 //! `effnet classify`: the most probable classes of images.
 
-use super::device::RunArgs;
+use super::device::{self, RunArgs};
 use super::inputs;
 use super::models::ModelArgs;
 use super::output::{self, Out};
-use super::pipeline::ItemError;
 use super::{Status, labels};
 use anyhow::bail;
-use effnet::session::Prediction;
+use effnet::pipeline::{ImageFailure, ImageInput, Pipeline, PipelineError, PipelineOptions};
+use effnet::session::{Prediction, Session};
 use effnet::weights::Labels;
 use serde::Serialize;
 use std::io::IsTerminal;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// Print the most probable classes of images.
 #[derive(Debug, clap::Args)]
@@ -87,27 +88,20 @@ pub fn run(args: Args, verbose: bool, out: &mut Out) -> anyhow::Result<Status> {
         (_, true) => Format::Csv,
         _ => Format::Text,
     };
-    let sources = inputs::expand(&args.paths);
-    if !sources.iter().any(Result::is_ok) {
-        let errors: Vec<_> = sources.into_iter().filter_map(Result::err).collect();
+    let images = inputs::expand(&args.paths);
+    if !images.iter().any(Result::is_ok) {
+        let errors: Vec<_> = images.into_iter().filter_map(Result::err).collect();
         if format == Format::Json {
             // A program that reads the lines finds every path that it asked for.
             for error in &errors {
-                let (path, error) = (error.path(), Some(error.to_string()));
-                out.json(&ImageReport { path: &path, top: Vec::new(), error })?;
+                let (path, error) = (&error.path, Some(error.to_string()));
+                out.json(&ImageReport { path, top: Vec::new(), error })?;
             }
         }
         let lines: Vec<String> = errors.iter().map(|error| format!("  {error}")).collect();
         bail!("nothing to classify:\n{}", lines.join("\n"));
     }
-    let total = sources.len();
-    let names: Vec<String> = sources
-        .iter()
-        .map(|source| match source {
-            Ok(source) => source.to_string(),
-            Err(error) => error.path(),
-        })
-        .collect();
+    let total = images.len();
 
     let chosen = args.model.open()?;
     let labels = labels::labels(chosen.weights.metadata(), args.labels.as_deref())?;
@@ -115,9 +109,10 @@ pub fn run(args: Args, verbose: bool, out: &mut Out) -> anyhow::Result<Status> {
     if chosen.by_default || verbose {
         output::note(&chosen.describe());
     }
-    let mut runner = args.run.runner(chosen.weights, total)?;
+    let choice = args.run.choose(chosen.weights.metadata())?;
+    let session = Session::new(Arc::new(chosen.weights), choice.options(total))?;
     if verbose || format == Format::Text {
-        output::note(&runner.device);
+        output::note(&format_args!("{}{}", session.description(), choice.reason));
     }
 
     // Where results go to the terminal, they are the progress.
@@ -125,17 +120,23 @@ pub fn run(args: Args, verbose: bool, out: &mut Out) -> anyhow::Result<Status> {
     let mut writer = Writer { format, labels: &labels, first: true };
     let mut failed = 0;
     writer.start(out)?;
-    let (pipeline, prepare) = (runner.pipeline(), runner.prepare());
-    pipeline.run(sources, &prepare, &mut runner.top_k(k), |index, result| {
-        if let Err(error) = &result {
-            failed += 1;
-            bar.suspend(|| output::error(error));
+    // A PATH that gives no image keeps its place.
+    let images = images.into_iter().map(|image| image.unwrap_or_else(ImageInput::from));
+    let options = PipelineOptions { threads: Some(choice.threads) };
+    let mut pipeline = Pipeline::new(session, options).map_err(device::with_options)?;
+    for result in pipeline.classify(images, k).map_err(device::with_options)? {
+        match result {
+            Ok(image) => writer.image(&image.name, &image.output, out)?,
+            Err(PipelineError::Image(failure)) => {
+                failed += 1;
+                bar.suspend(|| output::error(&failure));
+                writer.failure(&failure, out)?;
+            }
+            Err(error) => return Err(device::with_options(error)),
         }
-        writer.image(&names[index], result, out)?;
         out.flush()?;
         bar.inc(1);
-        Ok(())
-    })?;
+    }
     bar.finish_and_clear();
     if failed == 0 {
         return Ok(Status::Complete);
@@ -161,17 +162,20 @@ impl Writer<'_> {
         }
     }
 
-    fn image(
-        &mut self,
-        path: &str,
-        result: Result<Vec<Prediction>, ItemError>,
-        out: &mut Out,
-    ) -> anyhow::Result<()> {
-        match (self.format, result) {
-            (Format::Json, Err(error)) => {
-                out.json(&ImageReport { path, top: Vec::new(), error: Some(error.to_string()) })
+    fn failure(&mut self, failure: &ImageFailure, out: &mut Out) -> anyhow::Result<()> {
+        match self.format {
+            Format::Json => {
+                let (path, error) = (&failure.name, Some(failure.to_string()));
+                out.json(&ImageReport { path, top: Vec::new(), error })
             }
-            (Format::Json, Ok(top)) => {
+            // Said on standard error: neither format has a place for it.
+            Format::Csv | Format::Text => Ok(()),
+        }
+    }
+
+    fn image(&mut self, path: &str, top: &[Prediction], out: &mut Out) -> anyhow::Result<()> {
+        match self.format {
+            Format::Json => {
                 let top = top.iter().map(|prediction| ClassReport {
                     index: prediction.class,
                     label: self.labels.name(prediction.class),
@@ -180,9 +184,7 @@ impl Writer<'_> {
                 });
                 out.json(&ImageReport { path, top: top.collect(), error: None })
             }
-            // Said on standard error: neither format has a place for it.
-            (Format::Csv | Format::Text, Err(_)) => Ok(()),
-            (Format::Csv, Ok(top)) => {
+            Format::Csv => {
                 for (rank, prediction) in top.iter().enumerate() {
                     out.csv([
                         path,
@@ -194,7 +196,7 @@ impl Writer<'_> {
                 }
                 Ok(())
             }
-            (Format::Text, Ok(top)) => self.text(path, &top, out),
+            Format::Text => self.text(path, top, out),
         }
     }
 

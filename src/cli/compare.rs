@@ -14,12 +14,10 @@ use effnet::compare::{
     self, Baseline, BurstLength, CompareError, Contestant, DriverCommand, DriverContestant,
     Entrance, Entry, Job, JobOptions, Report, Rounds, SCHEMA, Tools,
 };
-use effnet::image::preprocess;
-use effnet::kernels::Compute;
 use effnet::measure::bench::{Options, of_environment};
 use effnet::measure::{Environment, Sampling};
 use effnet::report::file::OutputFile;
-use effnet::session::{Device, SessionError, SessionOptions};
+use effnet::session::{Device, SessionError};
 use effnet::weights::Weights;
 use indicatif::ProgressBar;
 use std::io::{stdin, stdout};
@@ -137,14 +135,13 @@ pub fn run(args: Args, verbose: bool, out: &mut Out) -> anyhow::Result<Status> {
         answer(chosen.weights, &choice)?;
         return Ok(Status::Complete);
     }
-    match (choice.device, args.run.precision()) {
-        (Device::Emulator, _) => bail!(
+    if choice.device == Device::Emulator {
+        bail!(
             "--device: the emulator is for tests, and its times mean nothing: expected cuda or cpu"
-        ),
-        (Device::Cpu, Some(found)) if found != Compute::Fp32 => {
-            return Err(SessionError::Precision { found }.into());
-        }
-        _ => {}
+        );
+    }
+    if !choice.device.computes_in(choice.compute) {
+        return Err(SessionError::Precision { found: choice.compute }.into());
     }
     let page = args.html.as_deref().map(OutputFile::new).transpose()?;
     if chosen.by_default || verbose {
@@ -172,14 +169,7 @@ pub fn run(args: Args, verbose: bool, out: &mut Out) -> anyhow::Result<Status> {
 
 /// This runtime's side of the comparison, in a process of its own.
 fn answer(weights: Weights, choice: &Choice) -> anyhow::Result<()> {
-    let options = SessionOptions {
-        device: choice.device,
-        batch: choice.batch,
-        size: Some(choice.size),
-        threads: Some(choice.threads),
-        path: choice.path,
-        compute: Some(choice.compute),
-    };
+    let options = choice.options(choice.batch);
     let open = || {
         let network = Network::new(weights, options)?;
         let notes = match choice.device {
@@ -243,13 +233,14 @@ fn photographs(args: &Args, weights: &Weights, choice: &Choice) -> anyhow::Resul
     let recipe = weights.metadata().recipe.with_size(choice.size);
     let elems = choice.size.pixels() * 3;
     let mut images = Vec::new();
-    for source in inputs::expand(&args.images) {
-        let source = source.map_err(|error| anyhow!("--images: {error}"))?;
-        let bytes = inputs::read(&source).map_err(|error| anyhow!("--images: {error}"))?;
+    for image in inputs::expand(&args.images) {
+        let image = image.map_err(|error| anyhow!("--images: {error}"))?;
+        let name = image.name().unwrap_or_default().to_owned();
         let start = images.len();
         images.resize(start + elems, 0.0);
-        preprocess(&bytes, &recipe, &mut images[start..])
-            .map_err(|error| anyhow!("--images: {source}: {error}"))?;
+        image
+            .prepare(&recipe, &mut images[start..])
+            .map_err(|error| anyhow!("--images: {name}: {error}"))?;
     }
     Ok(images)
 }

@@ -1,16 +1,18 @@
 //! `effnet eval`: accuracy over images with known classes.
 
 use super::dataset::Dataset;
-use super::device::RunArgs;
-use super::inputs::Source;
+use super::device::{self, RunArgs};
 use super::models::ModelArgs;
 use super::output::{self, Out};
 use super::{Status, labels};
 use anyhow::bail;
 use effnet::arch::Size;
+use effnet::pipeline::{Pipeline, PipelineError, PipelineOptions};
+use effnet::session::Session;
 use effnet::weights::Precision;
 use serde::Serialize;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Instant;
 
 /// Measure top-1 and top-5 accuracy over a folder or list of images.
@@ -63,7 +65,7 @@ struct EvalReport<'a> {
     variant: &'static str,
     precision: Precision,
     size: Size,
-    device: &'a str,
+    device: String,
     compute: String,
     batch: usize,
     images: usize,
@@ -94,38 +96,36 @@ pub fn run(args: Args, verbose: bool, out: &mut Out) -> anyhow::Result<Status> {
     if chosen.by_default || verbose {
         output::note(&chosen.describe());
     }
-    let mut runner = args.run.runner(chosen.weights, total)?;
+    let choice = args.run.choose(&metadata)?;
+    let session = Session::new(Arc::new(chosen.weights), choice.options(total))?;
     if verbose || !args.json {
-        output::note(&runner.device);
+        output::note(&format_args!("{}{}", session.description(), choice.reason));
     }
 
     let k = K.min(metadata.classes);
     let bar = output::progress(total as u64, "images", true);
     let (mut failed, mut top1, mut top5) = (0, 0, 0);
     let start = Instant::now();
-    let (pipeline, prepare) = (runner.pipeline(), runner.prepare());
-    let mut network = runner.top_k(k);
-    pipeline.run(
-        paths.into_iter().map(|path| Ok(Source::File(path))).collect(),
-        &prepare,
-        &mut network,
-        |index, result| {
-            match result {
-                Ok(top) => {
-                    let rank = top.iter().position(|p| p.class == truths[index]);
-                    top1 += usize::from(rank == Some(0));
-                    top5 += usize::from(rank.is_some());
-                }
-                Err(error) => {
-                    failed += 1;
-                    bar.suspend(|| output::error(&error));
-                }
+    let options = PipelineOptions { threads: Some(choice.threads) };
+    let mut pipeline = Pipeline::new(session, options).map_err(device::with_options)?;
+    for result in pipeline.classify(paths, k).map_err(device::with_options)? {
+        match result {
+            Ok(image) => {
+                let truth = truths[image.index];
+                let rank = image.output.iter().position(|best| best.class == truth);
+                top1 += usize::from(rank == Some(0));
+                top5 += usize::from(rank.is_some());
             }
-            bar.inc(1);
-            Ok(())
-        },
-    )?;
-    let (seconds, in_network) = (start.elapsed().as_secs_f64(), network.busy);
+            Err(PipelineError::Image(failure)) => {
+                failed += 1;
+                bar.suspend(|| output::error(&failure));
+            }
+            Err(error) => return Err(device::with_options(error)),
+        }
+        bar.inc(1);
+    }
+    let (seconds, in_network) = (start.elapsed().as_secs_f64(), pipeline.session_time());
+    let session = pipeline.into_session();
     bar.finish_and_clear();
 
     let done = total - failed;
@@ -140,10 +140,10 @@ pub fn run(args: Args, verbose: bool, out: &mut Out) -> anyhow::Result<Status> {
         model: &metadata.name,
         variant: metadata.variant.name(),
         precision: metadata.precision,
-        size: runner.session().plan().input_size(),
-        device: &runner.device_name,
-        compute: runner.compute.to_string(),
-        batch: runner.session().batch(),
+        size: session.plan().input_size(),
+        device: session.device().to_string(),
+        compute: session.compute().to_string(),
+        batch: session.batch(),
         images: total,
         failed,
         top1_correct: top1,

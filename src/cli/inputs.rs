@@ -1,102 +1,67 @@
 //! From the PATHs of a command line to a list of images, in the order in which they are reported.
 
+use effnet::pipeline::ImageInput;
 use glob::MatchOptions;
 use std::collections::HashSet;
-use std::fmt;
-use std::fs::{self, File};
-use std::io::{self, Read};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
-/// Where one encoded image comes from.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Source {
-    /// A file.
-    File(PathBuf),
-    /// Standard input, written `-`.
-    Stdin,
-}
-
-impl fmt::Display for Source {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Source::File(path) => path.display().fmt(f),
-            Source::Stdin => f.write_str("-"),
-        }
-    }
-}
+/// Images, and errors in the places of images.
+type List = Vec<Result<ImageInput, InputError>>;
 
 /// Endings, in lower case, of the files that are taken from a folder.
 pub const EXTENSIONS: [&str; 8] = ["bmp", "gif", "jpeg", "jpg", "png", "tif", "tiff", "webp"];
 
-/// More than any photograph takes encoded: a path that never ends (a device, a pipe) stops here.
-const MAX_IMAGE_BYTES: u64 = 256 << 20;
-
 /// A PATH that gives no image.
 #[derive(Debug, thiserror::Error)]
-pub enum InputError {
-    /// No such file, and no pattern.
-    #[error("{path}: no such file or folder", path = path.display())]
-    Missing {
-        /// As given.
-        path: PathBuf,
-    },
-    /// The file system said no.
-    #[error("{path}: {source}", path = path.display())]
-    Io {
-        /// The file or folder.
-        path: PathBuf,
-        /// What it said.
-        source: io::Error,
-    },
-    /// A malformed pattern.
-    #[error(
-        "{pattern}: not a pattern: {message} at character {at}; quote special characters as [*]"
-    )]
+#[error("{path}: {kind}")]
+pub struct InputError {
+    /// The file, folder or pattern, for people.
+    pub path: String,
+    /// What is wrong with it.
+    pub kind: InputErrorKind,
+}
+
+/// What is wrong with a PATH.
+#[derive(Debug, thiserror::Error)]
+pub enum InputErrorKind {
+    /// It is no file, and no pattern.
+    #[error("no such file or folder")]
+    Missing,
+    /// The file system does not let it be read.
+    #[error(transparent)]
+    Io(io::Error),
+    /// It is a malformed pattern.
+    #[error("not a pattern: {message} at character {at}; quote special characters as [*]")]
     Pattern {
-        /// As given.
-        pattern: String,
         /// What is wrong.
         message: &'static str,
         /// Where, from 0.
         at: usize,
     },
-    /// A pattern that matches nothing.
-    #[error("{pattern}: no file matches this pattern")]
-    NoMatch {
-        /// As given.
-        pattern: String,
-    },
-    /// A folder without images.
-    #[error("{path}: no image in this folder or below it: expected files ending in {extensions}",
-            path = path.display(), extensions = EXTENSIONS.join(", "))]
-    EmptyFolder {
-        /// The folder.
-        path: PathBuf,
-    },
-    /// `-` more than once.
-    #[error("-: standard input can be read only once")]
+    /// It is a pattern that matches nothing.
+    #[error("no file matches this pattern")]
+    NoMatch,
+    /// It is a folder without images.
+    #[error("no image in this folder or below it: expected files ending in {extensions}",
+            extensions = EXTENSIONS.join(", "))]
+    EmptyFolder,
+    /// It is `-` more than once.
+    #[error("standard input can be read only once")]
     StdinTwice,
-    /// Longer than any image.
-    #[error("{name}: longer than {max} bytes, so not an image", max = MAX_IMAGE_BYTES)]
-    TooLong {
-        /// The path.
-        name: String,
-    },
 }
 
 impl InputError {
-    /// The path at fault, as it was given.
-    pub fn path(&self) -> String {
-        match self {
-            InputError::Missing { path }
-            | InputError::Io { path, .. }
-            | InputError::EmptyFolder { path } => path.display().to_string(),
-            InputError::Pattern { pattern, .. } | InputError::NoMatch { pattern } => {
-                pattern.clone()
-            }
-            InputError::StdinTwice => "-".to_owned(),
-            InputError::TooLong { name } => name.clone(),
-        }
+    fn new(path: &Path, kind: InputErrorKind) -> InputError {
+        InputError { path: path.display().to_string(), kind }
+    }
+}
+
+/// The place of an image that is not there.
+impl From<InputError> for ImageInput {
+    fn from(InputError { path, kind }: InputError) -> ImageInput {
+        ImageInput::failed(kind).named(path)
     }
 }
 
@@ -108,13 +73,16 @@ impl InputError {
 /// - else a pattern with `*`, `?`, `[...]` or `**`: what it matches, sorted, each taken as if given.
 ///
 /// A PATH that gives no image becomes an error at its place in the list.
-pub fn expand(paths: &[PathBuf]) -> Vec<Result<Source, InputError>> {
+pub fn expand(paths: &[PathBuf]) -> List {
     let mut list = Vec::new();
     let mut stdin_taken = false;
     for path in paths {
         if path.as_os_str() == "-" {
             let first = !std::mem::replace(&mut stdin_taken, true);
-            list.push(if first { Ok(Source::Stdin) } else { Err(InputError::StdinTwice) });
+            list.push(match first {
+                true => Ok(ImageInput::reader(io::stdin()).named("-")),
+                false => Err(InputError::new(path, InputErrorKind::StdinTwice)),
+            });
         } else if path.exists() {
             existing(path, &mut list);
         } else {
@@ -124,21 +92,21 @@ pub fn expand(paths: &[PathBuf]) -> Vec<Result<Source, InputError>> {
     list
 }
 
-fn existing(path: &Path, list: &mut Vec<Result<Source, InputError>>) {
+fn existing(path: &Path, list: &mut List) {
     if !path.is_dir() {
-        list.push(Ok(Source::File(path.to_owned())));
+        list.push(Ok(path.into()));
         return;
     }
     let before = list.len();
-    walk(path, &mut HashSet::new(), &mut |found| list.push(found.map(Source::File)));
+    walk(path, &mut HashSet::new(), &mut |found| list.push(found.map(ImageInput::from)));
     if list.len() == before {
-        list.push(Err(InputError::EmptyFolder { path: path.to_owned() }));
+        list.push(Err(InputError::new(path, InputErrorKind::EmptyFolder)));
     }
 }
 
-fn pattern(path: &Path, list: &mut Vec<Result<Source, InputError>>) {
+fn pattern(path: &Path, list: &mut List) {
     let Some(text) = path.to_str().filter(|text| text.contains(['*', '?', '['])) else {
-        list.push(Err(InputError::Missing { path: path.to_owned() }));
+        list.push(Err(InputError::new(path, InputErrorKind::Missing)));
         return;
     };
     // As a shell does: `*` and `?` do not match the dot that hides a file.
@@ -146,8 +114,8 @@ fn pattern(path: &Path, list: &mut Vec<Result<Source, InputError>>) {
     let matches = match glob::glob_with(text, options) {
         Ok(matches) => matches,
         Err(error) => {
-            let pattern = text.to_owned();
-            list.push(Err(InputError::Pattern { pattern, message: error.msg, at: error.pos }));
+            let kind = InputErrorKind::Pattern { message: error.msg, at: error.pos };
+            list.push(Err(InputError::new(path, kind)));
             return;
         }
     };
@@ -157,12 +125,12 @@ fn pattern(path: &Path, list: &mut Vec<Result<Source, InputError>>) {
             Ok(path) => existing(&path, list),
             Err(error) => {
                 let path = error.path().to_owned();
-                list.push(Err(InputError::Io { path, source: error.into() }));
+                list.push(Err(InputError::new(&path, InputErrorKind::Io(error.into()))));
             }
         }
     }
     if list.len() == before {
-        list.push(Err(InputError::NoMatch { pattern: text.to_owned() }));
+        list.push(Err(InputError::new(path, InputErrorKind::NoMatch)));
     }
 }
 
@@ -180,7 +148,7 @@ pub fn walk(
     });
     let mut entries: Vec<PathBuf> = match entries {
         Ok(entries) => entries,
-        Err(source) => return found(Err(InputError::Io { path: folder.to_owned(), source })),
+        Err(error) => return found(Err(InputError::new(folder, InputErrorKind::Io(error)))),
     };
     entries.sort();
     for path in entries {
@@ -201,25 +169,6 @@ fn is_image_name(path: &Path) -> bool {
     extension.is_some_and(|extension| {
         EXTENSIONS.iter().any(|known| known.eq_ignore_ascii_case(extension))
     })
-}
-
-/// Reads an image's encoded bytes.
-pub fn read(source: &Source) -> Result<Vec<u8>, InputError> {
-    let read_all = |reader: &mut dyn Read| {
-        let mut bytes = Vec::new();
-        reader.take(MAX_IMAGE_BYTES + 1).read_to_end(&mut bytes)?;
-        Ok(bytes)
-    };
-    let bytes = match source {
-        Source::File(path) => File::open(path).and_then(|mut file| read_all(&mut file)),
-        Source::Stdin => read_all(&mut io::stdin().lock()),
-    };
-    let bytes =
-        bytes.map_err(|error| InputError::Io { path: source.to_string().into(), source: error })?;
-    if bytes.len() as u64 > MAX_IMAGE_BYTES {
-        return Err(InputError::TooLong { name: source.to_string() });
-    }
-    Ok(bytes)
 }
 
 #[cfg(test)]
@@ -250,7 +199,7 @@ mod tests {
         expand(&paths)
             .into_iter()
             .map(|item| match item {
-                Ok(source) => relative(source.to_string()),
+                Ok(image) => relative(image.name().unwrap_or_default().to_owned()),
                 Err(error) => format!("!{}", relative(error.to_string())),
             })
             .collect()

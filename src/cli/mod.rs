@@ -20,7 +20,6 @@ mod inputs;
 mod labels;
 mod models;
 mod output;
-mod pipeline;
 mod plan;
 mod profile;
 mod pull;

@@ -8,18 +8,14 @@ use super::output::{self, Out, Table};
 use anyhow::bail;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use effnet::arch::Variant;
-use effnet::cpu::CpuExecutor;
-use effnet::device::{CudaDevice, EmulatedDevice};
 use effnet::kernels::Compute;
-use effnet::launches::{LaunchOptions, LaunchPlan};
 use effnet::measure::{Environment, Sampling};
-use effnet::plan::{Plan, PlanOptions};
 use effnet::profile::{
     By, CeilingWork, Found, Report, Subject, ceilings_table, cpu_product_side, cuda_ceilings,
     profile_cpu, profile_cuda, profile_emulated,
 };
 use effnet::report::OutputFile;
-use effnet::session::{Device, SessionError};
+use effnet::session::{Device, Machine, Session, SessionError};
 use effnet::weights::stand_in::{Random, random_weights};
 use effnet::weights::{Precision, Weights};
 use std::path::PathBuf;
@@ -165,53 +161,40 @@ fn profile(
     origin: String,
     tell: bool,
 ) -> anyhow::Result<Report> {
-    let &Choice { device, path, compute, batch, size, threads, .. } = choice;
-    if device == Device::Cpu && compute != Compute::Fp32 {
-        return Err(SessionError::Precision { found: compute }.into());
-    }
+    let &Choice { device, batch, size, threads, .. } = choice;
     let metadata = weights.metadata().clone();
-    let options =
-        PlanOptions { batch, size, padding: metadata.padding, precision: compute.storage() };
-    let plan = Plan::new(weights.network(), options)?;
-    let name = match device {
-        Device::Cpu => "cpu".to_owned(),
-        Device::Emulator => "emulator".to_owned(),
-        Device::Cuda(ordinal) => format!("cuda:{ordinal}"),
-    };
+    // First: a network that cannot be run needs no ceilings.
+    let session = Session::new(Arc::new(weights), choice.options(batch))?;
+    let (device_name, compute) = (session.device_name(), session.compute());
+    let path = session.launches().map(|launches| launches.options.path);
     if tell {
         let what = match device {
             Device::Emulator => "one run, all checks on",
             _ => "measuring the ceilings, then the network",
         };
-        output::note(&format_args!("{name}: {what}{}", choice.reason));
+        output::note(&format_args!("{device}: {what}{}", choice.reason));
     }
-    let (found, device_name) = measure(args, choice, plan, weights)?;
-    let on_cpu = device == Device::Cpu;
+    let found = measure(args, choice, session)?;
     let subject = Subject {
         model: metadata.name,
         variant: metadata.variant.name().to_owned(),
         weights: origin,
-        device: name,
+        device: device.to_string(),
         device_name,
-        path: (!on_cpu).then(|| path.to_string()),
+        path: path.map(|path| path.to_string()),
         precision: compute.to_string(),
         batch,
         size,
-        threads: on_cpu.then_some(threads),
+        threads: (device == Device::Cpu).then_some(threads),
     };
-    let gpus: &[usize] = if let Device::Cuda(ordinal) = device { &[ordinal] } else { &[] };
-    Ok(Report { subject, found, environment: Environment::collect(gpus) })
+    let gpus = Vec::from_iter(device.gpu());
+    Ok(Report { subject, found, environment: Environment::collect(&gpus) })
 }
 
-/// What is found on the device, and what it calls itself.
-fn measure(
-    args: &Args,
-    choice: &Choice,
-    plan: Plan,
-    weights: Weights,
-) -> anyhow::Result<(Found, String)> {
-    let &Choice { path, compute, batch, threads, .. } = choice;
-    let input = Random::new(1).vector(batch * plan.buffer(plan.input).elems_per_image());
+/// What is found on the session's device.
+fn measure(args: &Args, choice: &Choice, session: Session) -> anyhow::Result<Found> {
+    let &Choice { compute, batch, threads, .. } = choice;
+    let input = Random::new(1).vector(batch * session.input_elems());
     let sampling = Sampling {
         warm_up_ms: args.warm_up,
         min_duration_ms: args.duration.as_millis() as u64,
@@ -223,33 +206,24 @@ fn measure(
         product_side: args.product_side.unwrap_or(side),
         samples: args.iterations.min(20),
     };
-    let launches =
-        || LaunchPlan::new(&plan, LaunchOptions::new(path, compute)).map_err(SessionError::from);
-    Ok(match choice.device {
-        Device::Cpu => {
-            let mut executor = CpuExecutor::new(plan, Arc::new(weights), Some(threads))
-                .map_err(SessionError::from)?;
+    Ok(match session.into_machine() {
+        Machine::Cpu(mut executor) => {
             let work = work(cpu_product_side(threads));
             let profile = profile_cpu(&mut executor, &input, batch, &sampling, &work)
                 .map_err(SessionError::from)?;
-            (Found::Times(profile, sampling), "CPU".to_owned())
+            Found::Times(profile, sampling)
         }
-        Device::Emulator => {
-            let mut device =
-                EmulatedDevice::new(launches()?, &weights).map_err(SessionError::from)?;
+        Machine::Emulated(plan, mut device) => {
             let profile =
                 profile_emulated(&mut device, &plan, &input, batch).map_err(SessionError::from)?;
-            (Found::Counts(profile), "PTX emulator".to_owned())
+            Found::Counts(profile)
         }
-        Device::Cuda(ordinal) => {
-            // The launches first: where there are none, nothing need be measured.
-            let launches = launches()?;
+        Machine::Cuda(plan, mut device) => {
+            let ordinal = device.info().ordinal;
             let ceilings = cuda_ceilings(ordinal, compute, &work(CUDA_PRODUCT_SIDE))?;
-            let mut device =
-                CudaDevice::new(ordinal, launches, &weights).map_err(SessionError::from)?;
             let profile = profile_cuda(&mut device, &plan, &input, batch, &sampling, ceilings)
                 .map_err(SessionError::from)?;
-            (Found::Times(profile, sampling), device.name())
+            Found::Times(profile, sampling)
         }
     })
 }

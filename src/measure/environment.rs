@@ -8,6 +8,7 @@ pub use smi::GpuState;
 
 use crate::device::cuda;
 use crate::kernels;
+use crate::session::Device;
 use serde::{Deserialize, Serialize};
 use std::fmt::Display;
 
@@ -112,7 +113,7 @@ impl Environment {
             ),
         );
         for gpu in &self.gpus {
-            field(&format!("cuda:{}", gpu.ordinal), gpu.describe());
+            field(&Device::Cuda(gpu.ordinal).to_string(), gpu.describe());
             field("driver", gpu.driver());
             field("state", gpu.state.to_string());
         }
@@ -139,7 +140,7 @@ impl Environment {
         for gpu in &self.gpus {
             let then = earlier.gpus.iter().find(|then| then.ordinal == gpu.ordinal);
             let Some(then) = then else { continue };
-            let name = format!("cuda:{}", gpu.ordinal);
+            let name = Device::Cuda(gpu.ordinal).to_string();
             differ(&name, gpu.describe(), then.describe());
             differ(&format!("{name} driver"), gpu.driver(), then.driver());
         }

@@ -1,6 +1,6 @@
 //! Where an encoded image comes from, and why one has no result.
 
-use crate::image::ImageError;
+use crate::image::{ImageError, Recipe, preprocess};
 use std::borrow::Cow;
 use std::error::Error;
 use std::fmt;
@@ -62,6 +62,13 @@ impl ImageInput {
     /// The name, where it has one by itself.
     pub fn name(&self) -> Option<&str> {
         self.name.as_deref()
+    }
+
+    /// The way of one image without a pipeline: reads it, decodes it and prepares it by the recipe.
+    /// `tensor` is `[size.h, size.w, 3]` of `recipe.size`; after an error its values mean nothing.
+    pub fn prepare(self, recipe: &Recipe, tensor: &mut [f32]) -> Result<(), ImageFailureKind> {
+        let mut encoded = self.encoded;
+        Ok(preprocess(&encoded.read()?, recipe, tensor)?)
     }
 
     /// Its name at a place among the inputs, and where its bytes are.
