@@ -21,7 +21,7 @@
 constexpr int kBlockThreads = 128;
 constexpr int kThreadRows = 2;
 
-// What 16 bytes hold, as f32.
+// The elements of 16 bytes, as f32.
 __device__ __forceinline__ void unpack(uint4 from, float (&to)[8]) {
     const __half2* pairs = reinterpret_cast<const __half2*>(&from);
 #pragma unroll

@@ -9,8 +9,8 @@
 template <typename T>
 constexpr int kVectorQuads = kVector<T> / 4;
 
-// Of weights: through the read-only path, which is not for what an earlier launch may still write.
-// The address must be aligned to 16 bytes.
+// Loads weights, through the read-only path: not for a tensor that an earlier launch may still
+// write. The address must be aligned to 16 bytes.
 __device__ __forceinline__ uint4 load_raw(const void* at) {
     return __ldg(static_cast<const uint4*>(at));
 }

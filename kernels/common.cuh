@@ -8,20 +8,20 @@
 constexpr int kWarpSize = 32;
 constexpr unsigned kFullWarp = 0xffffffffu;
 
-// Programmatic dependent launch, of sm_90 on (PTX ISA, griddepcontrol): a launch may begin while the
-// one before it still runs. Elsewhere both do nothing, and launches follow each other.
+// Programmatic dependent launch, of sm_90 on (PTX ISA, griddepcontrol): a launch may begin while
+// the one before it still runs. Elsewhere both functions do nothing: launches follow each other.
 //
-// The next launch may begin once all blocks of this one have said so. Every kernel of a network says
-// it first; those of preprocess.cu run by themselves.
+// The next launch may begin once all blocks of this one have called the function below. Every
+// kernel of a network calls it first; those of preprocess.cu run by themselves.
 __device__ __forceinline__ void let_next_launch_begin() {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
     asm volatile("griddepcontrol.launch_dependents;");
 #endif
 }
 
-// Until the launches before this one have ended, and what they wrote is seen. Every thread calls it,
-// and before that reads nothing but weights and writes nothing: its inputs may not be there yet, and
-// its outputs may lie where others are still being read.
+// Waits until the launches before this one have ended and their writes are visible. Every thread
+// calls it. Before the call a thread reads nothing but weights and writes nothing: its inputs may
+// not be there yet, and its outputs may lie where an earlier launch still reads.
 __device__ __forceinline__ void wait_for_launches_before() {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
     asm volatile("griddepcontrol.wait;" ::: "memory");

@@ -27,12 +27,12 @@ constexpr int kStemTileCols = 16;
 constexpr int kStemStripPixels = 4;
 constexpr int kStemThreads = 128;
 
-// Warps of a squeeze_excite block, and how many threads at the most share the terms of one sum.
+// Warps of a squeeze_excite block, and the most threads that share the terms of one sum.
 constexpr int kSqueezeExciteWarps = 32;
 constexpr int kSqueezeExciteMaxShares = 16;
 
-// Pixels of a pool tile come in steps of so many, the fewest that keep an image within so many
-// tiles; channels of one pool block, and its warps.
+// The number of pixels of a pool tile is a multiple of kPoolStepPixels: the smallest with which an
+// image has at most kPoolMaxTiles tiles. Channels of one pool block, and its warps.
 constexpr int kPoolStepPixels = 64;
 constexpr int kPoolMaxTiles = 128;
 constexpr int kPoolTileChannels = 64;

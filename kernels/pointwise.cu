@@ -14,14 +14,13 @@
 //           tensor below 2^31 elements; arrivals zero; checked in src/kernels/pointwise.rs, but for
 //           the zeros.
 // Launch:  grid (column tiles * row tiles, 1, 1, or chunks in z where chunk_sums is given); tiles
-// of
-//          ROWS x COLS as in the name, row tiles of all rows or, with partial_sums, of each image;
-//          block 128 (256 where ROWS * COLS is 8192 or more), no dynamic shared memory (48, 48, 40,
-//          32, 24, 16 KB static in the order below).
-// Work:    a block makes a tile, steps of 32 channels go through 3 or 4 stages of shared memory. Of
-//          128x128 a warp makes 64 x 32, of 64x32 16 x 32, of 32x32 16 x 16, else 32 x 32.
-//          Where chunks are split each has a block, and the last block of a tile to arrive adds
-//          them up.
+//          of ROWS x COLS as in the name, row tiles of all rows or, with partial_sums, of each
+//          image; block 128 (256 where ROWS * COLS is 8192 or more), no dynamic shared memory (48,
+//          48, 40, 32, 24, 16 KB static in the order below).
+// Work:    a block makes a tile; steps of 32 channels go through 3 or 4 stages of shared memory. A
+//          warp makes 64 x 32 outputs of a tile of 128 x 128, 16 x 32 of one of 64 x 32, 16 x 16 of
+//          one of 32 x 32, and 32 x 32 of every other. Where the sum is split into chunks, each
+//          chunk has a block of its own, and the last block of a tile to arrive adds the chunks up.
 // Traffic: x is read once for each column tile, weight once for each row tile; y and skip once, in
 //          vectors of 16 bytes; chunk_sums is written and read once.
 // Numerics: f16 products, f32 sums on tensor cores, in chunks whose length follows from c_in alone

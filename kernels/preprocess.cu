@@ -3,7 +3,7 @@
 //   y[h, w, c] = level(sum_{i, j} rows[h].weight[i] * columns[w].weight[j]
 //                                 * x[rows[h].sample[i], columns[w].sample[j], c])
 //
-//   pillow:      as many taps as the reduction asks for; weights with 22 fractional bits; the
+//   pillow:      the number of taps grows with the reduction; weights with 22 fractional bits; the
 //                columns first, rounded to a level, then the rows
 //   opencv:      two taps; weights with 11 fractional bits; the columns first, then the rows, of
 //                whose products two fractional bits are kept

@@ -7,8 +7,8 @@
 // Tensors: partial_sums [n, tiles, c] f32, both weights [c_se, c] T, biases f32, gate [n, c] f32.
 //          T = f16 or f32.
 // Requires: c a multiple of 8, any c_se; all but reduce_bias aligned to 16 bytes; every tensor
-// below
-//           2^31 elements; shared memory within 48 KB; checked in src/kernels/squeeze_excite.rs.
+//           below 2^31 elements; shared memory within 48 KB; checked in
+//           src/kernels/squeeze_excite.rs.
 // Launch:  grid n, block 1024, dynamic shared (max(slices, parts) * c + c_se) * 4 bytes, where
 //          slices = min(tiles, 16, 1024 / (c / 4)), at least 1, and parts = min(c_se, 16,
 //          1024 / vectors of c), at least 1.
@@ -17,14 +17,15 @@
 //          owns 16 bytes of channels of every parts-th row.
 // Traffic: the partial sums once, both weights once per image.
 // Numerics: f32 throughout; every sum in an order that tiles, c and c_se fix. Exact exp and
-// division. Source:  Hu et al., Squeeze-and-Excitation Networks, 2018. Architectures: sm_75 and
-// later.
+//           division.
+// Source:  Hu et al., Squeeze-and-Excitation Networks, 2018. Architectures: sm_75 and later.
 
 #include "channel_vector.cuh"
 
 constexpr int kThreads = kSqueezeExciteWarps * kWarpSize;
 
-// How many threads share the terms of a sum: as many as the block has, of `terms`.
+// The number of threads that share the terms of one sum: `threads` of the block sum side by side,
+// and the others help them, with at least one term each.
 __device__ __forceinline__ int shares(int terms, int threads) {
     return max(1, min(min(terms, kSqueezeExciteMaxShares), kThreads / threads));
 }

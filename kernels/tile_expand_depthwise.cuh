@@ -38,7 +38,7 @@ __device__ __forceinline__ void copy_16_bytes(T* to, const T* from, bool valid) 
     copy_chunk(reinterpret_cast<__half*>(to), reinterpret_cast<const __half*>(from), valid);
 }
 
-// What is known of the tile when it is compiled.
+// The tile's sizes, which are constants.
 template <typename T, int K, int STRIDE>
 struct ExpandDepthwiseTile {
     static constexpr int kThreads = kExpandDepthwiseWarps * kWarpSize;
@@ -238,7 +238,7 @@ __device__ __forceinline__ void expand(const ExpandDepthwiseShared<__half, K, ST
 }
 
 // In f32. A thread owns four channels, a quarter of the group apart (so that the lanes of a warp
-// read neighbouring rows of weights), of every so many pixels.
+// read neighbouring rows of weights), of every kStep-th pixel.
 template <int K, int STRIDE>
 __device__ __forceinline__ void expand(const ExpandDepthwiseShared<float, K, STRIDE>& s,
                                        const ExpandDepthwiseParams& p, int first, int top,

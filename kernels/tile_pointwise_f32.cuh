@@ -6,8 +6,8 @@
 
 namespace pointwise_f32 {
 
-// The sum over c_in is made of sums over chunks of so many channels, each from zero, added up in
-// their order. A constant: the bytes of the result depend neither on the tile nor on who adds.
+// The channels of a chunk. The sum over c_in is made of sums over chunks, each from zero, added up
+// in their order. A constant: the bytes of the result depend neither on the tile nor on who adds.
 constexpr int kChunkChannels = 128;
 constexpr int kStep = 32;   // channels that are in shared memory at once
 constexpr int kVector = 4;  // floats of 16 bytes
