@@ -1,17 +1,18 @@
 //! Compiles `kernels/*.cu` and embeds the result.
 //!
-//! Every kernel file becomes a fatbin (machine code for each target, and PTX for GPUs that come
-//! later) and a PTX text with line information. `src/kernels/mod.rs` includes the
-//! `kernel_images.rs` that is written here. Without nvcc the host still builds, with an empty list.
+//! Every kernel file becomes machine code for each target, and one PTX text with line information,
+//! which the emulator runs and which drivers compile for GPUs that come later; all of it packed.
+//! `src/kernels/mod.rs` includes the `kernel_images.rs` that is written here. Without nvcc the host
+//! still builds, with an empty list.
 //!
 //! | variable | meaning |
 //! |---|---|
 //! | `EFFNET_NVCC` | the nvcc to use, before any other |
-//! | `EFFNET_CUDA_ARCHS` | targets instead of the default ones, as in `80,90` |
+//! | `EFFNET_CUDA_ARCHS` | targets instead of the default ones, as in `80,90`; `ptx`: PTX alone |
 //! | `EFFNET_REQUIRE_KERNELS` | `1`: a missing nvcc is an error |
 //!
-//! Tests that need kernels are ignored, with the reason, unless `cfg(kernels)` is set; those that need
-//! machine code of a target also look at `cfg(kernel_target = "90")`.
+//! Tests that need kernels are ignored, with the reason, unless `cfg(kernels)` is set; those that
+//! need machine code of a target also look at `cfg(kernel_target = "90")`.
 
 #[path = "build/compile.rs"]
 mod compile;
@@ -19,6 +20,8 @@ mod compile;
 mod generate;
 #[path = "build/nvcc.rs"]
 mod nvcc;
+#[path = "build/pack.rs"]
+mod pack;
 #[path = "build/resources.rs"]
 mod resources;
 

@@ -1,6 +1,7 @@
 //! Runs nvcc on every kernel file, in parallel, where anything that it reads has changed.
 
 use crate::nvcc::Nvcc;
+use crate::pack;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -8,9 +9,10 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::{env, fs, thread};
 
-/// The PTX that the emulator runs is of this target: the first with `griddepcontrol`. Kernels are
-/// otherwise the same for every target with `cp.async` and f16 `m16n8k16`.
-const EMULATED_ARCH: u32 = 90;
+/// The target of the PTX, which the emulator runs and which drivers compile for GPUs that have no
+/// machine code here: the first target with `griddepcontrol`. Kernels are otherwise the same for
+/// every target with `cp.async` and f16 `m16n8k16`.
+pub const PTX_ARCH: u32 = 90;
 
 /// No fast-math: kernels name the approximations that they accept. A spill, like any warning,
 /// fails.
@@ -21,17 +23,18 @@ const FLAGS: [&str; 6] =
 pub struct Kernel {
     /// Stem of the `.cu` file.
     pub name: String,
-    pub fatbin: PathBuf,
+    /// PTX with line information.
     pub ptx: PathBuf,
-    /// Report that ptxas wrote while it made the fatbin.
-    pub report: PathBuf,
+    /// The machine code of each target, in the order of the targets.
+    pub machine_code: Vec<(u32, PathBuf)>,
 }
 
+/// One run of nvcc. Beside its output lie ptxas' report, the packed output, and a stamp with the key
+/// of all that the output depends on.
 struct Job {
     source: PathBuf,
     output: PathBuf,
     args: Vec<String>,
-    stamp: PathBuf,
     key: String,
 }
 
@@ -42,27 +45,25 @@ pub fn all(nvcc: &Nvcc, archs: &[u32], root: &Path, out: &Path) -> Result<Vec<Ke
     let mut jobs = Vec::new();
     for (source, text) in &sources {
         let name = source.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let cubin = |&arch: &u32| (arch, out.join(format!("{name}.sm_{arch}.cubin")));
         let kernel = Kernel {
-            fatbin: out.join(format!("{name}.fatbin")),
             ptx: out.join(format!("{name}.ptx")),
-            report: report_of(&out.join(format!("{name}.fatbin"))),
-            name,
+            machine_code: archs.iter().map(cubin).collect(),
+            name: name.clone(),
         };
-        for (output, mode) in [(&kernel.fatbin, fatbin_args(archs)), (&kernel.ptx, ptx_args())] {
-            let mut args = mode;
+        let cubins = kernel.machine_code.iter();
+        let cubins = cubins.map(|(arch, path)| (path, machine_code_args(*arch)));
+        for (output, mut args) in cubins.chain([(&kernel.ptx, ptx_args())]) {
             args.extend(FLAGS.map(String::from));
             let mut hash = DefaultHasher::new();
             (text, &headers, &args, &nvcc.version, &nvcc.path).hash(&mut hash);
             for name in ["NVCC_CCBIN", "NVCC_PREPEND_FLAGS", "NVCC_APPEND_FLAGS"] {
                 env::var_os(name).hash(&mut hash);
             }
-            let mut stamp = output.clone().into_os_string();
-            stamp.push(".stamp");
             let job = Job {
                 source: source.clone(),
                 output: output.clone(),
                 args,
-                stamp: stamp.into(),
                 key: format!("{:016x}", hash.finish()),
             };
             if !job.is_current() {
@@ -75,9 +76,20 @@ pub fn all(nvcc: &Nvcc, archs: &[u32], root: &Path, out: &Path) -> Result<Vec<Ke
     Ok(kernels)
 }
 
-/// Path of ptxas' report, beside its fatbin.
-fn report_of(fatbin: &Path) -> PathBuf {
-    fatbin.with_extension("fatbin.ptxas")
+/// Path of the report that ptxas wrote while it made an output.
+pub fn report_of(output: &Path) -> PathBuf {
+    beside(output, ".ptxas")
+}
+
+/// Path of an output's packed form.
+pub fn packed_of(output: &Path) -> PathBuf {
+    beside(output, ".z")
+}
+
+fn beside(output: &Path, suffix: &str) -> PathBuf {
+    let mut path = output.to_path_buf().into_os_string();
+    path.push(suffix);
+    path.into()
 }
 
 /// Kernel files relative to the root, and headers, each with its text; sorted.
@@ -102,22 +114,12 @@ fn read_sources(root: &Path) -> Result<Sources, String> {
     Ok((sources, headers))
 }
 
-fn fatbin_args(archs: &[u32]) -> Vec<String> {
-    let mut args: Vec<String> = ["--fatbin", "-Xptxas", "-v"].map(String::from).to_vec();
-    for arch in archs {
-        args.extend(["-gencode".to_owned(), format!("arch=compute_{arch},code=sm_{arch}")]);
-    }
-    if let Some(newest) = archs.iter().max() {
-        args.extend([
-            "-gencode".to_owned(),
-            format!("arch=compute_{newest},code=compute_{newest}"),
-        ]);
-    }
-    args
+fn machine_code_args(arch: u32) -> Vec<String> {
+    vec!["--cubin".to_owned(), "-Xptxas".to_owned(), "-v".to_owned(), format!("-arch=sm_{arch}")]
 }
 
 fn ptx_args() -> Vec<String> {
-    vec!["--ptx".to_owned(), "-lineinfo".to_owned(), format!("-arch=compute_{EMULATED_ARCH}")]
+    vec!["--ptx".to_owned(), "-lineinfo".to_owned(), format!("-arch=compute_{PTX_ARCH}")]
 }
 
 /// `NUM_JOBS` threads take jobs from one list. All failures are told, not only the first.
@@ -142,13 +144,17 @@ fn run(nvcc: &Nvcc, root: &Path, jobs: &[Job]) -> Result<(), String> {
 }
 
 impl Job {
+    fn stamp(&self) -> PathBuf {
+        beside(&self.output, ".stamp")
+    }
+
     fn is_current(&self) -> bool {
-        self.output.is_file() && fs::read_to_string(&self.stamp).is_ok_and(|key| key == self.key)
+        fs::read_to_string(self.stamp()).is_ok_and(|key| key == self.key)
     }
 
     fn run(&self, nvcc: &Nvcc, root: &Path) -> Result<(), String> {
         // A stamp must not outlive its output, however this ends.
-        let _ = fs::remove_file(&self.stamp);
+        let _ = fs::remove_file(self.stamp());
         let mut command = Command::new(&nvcc.path);
         command.current_dir(root).args(&self.args).arg("-o").arg(&self.output).arg(&self.source);
         let shown = format!("{command:?}");
@@ -168,10 +174,11 @@ impl Job {
         let write = |path: &Path, bytes: &[u8]| {
             fs::write(path, bytes).map_err(|e| format!("cannot write {}: {e}", path.display()))
         };
-        if self.output.extension().is_some_and(|e| e == "fatbin") {
-            write(&report_of(&self.output), &output.stderr)?;
-        }
-        write(&self.stamp, self.key.as_bytes())
+        write(&report_of(&self.output), &output.stderr)?;
+        let bytes = fs::read(&self.output)
+            .map_err(|e| format!("cannot read {}: {e}", self.output.display()))?;
+        write(&packed_of(&self.output), &pack::packed(&bytes)?)?;
+        write(&self.stamp(), self.key.as_bytes())
     }
 }
 

@@ -11,9 +11,12 @@ pub const MISSING: &str = "no nvcc was found in EFFNET_NVCC, CUDA_HOME, CUDA_PAT
 pub const TO_DO: &str = "run `make cuda`, or set EFFNET_NVCC to the nvcc of CUDA 12 or 13, and \
                          build again";
 
-/// Targets as machine code; the newest of them also as PTX, for GPUs that come after it. Never the
-/// local GPU: a build is the same wherever it is made.
+/// Targets whose machine code is made. Never the local GPU: a build is the same wherever it is
+/// made.
 const TARGETS: [u32; 7] = [75, 80, 86, 89, 90, 100, 120];
+
+/// The value of `EFFNET_CUDA_ARCHS` for no machine code at all: the emulator needs none.
+const PTX_ALONE: &str = "ptx";
 
 /// An nvcc that answered.
 pub struct Nvcc {
@@ -58,9 +61,11 @@ impl Nvcc {
         Ok(Nvcc { path: path.to_path_buf(), version, known })
     }
 
-    /// The targets asked for, less those that this nvcc does not know; ascending.
+    /// The targets asked for, less those that this nvcc does not know; ascending. None where only
+    /// PTX is asked for.
     pub fn targets(&self) -> Result<Vec<u32>, String> {
         let asked = match env::var("EFFNET_CUDA_ARCHS") {
+            Ok(list) if list.trim() == PTX_ALONE => return Ok(Vec::new()),
             Ok(list) if !list.trim().is_empty() => parse_archs(&list)?,
             _ => TARGETS.to_vec(),
         };
@@ -88,7 +93,7 @@ fn parse_archs(list: &str) -> Result<Vec<u32>, String> {
         .filter(|word| !word.is_empty())
         .map(|word| {
             word.trim_start_matches("sm_").parse::<u32>().map_err(|_| {
-                format!("EFFNET_CUDA_ARCHS={list}: '{word}' is no target; expected as in 80,90")
+                format!("EFFNET_CUDA_ARCHS={list}: '{word}' is no target; expected as in 80,90, or {PTX_ALONE}")
             })
         })
         .collect::<Result<Vec<u32>, String>>()?;

@@ -4,7 +4,7 @@ use bytemuck::Pod;
 use effnet::kernels::params::*;
 use effnet::kernels::*;
 use effnet::weights::Precision;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::mem::offset_of;
 
 /// A build without nvcc has no images, and names the next step.
@@ -28,12 +28,13 @@ fn images_hold_the_kernels_that_the_launch_modules_name() {
             list
         };
         assert_eq!(sorted(image.entries), sorted(entries), "{}", image.name);
+        let ptx = image.ptx().unwrap();
         for entry in entries {
-            assert!(image.ptx.contains(&format!(".entry {entry}(")), "{entry} is not in the PTX");
+            assert!(ptx.contains(&format!(".entry {entry}(")), "{entry} is not in the PTX");
         }
-        assert!(image.ptx.contains(".target sm_90"), "{}: target", image.name);
-        assert!(image.ptx.contains(&format!("\"kernels/{}.cu\"", image.name)), "line information");
-        assert!(image.ptx.contains(".loc"), "{}: line information", image.name);
+        assert!(ptx.contains(".target sm_90"), "{}: target", image.name);
+        assert!(ptx.contains(&format!("\"kernels/{}.cu\"", image.name)), "line information");
+        assert!(ptx.contains(".loc"), "{}: line information", image.name);
     }
 }
 
@@ -42,32 +43,34 @@ fn u16_at(bytes: &[u8], at: usize) -> u16 {
     u16::from_le_bytes(bytes[at..at + 2].try_into().unwrap())
 }
 
-/// Compute capabilities of the ELF images in a fatbin. `e_flags` of a CUDA ELF has the capability
-/// in bits 0..8 up to ABI 7 and in bits 8..16 from ABI 8.
-fn elf_archs(fatbin: &[u8]) -> Vec<u32> {
+/// The compute capability of a CUDA ELF file. `e_flags` has it in bits 0..8 up to ABI 7 and in bits
+/// 8..16 from ABI 8.
+fn elf_arch(elf: &[u8]) -> u32 {
     const EM_CUDA: u16 = 190;
-    let mut archs: Vec<u32> = fatbin
-        .windows(4)
-        .enumerate()
-        .filter(|(at, magic)| *magic == b"\x7fELF" && u16_at(fatbin, at + 18) == EM_CUDA)
-        .map(|(at, _)| {
-            let flags = u32::from_le_bytes(fatbin[at + 48..at + 52].try_into().unwrap());
-            if fatbin[at + 8] >= 8 { flags >> 8 & 0xff } else { flags & 0xff }
-        })
-        .collect();
-    archs.sort_unstable();
-    archs
+    assert_eq!(&elf[..4], b"\x7fELF");
+    assert_eq!(u16_at(elf, 18), EM_CUDA);
+    let flags = u32::from_le_bytes(elf[48..52].try_into().unwrap());
+    if elf[8] >= 8 { flags >> 8 & 0xff } else { flags & 0xff }
 }
 
 #[test]
 #[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
-fn every_fatbin_has_machine_code_for_every_target() {
-    for image in built().unwrap().images {
-        assert!(!image.archs.is_empty());
-        assert_eq!(image.fatbin.as_ptr() as usize % 16, 0, "{}: alignment", image.name);
-        // The magic number of a fatbin.
-        assert_eq!(&image.fatbin[..4], &0xba55_ed50_u32.to_le_bytes(), "{}", image.name);
-        assert_eq!(elf_archs(image.fatbin), image.archs, "{}", image.name);
+fn every_kernel_file_has_machine_code_for_every_target() {
+    let built = built().unwrap();
+    assert!(built.archs.is_sorted_by(|a, b| a < b), "{:?}", built.archs);
+    for image in built.images {
+        for &arch in built.archs {
+            let elf = image.machine_code(arch).unwrap();
+            assert_eq!(elf_arch(&elf), arch, "{}", image.name);
+            for entry in image.entries {
+                let name = [entry.as_bytes(), b"\0"].concat();
+                assert!(elf.windows(name.len()).any(|part| part == name), "sm_{arch}: {entry}");
+            }
+        }
+        let reported: BTreeSet<u32> = image.resources.iter().map(|report| report.arch).collect();
+        assert!(reported.iter().eq(built.archs), "{}: {reported:?}", image.name);
+        let error = image.machine_code(1).unwrap_err().to_string();
+        assert!(error.contains(image.name) && error.contains("sm_1"), "{error}");
     }
 }
 
@@ -516,7 +519,8 @@ fn pointwise_tilings() {
 #[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
 fn kernels_of_networks_wait_for_the_launches_before_them() {
     for image in built().unwrap().images.iter().filter(|image| image.name != "preprocess") {
-        let bodies: Vec<&str> = image.ptx.split(".visible .entry").skip(1).collect();
+        let ptx = image.ptx().unwrap();
+        let bodies: Vec<&str> = ptx.split(".visible .entry").skip(1).collect();
         assert_eq!(bodies.len(), image.entries.len(), "{}", image.name);
         for (body, entry) in bodies.iter().zip(image.entries) {
             let begin = body.find("griddepcontrol.launch_dependents;");

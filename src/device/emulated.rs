@@ -3,7 +3,7 @@
 use crate::emulator::{
     self, Buffer, Checks, Counters, Launch, LoadError, Memory, Module, Schedule,
 };
-use crate::kernels::{self, NotBuilt};
+use crate::kernels::{self, NotBuilt, UnpackError};
 use crate::launches::{Address, Bases, LaunchPlan, LaunchPlanError, LaunchRecord, Region};
 use crate::weights::{TensorId, Weights};
 use bytemuck::Pod;
@@ -15,6 +15,9 @@ pub enum EmulatedError {
     /// There are no kernels in this build.
     #[error(transparent)]
     NotBuilt(#[from] NotBuilt),
+    /// A kernel's PTX is damaged.
+    #[error(transparent)]
+    Damaged(#[from] UnpackError),
     /// A kernel's PTX is not understood.
     #[error(transparent)]
     Load(#[from] LoadError),
@@ -291,6 +294,6 @@ impl EmulatedDevice {
 /// The PTX of a kernel file.
 fn parse(image: &str) -> Result<Module, EmulatedError> {
     let found = kernels::images().iter().find(|found| found.name == image);
-    let ptx = found.map_or("", |image| image.ptx);
-    Ok(Module::parse(&format!("{image}.ptx"), ptx)?)
+    let ptx = found.map_or(Ok(String::new()), |image| image.ptx())?;
+    Ok(Module::parse(&format!("{image}.ptx"), &ptx)?)
 }

@@ -14,6 +14,7 @@ pub mod expand_depthwise;
 pub mod head;
 mod launch;
 pub mod occupancy;
+mod packed;
 pub mod params;
 pub mod pointwise;
 pub mod pointwise_f32;
@@ -24,6 +25,8 @@ mod tiling;
 
 pub use compute::Compute;
 pub use launch::{Geometry, Launch, LaunchError};
+use packed::Packed;
+pub use packed::UnpackError;
 pub use tiling::{PointwiseShape, Tiling};
 
 /// Every kernel file with its kernels, in the order of the files' names.
@@ -44,16 +47,31 @@ pub const CATALOGUE: [(&str, &[&str]); 9] = [
 pub struct KernelImage {
     /// Stem of the `.cu` file, as in `depthwise`.
     pub name: &'static str,
-    /// Machine code for each of `archs`, and PTX of the newest; aligned to 16 bytes.
-    pub fatbin: &'static [u8],
-    /// PTX of compute_90 with line information, for the emulator.
-    pub ptx: &'static str,
-    /// Compute capabilities as in 80 for 8.0; ascending.
-    pub archs: &'static [u32],
-    /// Names of the file's kernels, in the order of `ptx`.
+    /// Machine code of each target of [`Built::archs`], in their order.
+    machine_code: &'static [(u32, Packed)],
+    ptx: Packed,
+    /// Names of the file's kernels, in the order of the PTX.
     pub entries: &'static [&'static str],
     /// Resources of each kernel for each target, as ptxas reported them.
     pub resources: &'static [Resources],
+}
+
+impl KernelImage {
+    /// The machine code of a target of [`Built::archs`], an ELF file as nvcc wrote it; an error for
+    /// any other target. Unpacked anew by each call.
+    pub fn machine_code(&self, arch: u32) -> Result<Vec<u8>, UnpackError> {
+        match self.machine_code.iter().find(|(of, _)| *of == arch) {
+            Some((_, packed)) => packed.unpack(self.name),
+            None => Err(UnpackError::new(self.name, format_args!("no code for sm_{arch}"))),
+        }
+    }
+
+    /// The PTX, of the target [`Built::ptx_arch`] and with line information. Unpacked anew by each
+    /// call.
+    pub fn ptx(&self) -> Result<String, UnpackError> {
+        let ptx = self.ptx.unpack(self.name)?;
+        String::from_utf8(ptx).map_err(|e| UnpackError::new(self.name, e))
+    }
 }
 
 /// Resources of a kernel on one target, as ptxas reports them.
@@ -80,6 +98,10 @@ pub struct Resources {
 pub struct Built {
     /// nvcc's release, in its own words.
     pub nvcc: &'static str,
+    /// Targets of the machine code: compute capabilities as in 80 for 8.0, ascending.
+    pub archs: &'static [u32],
+    /// The target of the PTX, in the same form.
+    pub ptx_arch: u32,
     /// Compiled kernel files, one for each `.cu` file, in the order of their names.
     pub images: &'static [KernelImage],
 }
@@ -93,11 +115,6 @@ pub struct NotBuilt {
     /// The next step to take.
     pub to_do: &'static str,
 }
-
-/// `include_bytes!` aligns to one byte; loaders of machine code expect more.
-#[repr(C, align(16))]
-#[allow(dead_code)] // unused in a build without nvcc
-struct Aligned<T>(T);
 
 include!(concat!(env!("OUT_DIR"), "/kernel_images.rs"));
 

@@ -69,10 +69,7 @@ impl Environment {
     /// Looks at the machine, and at the GPUs of these numbers.
     pub fn collect(gpus: &[usize]) -> Environment {
         let (nvcc, kernel_archs) = match kernels::built() {
-            Ok(built) => {
-                let archs = built.images.first().map(|image| image.archs.to_vec());
-                (Some(release(built.nvcc).to_owned()), archs.unwrap_or_default())
-            }
+            Ok(built) => (Some(release(built.nvcc).to_owned()), built.archs.to_vec()),
             Err(_) => (None, Vec::new()),
         };
         Environment {

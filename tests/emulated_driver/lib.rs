@@ -104,8 +104,9 @@ fn fails(how: &str) -> bool {
 }
 
 fn capability() -> c_int {
-    let newest = kernels::images().first().and_then(|image| image.archs.iter().max());
-    if fails("architecture") { 50 } else { newest.map_or(80, |&arch| arch as c_int) }
+    let built = kernels::built().ok();
+    let newest = built.map(|built| built.archs.iter().copied().max().unwrap_or(built.ptx_arch));
+    if fails("architecture") { 50 } else { newest.map_or(80, |arch| arch as c_int) }
 }
 
 impl Driver {
@@ -561,25 +562,54 @@ unsafe extern "C" fn cuMemGetInfo_v2(free: *mut usize, total: *mut usize) -> CUr
     }
 }
 
-/// The image that `bytes` begins with is told by its content: it is one of those that this library
-/// embeds too.
+/// The first bytes of an ELF file.
+const ELF: &[u8] = b"\x7fELF";
+
+/// A kernel file as the caller of `cuModuleLoadData` gives it.
+///
+/// # Safety
+///
+/// A whole ELF file of nvcc, or a text that ends in a zero byte, is readable at `bytes` as long as
+/// the result lives.
+unsafe fn image<'a>(bytes: *const u8) -> &'a [u8] {
+    const HEADER_BYTES: usize = 64;
+    // SAFETY: an ELF file has a header; a text has at least one byte, and is read no further than
+    // its zero.
+    unsafe {
+        if !ELF.iter().enumerate().all(|(i, byte)| *bytes.add(i) == *byte) {
+            return CStr::from_ptr(bytes.cast()).to_bytes();
+        }
+        let header = std::slice::from_raw_parts(bytes, HEADER_BYTES);
+        let half = |at: usize| usize::from(u16::from_le_bytes([header[at], header[at + 1]]));
+        // nvcc's files end with the table of program headers: its place, entries and their size.
+        let place =
+            header[32..40].iter().rev().fold(0, |value, &byte| value << 8 | usize::from(byte));
+        std::slice::from_raw_parts(bytes, place + half(54) * half(56))
+    }
+}
+
+/// The kernel file is told by its content: it is one of those that this library embeds too, as
+/// machine code of any target or as PTX.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn cuModuleLoadData(to: *mut Handle, bytes: *const c_void) -> CUresult {
     if fails("load") {
         return NO_BINARY_FOR_GPU;
     }
-    let found = kernels::images().iter().enumerate().find(|(_, image)| {
-        // SAFETY: the driver's own condition: a whole image is readable at `bytes`. Where the first
-        // sixteen bytes, which hold a fatbin's length, agree with an image's, so does the length.
-        let same = |len: usize| unsafe {
-            std::slice::from_raw_parts(bytes.cast::<u8>(), len) == &image.fatbin[..len]
-        };
-        same(16) && same(image.fatbin.len())
+    // SAFETY: the driver's own condition: a whole ELF file, or a text that ends in a zero, is
+    // readable at `bytes`.
+    let given = unsafe { image(bytes.cast()) };
+    let Ok(built) = kernels::built() else { return INVALID_IMAGE };
+    let is_given =
+        |file: Result<Vec<u8>, kernels::UnpackError>| file.is_ok_and(|file| file == given);
+    let found = built.images.iter().enumerate().find(|(_, image)| match given.starts_with(ELF) {
+        true => built.archs.iter().any(|&arch| is_given(image.machine_code(arch))),
+        false => is_given(image.ptx().map(String::into_bytes)),
     });
     let Some((index, image)) = found else { return INVALID_IMAGE };
+    let Ok(ptx) = image.ptx() else { return INVALID_IMAGE };
     let mut driver = driver();
     if let std::collections::hash_map::Entry::Vacant(entry) = driver.parsed.entry(index) {
-        match Module::parse(image.name, image.ptx) {
+        match Module::parse(image.name, &ptx) {
             Ok(module) => entry.insert(module),
             Err(_) => return INVALID_IMAGE,
         };

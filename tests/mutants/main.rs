@@ -60,7 +60,7 @@ fn parse(entry: &str, text: &str) -> Module {
 /// Ten adversarial schedules each: no finding, and the bytes of the ordinary run.
 fn no_report(subjects: Vec<Subject>) {
     for (image, entry, shapes) in subjects {
-        let module = parse(entry, &isolate(ptx(image), entry));
+        let module = parse(entry, &isolate(&ptx(image), entry));
         for case in shapes {
             let expected = case.check(&module);
             for seed in 0..10 {
@@ -154,7 +154,7 @@ fn all_are_reported(subjects: Vec<Subject>, least_share: f64) {
     let mut tallies: BTreeMap<Kind, Tally> = BTreeMap::new();
     let mut unreported = Vec::new();
     for (image, entry, cases) in subjects {
-        let original = isolate(ptx(image), entry);
+        let original = isolate(&ptx(image), entry);
         let module = parse(entry, &original);
         let shapes: Vec<Reference> =
             cases.into_iter().map(|case| Reference::new(&module, case)).collect();

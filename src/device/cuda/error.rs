@@ -1,7 +1,7 @@
 //! Why a GPU cannot be used, or a run on it failed.
 
 use super::DeviceInfo;
-use crate::kernels::NotBuilt;
+use crate::kernels::{NotBuilt, UnpackError};
 use crate::launches::LaunchPlanError;
 
 /// Why a device cannot be used, or a run on it failed.
@@ -10,6 +10,9 @@ pub enum CudaError {
     /// This build has no kernels.
     #[error(transparent)]
     NoKernels(#[from] NotBuilt),
+    /// This build's kernels are damaged.
+    #[error(transparent)]
+    Damaged(#[from] UnpackError),
     /// The driver's library cannot be loaded.
     #[error(
         "no CUDA driver: the system's libraries have no libcuda; install NVIDIA's driver, or run \
@@ -174,5 +177,8 @@ impl std::fmt::Display for Version {
 }
 
 fn list(archs: &[u32]) -> String {
+    if archs.is_empty() {
+        return "no GPU but those that run its PTX".to_owned();
+    }
     archs.iter().map(|arch| format!("sm_{arch}")).collect::<Vec<_>>().join(", ")
 }

@@ -2,8 +2,9 @@
 
 use super::driver::call;
 use super::error::CudaError;
+use super::open::Code;
 use super::resources::{Context, Module, Stream};
-use crate::kernels::{self, Built, Geometry};
+use crate::kernels::{self, Built, Geometry, KernelImage};
 use crate::launches::KernelId;
 use cudarc::driver::sys::{
     CUfunction, CUlaunchAttribute, CUlaunchAttributeID, CUlaunchAttributeValue, CUlaunchConfig,
@@ -29,10 +30,12 @@ pub struct Loaded {
 }
 
 impl Loaded {
-    /// Of a GPU whose blocks have `block_shared_bytes` where they ask for them.
+    /// Loads all images on a GPU that runs `code`, and whose blocks have `block_shared_bytes` where
+    /// they ask for them.
     pub fn new(
         context: &Arc<Context>,
         built: &Built,
+        code: Code,
         block_shared_bytes: u32,
     ) -> Result<Loaded, CudaError> {
         let (mut modules, mut functions) = (Vec::new(), Vec::new());
@@ -41,7 +44,7 @@ impl Loaded {
                 functions.push(Vec::new());
                 continue;
             };
-            let module = Module::load(context, name, image.fatbin)?;
+            let module = Module::load(context, name, &unpacked(image, code)?)?;
             functions.push(entries.iter().map(|e| module.function(e)).collect::<Result<_, _>>()?);
             modules.push(module);
         }
@@ -83,6 +86,30 @@ impl Loaded {
             *asked = bytes;
         }
         Ok(function)
+    }
+}
+
+/// A kernel file in the form in which it is loaded.
+fn unpacked(image: &KernelImage, code: Code) -> Result<Image, CudaError> {
+    Ok(Image::new(&match code {
+        Code::Machine(arch) => image.machine_code(arch)?,
+        Code::Ptx(_) => image.ptx()?.into_bytes(),
+    }))
+}
+
+/// Machine code or PTX as a driver takes it: aligned to 16 bytes, and with a zero byte behind it,
+/// where a text has to end.
+pub struct Image(Vec<u128>);
+
+impl Image {
+    fn new(bytes: &[u8]) -> Image {
+        let mut words = vec![0; bytes.len() / size_of::<u128>() + 1];
+        bytemuck::cast_slice_mut(&mut words)[..bytes.len()].copy_from_slice(bytes);
+        Image(words)
+    }
+
+    pub fn as_ptr(&self) -> *const c_void {
+        self.0.as_ptr().cast()
     }
 }
 
@@ -128,5 +155,20 @@ pub unsafe fn enqueue(
             "launching a kernel",
             launch(&config, function, params.as_mut_ptr(), null_mut())
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_image_is_aligned_and_ends_in_a_zero() {
+        for len in [0, 1, 15, 16, 17, 100] {
+            let image = Image::new(&vec![7; len]);
+            assert_eq!(image.as_ptr() as usize % 16, 0);
+            let bytes: &[u8] = bytemuck::cast_slice(&image.0);
+            assert!(bytes[..len].iter().all(|&byte| byte == 7) && bytes[len] == 0);
+        }
     }
 }

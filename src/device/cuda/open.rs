@@ -41,18 +41,43 @@ impl fmt::Display for DeviceInfo {
 }
 
 impl DeviceInfo {
-    /// Whether machine code for one of `archs` runs on it, or the newest one's PTX can be compiled
-    /// for it.
-    pub fn runs(&self, archs: &[u32]) -> bool {
-        self.code(archs).is_some()
+    /// Whether machine code for one of `archs` runs on it, or the driver can compile PTX of
+    /// `ptx_arch` for it.
+    pub fn runs(&self, archs: &[u32], ptx_arch: u32) -> bool {
+        self.code(archs, ptx_arch).is_some()
     }
 
-    /// The target whose code it runs: the newest machine code of its own generation, else the newest
-    /// target's PTX, if it is not from after it.
-    fn code(&self, archs: &[u32]) -> Option<u32> {
+    /// Which code it runs: the newest machine code of its own generation, else the PTX, if that is
+    /// not for later GPUs only.
+    fn code(&self, archs: &[u32], ptx_arch: u32) -> Option<Code> {
         let of_its_generation = |arch: &u32| arch / 10 == self.arch / 10 && *arch <= self.arch;
         let machine_code = archs.iter().copied().filter(of_its_generation).max();
-        machine_code.or(archs.iter().copied().max().filter(|newest| *newest <= self.arch))
+        let ptx = Some(Code::Ptx(ptx_arch)).filter(|_| ptx_arch <= self.arch);
+        machine_code.map(Code::Machine).or(ptx)
+    }
+
+    /// Which of this build's code it runs.
+    fn code_of(&self, built: &Built) -> Result<Code, CudaError> {
+        self.code(built.archs, built.ptx_arch).ok_or_else(|| CudaError::Architecture {
+            device: self.clone(),
+            built: built.archs.to_vec(),
+        })
+    }
+}
+
+/// The form in which kernels are loaded, and its target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Code {
+    Machine(u32),
+    /// The driver compiles it when it is loaded.
+    Ptx(u32),
+}
+
+impl Code {
+    fn arch(self) -> u32 {
+        match self {
+            Code::Machine(arch) | Code::Ptx(arch) => arch,
+        }
     }
 }
 
@@ -69,11 +94,10 @@ pub fn usable() -> Result<usize, CudaError> {
     let mut refused = None;
     for ordinal in 0..count(&driver)? {
         let (_, device) = look_at(&driver, ordinal)?;
-        match built.images.iter().find(|image| !device.runs(image.archs)) {
-            None => return Ok(ordinal),
-            Some(image) => {
-                let built = image.archs.to_vec();
-                refused.get_or_insert(CudaError::Architecture { device, built });
+        match device.code_of(&built) {
+            Ok(_) => return Ok(ordinal),
+            Err(error) => {
+                refused.get_or_insert(error);
             }
         }
     }
@@ -124,9 +148,8 @@ pub(super) fn look_at(
 
 /// Kernels built for an older target do not wait by themselves; older drivers do not record launches
 /// that do in graphs.
-fn has_dependent_launches(driver: &Driver, info: &DeviceInfo, built: &Built) -> bool {
-    let waits = |archs| info.code(archs).is_some_and(|arch| arch >= DEPENDENT_LAUNCHES_ARCH);
-    driver.version >= DEPENDENT_LAUNCHES_DRIVER && built.images.iter().all(|i| waits(i.archs))
+fn has_dependent_launches(driver: &Driver, code: Code) -> bool {
+    driver.version >= DEPENDENT_LAUNCHES_DRIVER && code.arch() >= DEPENDENT_LAUNCHES_ARCH
 }
 
 /// What a driver must be to load what this nvcc made: of the same major version. Later minor
@@ -156,12 +179,10 @@ pub(super) fn open(ordinal: usize) -> Result<Opened, CudaError> {
         return Err(CudaError::Ordinal { ordinal, count });
     }
     let (device, info) = look_at(&driver, ordinal)?;
-    if let Some(image) = built.images.iter().find(|image| !info.runs(image.archs)) {
-        return Err(CudaError::Architecture { device: info, built: image.archs.to_vec() });
-    }
-    let dependent_launches = has_dependent_launches(&driver, &info, &built);
+    let code = info.code_of(&built)?;
+    let dependent_launches = has_dependent_launches(&driver, code);
     let context = Context::new(driver, device)?;
-    let kernels = Loaded::new(&context, &built, info.block_shared_bytes)?;
+    let kernels = Loaded::new(&context, &built, code, info.block_shared_bytes)?;
     Ok(Opened { context, info, kernels, dependent_launches })
 }
 
@@ -176,15 +197,19 @@ mod tests {
 
     #[test]
     fn machine_code_runs_on_its_generation_and_ptx_on_later_ones() {
-        assert!(gpu(80).runs(&[75, 80]));
-        assert!(gpu(86).runs(&[80, 90]));
-        assert!(!gpu(80).runs(&[86, 90]), "code for 8.6 does not run on 8.0");
-        assert!(!gpu(75).runs(&[80]));
-        assert!(gpu(120).runs(&[80]), "from PTX");
-        assert!(!gpu(110).runs(&[100, 120]), "PTX of 12.0 is not for 11.0");
-        assert!(!gpu(80).runs(&[]));
-        assert_eq!(gpu(90).code(&[80, 90, 100]), Some(90));
-        assert_eq!(gpu(90).code(&[75, 80]), Some(80), "PTX of 8.0 has no dependent launches");
+        let code = |arch, archs: &[u32]| gpu(arch).code(archs, 90);
+        assert_eq!(code(80, &[75, 80]), Some(Code::Machine(80)));
+        assert_eq!(code(86, &[80, 90]), Some(Code::Machine(80)));
+        assert_eq!(code(89, &[80, 86, 90]), Some(Code::Machine(86)));
+        assert_eq!(code(80, &[86, 90]), None, "code for 8.6 does not run on 8.0");
+        assert_eq!(code(75, &[80]), None);
+        assert_eq!(code(120, &[80]), Some(Code::Ptx(90)));
+        assert_eq!(code(110, &[100, 120]), Some(Code::Ptx(90)), "12.0 is after 11.0");
+        assert_eq!(code(80, &[]), None, "PTX of 9.0 is not for 8.0");
+        assert_eq!(code(90, &[80, 90, 100]), Some(Code::Machine(90)));
+        assert_eq!(code(90, &[75, 80]), Some(Code::Ptx(90)));
+        assert_eq!(code(90, &[]), Some(Code::Ptx(90)));
+        assert!(gpu(90).runs(&[], 90) && !gpu(80).runs(&[90], 90));
     }
 
     #[test]

@@ -6,6 +6,7 @@
 
 use super::driver::{Driver, OUT_OF_MEMORY, call};
 use super::error::CudaError;
+use super::loaded::Image;
 use cudarc::driver::sys::{
     CUcontext, CUdevice, CUdeviceptr, CUevent, CUfunction, CUgraph, CUgraphExec, CUmodule, CUstream,
 };
@@ -155,24 +156,19 @@ impl Drop for PinnedBuffer {
     }
 }
 
-/// A loaded fatbin.
+/// A loaded kernel file.
 pub struct Module {
     context: Arc<Context>,
     handle: CUmodule,
 }
 
 impl Module {
-    pub fn load(
-        context: &Arc<Context>,
-        name: &str,
-        fatbin: &'static [u8],
-    ) -> Result<Module, CudaError> {
+    pub fn load(context: &Arc<Context>, name: &str, image: &Image) -> Result<Module, CudaError> {
         let mut handle = null_mut();
         let what = format!("loading the kernels of {name}");
-        // SAFETY: the image is a whole fatbin, whose length is in its header, as nvcc wrote it.
-        unsafe {
-            call!(context.driver, &what, module_load(&mut handle, fatbin.as_ptr().cast()))?;
-        }
+        // SAFETY: nvcc wrote the image: an ELF file, whose length follows from its header, or a text,
+        // which ends in a zero byte. The driver copies what it needs before it returns.
+        unsafe { call!(context.driver, &what, module_load(&mut handle, image.as_ptr()))? };
         Ok(Module { context: context.clone(), handle })
     }
 

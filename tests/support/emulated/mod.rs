@@ -93,14 +93,14 @@ fn tensor_core_roundings(longest: usize, chunks: usize) -> f64 {
 }
 
 /// The PTX of a kernel file.
-pub fn ptx(image: &str) -> &'static str {
+pub fn ptx(image: &str) -> String {
     let built = kernels::built().unwrap_or_else(|why| panic!("{why}"));
-    built.images.iter().find(|i| i.name == image).expect("a built image").ptx
+    built.images.iter().find(|i| i.name == image).expect("a built image").ptx().unwrap()
 }
 
 /// The parsed PTX of a kernel file.
 pub fn module(image: &str) -> Module {
-    Module::parse(&format!("{image}.ptx"), ptx(image)).unwrap_or_else(|e| panic!("{e}"))
+    Module::parse(&format!("{image}.ptx"), &ptx(image)).unwrap_or_else(|e| panic!("{e}"))
 }
 
 // --- Launches ---
