@@ -38,6 +38,24 @@ fn images_hold_the_kernels_that_the_launch_modules_name() {
     }
 }
 
+/// Every instruction of every kernel is understood, and named by its line of `kernels/`.
+#[cfg(feature = "emulator")]
+#[test]
+#[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
+fn the_emulator_takes_every_image() {
+    for image in built().unwrap().images {
+        let module = effnet::emulator::Module::parse(image.name, image.ptx);
+        let module = module.unwrap_or_else(|error| panic!("{error}"));
+        let entries: Vec<&str> = module.entries().iter().map(|entry| entry.name.as_str()).collect();
+        assert_eq!(entries, image.entries, "{}", image.name);
+        let file = format!("kernels/{}.cu", image.name);
+        for entry in module.entries() {
+            let lines: Vec<(&str, u32)> = module.source_lines(entry).collect();
+            assert!(lines.iter().any(|&(name, line)| name == file && line > 0), "{lines:?}");
+        }
+    }
+}
+
 /// Little-endian integers of a file that nvcc wrote.
 fn u16_at(bytes: &[u8], at: usize) -> u16 {
     u16::from_le_bytes(bytes[at..at + 2].try_into().unwrap())

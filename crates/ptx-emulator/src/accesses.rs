@@ -74,7 +74,8 @@ impl Group<'_> {
         by_target
     }
 
-    /// The block of each lane's shared address; lanes of blocks that do not exist are reported and left out.
+    /// The block of each lane's shared address; lanes of blocks that do not exist are reported and
+    /// left out.
     pub(super) fn shared_targets(
         &mut self,
         place: WarpPlace,
@@ -119,7 +120,8 @@ impl Group<'_> {
         (all < 1 << 24).then(|| each(addresses, |a| a as u32))
     }
 
-    /// Does `work` in the memories that the lanes' addresses name. The addresses become those within each.
+    /// Does `work` in the memories that the lanes' addresses name. The addresses become those
+    /// within each.
     pub(super) fn access(
         &mut self,
         access: Access,
@@ -248,8 +250,8 @@ impl Group<'_> {
         }
     }
 
-    /// Where a strong access goes, as the ordering of accesses names it; nothing for memory that no other thread
-    /// reaches.
+    /// Where a strong access goes, as the ordering of accesses names it; nothing for memory that no
+    /// other thread reaches.
     pub(super) fn location(
         &self,
         place: WarpPlace,

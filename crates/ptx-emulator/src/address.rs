@@ -1,8 +1,9 @@
 //! Windows of the generic address space.
 //!
-//! A global address is its own generic address. Shared memory, local memory, parameters and constant memory have
-//! windows far above every allocation. An address of shared memory has 32 bits: the offset within a block's memory in the low 24, and
-//! above them 0 for the block itself or one more than the block's rank within its cluster.
+//! A global address is its own generic address. Shared memory, local memory, parameters and
+//! constant memory have windows far above every allocation. An address of shared memory has 32
+//! bits: the offset within a block's memory in the low 24, and above them 0 for the block itself or
+//! one more than the block's rank within its cluster.
 
 /// Start of the window of shared memory.
 pub(crate) const SHARED: u64 = 1 << 48;

@@ -28,8 +28,8 @@ pub(crate) struct Function {
     /// Return parameters of a `.func`: `.param` variables or `.reg` names.
     pub returns: Vec<Variable>,
     pub params: Vec<Variable>,
-    /// Performance and launch directives after the parameters: name without the dot, and values, as in
-    /// `("maxntid", [256, 1, 1])`, `("explicitcluster", [])`.
+    /// Performance and launch directives after the parameters: name without the dot, and values, as
+    /// in `("maxntid", [256, 1, 1])`, `("explicitcluster", [])`.
     pub directives: Vec<(String, Vec<u32>)>,
     pub body: Vec<Statement>,
 }
@@ -57,12 +57,13 @@ pub(crate) struct Variable {
     pub lanes: u32,
     /// `.align`, or the natural alignment of `scalar` times `lanes`.
     pub align: u32,
-    /// Elements in all, over all dimensions, each of `lanes` scalars: 1 for a plain variable, 0 for the `name[]` of
-    /// an `.extern`. The bytes of all of them, see `bytes`, are fewer than 2^63.
+    /// Elements in all, over all dimensions, each of `lanes` scalars: 1 for a plain variable, 0 for
+    /// the `name[]` of an `.extern`. The bytes of all of them, see `bytes`, are fewer than 2^63.
     pub elems: u64,
     /// `.extern`: defined elsewhere; for `.shared`, the dynamic shared memory.
     pub is_extern: bool,
-    /// Initial values of scalars, flattened; fewer than `elems * lanes` means that zeros follow. `None` without `=`.
+    /// Initial values of scalars, flattened; fewer than `elems * lanes` means that zeros follow.
+    /// `None` without `=`.
     pub init: Option<Vec<Init>>,
 }
 
@@ -159,7 +160,8 @@ pub(crate) struct Instruction {
     pub guard: Option<Guard>,
     /// Up to the first dot: `mad` of `mad.lo.s32`.
     pub opcode: String,
-    /// The rest, without dots: `["lo", "s32"]`. `::` stays inside one: `shared::cta`, `L2::128B`, `mbarrier::arrive`.
+    /// The rest, without dots: `["lo", "s32"]`. `::` stays inside one: `shared::cta`, `L2::128B`,
+    /// `mbarrier::arrive`.
     pub modifiers: Vec<String>,
     pub operands: Vec<Operand>,
 }
@@ -185,8 +187,8 @@ pub(crate) enum Operand {
     F64(u64),
     /// `{a, b, c, d}`.
     Vector(Vec<Operand>),
-    /// `[base]`, `[base+offset]`; the base is a name, or an integer address. Instructions that take two things
-    /// inside brackets (tensor coordinates) are refused by the parser.
+    /// `[base]`, `[base+offset]`; the base is a name, or an integer address. Instructions that take
+    /// two things inside brackets (tensor coordinates) are refused by the parser.
     Address { base: Base, offset: i64 },
     /// `p|q`: two destinations.
     Pair(Box<Operand>, Box<Operand>),

@@ -1,6 +1,6 @@
-//! Asynchronous copies. Their data is read when they are issued and becomes visible as late as the ISA allows: when
-//! a thread waits for their group, or someone waits at their `mbarrier`. Until then the destination is in flight,
-//! and any access of it is a fault.
+//! Asynchronous copies. Their data is read when they are issued and becomes visible as late as the
+//! ISA allows: when a thread waits for their group, or someone waits at their `mbarrier`. Until
+//! then the destination is in flight, and any access of it is a fault.
 
 use super::accesses::{Access, Work};
 use super::counters::sectors;
@@ -36,7 +36,8 @@ impl Group<'_> {
                 *size = if pred >> lane & 1 != 0 { 0 } else { *size };
             }
         }
-        // One request of either memory, however it is read below; a lane that reads nothing has no part in it.
+        // One request of either memory, however it is read below; a lane that reads nothing has no
+        // part in it.
         let reading = lanes(active).filter(|&lane| sizes[lane] != 0).fold(0, |m, l| m | 1 << l);
         if let Some(traffic) = self.traffic(pc, Target::Global)
             && reading != 0

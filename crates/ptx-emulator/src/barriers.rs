@@ -358,7 +358,8 @@ impl Group<'_> {
         if op.kind != MbarrierKind::Init {
             self.object(at)?;
         }
-        // The object's memory is written by `init` and read by the rest, so that what orders them is checked.
+        // The object's memory is written by `init` and read by the rest, so that what orders them
+        // is checked.
         let mut words: Words = [[0; LANES]; 4];
         self.with_actor(place, pc, false, |_, blocks, actor| {
             let shared = &mut blocks[at.block].shared;

@@ -12,7 +12,8 @@ pub struct Traffic {
     pub bytes: u64,
     /// Global memory: distinct sectors of 32 bytes, over all requests.
     pub sectors: u64,
-    /// Shared memory: cycles beyond the least that a request of its width takes, for banks of four bytes.
+    /// Shared memory: cycles beyond the least that a request of its width takes, for banks of four
+    /// bytes.
     pub conflicts: u64,
 }
 
@@ -96,7 +97,8 @@ pub(crate) struct Count {
     pub shared: Traffic,
 }
 
-/// Distinct sectors of 32 bytes that the lanes touch: one for each lane at most, since accesses are aligned.
+/// Distinct sectors of 32 bytes that the lanes touch: one for each lane at most, since accesses are
+/// aligned.
 pub(crate) fn sectors(mask: u32, addresses: &[u64; 32]) -> u64 {
     let mut touched = [0u64; 32];
     let mut count = 0;
@@ -118,8 +120,9 @@ pub(crate) fn sectors(mask: u32, addresses: &[u64; 32]) -> u64 {
     distinct
 }
 
-/// Cycles beyond the least that banks of four bytes need: a request is cut into parts of 128 bytes (32 lanes of 4
-/// bytes, 16 of 8, 8 of 16), and a part takes as many cycles as its busiest bank has distinct words.
+/// Cycles beyond the least that banks of four bytes need: a request is cut into parts of 128 bytes
+/// (32 lanes of 4 bytes, 16 of 8, 8 of 16), and a part takes as many cycles as its busiest bank has
+/// distinct words.
 pub(crate) fn conflicts(mask: u32, addresses: &[u64; 32], bytes: u32) -> u64 {
     let words = (bytes / 4).max(1) as usize; // of a lane
     let lanes = 32 / words;

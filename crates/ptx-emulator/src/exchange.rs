@@ -1,9 +1,12 @@
-//! Exchange between the lanes of a warp: `shfl.sync`, `vote.sync`, `match.sync`, `redux.sync`, `elect.sync`.
+//! Exchange between the lanes of a warp: `shfl.sync`, `vote.sync`, `match.sync`, `redux.sync`,
+//! `elect.sync`.
 //!
-//! Pure functions of the lanes' values. `members` are the lanes that take part: the membermask less the lanes that
-//! have exited. The caller has made them wait for one another, and writes the results of members only.
+//! Pure functions of the lanes' values. `members` are the lanes that take part: the membermask less
+//! the lanes that have exited. The caller has made them wait for one another, and writes the
+//! results of members only.
 //!
-//! Every `lower_*` takes the modifiers after the opcode, which must be exactly those of the PTX ISA.
+//! Every `lower_*` takes the modifiers after the opcode, which must be exactly those of the PTX
+//! ISA.
 
 use super::registers::{LANES, Mask, Width, lanes};
 
@@ -191,8 +194,8 @@ pub(crate) fn lower_elect(modifiers: &[&str]) -> Result<(), String> {
     }
 }
 
-/// The elected lane: the lowest member. The ISA leaves the choice open, but for its being the same each time.
-/// `None` without members.
+/// The elected lane: the lowest member. The ISA leaves the choice open, but for its being the same
+/// each time. `None` without members.
 pub(crate) fn elect(members: Mask) -> Option<u32> {
     (members != 0).then(|| members.trailing_zeros())
 }

@@ -225,7 +225,8 @@ impl Group<'_> {
         }
     }
 
-    /// The lanes that a `.sync` operation names, once all of them are here; until then, a reason to wait.
+    /// The lanes that a `.sync` operation names, once all of them are here; until then, a reason to
+    /// wait.
     fn members(
         &mut self,
         place: WarpPlace,

@@ -49,7 +49,8 @@ impl Group<'_> {
         }
     }
 
-    /// An aligned operation must be executed by all lanes: a predicate that holds for some is a fault.
+    /// An aligned operation must be executed by all lanes: a predicate that holds for some is a
+    /// fault.
     #[cold]
     pub(super) fn report_masked(&mut self, place: WarpPlace, pc: u32, active: Mask, mask: Mask) {
         if !self.environment.checks.has(Check::DivergentBarrier) {
@@ -64,7 +65,8 @@ impl Group<'_> {
         });
     }
 
-    /// Accesses of global memory in a dependent launch: before the wait, only reads of what no launch writes.
+    /// Accesses of global memory in a dependent launch: before the wait, only reads of what no
+    /// launch writes.
     pub(super) fn check_waited(
         &mut self,
         place: WarpPlace,
@@ -91,7 +93,8 @@ impl Group<'_> {
         }
     }
 
-    /// A launch that ends without having waited ends, for those after it, the launches before it too.
+    /// A launch that ends without having waited ends, for those after it, the launches before it
+    /// too.
     pub(super) fn check_waited_at_exit(&mut self, place: WarpPlace, pc: u32, active: Mask) {
         let early = active & !self.blocks[place.block].waited[place.warp];
         if self.environment.dependent && early != 0 {

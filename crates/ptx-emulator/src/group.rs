@@ -1,4 +1,5 @@
-//! Blocks that run together on one thread: a block, a cluster, or all blocks of a cooperative launch.
+//! Blocks that run together on one thread: a block, a cluster, or all blocks of a cooperative
+//! launch.
 
 use super::block::Block;
 use super::counters::{Count, Counters};
@@ -180,7 +181,8 @@ impl<'a> Group<'a> {
         ran
     }
 
-    /// Runs a split until it waits, ends, meets a rival, or its time is over. Says whether the turn is over.
+    /// Runs a split until it waits, ends, meets a rival, or its time is over. Says whether the turn
+    /// is over.
     fn run_split(
         &mut self,
         place: WarpPlace,

@@ -10,7 +10,8 @@ use super::report::{Check, Checks, Finding, Findings, Report};
 use rayon::prelude::*;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-/// Warp instructions that a group of resident blocks may execute, and as many again for each 32 of its blocks.
+/// Warp instructions that a group of resident blocks may execute, and as many again for each 32 of
+/// its blocks.
 pub const DEFAULT_BUDGET: u64 = 32 << 20;
 /// Shared memory of a block on sm_90.
 const MAX_SHARED_BYTES: u64 = 227 * 1024;
@@ -18,7 +19,8 @@ const MAX_SHARED_BYTES: u64 = 227 * 1024;
 const MAX_RESIDENT_BYTES: u64 = 4 << 30;
 /// Blocks of a cluster, beyond the portable eight.
 const MAX_CLUSTER: u32 = 16;
-/// Blocks that a cooperative launch may have: those of 132 multiprocessors with 2048 threads and 228 KiB each.
+/// Blocks that a cooperative launch may have: those of 132 multiprocessors with 2048 threads and
+/// 228 KiB each.
 const MULTIPROCESSORS: u64 = 132;
 
 /// Why a launch is not run.
@@ -43,7 +45,8 @@ pub enum Schedule {
     /// Warp after warp, each until it waits; parted lanes meet again as early as they can.
     #[default]
     InOrder,
-    /// Random turns of random warps from a seed; parted lanes meet only where an instruction makes them.
+    /// Random turns of random warps from a seed; parted lanes meet only where an instruction makes
+    /// them.
     Adversarial(u64),
 }
 
@@ -72,7 +75,8 @@ pub enum Schedule {
 /// let module = Module::parse("double.ptx", ptx)?;
 /// let mut memory = Memory::new();
 /// let data = memory.upload("data", &[1u32, 2, 3, 4]);
-/// let report = Launch::new(&module, "double_all")?.block([4, 1, 1]).arg(data.address()).run(&mut memory)?;
+/// let launch = Launch::new(&module, "double_all")?.block([4, 1, 1]).arg(data.address());
+/// let report = launch.run(&mut memory)?;
 /// assert!(report.is_clean());
 /// assert_eq!(memory.download::<u32>(&data), [2, 4, 6, 8]);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -160,9 +164,9 @@ impl<'a> Launch<'a> {
         self
     }
 
-    /// As a programmatic dependent launch, which may begin while the launch before it still runs: until a thread has
-    /// waited for it (`griddepcontrol.wait`), it may only read buffers that no kernel writes (see
-    /// [`Memory::protect`]).
+    /// As a programmatic dependent launch, which may begin while the launch before it still runs:
+    /// until a thread has waited for it (`griddepcontrol.wait`), it may only read buffers that no
+    /// kernel writes (see [`Memory::protect`]).
     pub fn dependent(mut self, dependent: bool) -> Self {
         self.dependent = dependent;
         self
@@ -192,7 +196,8 @@ impl<'a> Launch<'a> {
         self
     }
 
-    /// Warp instructions that blocks which run together may execute: [`DEFAULT_BUDGET`] for a block, more for many.
+    /// Warp instructions that blocks which run together may execute: [`DEFAULT_BUDGET`] for a
+    /// block, more for many.
     pub fn budget(mut self, instructions: u64) -> Self {
         self.budget = Some(instructions);
         self
@@ -219,13 +224,15 @@ impl<'a> Launch<'a> {
     /// Runs it.
     ///
     /// # Errors
-    /// If hardware would not take it: extents, shared memory, arguments. What the kernel does wrong is in the report.
+    /// If hardware would not take it: extents, shared memory, arguments. What the kernel does wrong
+    /// is in the report.
     pub fn run(&self, memory: &mut Memory) -> Result<Report, LaunchError> {
         let environment = self.environment(memory)?;
         memory.begin_launch(self.entry.program.narrowest_global);
         let groups = environment.blocks() / environment.blocks_per_group;
         let program = &self.entry.program;
-        // Blocks that nothing orders may run at once: where that shows, the check of races finds it.
+        // Blocks that nothing orders may run at once: where that shows, the check of races finds
+        // it.
         let parallel = groups > 1
             && !program.orders_blocks
             && environment.checks.has(Check::GlobalRace)
@@ -390,7 +397,8 @@ impl<'a> Launch<'a> {
         }
         let resident = if self.cooperative { blocks } else { cluster_blocks };
         let program = &self.entry.program;
-        // Bytes of a register with its record of written lanes, and of local memory with a record of each word.
+        // Bytes of a register with its record of written lanes, and of local memory with a record
+        // of each word.
         let of_warp = 132 * u128::from(program.narrow)
             + 260 * u128::from(program.wide)
             + 8 * u128::from(program.preds)

@@ -193,8 +193,8 @@ impl<'a> Lexer<'a> {
         Ok(TokenKind::Dotted(&self.text[start..self.at]))
     }
 
-    /// Whether the dot here begins `.5`: digits and an exponent follow, and neither `.2d` nor, directly before it,
-    /// a name whose modifier it would be.
+    /// Whether the dot here begins `.5`: digits and an exponent follow, and neither `.2d` nor,
+    /// directly before it, a name whose modifier it would be.
     fn is_decimal_point(&self) -> bool {
         let after_name = self.at > 0 && is_follow(self.text.as_bytes()[self.at - 1]);
         let rest = &self.text.as_bytes()[self.at + 1..];

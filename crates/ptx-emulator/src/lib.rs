@@ -1,16 +1,17 @@
 //! An emulator of PTX on the CPU, warp by warp, stricter than a GPU.
 //!
-//! It executes what nvcc emits, unmodified, and reports what a GPU would let pass: accesses out of bounds, reads of
-//! what nothing has written, races, divergent barriers, wrong membermasks, copies that were not waited for. In
-//! reading order:
+//! It executes what nvcc emits, unmodified, and reports what a GPU would let pass: accesses out of
+//! bounds, reads of what nothing has written, races, divergent barriers, wrong membermasks, copies
+//! that were not waited for. In reading order:
 //!
 //! - [`Module`]: PTX text, lexed, parsed and lowered; what is not understood is an error at load;
 //! - [`Memory`]: global memory in named buffers;
-//! - [`Launch`]: a kernel with its grid and arguments, run to a [`Report`] of [`Finding`]s and [`Counters`].
+//! - [`Launch`]: a kernel with its grid and arguments, run to a [`Report`] of [`Finding`]s and
+//!   [`Counters`].
 //!
-//! The same launch gives the same bytes and the same report. What it cannot tell: faults of ptxas, registers and
-//! spills, timing, the rounding of tensor cores' sums and of approximate functions, and reorderings that only a weak
-//! memory would show and that no missing synchronisation explains.
+//! The same launch gives the same bytes and the same report. What it cannot tell: faults of ptxas,
+//! registers and spills, timing, the rounding of tensor cores' sums and of approximate functions,
+//! and reorderings that only a weak memory would show and that no missing synchronisation explains.
 
 mod accesses;
 mod address;
@@ -53,3 +54,8 @@ pub use memory::{Buffer, Memory};
 pub use module::{Entry, LoadError, Module, Param};
 pub use program::Class;
 pub use report::{Check, Checks, Finding, Report};
+
+/// The examples of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

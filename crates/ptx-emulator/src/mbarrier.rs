@@ -1,7 +1,8 @@
 //! `mbarrier` objects: phases that end when the expected arrivals and bytes have come.
 //!
-//! PTX ISA, "Parallel Synchronization and Communication Instructions: mbarrier". The 64 bits in shared memory are
-//! opaque there; here they hold nothing, and the state is kept beside. A token is `phase << 32 | pending`.
+//! PTX ISA, "Parallel Synchronization and Communication Instructions: mbarrier". The 64 bits in
+//! shared memory are opaque there; here they hold nothing, and the state is kept beside. A token is
+//! `phase << 32 | pending`.
 
 /// Largest count, from the ISA.
 const MAX_COUNT: u32 = (1 << 20) - 1;

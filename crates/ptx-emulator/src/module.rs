@@ -80,8 +80,8 @@ impl Module {
     /// Parses and lowers PTX. `name` is what errors and reports call it.
     ///
     /// # Errors
-    /// For the first thing that is not understood, with its line: a syntax error, or an instruction in a form that
-    /// the emulator does not support.
+    /// For the first thing that is not understood, with its line: a syntax error, or an instruction
+    /// in a form that the emulator does not support.
     pub fn parse(name: &str, text: &str) -> Result<Module, LoadError> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let error = |line, message| LoadError { file: name.to_owned(), line, message };
@@ -140,6 +140,16 @@ impl Module {
     /// The kernel of a name.
     pub fn entry(&self, name: &str) -> Option<&Entry> {
         self.entries.iter().find(|entry| entry.name == name)
+    }
+
+    /// File and line of the source of each instruction of one of its kernels, in the order of the
+    /// PTX; nothing of PTX without line information.
+    pub fn source_lines<'a>(&'a self, entry: &'a Entry) -> impl Iterator<Item = (&'a str, u32)> {
+        let places = entry.program.origins.iter().filter_map(|origin| origin.source);
+        places.filter_map(|(file, line)| {
+            let (_, name) = self.files.iter().find(|(index, _)| *index == file)?;
+            Some((name.as_str(), line))
+        })
     }
 
     /// Addresses of the module's variables in a memory, which gets them at their first use.

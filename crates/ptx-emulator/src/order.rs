@@ -1,12 +1,12 @@
 //! What happens before what: vector clocks of the warps that run together.
 //!
-//! Time. Every warp has a clock `now`, which begins at 1. A group of warps shares one time, and whenever a
-//! warp ticks, its clock takes the next value of it, which no other clock had before: all that the warp did up
-//! to the time `t` of the tick lies at or below `t`, and all that follows lies above. An access is stamped with
-//! the warp, its clock and the lane.
+//! Time. Every warp has a clock `now`, which begins at 1. A group of warps shares one time, and
+//! whenever a warp ticks, its clock takes the next value of it, which no other clock had before:
+//! all that the warp did up to the time `t` of the tick lies at or below `t`, and all that follows
+//! lies above. An access is stamped with the warp, its clock and the lane.
 //!
-//! Knowledge. `known[v]` of a warp is the time up to which it has seen what warp `v` did. An access of warp `v`
-//! at clock `c` happens before what warp `w` does now iff
+//! Knowledge. `known[v]` of a warp is the time up to which it has seen what warp `v` did. An access
+//! of warp `v` at clock `c` happens before what warp `w` does now iff
 //!
 //! - `v = w`: `c < now[w]`, or it was made by the same lane;
 //! - otherwise: `c <= known[w][v]`.
@@ -18,15 +18,16 @@
 //! - release at a location `l`: `l = max(l, full(w))` (a plain store: `l = full(w)`), and ticks;
 //! - acquire at `l`: `known[w] = max(known[w], l)`;
 //! - fence: `known[w] = max(known[w], pending[w])`, `fenced[w] = full(w)`, and ticks;
-//! - relaxed write at `l`: `l = fenced[w]`; relaxed read: `pending[w] = max(pending[w], l)`; a relaxed
-//!   read-modify-write does both, and keeps what `l` held: it continues the release sequence.
+//! - relaxed write at `l`: `l = fenced[w]`; relaxed read: `pending[w] = max(pending[w], l)`; a
+//!   relaxed read-modify-write does both, and keeps what `l` held: it continues the release
+//!   sequence.
 //!
-//! The sources are the PTX ISA's memory consistency model (release and acquire patterns, causality order) and,
-//! for the test by one number of an access, Flanagan and Freund, FastTrack, 2009.
+//! The sources are the PTX ISA's memory consistency model (release and acquire patterns, causality
+//! order) and, for the test by one number of an access, Flanagan and Freund, FastTrack, 2009.
 //!
-//! Scopes. A release reaches an acquire only where the scope of each includes the other: a location holds a
-//! clock for each of three levels, block, cluster and device. A release writes the levels up to its scope, an
-//! acquire reads those up to its own.
+//! Scopes. A release reaches an acquire only where the scope of each includes the other: a location
+//! holds a clock for each of three levels, block, cluster and device. A release writes the levels
+//! up to its scope, an acquire reads those up to its own.
 //!
 //! A warp has one clock: lanes of a warp that have diverged are ordered as one.
 
@@ -198,7 +199,8 @@ impl Clock {
         self.now
     }
 
-    /// Everything that a warp of the group did at this time or before happens before what this warp does now.
+    /// Everything that a warp of the group did at this time or before happens before what this warp
+    /// does now.
     #[inline(always)]
     pub fn floor(&self) -> u32 {
         self.others.min(self.now - 1)
@@ -299,8 +301,8 @@ impl Order {
         self.pending = self.fenced.clone();
     }
 
-    /// The next group of a launch whose groups run one after the other: it keeps what was released to the whole
-    /// device, and knows nothing else of the groups before it.
+    /// The next group of a launch whose groups run one after the other: it keeps what was released
+    /// to the whole device, and knows nothing else of the groups before it.
     pub fn next_group(&mut self, first_warp: u32, warps: u32) {
         self.clocks.clear();
         self.fenced.clear();
@@ -353,9 +355,10 @@ impl Order {
         self.tick(warp);
     }
 
-    /// A barrier that every warp of `arrived` has just arrived at, and that lets those of `released` go on. A
-    /// warp that arrives and goes on without waiting is a [`release`](Self::release) at the time of its arrival
-    /// instead, which those who wait [`acquire`](Self::acquire).
+    /// A barrier that every warp of `arrived` has just arrived at, and that lets those of
+    /// `released` go on. A warp that arrives and goes on without waiting is a
+    /// [`release`](Self::release) at the time of its arrival instead, which those who wait
+    /// [`acquire`](Self::acquire).
     pub fn barrier(&mut self, arrived: &[u32], released: &[u32]) {
         let Some((&leader, rest)) = arrived.split_first() else { return };
         let before = self.time;
@@ -411,7 +414,8 @@ impl Order {
         self.give(warp, at, scope, false);
     }
 
-    /// `st.release`: who reads it sees what this warp did, and not what others released there before.
+    /// `st.release`: who reads it sees what this warp did, and not what others released there
+    /// before.
     pub fn release_write(&mut self, warp: u32, at: Location, scope: Scope) {
         self.give(warp, at, scope, true);
     }
@@ -433,7 +437,8 @@ impl Order {
         }
     }
 
-    /// `fence` and `membar`: acquires what relaxed reads came upon, and lets relaxed writes release.
+    /// `fence` and `membar`: acquires what relaxed reads came upon, and lets relaxed writes
+    /// release.
     pub fn fence(&mut self, warp: u32, scope: Scope) {
         let index = self.index(warp);
         let clock = &mut self.clocks[index];

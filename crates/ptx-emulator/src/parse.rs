@@ -1,9 +1,9 @@
-//! Tokens to the syntax tree: module scope and function headers. Bodies are in [`body`], variables in
-//! [`variable`], numbers in [`constant`].
+//! Tokens to the syntax tree: module scope and function headers. Bodies are in [`body`], variables
+//! in [`variable`], numbers in [`constant`].
 //!
-//! What ptxas reads is read, and what it refuses is refused, but for a few forms that nvcc never writes, which are
-//! refused as well. Nesting is bounded by [`MAX_DEPTH`], and nothing is stored beyond what the text spells out: a
-//! count of registers or of elements stays a number.
+//! What ptxas reads is read, and what it refuses is refused, but for a few forms that nvcc never
+//! writes, which are refused as well. Nesting is bounded by [`MAX_DEPTH`], and nothing is stored
+//! beyond what the text spells out: a count of registers or of elements stays a number.
 
 mod body;
 mod constant;

@@ -24,7 +24,8 @@ pub(crate) struct Program {
     pub shared_bytes: u32,
     /// Bytes of local memory of each thread.
     pub local_bytes: u32,
-    /// Bytes of the narrowest access of global and of shared memory, 4 at most: what races are told apart by.
+    /// Bytes of the narrowest access of global and of shared memory, 4 at most: what races are told
+    /// apart by.
     pub narrowest_global: u32,
     pub narrowest_shared: u32,
     /// Whether anything in it could order blocks, so that the order in which blocks run may show.
@@ -153,7 +154,8 @@ pub enum Class {
 pub(crate) enum Target {
     Generic,
     Global,
-    /// Constant memory: buffers in global memory, whose generic addresses have a window of their own.
+    /// Constant memory: buffers in global memory, whose generic addresses have a window of their
+    /// own.
     Const,
     /// `.shared`, of any block of the cluster.
     Shared,
@@ -213,7 +215,8 @@ pub(crate) struct Atomic {
     pub address: Address,
     pub bytes: u32,
     pub run: AtomicFn,
-    /// What it computes in global memory, where that differs: `atom.add.f32` flushes subnormals there.
+    /// What it computes in global memory, where that differs: `atom.add.f32` flushes subnormals
+    /// there.
     pub run_global: AtomicFn,
     pub width: Width,
     pub to: Option<Reg>,

@@ -1,8 +1,9 @@
 //! The registers of one warp, and typed access to their 32 lanes.
 //!
-//! Registers are held by lane width: up to 32 bits in `narrow`, 64 bits in `wide`, predicates as a mask of the
-//! lanes. A register of 8 or 16 bits holds its value zero-extended to 32. Immediates and special registers are
-//! registers too, filled before the warp starts: every operand is an index.
+//! Registers are held by lane width: up to 32 bits in `narrow`, 64 bits in `wide`, predicates as a
+//! mask of the lanes. A register of 8 or 16 bits holds its value zero-extended to 32. Immediates
+//! and special registers are registers too, filled before the warp starts: every operand is an
+//! index.
 
 use half::{bf16, f16};
 
@@ -96,7 +97,8 @@ impl Lane for bool {
     }
 }
 
-/// The bit of each lane: a table, which loops over lanes turn into vectors where shifts would not be.
+/// The bit of each lane: a table, which loops over lanes turn into vectors where shifts would not
+/// be.
 pub(crate) const BITS: [Mask; LANES] = {
     let mut bits = [0; LANES];
     let mut lane = 0;
@@ -130,7 +132,8 @@ pub(crate) fn pack(values: [bool; LANES]) -> Mask {
     mask
 }
 
-/// `f` of every lane. The loop is always inlined, which `array::map` is not at every level of optimisation.
+/// `f` of every lane. The loop is always inlined, which `array::map` is not at every level of
+/// optimisation.
 #[inline(always)]
 pub(crate) fn each<T: Copy, R: Copy + Default, const N: usize>(
     values: &[T; N],

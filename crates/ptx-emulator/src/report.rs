@@ -21,15 +21,15 @@ pub enum Check {
     GlobalRace,
     /// An access of a destination of an asynchronous copy that has not been waited for.
     AsyncInFlight,
-    /// A barrier, or another operation that a warp executes together, that its lanes reach at different places or
-    /// with different arguments.
+    /// A barrier, or another operation that a warp executes together, that its lanes reach at
+    /// different places or with different arguments.
     DivergentBarrier,
     /// A membermask that leaves out a lane that executes, or names one that cannot arrive.
     Membermask,
     /// Integer division or remainder by zero.
     DivisionByZero,
-    /// In a programmatic dependent launch: an access, before `griddepcontrol.wait`, of memory that the launch before
-    /// may still use, or a thread that ends without having waited.
+    /// In a programmatic dependent launch: an access, before `griddepcontrol.wait`, of memory that
+    /// the launch before may still use, or a thread that ends without having waited.
     DependentLaunch,
     /// Misuse of an `mbarrier`: not initialised, overflow, invalid count.
     Mbarrier,
@@ -86,8 +86,9 @@ impl Check {
         }
     }
 
-    /// Whether it can be left out. The others keep memory from harm, or end a launch. What a launch cannot go on
-    /// after, such as a barrier that does not exist, is reported whatever is asked for.
+    /// Whether it can be left out. The others keep memory from harm, or end a launch. What a launch
+    /// cannot go on after, such as a barrier that does not exist, is reported whatever is asked
+    /// for.
     pub fn is_optional(self) -> bool {
         !matches!(
             self,
@@ -258,7 +259,8 @@ impl fmt::Display for Finding {
 #[derive(Clone, Debug)]
 #[must_use = "a launch with findings still returns"]
 pub struct Report {
-    /// What the checks found, one for each check and instruction, in the order in which they came up.
+    /// What the checks found, one for each check and instruction, in the order in which they came
+    /// up.
     pub findings: Vec<Finding>,
     /// What was executed.
     pub counters: Counters,

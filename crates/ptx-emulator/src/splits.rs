@@ -1,8 +1,9 @@
 //! The lanes of a warp that go their own ways.
 //!
-//! A warp is a set of splits, each with its own program counter and lanes. A split that reaches a `.sync` operation
-//! whose membermask names lanes of other splits is parked until those arrive or exit; splits are joined where they
-//! meet, and under an adversarial schedule only at such operations.
+//! A warp is a set of splits, each with its own program counter and lanes. A split that reaches a
+//! `.sync` operation whose membermask names lanes of other splits is parked until those arrive or
+//! exit; splits are joined where they meet, and under an adversarial schedule only at such
+//! operations.
 
 use super::registers::{LANES, Mask};
 

@@ -183,7 +183,8 @@ impl Transfer {
     }
 }
 
-/// The rows of matrices, 16 bytes each, of the lanes whose addresses name them: eight for each matrix.
+/// The rows of matrices, 16 bytes each, of the lanes whose addresses name them: eight for each
+/// matrix.
 fn rows_access(place: WarpPlace, pc: u32, matrix: Matrix) -> Access {
     let mask = if matrix.count == 4 { Mask::MAX } else { (1 << (8 * matrix.count)) - 1 };
     Access { place, pc, mask, target: Target::Shared, bytes: 16, strong: false, part: false }

@@ -71,7 +71,8 @@ macro_rules! relations {
 
             impl Relation for $name {
                 #[inline(always)]
-                // With a NaN neither of two opposite comparisons holds, which is what the negation is for.
+                // With a NaN neither of two opposite comparisons holds, which is what the negation
+                // is for.
                 #[allow(clippy::neg_cmp_op_on_partial_ord)]
                 fn holds<T: PartialOrd>($a: T, $b: T) -> bool {
                     $holds
@@ -99,7 +100,8 @@ relations! {
     NotNumbers: |a, b| !((a <= b) | (a > b));
 }
 
-/// The operator in comparisons of a type: bits have no order, and only floating-point numbers may be unordered.
+/// The operator in comparisons of a type: bits have no order, and only floating-point numbers may
+/// be unordered.
 fn operator(relation: &str, name: &str) -> Option<Operator> {
     enum Kind {
         Bits,

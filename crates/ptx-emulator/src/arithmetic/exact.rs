@@ -1,9 +1,10 @@
 //! Exact results and their one rounding.
 //!
-//! f32 works in f64: a product of two f32 is exact there, a sum is rounded to odd, which loses nothing that a
-//! second, narrower rounding needs (Boldo and Melquiond, "Emulation of a FMA and correctly rounded sums: proved
-//! algorithms using rounding to odd", 2008), and a quotient or root of f32 that is no f32 lies further from every
-//! f32 than f64 rounds. f64 in a directed mode works in integers.
+//! f32 works in f64: a product of two f32 is exact there, a sum is rounded to odd, which loses
+//! nothing that a second, narrower rounding needs (Boldo and Melquiond, "Emulation of a FMA and
+//! correctly rounded sums: proved algorithms using rounding to odd", 2008), and a quotient or root
+//! of f32 that is no f32 lies further from every f32 than f64 rounds. f64 in a directed mode works
+//! in integers.
 
 use super::Rounding;
 
@@ -128,7 +129,8 @@ pub(super) fn sum<M: Mode>(p: f64, c: f64) -> f32 {
     }
 }
 
-/// A finite, nonzero number `magnitude * 2^exponent`, its sign, with the top bit of the magnitude at [`TOP`].
+/// A finite, nonzero number `magnitude * 2^exponent`, its sign, with the top bit of the magnitude
+/// at [`TOP`].
 #[derive(Clone, Copy)]
 struct Exact {
     negative: bool,
@@ -173,7 +175,8 @@ impl Exact {
         .expect("a product of nonzero magnitudes")
     }
 
-    /// Its last bit is sticky; 126 bits less one of cancellation are more than any rounding here needs.
+    /// Its last bit is sticky; 126 bits less one of cancellation are more than any rounding here
+    /// needs.
     fn sum(self, other: Exact) -> Option<Exact> {
         let (large, small) = if (self.exponent, self.magnitude) >= (other.exponent, other.magnitude)
         {
@@ -190,8 +193,8 @@ impl Exact {
         Exact::new(large.negative, magnitude, large.exponent)
     }
 
-    /// Rounded once, to `precision` bits, the exponent of the last at least `least`: the integer and that
-    /// exponent.
+    /// Rounded once, to `precision` bits, the exponent of the last at least `least`: the integer
+    /// and that exponent.
     fn round(self, mode: Rounding, precision: u32, least: i32) -> (u128, i32) {
         let drop = (TOP + 1 - precision) as i32;
         let exponent = (self.exponent + drop).max(least);
@@ -253,7 +256,8 @@ fn shift_right_sticky(x: u128, by: u32) -> u128 {
 pub(super) fn fma64(mode: Rounding, a: f64, b: f64, c: f64) -> f64 {
     let product = a * b;
     if !(a.is_finite() && b.is_finite() && c.is_finite()) {
-        // No rounding: an infinity, or a NaN. A product of finite factors that overflows is no infinity.
+        // No rounding: an infinity, or a NaN. A product of finite factors that overflows is no
+        // infinity.
         return if a.is_finite() && b.is_finite() { c } else { product + c };
     }
     let negative = a.is_sign_negative() != b.is_sign_negative();

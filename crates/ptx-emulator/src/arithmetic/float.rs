@@ -207,8 +207,8 @@ pub(super) fn fma<M: Mode>(a: f32, b: f32, c: f32) -> f32 {
     exact::sum::<M>(f64::from(a) * f64::from(b), c.into())
 }
 
-/// `fma.rn.f32` without rounding to odd, which only a sum that is half-way between two f32 needs: for one such
-/// lane all are done again.
+/// `fma.rn.f32` without rounding to odd, which only a sum that is half-way between two f32 needs:
+/// for one such lane all are done again.
 fn fma_nearest<const FTZ: bool, const SAT: bool>(
     registers: &mut Registers,
     operands: &[Reg],
@@ -259,7 +259,8 @@ fn sqrt<M: Mode>(a: f32) -> f32 {
     }
 }
 
-/// For |b| above 2^126 the quotient is 0, or a NaN where a is infinite: as a times the flushed reciprocal of b.
+/// For |b| above 2^126 the quotient is 0, or a NaN where a is infinite: as a times the flushed
+/// reciprocal of b.
 #[inline(always)]
 fn div_approx(a: f32, b: f32) -> f32 {
     const LARGE: f32 = f32::from_bits((126 + 127) << 23);
@@ -267,8 +268,8 @@ fn div_approx(a: f32, b: f32) -> f32 {
     if large { a * 0.0_f32.copysign(b) } else { a / b }
 }
 
-/// 2^x. The fraction's power is its Taylor series to the 10th degree in f64, with a relative error below 2^-41,
-/// so that the result is all but always the nearest f32.
+/// 2^x. The fraction's power is its Taylor series to the 10th degree in f64, with a relative error
+/// below 2^-41, so that the result is all but always the nearest f32.
 #[inline(always)]
 pub(super) fn exp2(x: f32) -> f32 {
     // ln(2)^k / k!

@@ -1,5 +1,5 @@
-//! What a form is made of: its function over the lanes, its operands, and the macros that write both
-//! from the types of one lane.
+//! What a form is made of: its function over the lanes, its operands, and the macros that write
+//! both from the types of one lane.
 
 use crate::registers::{Lane, Mask, Reg, Registers, Width};
 
@@ -26,8 +26,8 @@ pub(crate) struct Arithmetic {
     pub run: Run,
     /// In PTX order.
     pub slots: Vec<OperandSlot>,
-    /// Index of an integer divisor, which must not be 0. The result with 0 is all ones, the remainder the
-    /// dividend.
+    /// Index of an integer divisor, which must not be 0. The result with 0 is all ones, the
+    /// remainder the dividend.
     pub nonzero: Option<usize>,
     /// `None` where no operand is an f32 or f64.
     pub float_immediates: Option<FloatWidth>,
@@ -60,7 +60,8 @@ operands! {
     f64: B64, F64;
 }
 
-/// The function of a form from what it does to one lane: `lanes!(|a: u32, b: u32| -> u32 { a ^ b })`.
+/// The function of a form from what it does to one lane:
+/// `lanes!(|a: u32, b: u32| -> u32 { a ^ b })`.
 macro_rules! lanes {
     (|$($source:ident: $from:ty),+ $(,)?| -> $to:ty { $($body:tt)+ }) => {{
         use $crate::arithmetic::form::{Arithmetic, Operand, OperandSlot};
@@ -92,7 +93,7 @@ macro_rules! lanes {
 pub(super) use lanes;
 
 /// `$run` with the types of the row that the key matches, under the names at its head:
-/// `choose!(bits, [8 => (u8, u16), 16 => (u16, u32)] else None, (|T, Twice| Some(run::<T, Twice>)))`.
+/// `choose!(bits, [8 => (u8, u16), 16 => (u16, u32)] else None, (|T, U| Some(run::<T, U>)))`.
 macro_rules! choose {
     (@ ($($type:ty),+) (|$($name:ident),+| $run:expr)) => {{
         $(type $name = $type;)+

@@ -1,13 +1,14 @@
 //! The 16-bit formats: f16 and bf16, one or two in a register.
 //!
-//! Every operation is computed in f32, exactly, rounded to odd, or with so many more bits than the format that
-//! the second rounding changes nothing, and is then rounded to the format.
+//! Every operation is computed in f32, exactly, rounded to odd, or with so many more bits than the
+//! format that the second rounding changes nothing, and is then rounded to the format.
 
 use super::exact::{self, Mode};
 use super::float::{self, canonical, exp2, max32, min32, saturate};
 use super::{Arithmetic, Form, LANES, Lane, Rounding, Run, lanes};
 
-/// A format of 16 bits, which are the low ones of a u32: loops over u32 and f32 become vectors of one shape.
+/// A format of 16 bits, which are the low ones of a u32: loops over u32 and f32 become vectors of
+/// one shape.
 pub(super) trait Format {
     /// Largest finite value.
     const MAX: f32;
@@ -34,7 +35,8 @@ impl Format for F16 {
     fn wide(bits: u32) -> f32 {
         let sign = (bits & 0x8000) << 16;
         let magnitude = (bits & 0x7fff) << 13;
-        // The exponent's bias differs by 112. A subnormal gets the hidden bit that it has not, and loses it again.
+        // The exponent's bias differs by 112. A subnormal gets the hidden bit that it has not, and
+        // loses it again.
         let normal = magnitude + (112 << 23);
         let least = f32::from_bits(113 << 23);
         let subnormal = (f32::from_bits(magnitude + (113 << 23)) - least).to_bits();
@@ -147,7 +149,8 @@ fn end<F: Format, const FTZ: bool>(x: f32) -> u32 {
     if FTZ { F::flush(bits) } else { bits }
 }
 
-/// One operation on one or on both values of the registers, computed in f32; `F` is the format in the expression.
+/// One operation on one or on both values of the registers, computed in f32; `F` is the format in
+/// the expression.
 macro_rules! half_form {
     (one $format:ty, $ftz:literal, |$($source:ident),+| $result:expr) => {
         lanes!(|$($source: u16),+| -> u16 {
@@ -166,8 +169,8 @@ macro_rules! half_form {
                 *rest.next().expect("operands as in the slots"),
             );)+
             let mut result = [0; LANES];
-            // The low halves first, then the high ones: no array of a lane's halves, which would keep the loop
-            // over lanes from becoming vectors.
+            // The low halves first, then the high ones: no array of a lane's halves, which would
+            // keep the loop over lanes from becoming vectors.
             for shift in [0, 16] {
                 for lane in 0..LANES {
                     $(let $source = start::<F, $ftz>($source[lane] >> shift & 0xffff);)+

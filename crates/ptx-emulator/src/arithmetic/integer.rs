@@ -160,7 +160,8 @@ pub(super) fn lower(opcode: &str, modifiers: &[&str]) -> Option<Arithmetic> {
     }
 }
 
-/// `mul24` and `mad24`: products of the low 24 bits, of which `.lo` gives bits 31..0 and `.hi` bits 47..16.
+/// `mul24` and `mad24`: products of the low 24 bits, of which `.lo` gives bits 31..0 and `.hi` bits
+/// 47..16.
 fn lower_24(opcode: &str, modifiers: &[&str]) -> Option<Arithmetic> {
     let mut form = Form::new(modifiers);
     let high = form.one_of(&[("lo", false), ("hi", true)])?;

@@ -161,7 +161,8 @@ pub(super) fn lower(
                 (selector & 7, selector & 8 != 0)
             })
         })),
-        // The modes give a byte of the pair for each byte k of the result, from i, the low bits of c.
+        // The modes give a byte of the pair for each byte k of the result, from i, the low bits of
+        // c.
         ("prmt", ["b32", "f4e"]) => Some(lanes!(|a: u32, b: u32, c: u32| -> u32 {
             permute(a, b, |k| ((c & 3) + k, false))
         })),
@@ -228,8 +229,8 @@ fn sign_extended(a: u32, n: u32) -> u32 {
         & if n == 0 { 0 } else { !0 }
 }
 
-/// Four bytes of the pair `b:a`: `select` gives for byte k of the result the index of its source, and
-/// whether that byte's sign bit is copied to all eight bits instead.
+/// Four bytes of the pair `b:a`: `select` gives for byte k of the result the index of its source,
+/// and whether that byte's sign bit is copied to all eight bits instead.
 #[inline(always)]
 fn permute(a: u32, b: u32, select: impl Fn(u32) -> (u32, bool)) -> u32 {
     let source = pair(a, b);

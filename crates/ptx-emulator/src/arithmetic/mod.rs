@@ -1,15 +1,16 @@
-//! What touches registers only, one lane at a time: the arithmetic, logic, comparison and conversion
-//! instructions of the PTX ISA as tables from form to lane function.
+//! What touches registers only, one lane at a time: the arithmetic, logic, comparison and
+//! conversion instructions of the PTX ISA as tables from form to lane function.
 //!
-//! [`lower`] takes an opcode with its modifiers, in the order in which the ISA writes them, and gives a
-//! function over the 32 lanes. A form that no table holds is refused.
+//! [`lower`] takes an opcode with its modifiers, in the order in which the ISA writes them, and
+//! gives a function over the 32 lanes. A form that no table holds is refused.
 //!
 //! Where the ISA leaves freedom, this is what is done:
 //! - A NaN that an operation computes is canonical: 0x7fffffff in f32, 0x7fff in f16 and bf16,
 //!   0x7ff8000000000000 in f64. `abs`, `neg`, `copysign` and moves change the sign bit alone.
-//! - `.ftz` flushes subnormal inputs, and results that are subnormal after rounding, to zeros of their sign.
-//! - `.approx` operations are computed in f64 and rounded once: closer than a GPU's, whose last bits
-//!   differ. Their special values are the ISA's.
+//! - `.ftz` flushes subnormal inputs, and results that are subnormal after rounding, to zeros of
+//!   their sign.
+//! - `.approx` operations are computed in f64 and rounded once: closer than a GPU's, whose last
+//!   bits differ. Their special values are the ISA's.
 //! - `add`, `sub` and `mul` without a rounding modifier round to nearest even and are never fused.
 
 mod compare;
@@ -30,7 +31,8 @@ use super::registers::{LANES, Lane, Mask, Reg, Registers, Width, each};
 
 /// The form of an arithmetic instruction; `None` where the opcode is none of this table's.
 ///
-/// `widths` are those of the operands as written, `None` for an immediate, in the order of the slots.
+/// `widths` are those of the operands as written, `None` for an immediate, in the order of the
+/// slots.
 ///
 /// # Errors
 ///

@@ -1,4 +1,5 @@
-//! Against the definitions of the PTX ISA, lane by lane, and against what CUDA's intrinsics promise.
+//! Against the definitions of the PTX ISA, lane by lane, and against what CUDA's intrinsics
+//! promise.
 
 use super::*;
 

@@ -1,5 +1,5 @@
-//! From the syntax tree to a flat program: names become register indices, labels become positions, and every form
-//! that is not understood becomes an error.
+//! From the syntax tree to a flat program: names become register indices, labels become positions,
+//! and every form that is not understood becomes an error.
 //!
 //! Calls are inlined, so that nothing at run time knows of functions; recursion is refused.
 
@@ -26,7 +26,8 @@ const MAX_INSTRUCTIONS: usize = 1 << 20;
 const MAX_INLINED: usize = 64;
 /// Calls within calls.
 const MAX_CALL_DEPTH: usize = 64;
-/// Largest static shared memory and local memory that a program may declare, in bytes: what hardware allows.
+/// Largest static shared memory and local memory that a program may declare, in bytes: what
+/// hardware allows.
 const MAX_SHARED_BYTES: u64 = 227 * 1024;
 const MAX_LOCAL_BYTES: u64 = 512 * 1024;
 
@@ -88,7 +89,8 @@ struct Lowering<'a> {
     /// Offsets of the module's shared variables that the program names.
     module_shared: HashMap<usize, u64>,
     dynamic_shared: bool,
-    /// The position of each label, once it is met. Until the end, branches name labels by their number.
+    /// The position of each label, once it is met. Until the end, branches name labels by their
+    /// number.
     labels: Vec<Option<u32>>,
     /// Where code of each place was inlined, by the last word on it.
     inlined_at: HashMap<ast::SourcePlace, ast::SourcePlace>,
@@ -180,8 +182,8 @@ impl<'a> Lowering<'a> {
         Ok(())
     }
 
-    /// The line that what follows came from: of calls within calls, the innermost in a `.cu` file, not the line
-    /// of a toolkit's header.
+    /// The line that what follows came from: of calls within calls, the innermost in a `.cu` file,
+    /// not the line of a toolkit's header.
     fn place(&mut self, at: ast::SourcePlace, inlined_at: Option<ast::SourcePlace>) {
         if let Some(outer) = inlined_at {
             self.inlined_at.insert(at, outer);
@@ -257,7 +259,8 @@ impl<'a> Lowering<'a> {
         Ok(offset)
     }
 
-    /// Constants that stand for dynamic shared memory get its address, now that the static part is laid out.
+    /// Constants that stand for dynamic shared memory get its address, now that the static part is
+    /// laid out.
     fn resolve_dynamic_shared(&mut self) {
         let start = u64::from(self.program.shared_bytes);
         for (_, constant) in &mut self.program.constants {

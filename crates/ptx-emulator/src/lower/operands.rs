@@ -241,7 +241,8 @@ impl<'a> Lowering<'a> {
                 },
                 _ => {
                     let (found, base) = self.symbol(name, 0, Width::B64)?;
-                    // A kernel's parameters and the parameters of an inlined call are both `.param`.
+                    // A kernel's parameters and the parameters of an inlined call are both
+                    // `.param`.
                     let param = matches!(space, Some(Space::Param) | None)
                         && matches!(found, Space::Param | Space::Local);
                     if space.is_some_and(|space| space != found) && !param {

@@ -128,7 +128,8 @@ fn file_of(width: Width) -> Width {
 /// `%r12` as `%r` and 12; a number with a leading zero is part of the name.
 fn split_number(name: &str) -> Option<(&str, u32)> {
     let digits = name.bytes().rev().take_while(u8::is_ascii_digit).count();
-    // The longest run of digits could cut a stem that ends in digits itself, as %f16_0 does not: nvcc's never do.
+    // The longest run of digits could cut a stem that ends in digits itself, as %f16_0 does not:
+    // nvcc's never do.
     let (stem, number) = name.split_at(name.len() - digits);
     if digits == 0 || (digits > 1 && number.starts_with('0')) {
         return None;

@@ -166,7 +166,8 @@ impl<'a> Lowering<'a> {
                 .expect("level", &[("cta", Scope::Cta), ("gl", Scope::Gpu), ("sys", Scope::Sys)])
                 .map_err(|message| self.refusal(message))?
         } else if modifiers.take("proxy") {
-            // Proxies are one here: what the async proxy reads and writes is ordered by its own waits.
+            // Proxies are one here: what the async proxy reads and writes is ordered by its own
+            // waits.
             modifiers
                 .expect("proxy", &[("async", ()), ("async::generic", ()), ("alias", ())])
                 .map_err(|message| self.refusal(message))?;

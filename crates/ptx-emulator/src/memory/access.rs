@@ -20,8 +20,9 @@ impl Offsets {
         Offsets { of: [0; LANES], is_row: false, is_broadcast: false }
     }
 
-    /// Sets the offsets, and returns the lanes of the mask whose accesses lie in the allocation and are
-    /// aligned. The allocation begins at `base`, which is aligned to any access, and has `bytes` bytes.
+    /// Sets the offsets, and returns the lanes of the mask whose accesses lie in the allocation and
+    /// are aligned. The allocation begins at `base`, which is aligned to any access, and has
+    /// `bytes` bytes.
     #[inline(always)]
     pub fn set(
         &mut self,
@@ -116,8 +117,8 @@ impl Offsets {
         }
     }
 
-    /// The lane of this very instruction that made the earlier write at `at`, an access of the same warp and
-    /// time.
+    /// The lane of this very instruction that made the earlier write at `at`, an access of the same
+    /// warp and time.
     #[cold]
     pub fn twin(
         &self,
@@ -169,8 +170,8 @@ impl Run {
         cells[self.cell..][..self.lanes as usize * PER_LANE].as_chunks().0
     }
 
-    /// The lane that a race at a cell is reported for: of several at one place, one that did not make the
-    /// earlier access.
+    /// The lane that a race at a cell is reported for: of several at one place, one that did not
+    /// make the earlier access.
     pub fn lane_to_report(&self, lane: u32, mask: Mask, earlier: Record) -> usize {
         if (lane as usize) < LANES {
             return lane as usize;

@@ -151,7 +151,8 @@ impl Memory {
         buffer
     }
 
-    /// From now on a kernel's write to the buffer is a fault, as one out of bounds. The host still may write.
+    /// From now on a kernel's write to the buffer is a fault, as one out of bounds. The host still
+    /// may write.
     ///
     /// # Panics
     ///
@@ -173,8 +174,8 @@ impl Memory {
         found.expect("a buffer is used with the memory that made it")
     }
 
-    /// The buffer's values; bytes that nothing has written are zeros, and so is a last value that the buffer
-    /// ends within.
+    /// The buffer's values; bytes that nothing has written are zeros, and so is a last value that
+    /// the buffer ends within.
     ///
     /// # Panics
     ///
@@ -291,8 +292,9 @@ impl Memory {
         address
     }
 
-    /// Forgets the accesses of earlier launches. `granule` is the width in bytes of the kernel's narrowest
-    /// access of global memory: races are looked for in cells of that width, or of a word.
+    /// Forgets the accesses of earlier launches. `granule` is the width in bytes of the kernel's
+    /// narrowest access of global memory: races are looked for in cells of that width, or of a
+    /// word.
     pub(crate) fn begin_launch(&mut self, granule: u32) {
         self.granule_shift = granule.max(1).ilog2().min(2);
         for allocation in &mut self.allocations {

@@ -164,7 +164,8 @@ impl Glance {
     }
 }
 
-/// Whether all of the records are of times that every warp of the group has seen: see [`Present::is_settled`].
+/// Whether all of the records are of times that every warp of the group has seen: see
+/// [`Present::is_settled`].
 #[inline(always)]
 fn is_settled<S: RecordCell, const PER_LANE: usize>(
     cells: &[S],
@@ -188,8 +189,9 @@ pub(super) enum Outcome {
     Single,
 }
 
-/// Whether nothing among the records races with this access; false: it has to be seen cell by cell. Records
-/// below `limit` are no conflict; `fine` is the last record, as its lane sees it, that is none either.
+/// Whether nothing among the records races with this access; false: it has to be seen cell by cell.
+/// Records below `limit` are no conflict; `fine` is the last record, as its lane sees it, that is
+/// none either.
 #[inline(always)]
 pub(super) fn is_clear<S: RecordCell, const PER_LANE: usize>(
     cells: &[S],

@@ -11,8 +11,9 @@ use crate::report::Check;
 
 impl Shared {
     /// Begins an asynchronous copy of `bytes` (a multiple of 4) to `address` for a lane. Until
-    /// [`finish_async`](Self::finish_async) any access of the destination is a fault. False: the destination is
-    /// outside or misaligned, which has been reported, and the copy is not to be finished.
+    /// [`finish_async`](Self::finish_async) any access of the destination is a fault. False: the
+    /// destination is outside or misaligned, which has been reported, and the copy is not to be
+    /// finished.
     pub fn begin_async(
         &mut self,
         actor: &mut Actor,
@@ -23,7 +24,8 @@ impl Shared {
         self.begin_async_lanes(actor, 1 << lane, &[address; LANES], bytes) != 0
     }
 
-    /// As [`begin_async`](Self::begin_async), for each lane of the mask; returns those whose copies have begun.
+    /// As [`begin_async`](Self::begin_async), for each lane of the mask; returns those whose copies
+    /// have begun.
     pub fn begin_async_lanes(
         &mut self,
         actor: &mut Actor,
@@ -100,8 +102,8 @@ impl Shared {
         }
     }
 
-    /// What [`begin_async_lanes`](Self::begin_async_lanes) has begun lands, of 4, 8 or 16 bytes: `mask` is what
-    /// that returned, or a part of it.
+    /// What [`begin_async_lanes`](Self::begin_async_lanes) has begun lands, of 4, 8 or 16 bytes:
+    /// `mask` is what that returned, or a part of it.
     pub fn finish_async_lanes(
         &mut self,
         actor: &mut Actor,

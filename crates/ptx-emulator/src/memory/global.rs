@@ -12,8 +12,8 @@ use std::sync::MutexGuard;
 use std::sync::atomic::Ordering::Relaxed;
 
 impl Memory {
-    /// Takes from `rest` the lanes that access one allocation and no fault forbids, and sets their offsets in it.
-    /// Lanes with a fault are reported and taken too.
+    /// Takes from `rest` the lanes that access one allocation and no fault forbids, and sets their
+    /// offsets in it. Lanes with a fault are reported and taken too.
     #[inline(always)]
     fn next<'m>(
         &'m self,
@@ -158,8 +158,8 @@ impl Memory {
         }
     }
 
-    /// Stores `width` bytes (1, 2, 4, 8 or 16) for each lane of the mask. Of lanes that write one place, the
-    /// highest stays.
+    /// Stores `width` bytes (1, 2, 4, 8 or 16) for each lane of the mask. Of lanes that write one
+    /// place, the highest stays.
     pub(crate) fn store(
         &self,
         actor: &mut Actor,
@@ -238,9 +238,10 @@ impl Memory {
         });
     }
 
-    /// For each lane of the mask, in ascending order: gives `op` the lane and the `width` bytes (2, 4 or 8) in
-    /// memory, and writes what it returns; none makes it a read. Against the other blocks, which run at the same time, each is
-    /// indivisible; `op` may be asked again, with what another block has written meanwhile.
+    /// For each lane of the mask, in ascending order: gives `op` the lane and the `width` bytes (2,
+    /// 4 or 8) in memory, and writes what it returns; none makes it a read. Against the other
+    /// blocks, which run at the same time, each is indivisible; `op` may be asked again, with what
+    /// another block has written meanwhile.
     pub(crate) fn atomic(
         &self,
         actor: &mut Actor,

@@ -4,7 +4,8 @@ use super::lanes;
 use crate::registers::{LANES, Mask};
 use std::ops::Range;
 
-/// Above the bits of its written bytes, a word's state counts the copies into it that are under way.
+/// Above the bits of its written bytes, a word's state counts the copies into it that are under
+/// way.
 pub(super) const IN_FLIGHT: u8 = 0xf0;
 /// One copy more in a word's state.
 pub(super) const ONE_IN_FLIGHT: u8 = 0x10;

@@ -1,7 +1,7 @@
 //! The memories of the emulated device, and the checks of every access.
 //!
-//! All of them are accessed by a warp at once: a mask of lanes, and an address for each. A lane whose access is
-//! outside of every allocation, or misaligned, is left out and reads zeros.
+//! All of them are accessed by a warp at once: a mask of lanes, and an address for each. A lane
+//! whose access is outside of every allocation, or misaligned, is left out and reads zeros.
 
 mod access;
 mod actor;

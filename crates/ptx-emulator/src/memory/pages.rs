@@ -1,9 +1,9 @@
 //! Access records of global memory: pages of cells, made when a launch first comes to them.
 //!
-//! Blocks run on several threads. A write and a new read are recorded under the lock of their page, and look
-//! for conflicts under it or after it: of two accesses that race, the later one to have the lock sees the
-//! other, whatever the threads do. A read that the records already stand for takes no lock, so that what all
-//! blocks read is only ever read by the threads too.
+//! Blocks run on several threads. A write and a new read are recorded under the lock of their page,
+//! and look for conflicts under it or after it: of two accesses that race, the later one to have
+//! the lock sees the other, whatever the threads do. A read that the records already stand for
+//! takes no lock, so that what all blocks read is only ever read by the threads too.
 
 use super::access::Run;
 use super::cells::{Outcome, RecordCell, Survey, fill, is_clear, racing, successor, uniform};
@@ -131,8 +131,8 @@ impl Page {
             .find_map(|(cell, lane)| Some((lane, racing(&writes[cell], present, lane)?)))
     }
 
-    /// Whether the reads that the cells have stand for these: any later write that races with one of these
-    /// races with one of them.
+    /// Whether the reads that the cells have stand for these: any later write that races with one
+    /// of these races with one of them.
     #[inline(always)]
     fn is_covered<const PER_LANE: usize>(
         &self,
@@ -199,8 +199,8 @@ impl Page {
         }
     }
 
-    /// Records writes of `run`, and gives `report` each lane's first cell that has an access which this one
-    /// races with, the access, and whether that is a write; under the lock.
+    /// Records writes of `run`, and gives `report` each lane's first cell that has an access which
+    /// this one races with, the access, and whether that is a write; under the lock.
     #[inline(always)]
     pub fn write<const PER_LANE: usize>(
         &self,
@@ -243,8 +243,9 @@ fn is_enough(first: Record, other: Record, present: &Present, lane: u32) -> bool
     if stands(first) || stands(other) {
         return true;
     }
-    // Two concurrent reads. Blocks that run at once are never ordered: if the two are of different groups, or
-    // one is of this warp's own, every writer of another group meets one that it cannot have seen.
+    // Two concurrent reads. Blocks that run at once are never ordered: if the two are of different
+    // groups, or one is of this warp's own, every writer of another group meets one that it cannot
+    // have seen.
     let concurrent = |record: Record| {
         !record.is_none() && !present.is_now(record) && !present.follows(record, lane)
     };

@@ -1,12 +1,13 @@
 //! Who accessed a cell of memory, and whether that happened before what happens now.
 //!
-//! A cell is as wide as the narrowest access of the kernel, 1, 2 or 4 bytes, so that every access covers whole
-//! cells and no two threads share one that do not share its bytes. Of each cell three accesses are kept: the
-//! last write, and two reads.
+//! A cell is as wide as the narrowest access of the kernel, 1, 2 or 4 bytes, so that every access
+//! covers whole cells and no two threads share one that do not share its bytes. Of each cell three
+//! accesses are kept: the last write, and two reads.
 //!
-//! What can be missed: of more than two concurrent readers, those that are not kept; a plain access that a
-//! strong one of another thread, ordered after it, has replaced; strong accesses whose scopes do not include
-//! each other; lanes of a warp that have diverged, and passed a barrier of the warp apart.
+//! What can be missed: of more than two concurrent readers, those that are not kept; a plain access
+//! that a strong one of another thread, ordered after it, has replaced; strong accesses whose
+//! scopes do not include each other; lanes of a warp that have diverged, and passed a barrier of
+//! the warp apart.
 
 use super::Actor;
 use crate::order::Clock;
@@ -65,8 +66,8 @@ impl Record {
         self.0 & 1 != 0
     }
 
-    /// The record with its lane XORed with another: two records of the same warp, clock and relation to the
-    /// lane that looks at them have the same.
+    /// The record with its lane XORed with another: two records of the same warp, clock and
+    /// relation to the lane that looks at them have the same.
     #[inline(always)]
     pub fn seen_by(self, lane: u32) -> u64 {
         self.0 ^ u64::from(lane) << LANE_SHIFT
@@ -87,7 +88,8 @@ pub(super) struct Present<'a> {
 }
 
 impl<'a> Present<'a> {
-    /// None where races are not looked for: the check is off, or numbers are beyond what a record holds.
+    /// None where races are not looked for: the check is off, or numbers are beyond what a record
+    /// holds.
     #[inline(always)]
     pub fn of(actor: &Actor<'a>, check: Check, strong: bool) -> Option<Present<'a>> {
         let clock = actor.clock;
@@ -131,8 +133,8 @@ impl<'a> Present<'a> {
         Record::new(0, self.floor + 1, 0, false)
     }
 
-    /// Whether the access is of the group, and of a time up to which this warp has seen what any warp of the
-    /// group did: then it happened before what any lane does now. Or there was none.
+    /// Whether the access is of the group, and of a time up to which this warp has seen what any
+    /// warp of the group did: then it happened before what any lane does now. Or there was none.
     #[inline(always)]
     pub fn is_settled(&self, record: Record) -> bool {
         let is_own = record.warp().wrapping_sub(self.first) < self.warps;

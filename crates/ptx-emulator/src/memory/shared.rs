@@ -35,9 +35,9 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    /// Memory that nothing has written. `variables` are names, offsets and sizes, for reports. `granule` is the
-    /// width in bytes of the kernel's narrowest access of shared memory: races are looked for in cells of that
-    /// width, or of a word.
+    /// Memory that nothing has written. `variables` are names, offsets and sizes, for reports.
+    /// `granule` is the width in bytes of the kernel's narrowest access of shared memory: races are
+    /// looked for in cells of that width, or of a word.
     pub fn new(bytes: u32, variables: &[(String, u32, u32)], granule: u32) -> Shared {
         let granule_shift = granule.max(1).ilog2().min(2);
         let words = bytes.div_ceil(4) as usize;
@@ -97,7 +97,8 @@ impl Shared {
         }
     }
 
-    /// Sets the offsets, and returns the lanes of the mask whose accesses are inside and aligned; the others are reported.
+    /// Sets the offsets, and returns the lanes of the mask whose accesses are inside and aligned;
+    /// the others are reported.
     #[inline(always)]
     pub(super) fn admitted(
         &self,
@@ -200,8 +201,8 @@ impl Shared {
         }
     }
 
-    /// Reports bytes that nothing has written, or that a copy is still on its way to. Returns the lanes of the
-    /// latter: the copy, when it lands, has no other race with what was reported.
+    /// Reports bytes that nothing has written, or that a copy is still on its way to. Returns the
+    /// lanes of the latter: the copy, when it lands, has no other race with what was reported.
     #[inline(always)]
     fn check_state<const WIDTH: usize>(
         &self,
@@ -294,7 +295,8 @@ impl Shared {
         }
     }
 
-    /// Records the reads of all lanes, if nothing has been written lately and their cells' records are alike.
+    /// Records the reads of all lanes, if nothing has been written lately and their cells' records
+    /// are alike.
     #[inline(always)]
     fn read_at_once<const PER_LANE: usize>(
         &self,
@@ -395,8 +397,8 @@ impl Shared {
         }
     }
 
-    /// Stores `width` bytes (1, 2, 4, 8 or 16) for each lane of the mask. Of lanes that write one place, the
-    /// highest stays.
+    /// Stores `width` bytes (1, 2, 4, 8 or 16) for each lane of the mask. Of lanes that write one
+    /// place, the highest stays.
     pub fn store(
         &mut self,
         actor: &mut Actor,
@@ -488,8 +490,8 @@ impl Shared {
         });
     }
 
-    /// Records a write of a lane, and returns the first record that it races with: the cell, the record, and
-    /// whether that was a write.
+    /// Records a write of a lane, and returns the first record that it races with: the cell, the
+    /// record, and whether that was a write.
     pub(super) fn record_write(
         &self,
         present: &Present,
@@ -535,8 +537,8 @@ impl Shared {
         })
     }
 
-    /// For each lane of the mask, in ascending order: gives `op` the lane and the `width` bytes (2, 4 or 8) in
-    /// memory, and writes what it returns; none makes it a read.
+    /// For each lane of the mask, in ascending order: gives `op` the lane and the `width` bytes (2,
+    /// 4 or 8) in memory, and writes what it returns; none makes it a read.
     pub fn atomic(
         &mut self,
         actor: &mut Actor,

@@ -91,8 +91,8 @@ impl State for AtomicU8 {
     }
 }
 
-/// Gives `report` the lanes of which a byte is not in `bits` of its state: its bytes' own bits and `clear` ones
-/// that must not be set.
+/// Gives `report` the lanes of which a byte is not in `bits` of its state: its bytes' own bits and
+/// `clear` ones that must not be set.
 #[inline(always)]
 pub(super) fn check<S: State, const WIDTH: usize>(
     states: &[S],

@@ -2,8 +2,8 @@
 
 use crate::registers::LANES;
 
-/// Data of a warp's access, by word: `words[i][lane]` is word `i` of the lane. Accesses of 1 and 2 bytes have
-/// theirs zero-extended in word 0; 8 bytes are two words, 16 four.
+/// Data of a warp's access, by word: `words[i][lane]` is word `i` of the lane. Accesses of 1 and 2
+/// bytes have theirs zero-extended in word 0; 8 bytes are two words, 16 four.
 pub(crate) type Words = [[u32; LANES]; 4];
 
 /// Writes a lane's bytes into the words that its width has.

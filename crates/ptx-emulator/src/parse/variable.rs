@@ -218,8 +218,8 @@ impl<'a> Parser<'a> {
 
     /// `{ ... }` of as many levels as there are dimensions; returns the number of its own elements.
     ///
-    /// A list that is shorter than its dimension stands for zeros after it, which is read at the end only: in
-    /// between, the zeros would have to be stored.
+    /// A list that is shorter than its dimension stands for zeros after it, which is read at the
+    /// end only: in between, the zeros would have to be stored.
     fn initial_list(
         &mut self,
         scalar: &str,

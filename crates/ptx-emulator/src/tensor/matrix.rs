@@ -1,8 +1,9 @@
 //! `ldmatrix` and `stmatrix`: 8x8 matrices of 16-bit elements between rows of memory and the lanes.
 //!
-//! PTX ISA, "Warp-level matrix load instruction: ldmatrix" and "... store instruction: stmatrix": lane `8m + r`
-//! gives the address of row `r` (16 bytes) of matrix `m`. Register `m` of lane `l` holds the elements `2(l % 4)` and
-//! `2(l % 4) + 1` of row `l / 4`, the lower one in the low half. With `.trans` rows and columns change places.
+//! PTX ISA, "Warp-level matrix load instruction: ldmatrix" and "... store instruction: stmatrix":
+//! lane `8m + r` gives the address of row `r` (16 bytes) of matrix `m`. Register `m` of lane `l`
+//! holds the elements `2(l % 4)` and `2(l % 4) + 1` of row `l / 4`, the lower one in the low half.
+//! With `.trans` rows and columns change places.
 
 use super::Modifiers;
 use crate::registers::LANES;
@@ -10,7 +11,8 @@ use crate::registers::LANES;
 /// A form of `ldmatrix` or `stmatrix`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Matrix {
-    /// Matrices, which are the registers of the operand: 1, 2 or 4. Lanes `0..8 * count` give addresses.
+    /// Matrices, which are the registers of the operand: 1, 2 or 4. Lanes `0..8 * count` give
+    /// addresses.
     pub count: usize,
     /// `.trans`.
     pub trans: bool,
@@ -48,8 +50,8 @@ fn element(rows: &[[u32; LANES]; 4], lane: usize, at: usize) -> u32 {
     rows[at / 2][lane] >> (16 * (at % 2)) & 0xffff
 }
 
-/// What `ldmatrix` writes: registers `0..count` of every lane. `rows[i][l]` is word `i` of the row that lane `l`
-/// addressed; registers from `count` are 0.
+/// What `ldmatrix` writes: registers `0..count` of every lane. `rows[i][l]` is word `i` of the row
+/// that lane `l` addressed; registers from `count` are 0.
 pub(crate) fn distribute(rows: &[[u32; LANES]; 4], form: Matrix) -> [[u32; LANES]; 4] {
     let mut values = [[0; LANES]; 4];
     for (matrix, register) in values.iter_mut().take(form.count).enumerate() {
@@ -68,7 +70,8 @@ pub(crate) fn distribute(rows: &[[u32; LANES]; 4], form: Matrix) -> [[u32; LANES
     values
 }
 
-/// What `stmatrix` stores: the row of every lane in `0..8 * count`, word by word; rows of other lanes are 0.
+/// What `stmatrix` stores: the row of every lane in `0..8 * count`, word by word; rows of other
+/// lanes are 0.
 pub(crate) fn collect(values: &[[u32; LANES]; 4], form: Matrix) -> [[u32; LANES]; 4] {
     let mut rows = [[0; LANES]; 4];
     for (matrix, register) in values.iter().take(form.count).enumerate() {

@@ -1,9 +1,10 @@
 //! `mma.sync`: `D = A B + C` of a warp, with A of M x K, B of K x 8 and C and D of M x 8.
 //!
-//! **Layout.** PTX ISA, "Matrix Fragments for mma.m8n8k4 with .f64", "... mma.m16n8k4", "... mma.m16n8k8",
-//! "... mma.m16n8k16 with floating point type", "... mma.m8n8k16", "... mma.m16n8k16 with integer type" and
-//! "... mma.m16n8k32". One rule describes them all. Let `g = lane / 4`, `t = lane % 4`, and let a register of A or B
-//! hold `E` elements, element `i` in bits `32 i / E` and up:
+//! **Layout.** PTX ISA, "Matrix Fragments for mma.m8n8k4 with .f64", "... mma.m16n8k4", "...
+//! mma.m16n8k8", "... mma.m16n8k16 with floating point type", "... mma.m8n8k16", "... mma.m16n8k16
+//! with integer type" and "... mma.m16n8k32". One rule describes them all. Let
+//! `g = lane / 4`, `t = lane % 4`, and let a register of A or B hold `E` elements, element `i` in
+//! bits `32 i / E` and up:
 //!
 //! | operand | register `r`, element `i` |
 //! |---|---|
@@ -13,14 +14,16 @@
 //! | C, D, 32 or 64 bits | row `g + 8 (r / 2)`, column `2 t + r % 2` |
 //! | C, D, f16x2 | row `g + 8 r`, column `2 t + i` |
 //!
-//! So K is made of chunks of `4 E` columns, one register of B each, and M of one or two halves of 8 rows.
+//! So K is made of chunks of `4 E` columns, one register of B each, and M of one or two halves of 8
+//! rows.
 //!
-//! **Arithmetic.** The ISA asks for at least single precision in products and sums (at least half precision in sums
-//! of f16 accumulators), and leaves order, rounding and NaN payloads open. Here `acc = c`, and then for k from 0 up
-//! `acc = acc + a b`, both operations rounded to f32; products of f16 and of tf32 are exact. f16 accumulators are
-//! rounded to f16 once, at the end. NaN results are the canonical NaN of their type. f64 follows the ISA: a fused
-//! multiply-add for each k. Integers are exact: the sum of all products plus C, wrapped to 32 bits, or clamped
-//! with `.satfinite`.
+//! **Arithmetic.** The ISA asks for at least single precision in products and sums (at least half
+//! precision in sums of f16 accumulators), and leaves order, rounding and NaN payloads open. Here
+//! `acc = c`, and then for k from 0 up `acc = acc + a b`, both operations rounded to f32; products
+//! of f16 and of tf32 are exact. f16 accumulators are rounded to f16 once, at the end. NaN results
+//! are the canonical NaN of their type. f64 follows the ISA: a fused multiply-add for each k.
+//! Integers are exact: the sum of all products plus C, wrapped to 32 bits, or clamped with
+//! `.satfinite`.
 
 use super::Modifiers;
 use crate::registers::{LANES, Lane, Mask, Reg, Registers, Width};
@@ -176,7 +179,8 @@ impl Multiplicand<2> for Bf16 {
 }
 
 impl Multiplicand<1> for Tf32 {
-    /// The low 13 bits are not part of the format, and are ignored. A NaN whose payload lies there alone is kept.
+    /// The low 13 bits are not part of the format, and are ignored. A NaN whose payload lies there
+    /// alone is kept.
     #[inline(always)]
     fn unpack(word: u32) -> [f32; 1] {
         let kept = word & 0xffff_e000;
@@ -273,7 +277,8 @@ impl Accumulator for Half {
 impl<const SATFINITE: bool> Accumulator for S32<SATFINITE> {
     const PER_HALF: usize = 2;
 
-    /// At most 32 products of at most 255 * 255 are summed, less than 2^24: exact in f32. C is added at the end.
+    /// At most 32 products of at most 255 * 255 are summed, less than 2^24: exact in f32. C is
+    /// added at the end.
     #[inline(always)]
     fn start(_: &Registers, _: &[Reg]) -> Half8 {
         [[0.0; N]; 8]
@@ -347,7 +352,8 @@ fn multiply<A, B, D, const E: usize, const HALVES: usize, const CHUNKS: usize>(
     }
 }
 
-/// Adds the products of 8 rows, k ascending. Four rows at a time: their sums do not wait for one another.
+/// Adds the products of 8 rows, k ascending. Four rows at a time: their sums do not wait for one
+/// another.
 #[inline(always)]
 fn accumulate<const E: usize, const CHUNKS: usize>(
     a: &[[[f32; LANES]; E]; CHUNKS],

@@ -1,7 +1,8 @@
-//! Tensor-core instructions of one warp: `mma.sync`, and the distribution of `ldmatrix` and `stmatrix`.
+//! Tensor-core instructions of one warp: `mma.sync`, and the distribution of `ldmatrix` and
+//! `stmatrix`.
 //!
-//! Each is a function of the warp's registers alone. A form is chosen by its modifiers, which must be
-//! exactly those of the PTX ISA in the ISA's order; every other form is refused by name.
+//! Each is a function of the warp's registers alone. A form is chosen by its modifiers, which must
+//! be exactly those of the PTX ISA in the ISA's order; every other form is refused by name.
 
 mod matrix;
 mod mma;

@@ -1,5 +1,5 @@
-//! Against naive loops over plain matrices, which are brought into registers by the ISA's formulas, written here
-//! case by case as the ISA writes them.
+//! Against naive loops over plain matrices, which are brought into registers by the ISA's formulas,
+//! written here case by case as the ISA writes them.
 
 use super::*;
 use crate::registers::{LANES, Mask, Reg, Registers, Width};
@@ -23,7 +23,8 @@ impl Random {
     }
 }
 
-/// Where element `i` of lane `lane` lies, as (row, column). PTX ISA, "Matrix Fragments for mma.<shape>".
+/// Where element `i` of lane `lane` lies, as (row, column). PTX ISA, "Matrix Fragments for
+/// mma.<shape>".
 type ElementAt = fn(lane: usize, i: usize) -> (usize, usize);
 
 /// `groupID` and `threadID_in_group`.
@@ -31,7 +32,8 @@ fn ids(lane: usize) -> (usize, usize) {
     (lane >> 2, lane % 4)
 }
 
-/// One shape with types: modifiers from shape on, M, K, elements of a lane in A, B and C, bits of an element.
+/// One shape with types: modifiers from shape on, M, K, elements of a lane in A, B and C, bits of
+/// an element.
 struct Case {
     modifiers: &'static [&'static str],
     m: usize,

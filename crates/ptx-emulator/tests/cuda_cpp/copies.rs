@@ -19,8 +19,9 @@ fn stream(call: Call, threads: u32, input: &[f32], out_elems: usize) -> Ran {
 }
 
 #[test]
+#[cfg_attr(not(nvcc), ignore = "needs nvcc: run `make cuda`, or set EFFNET_NVCC")]
 fn pipeline() {
-    let Some(kernels) = Kernels::of(&PIPELINE) else { return };
+    let kernels = Kernels::of(&PIPELINE);
     for tiles in [1, 2, 7] {
         let input = whole_numbers(2 * tiles * TILE, 9);
         let wanted: Vec<f32> = input
@@ -38,8 +39,9 @@ fn pipeline() {
 }
 
 #[test]
+#[cfg_attr(not(nvcc), ignore = "needs nvcc: run `make cuda`, or set EFFNET_NVCC")]
 fn broken_pipelines_are_reported() {
-    let Some(kernels) = Kernels::of(&PIPELINE) else { return };
+    let kernels = Kernels::of(&PIPELINE);
     let input = whole_numbers(2 * 7 * TILE, 10);
     for (entry, threads) in [
         ("copy_waits_too_little", 32),
@@ -52,8 +54,9 @@ fn broken_pipelines_are_reported() {
 }
 
 #[test]
+#[cfg_attr(not(nvcc), ignore = "needs nvcc: run `make cuda`, or set EFFNET_NVCC")]
 fn bulk_copy() {
-    let Some(kernels) = Kernels::of(&BULK_COPY) else { return };
+    let kernels = Kernels::of(&BULK_COPY);
     let input = whole_numbers(2 * 5 * TILE, 11);
     let wanted: Vec<f32> = input.iter().map(|x| 2.0 * x).collect();
     for ran in kernels.clean("bulk_copy", |call| stream(call, TILE as u32, &input, input.len())) {
@@ -62,8 +65,9 @@ fn bulk_copy() {
 }
 
 #[test]
+#[cfg_attr(not(nvcc), ignore = "needs nvcc: run `make cuda`, or set EFFNET_NVCC")]
 fn broken_bulk_copies_are_reported() {
-    let Some(kernels) = Kernels::of(&BULK_COPY) else { return };
+    let kernels = Kernels::of(&BULK_COPY);
     let input = whole_numbers(2 * TILE, 12);
     for entry in ["bulk_without_wait", "bulk_expects_too_much"] {
         kernels.broken(entry, |call| stream(call, TILE as u32, &input, input.len()));

@@ -1,4 +1,5 @@
-//! Counters, against what follows from the kernels. Those of single instructions are in `tests/emulator_ptx`.
+//! Counters, against what follows from the kernels. Those of single instructions are in
+//! `tests/ptx`.
 
 use super::sums::{REDUCTION, SCAN, reduce, scan_block};
 use super::threads::{TRANSPOSE, transpose_with};
@@ -28,16 +29,19 @@ fn per_line(
 }
 
 #[test]
+#[cfg_attr(not(nvcc), ignore = "needs nvcc: run `make cuda`, or set EFFNET_NVCC")]
 fn traffic_of_the_transposes() {
-    let Some(kernels) = Kernels::of(&TRANSPOSE) else { return };
-    // A warp reads a column of the tile. A row of 33 words puts it into 32 banks; with a row of 32 words all 32 lie in
-    // one bank, 31 more cycles than one. Along a row, as in stores to the tile, there is no conflict.
+    let kernels = Kernels::of(&TRANSPOSE);
+    // A warp reads a column of the tile. A row of 33 words puts it into 32 banks; with a row of 32
+    // words all 32 lie in one bank, 31 more cycles than one. Along a row, as in stores to the tile,
+    // there is no conflict.
     for (entry, conflicts) in [("transpose", 0), ("transpose_without_padding", 31 * REQUESTS)] {
         let ran =
             transposed(kernels.call(entry, Schedule::InOrder).with(|l| l.count_traffic(true)));
         let Counters { global, shared, divergent_branches, by_line, .. } = ran.report.counters;
         let (requests, bytes) = (2 * REQUESTS, 2 * REQUESTS * 128);
-        // Warps go along rows of either matrix, whose lengths are multiples of 128 bytes: 4 sectors.
+        // Warps go along rows of either matrix, whose lengths are multiples of 128 bytes: 4
+        // sectors.
         let wanted = Traffic { requests, bytes, sectors: 4 * requests, conflicts: 0 };
         assert_eq!(global, wanted, "{entry}");
         assert_eq!(global.sectors_per_request(), 4.0);
@@ -49,32 +53,32 @@ fn traffic_of_the_transposes() {
 }
 
 #[test]
+#[cfg_attr(not(nvcc), ignore = "needs nvcc: run `make cuda`, or set EFFNET_NVCC")]
 fn barriers_of_a_block() {
-    if let Some(kernels) = Kernels::of(&TRANSPOSE) {
-        for ran in kernels.clean("transpose", transposed) {
-            assert_eq!(ran.report.counters.barriers, BLOCKS, "{ran}");
-        }
-        let ran = transposed(kernels.call("transpose_without_barrier", Schedule::InOrder));
-        assert_eq!(ran.report.counters.barriers, 0);
+    let kernels = Kernels::of(&TRANSPOSE);
+    for ran in kernels.clean("transpose", transposed) {
+        assert_eq!(ran.report.counters.barriers, BLOCKS, "{ran}");
     }
-    if let Some(kernels) = Kernels::of(&REDUCTION) {
-        // In each of 5 blocks one for the block's sum and one for `is_last`; the last block adds up again.
-        let input = whole_numbers(4000, 1);
-        for ran in kernels.clean("reduction", |call| reduce(call, &input)) {
-            assert_eq!(ran.report.counters.barriers, 5 * 2 + 1, "{ran}");
-        }
+    let ran = transposed(kernels.call("transpose_without_barrier", Schedule::InOrder));
+    assert_eq!(ran.report.counters.barriers, 0);
+    let kernels = Kernels::of(&REDUCTION);
+    // In each of 5 blocks one for the block's sum and one for `is_last`; the last block adds up
+    // again.
+    let input = whole_numbers(4000, 1);
+    for ran in kernels.clean("reduction", |call| reduce(call, &input)) {
+        assert_eq!(ran.report.counters.barriers, 5 * 2 + 1, "{ran}");
     }
-    if let Some(kernels) = Kernels::of(&SCAN) {
-        // After the first store, and after each of the distances 1, 2, ... 128.
-        for ran in kernels.clean("scan_block", |call| scan_block(call, &[1; 256])) {
-            assert_eq!(ran.report.counters.barriers, 1 + 8, "{ran}");
-        }
+    let kernels = Kernels::of(&SCAN);
+    // After the first store, and after each of the distances 1, 2, ... 128.
+    for ran in kernels.clean("scan_block", |call| scan_block(call, &[1; 256])) {
+        assert_eq!(ran.report.counters.barriers, 1 + 8, "{ran}");
     }
 }
 
 #[test]
+#[cfg_attr(not(nvcc), ignore = "needs nvcc: run `make cuda`, or set EFFNET_NVCC")]
 fn lines_have_their_share() {
-    let Some(kernels) = Kernels::of(&TRANSPOSE) else { return };
+    let kernels = Kernels::of(&TRANSPOSE);
     let counters = per_line(&kernels, "transpose_without_padding", Schedule::InOrder, transposed);
     let mut total = LineCounters::default();
     let add = |to: &mut Traffic, from: &Traffic| {
@@ -110,8 +114,10 @@ fn lines_have_their_share() {
     assert_eq!((global.requests, shared.requests), (2 * REQUESTS, 2 * REQUESTS));
 }
 
-/// They are a property of the launch and its schedule: not of the run, nor of how many threads run its blocks.
+/// They are a property of the launch and its schedule: not of the run, nor of how many threads run
+/// its blocks.
 #[test]
+#[cfg_attr(not(nvcc), ignore = "needs nvcc: run `make cuda`, or set EFFNET_NVCC")]
 fn counters_are_equal_from_run_to_run() {
     let check = |kernels: &Kernels, entry: &str, run: &(dyn Fn(Call) -> Ran + Sync)| {
         let schedules = [Schedule::InOrder, Schedule::Adversarial(3)];
@@ -125,12 +131,10 @@ fn counters_are_equal_from_run_to_run() {
             }
         }
     };
-    if let Some(kernels) = Kernels::of(&TRANSPOSE) {
-        // Ragged, so that blocks differ: 3 x 2.
-        check(&kernels, "transpose", &|call| transpose_with(call, &[1.0; 70 * 45], 70, 45));
-    }
-    if let Some(kernels) = Kernels::of(&REDUCTION) {
-        let input = whole_numbers(4000, 2);
-        check(&kernels, "reduction", &|call| reduce(call, &input));
-    }
+    let kernels = Kernels::of(&TRANSPOSE);
+    // Ragged, so that blocks differ: 3 x 2.
+    check(&kernels, "transpose", &|call| transpose_with(call, &[1.0; 70 * 45], 70, 45));
+    let kernels = Kernels::of(&REDUCTION);
+    let input = whole_numbers(4000, 2);
+    check(&kernels, "reduction", &|call| reduce(call, &input));
 }

@@ -1,5 +1,6 @@
-//! CUDA C++ through the real nvcc and the emulator: what is right gives the right values and no finding, in order and
-//! under ten seeds of the adversarial schedule; what is broken is reported by the right check at the right line.
+//! CUDA C++ through the real nvcc and the emulator: what is right gives the right values and no
+//! finding, in order and under ten seeds of the adversarial schedule; what is broken is reported by
+//! the right check at the right line.
 
 mod nvcc;
 
@@ -13,6 +14,18 @@ use bytemuck::{NoUninit, Pod};
 use nvcc::{Compiled, CudaFile};
 use ptx_emulator::{Buffer, Launch, Memory, Module, Report, Schedule};
 
+/// The other tests are ignored in a build without nvcc; `EFFNET_REQUIRE_KERNELS=1` makes that a
+/// failure.
+#[test]
+fn nvcc_is_there_where_it_is_required() {
+    let is_required = std::env::var("EFFNET_REQUIRE_KERNELS").is_ok_and(|value| value == "1");
+    assert!(
+        cfg!(nvcc) || !is_required,
+        "EFFNET_REQUIRE_KERNELS=1, but no nvcc was found in EFFNET_NVCC, CUDA_HOME, CUDA_PATH, PATH, \
+         /usr/local/cuda or .cuda; run `make cuda`, or set EFFNET_NVCC to the nvcc of CUDA 12 or 13"
+    );
+}
+
 fn schedules() -> impl Iterator<Item = Schedule> {
     std::iter::once(Schedule::InOrder).chain((0..10).map(Schedule::Adversarial))
 }
@@ -24,11 +37,10 @@ struct Kernels {
 }
 
 impl Kernels {
-    /// `None` without an nvcc.
-    fn of(file: &'static CudaFile) -> Option<Kernels> {
-        let cuda = file.compiled()?;
+    fn of(file: &'static CudaFile) -> Kernels {
+        let cuda = file.compiled();
         let module = Module::parse(&cuda.path, &cuda.ptx).unwrap_or_else(|e| panic!("{e}"));
-        Some(Kernels { cuda, module })
+        Kernels { cuda, module }
     }
 
     fn call(&self, entry: &str, schedule: Schedule) -> Call<'_> {
@@ -42,8 +54,8 @@ impl Kernels {
         runs.inspect(|ran| assert!(ran.report.is_clean(), "{entry}, {ran}")).collect()
     }
 
-    /// Runs an entry under every schedule. There is a finding, and every finding is at a line of the file that is
-    /// marked for this entry and check.
+    /// Runs an entry under every schedule. There is a finding, and every finding is at a line of
+    /// the file that is marked for this entry and check.
     fn broken(&self, entry: &str, run: impl Fn(Call) -> Ran) -> Vec<Ran> {
         let marks = self.cuda.marks(entry);
         let check = |ran: &Ran| {
@@ -65,7 +77,8 @@ impl Kernels {
     }
 }
 
-/// A launch that is being put together, with its memory. Buffers are the next argument as they are made.
+/// A launch that is being put together, with its memory. Buffers are the next argument as they are
+/// made.
 struct Call<'a> {
     launch: Launch<'a>,
     schedule: Schedule,

@@ -1,4 +1,5 @@
-//! Reductions, scans and histograms: blocks that work on one result, by barriers, fences and atomics.
+//! Reductions, scans and histograms: blocks that work on one result, by barriers, fences and
+//! atomics.
 
 use super::{Call, CudaFile, Kernels, Ran, random, whole_numbers};
 use std::collections::BTreeSet;
@@ -25,8 +26,9 @@ fn reduce_warp(call: Call, input: &[f32]) -> Ran {
 }
 
 #[test]
+#[cfg_attr(not(nvcc), ignore = "needs nvcc: run `make cuda`, or set EFFNET_NVCC")]
 fn reduction() {
-    let Some(kernels) = Kernels::of(&REDUCTION) else { return };
+    let kernels = Kernels::of(&REDUCTION);
     let input = whole_numbers(10_000, 1);
     let warp = whole_numbers(32, 2);
     for ran in kernels.clean("reduction", |call| reduce(call, &input)) {
@@ -38,8 +40,9 @@ fn reduction() {
 }
 
 #[test]
+#[cfg_attr(not(nvcc), ignore = "needs nvcc: run `make cuda`, or set EFFNET_NVCC")]
 fn broken_reductions_are_reported() {
-    let Some(kernels) = Kernels::of(&REDUCTION) else { return };
+    let kernels = Kernels::of(&REDUCTION);
     let input = whole_numbers(4000, 3);
     for entry in ["reduction_without_barrier", "reduction_without_fence"] {
         kernels.broken(entry, |call| reduce(call, &input));
@@ -78,8 +81,9 @@ fn prefix_sums(input: &[u32]) -> Vec<u32> {
 }
 
 #[test]
+#[cfg_attr(not(nvcc), ignore = "needs nvcc: run `make cuda`, or set EFFNET_NVCC")]
 fn scan() {
-    let Some(kernels) = Kernels::of(&SCAN) else { return };
+    let kernels = Kernels::of(&SCAN);
     // All 32 bits: the sums wrap.
     let mut random = random(4);
     let input: Vec<u32> = (0..256 * 6 - 17).map(|_| random()).collect();
@@ -92,8 +96,9 @@ fn scan() {
 }
 
 #[test]
+#[cfg_attr(not(nvcc), ignore = "needs nvcc: run `make cuda`, or set EFFNET_NVCC")]
 fn broken_scans_are_reported() {
-    let Some(kernels) = Kernels::of(&SCAN) else { return };
+    let kernels = Kernels::of(&SCAN);
     let input = vec![1; 256 * 4];
     kernels.broken("scan_without_barrier", |call| scan_block(call, &input[..256]));
     kernels.broken("look_back_without_fence", |call| look_back(call, &input));
@@ -114,8 +119,9 @@ fn skewed_bytes(elems: usize, seed: u64) -> Vec<u8> {
 }
 
 #[test]
+#[cfg_attr(not(nvcc), ignore = "needs nvcc: run `make cuda`, or set EFFNET_NVCC")]
 fn histogram() {
-    let Some(kernels) = Kernels::of(&HISTOGRAM) else { return };
+    let kernels = Kernels::of(&HISTOGRAM);
     let input = skewed_bytes(5003, 5);
     let mut wanted = vec![0; 256];
     input.iter().for_each(|value| wanted[usize::from(*value)] += 1);
@@ -145,8 +151,9 @@ fn histogram() {
 }
 
 #[test]
+#[cfg_attr(not(nvcc), ignore = "needs nvcc: run `make cuda`, or set EFFNET_NVCC")]
 fn broken_histograms_are_reported() {
-    let Some(kernels) = Kernels::of(&HISTOGRAM) else { return };
+    let kernels = Kernels::of(&HISTOGRAM);
     let input = skewed_bytes(2000, 6);
     for entry in ["histogram_without_barrier", "histogram_without_atomics"] {
         kernels.broken(entry, |call| count_bytes(call, &input));

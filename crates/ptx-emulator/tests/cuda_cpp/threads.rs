@@ -1,4 +1,5 @@
-//! Threads of one block or by themselves: tiles in shared memory, arrays in local memory, assertions and traps.
+//! Threads of one block or by themselves: tiles in shared memory, arrays in local memory,
+//! assertions and traps.
 
 use super::{Call, CudaFile, Kernels, Ran, random};
 use ptx_emulator::Check;
@@ -23,8 +24,9 @@ pub(crate) fn transpose_with(call: Call, input: &[f32], rows: usize, columns: us
 
 /// A ragged matrix.
 #[test]
+#[cfg_attr(not(nvcc), ignore = "needs nvcc: run `make cuda`, or set EFFNET_NVCC")]
 fn transpose() {
-    let Some(kernels) = Kernels::of(&TRANSPOSE) else { return };
+    let kernels = Kernels::of(&TRANSPOSE);
     let input: Vec<f32> = (0..ROWS * COLUMNS).map(|i| i as f32).collect();
     let wanted: Vec<f32> = (0..COLUMNS)
         .flat_map(|column| (0..ROWS).map(move |row| (row * COLUMNS + column) as f32))
@@ -39,8 +41,9 @@ fn transpose() {
 }
 
 #[test]
+#[cfg_attr(not(nvcc), ignore = "needs nvcc: run `make cuda`, or set EFFNET_NVCC")]
 fn broken_transposes_are_reported() {
-    let Some(kernels) = Kernels::of(&TRANSPOSE) else { return };
+    let kernels = Kernels::of(&TRANSPOSE);
     let input = vec![1.0; ROWS * COLUMNS];
     let run = |call: Call| transpose_with(call, &input, ROWS, COLUMNS);
     kernels.broken("transpose_without_barrier", run);
@@ -56,8 +59,9 @@ fn broken_transposes_are_reported() {
 }
 
 #[test]
+#[cfg_attr(not(nvcc), ignore = "needs nvcc: run `make cuda`, or set EFFNET_NVCC")]
 fn local_array() {
-    let Some(kernels) = Kernels::of(&LOCAL_ARRAY) else { return };
+    let kernels = Kernels::of(&LOCAL_ARRAY);
     let mut random = random(14);
     for elems in [16, 11, 1] {
         const ROWS: usize = 100;
@@ -79,8 +83,9 @@ fn local_array() {
 }
 
 #[test]
+#[cfg_attr(not(nvcc), ignore = "needs nvcc: run `make cuda`, or set EFFNET_NVCC")]
 fn broken_local_arrays_are_reported() {
-    let Some(kernels) = Kernels::of(&LOCAL_ARRAY) else { return };
+    let kernels = Kernels::of(&LOCAL_ARRAY);
     let input: Vec<i32> = (0..20).rev().map(|i| i * 3 + 1).collect();
     kernels.broken("sort_past_the_end", |call| {
         let call = call.upload("input", &input).uninitialised("output", 4 * 16);
@@ -97,8 +102,9 @@ fn broken_local_arrays_are_reported() {
 }
 
 #[test]
+#[cfg_attr(not(nvcc), ignore = "needs nvcc: run `make cuda`, or set EFFNET_NVCC")]
 fn assertions_and_traps_report_where() {
-    let Some(kernels) = Kernels::of(&ASSERTION) else { return };
+    let kernels = Kernels::of(&ASSERTION);
     let mut input: Vec<f32> = (0..64).map(|i| (i * i) as f32).collect();
     let wanted: Vec<f32> = (0..64).map(|i| i as f32).collect();
     let roots = |call: Call, input: &[f32]| {

@@ -19,8 +19,9 @@ fn heat(call: Call, start: &[f32], cooperative: bool) -> Ran {
 }
 
 #[test]
+#[cfg_attr(not(nvcc), ignore = "needs nvcc: run `make cuda`, or set EFFNET_NVCC")]
 fn grid_sync() {
-    let Some(kernels) = Kernels::of(&GRID_SYNC) else { return };
+    let kernels = Kernels::of(&GRID_SYNC);
     let start = whole_numbers(6 * 64 * 2 + 37, 7);
     // The product with 2 is exact, so a fused multiply-add rounds as two operations do.
     let mut wanted = start.clone();
@@ -36,8 +37,9 @@ fn grid_sync() {
 }
 
 #[test]
+#[cfg_attr(not(nvcc), ignore = "needs nvcc: run `make cuda`, or set EFFNET_NVCC")]
 fn a_missing_grid_sync_is_reported() {
-    let Some(kernels) = Kernels::of(&GRID_SYNC) else { return };
+    let kernels = Kernels::of(&GRID_SYNC);
     let start = whole_numbers(6 * 64 * 2, 8);
     kernels.broken("heat_without_grid_sync", |call| heat(call, &start, true));
     // Cooperative groups traps where the launch was not cooperative.
@@ -54,8 +56,9 @@ fn exchange(call: Call, input: &[i32]) -> Ran {
 }
 
 #[test]
+#[cfg_attr(not(nvcc), ignore = "needs nvcc: run `make cuda`, or set EFFNET_NVCC")]
 fn cluster() {
-    let Some(kernels) = Kernels::of(&CLUSTER) else { return };
+    let kernels = Kernels::of(&CLUSTER);
     let mut random = random(13);
     let input: Vec<i32> = (0..2 * 4 * 64).map(|_| random() as i32 >> 4).collect();
     let wanted: Vec<i32> = (0..input.len())
@@ -85,7 +88,8 @@ fn cluster() {
 }
 
 #[test]
+#[cfg_attr(not(nvcc), ignore = "needs nvcc: run `make cuda`, or set EFFNET_NVCC")]
 fn a_missing_cluster_sync_is_reported() {
-    let Some(kernels) = Kernels::of(&CLUSTER) else { return };
+    let kernels = Kernels::of(&CLUSTER);
     kernels.broken("cluster_without_sync", |call| exchange(call, &[1; 2 * 4 * 64]));
 }

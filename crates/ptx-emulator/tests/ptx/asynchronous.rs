@@ -60,7 +60,8 @@ fn forms_of_copies() {
     assert_eq!(found, lanes(|i| if i < 20 { i + 100 } else { 7 }));
 }
 
-/// Three groups under way; each wait leaves the newest pending, and others' data needs a barrier as well.
+/// Three groups under way; each wait leaves the newest pending, and others' data needs a barrier as
+/// well.
 #[test]
 fn groups_are_waited_for_in_order() {
     let input = lanes(|i| i);

@@ -181,7 +181,8 @@ fn every_operation_in_every_space() {
     }
 }
 
-/// In global memory `atom.add.f32` flushes subnormal operands and results to zero, in shared memory it does not.
+/// In global memory `atom.add.f32` flushes subnormal operands and results to zero, in shared memory
+/// it does not.
 #[test]
 fn subnormals_of_f32_additions() {
     let tiny = f32::from_bits(3);

@@ -36,7 +36,8 @@ fn every_form_of_a_barrier_of_the_block() {
     }
 }
 
-/// A barrier that is reached by the lanes of a warp at different places: `.aligned` is not promised.
+/// A barrier that is reached by the lanes of a warp at different places: `.aligned` is not
+/// promised.
 #[test]
 fn unaligned_barriers_meet_from_both_sides() {
     let body = format!(
@@ -62,7 +63,8 @@ fn reductions() {
     assert_eq!(found, vec![5 << 16 | 91 << 8 | 2 | 4; 96]);
 }
 
-/// The first two warps make what the others take, by barriers of a part of the block: `bar.arrive` does not wait.
+/// The first two warps make what the others take, by barriers of a part of the block: `bar.arrive`
+/// does not wait.
 #[test]
 fn producers_and_consumers() {
     let body = ".shared .align 4 .b8 tile[256];\nmov.u32 %r1, tile;\nand.b32 %r2, %r0, 63;\n\
@@ -190,7 +192,8 @@ fn mbarriers_order_memory() {
     assert_eq!(ptx(&body).threads(128).out_bytes(512).clean::<u32>(), rotated());
 }
 
-/// Phases alternate; `arrive_drop` takes one off the count of the phases that follow; pending counts are in the state.
+/// Phases alternate; `arrive_drop` takes one off the count of the phases that follow; pending
+/// counts are in the state.
 #[test]
 fn mbarrier_phases() {
     let found: Vec<u32> = ptx(
@@ -212,7 +215,8 @@ fn mbarrier_phases() {
     )
     .out_bytes(32)
     .clean();
-    // The state is the one before the arrival: 3 pending, then 2. Phase 0 ends with the third arrival, which leaves two
-    // participants; both arrive at once. A parity asks for the phase before the current one too.
+    // The state is the one before the arrival: 3 pending, then 2. Phase 0 ends with the third
+    // arrival, which leaves two participants; both arrive at once. A parity asks for the phase
+    // before the current one too.
     assert_eq!(found, [3, 2, 0, 1, 1, 0, 1, 1]);
 }

@@ -1,4 +1,5 @@
-//! Clusters: `mapa`, `barrier.cluster`, accesses of another block's shared memory, cluster registers.
+//! Clusters: `mapa`, `barrier.cluster`, accesses of another block's shared memory, cluster
+//! registers.
 
 use super::ptx;
 

@@ -37,7 +37,8 @@ fn calls_of_functions() {
     );
 }
 
-/// Each kind of instruction under a predicate and under its negation: the other lanes keep everything.
+/// Each kind of instruction under a predicate and under its negation: the other lanes keep
+/// everything.
 #[test]
 fn predicated_instructions() {
     let found: Vec<u32> = ptx(
@@ -92,7 +93,8 @@ fn divergence() {
     }
 }
 
-/// After the branches have met the whole warp executes together: `activemask` and a full `shfl` say so.
+/// After the branches have met the whole warp executes together: `activemask` and a full `shfl` say
+/// so.
 #[test]
 fn reconvergence() {
     let outcome = ptx(
@@ -116,7 +118,8 @@ fn ended_lanes_are_not_waited_for() {
     assert_eq!(found, lanes(|i| if i < 12 { 0xfff } else { 0 }));
 }
 
-/// A lock that lanes of one warp take in turn: each must go on while others wait, as on Volta and later.
+/// A lock that lanes of one warp take in turn: each must go on while others wait, as on Volta and
+/// later.
 #[test]
 fn lanes_make_progress_by_themselves() {
     let body = "SPIN:\natom.acquire.gpu.global.cas.b32 %r1, [%rd0], 0, 1;\nsetp.ne.u32 %p1, %r1, 0;\n\

@@ -12,9 +12,9 @@ fn counted(ptx: Ptx) -> Counters {
 
 #[test]
 fn instructions_by_class_and_lanes() {
-    // Warps of 32 and 8 lanes. Before the body come two loads of parameters, a move, a product and two sums, after it
-    // the end: with the body 9 instructions of either warp. The predicated sum is executed by four lanes of the first
-    // warp and by no lane of the second.
+    // Warps of 32 and 8 lanes. Before the body come two loads of parameters, a move, a product and
+    // two sums, after it the end: with the body 9 instructions of either warp. The predicated sum
+    // is executed by four lanes of the first warp and by no lane of the second.
     let body = "setp.lt.u32 %p1, %r0, 4;\n@%p1 add.u32 %r1, %r0, 1;";
     let counters = counted(ptx(body).threads(40));
     let by_class = [
@@ -73,8 +73,8 @@ fn requests_of_some_lanes() {
     assert_eq!((global.requests, global.bytes, global.sectors), (1, 32, 1));
 }
 
-/// A request of 4, 8 or 16 bytes a lane takes 1, 2 or 4 parts of 128 bytes; a part takes a cycle for each word that
-/// its lanes want of the busiest of the 32 banks.
+/// A request of 4, 8 or 16 bytes a lane takes 1, 2 or 4 parts of 128 bytes; a part takes a cycle
+/// for each word that its lanes want of the busiest of the 32 banks.
 #[test]
 fn bank_conflicts_of_a_request() {
     let store = |stride: u32, access: &str| {
@@ -83,7 +83,8 @@ fn bank_conflicts_of_a_request() {
         assert_eq!((shared.requests, shared.sectors), (1, 0), "{stride}, {access}");
         (shared.bytes, shared.conflicts)
     };
-    // With `s` words from lane to lane the lanes fall into 32 / gcd(s, 32) banks: gcd(s, 32) words in each.
+    // With `s` words from lane to lane the lanes fall into 32 / gcd(s, 32) banks: gcd(s, 32) words
+    // in each.
     for (words, gcd) in
         [(1, 1), (2, 2), (3, 1), (4, 4), (8, 8), (12, 4), (16, 16), (32, 32), (33, 1)]
     {
@@ -141,8 +142,8 @@ fn barriers() {
 #[test]
 fn divergent_branches() {
     let uniform = "setp.lt.u32 %p1, %r0, 32;\n@%p1 bra A;\nadd.u32 %r1, %r0, 1;\nA:";
-    // Lanes go back tid % 4 times: one in four leaves at the first, the second and the third end of the loop, and the
-    // last of them leave together.
+    // Lanes go back tid % 4 times: one in four leaves at the first, the second and the third end of
+    // the loop, and the last of them leave together.
     let ends = "mov.u32 %r1, 0;\nand.b32 %r2, %r0, 3;\nA:\nsetp.lt.u32 %p1, %r1, %r2;\n\
                 add.u32 %r1, %r1, 1;\n@%p1 bra A;";
     let table = "and.b32 %r1, %r0, 3;\nT: .branchtargets A, B, C, A;\nbrx.idx %r1, T;\n\
@@ -210,7 +211,8 @@ fn asynchronous_copies() {
     let tile = ".shared .align 16 .b8 tile[512];\nmov.u32 %r1, tile; mad.lo.u32 %r1, %r0, 16, %r1;\n\
                 mul.wide.u32 %rd4, %r0, 16; add.u64 %rd4, %rd1, %rd4;\n";
     let end = "cp.async.wait_all;";
-    // 32 lanes of 16 bytes: 16 sectors. Then 8 of each 16 bytes, which lie in the same sectors. Then lanes 0 to 3.
+    // 32 lanes of 16 bytes: 16 sectors. Then 8 of each 16 bytes, which lie in the same sectors.
+    // Then lanes 0 to 3.
     for (size, bytes, sectors) in [("", 512, 16), (", 8", 256, 16), (", %r2", 64, 2)] {
         let body = format!(
             "{tile}setp.lt.u32 %p1, %r0, 4;\nselp.b32 %r2, 16, 0, %p1;\n\

@@ -274,7 +274,8 @@ fn checks_are_a_choice() {
     }
 }
 
-/// What is protected may be read, and is not changed by a store or an atomic operation, which are reported.
+/// What is protected may be read, and is not changed by a store or an atomic operation, which are
+/// reported.
 #[test]
 fn a_protected_buffer_is_only_read() {
     for (op, fault) in [
@@ -304,8 +305,8 @@ fn a_protected_buffer_is_only_read() {
     }
 }
 
-/// In a launch that may begin while the one before it runs, a thread that has not waited only reads what is protected,
-/// and does not end.
+/// In a launch that may begin while the one before it runs, a thread that has not waited only reads
+/// what is protected, and does not end.
 #[test]
 fn a_dependent_launch_waits_before_it_touches_what_others_write() {
     let copy = "cp.async.ca.shared.global [tile], [%rd2], 4;\ncp.async.wait_all;";

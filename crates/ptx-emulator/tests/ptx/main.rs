@@ -1,5 +1,5 @@
-//! Control, memory and synchronisation of the emulator, opcode by opcode: PTX written here, against values computed
-//! from the definitions of the PTX ISA.
+//! Control, memory and synchronisation of the emulator, opcode by opcode: PTX written here, against
+//! values computed from the definitions of the PTX ISA.
 
 mod asynchronous;
 mod atomics;
@@ -17,8 +17,9 @@ use ptx_emulator::{Check, Finding, Launch, Memory, Module, Report, Schedule};
 
 /// A kernel `k` of two pointers, `out` and `in`, with a launch.
 ///
-/// The body finds the pointers in `%rd0` and `%rd1`, `%tid.x` in `%r0` and the addresses of its own 4-byte elements,
-/// `out + 4 * tid` and `in + 4 * tid`, in `%rd2` and `%rd3`. Registers are declared: `%p %h %r %rd %f %fd`.
+/// The body finds the pointers in `%rd0` and `%rd1`, `%tid.x` in `%r0` and the addresses of its own
+/// 4-byte elements, `out + 4 * tid` and `in + 4 * tid`, in `%rd2` and `%rd3`. Registers are
+/// declared: `%p %h %r %rd %f %fd`.
 pub(crate) struct Ptx {
     globals: String,
     body: String,
@@ -160,7 +161,8 @@ impl Ptx {
         outcome.output()
     }
 
-    /// Runs it; there must be a finding of this kind, the first of them at the line that holds `instruction`.
+    /// Runs it; there must be a finding of this kind, the first of them at the line that holds
+    /// `instruction`.
     #[track_caller]
     pub(crate) fn finds(self, check: Check, instruction: &str) -> Finding {
         let outcome = self.run();

@@ -201,7 +201,8 @@ fn module_variables() {
     assert_eq!(found, lanes(|_| 42 + 4000 + 2000 + 10 + 1000 - 5));
 }
 
-/// An 8-, 16- or 32-bit load into a wider register is sign-extended for signed types and zero-extended for the others.
+/// An 8-, 16- or 32-bit load into a wider register is sign-extended for signed types and
+/// zero-extended for the others.
 #[test]
 fn loads_extend_to_the_register() {
     let values: [u64; 4] = [0x8081_8283_8485_8687, 0x7071_7273_7475_7677, u64::MAX, 1];

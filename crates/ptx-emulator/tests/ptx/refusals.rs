@@ -3,7 +3,8 @@
 use super::{line_of, ptx};
 use ptx_emulator::{Launch, Memory, Module};
 
-/// The module is refused with a message that has the file, the line of the instruction and these words.
+/// The module is refused with a message that has the file, the line of the instruction and these
+/// words.
 #[track_caller]
 fn refused(globals: &str, body: &str, instruction: &str, words: &[&str]) {
     if let Err(why) = is_refused(globals, body, instruction, words) {

@@ -107,8 +107,8 @@ fn destination(to: Type, widths: &[Option<Width>]) -> Result<Width, String> {
     Err(format!("`cvt` to {} bits into a register of another width is not supported", to.bits))
 }
 
-/// The source of 8 or 16 bits may lie in the low part of a register of 32, which holds it as well; for a wider one
-/// than that the caller takes the low part.
+/// The source of 8 or 16 bits may lie in the low part of a register of 32, which holds it as well;
+/// for a wider one than that the caller takes the low part.
 fn source(from: Type, widths: &[Option<Width>]) -> Width {
     match widths.get(1) {
         Some(Some(Width::B32)) if from.width() == Width::B16 => Width::B32,

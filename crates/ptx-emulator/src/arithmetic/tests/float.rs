@@ -32,7 +32,8 @@ fn judge<const N: usize>(form: &str, cases: &[[u64; N]], judge: impl Fn([u64; N]
     }
 }
 
-/// An operation as the sign of `factor * exact - y - z`, with what f64 gives where nothing is rounded.
+/// An operation as the sign of `factor * exact - y - z`, with what f64 gives where nothing is
+/// rounded.
 struct Operation<const N: usize> {
     opcode: &'static str,
     plain: fn([f64; N]) -> f64,
@@ -157,7 +158,8 @@ fn doubles<const N: usize>(operation: &Operation<N>, cases: &[[u64; N]]) {
     }
 }
 
-/// Numbers whose sums and products lie near half-way points: few bits set, exponents close together.
+/// Numbers whose sums and products lie near half-way points: few bits set, exponents close
+/// together.
 fn sparse_singles(random: &mut Random, near: u32) -> u64 {
     let bits = random.next();
     let fraction = (bits & bits >> 24 & 0x7f_ffff) as u32 & (random.next() as u32);
@@ -322,7 +324,8 @@ fn subnormals_are_flushed_where_it_says_so() {
     check("neg.f32", &one, |[a]| a as u32 as u64 ^ 0x8000_0000);
     check("abs.f64", &cases(&DOUBLES, 200), |[a]| a & !(1 << 63));
     check("neg.f64", &cases(&DOUBLES, 200), |[a]| a ^ 1 << 63);
-    // A mode of its own and a flush: 2^-126 less a little is a subnormal, and toward zero stays one.
+    // A mode of its own and a flush: 2^-126 less a little is a subnormal, and toward zero stays
+    // one.
     check("add.rz.ftz.f32", &[[0x0080_0000, 0x8000_0001]], |_| 0x0080_0000);
     check("mul.rz.ftz.f32", &[[0x0080_0000, 0x3f7f_ffff]], |_| 0);
     check("mul.rp.f32", &[[0x0080_0000, 0x3f7f_ffff]], |_| 0x0080_0000);

@@ -4,9 +4,29 @@ use super::*;
 use crate::fixtures::NVCC;
 
 /// Opcodes that other tables take.
-const OTHERS: [&str; 19] = [
-    "mov", "ld", "st", "bra", "ret", "exit", "trap", "bar", "barrier", "cvta", "cp", "ldmatrix",
-    "mma", "shfl", "atom", "red", "vote", "membar", "fence",
+const OTHERS: [&str; 22] = [
+    "mov",
+    "ld",
+    "st",
+    "bra",
+    "ret",
+    "exit",
+    "trap",
+    "bar",
+    "barrier",
+    "cvta",
+    "cp",
+    "ldmatrix",
+    "mma",
+    "shfl",
+    "atom",
+    "red",
+    "vote",
+    "membar",
+    "fence",
+    "mapa",
+    "mbarrier",
+    "nanosleep",
 ];
 
 #[test]
@@ -71,8 +91,8 @@ fn width(operand: &str) -> Option<Width> {
         "rs" | "h" => Some(Width::B16),
         "r" | "f" => Some(Width::B32),
         "rd" | "fd" => Some(Width::B64),
-        // CUDA's own inline assembly: `.reg .b64 %tmp`.
-        "tmp" => Some(Width::B64),
+        // The base of local memory, and CUDA's own inline assembly.
+        "SPL" | "tmp" => Some(Width::B64),
         other => panic!("register {other}"),
     }
 }

@@ -55,8 +55,8 @@ fn both<const N: usize>(form: &str, cases: &[[u64; N]], expected: impl Fn([u64; 
     });
 }
 
-/// Products and sums of f16 are exact in f64; of a fused operation the sum may not be, but its loss is far below
-/// what decides here, but for ties, which `exact` breaks.
+/// Products and sums of f16 are exact in f64; of a fused operation the sum may not be, but its loss
+/// is far below what decides here, but for ties, which `exact` breaks.
 fn fused(a: f64, b: f64, c: f64, value: fn(f64) -> u64) -> u64 {
     let sum = a * b + c;
     if !sum.is_finite() || sum == 0.0 {

@@ -1,5 +1,5 @@
-//! Every family against the ISA's definition, computed in another way: with wider integers, with f64, with the
-//! `half` crate, bit by bit.
+//! Every family against the ISA's definition, computed in another way: with wider integers, with
+//! f64, with the `half` crate, bit by bit.
 
 mod compare;
 mod convert;
@@ -12,7 +12,8 @@ mod reference;
 
 use super::*;
 
-/// Registers for the operands of one form, lane `i` of source `k` from `sources[k][i]`; predicates from bit 0.
+/// Registers for the operands of one form, lane `i` of source `k` from `sources[k][i]`; predicates
+/// from bit 0.
 pub(super) struct Bench {
     registers: Registers,
     operands: Vec<Reg>,
@@ -116,8 +117,9 @@ impl Bench {
     }
 }
 
-/// Runs a form with one destination on the given operands, in warps of all lanes and of a partial mask, and
-/// compares each lane's result with `expected`. Numbers of a source are truncated to its register.
+/// Runs a form with one destination on the given operands, in warps of all lanes and of a partial
+/// mask, and compares each lane's result with `expected`. Numbers of a source are truncated to its
+/// register.
 pub(super) fn check<const N: usize>(
     form: &str,
     cases: &[[u64; N]],

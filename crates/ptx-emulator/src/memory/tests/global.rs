@@ -512,8 +512,8 @@ fn atomics_update_in_lane_order_in_every_width() {
     }
 }
 
-/// Blocks on threads: counters come out exact, halves of words stay apart, and every run finds the race that
-/// there is and no other.
+/// Blocks on threads: counters come out exact, halves of words stay apart, and every run finds the
+/// race that there is and no other.
 #[test]
 fn threads_access_memory_at_once() {
     for round in 0..20 {

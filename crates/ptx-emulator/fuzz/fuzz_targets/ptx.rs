@@ -1,12 +1,12 @@
-//! Text as a PTX file: loading answers, and a file that it accepts has entries whose parameters lie
-//! one after the other.
+//! Text as a PTX file: loading answers, and what it accepts has entries whose parameters lie one
+//! after the other.
 //!
-//! A seed is any PTX file, as nvcc writes it: `nvcc -ptx -lineinfo kernels/depthwise.cu`.
+//! A seed is any PTX file, such as those of `tests/fixtures`.
 
 #![no_main]
 
-use effnet::emulator::Module;
 use libfuzzer_sys::fuzz_target;
+use ptx_emulator::Module;
 
 fuzz_target!(|data: &[u8]| {
     let Ok(text) = std::str::from_utf8(data) else { return };
@@ -20,8 +20,9 @@ fuzz_target!(|data: &[u8]| {
     for entry in module.entries() {
         let mut end = 0;
         for param in &entry.params {
-            assert!(param.offset_bytes >= end, "{} of {}", param.name, entry.name);
-            assert_eq!(param.offset_bytes % param.align_bytes, 0, "{} of {}", param.name, entry.name);
+            let name = || format!("{} of {}", param.name, entry.name);
+            assert!(param.offset_bytes >= end, "{}", name());
+            assert_eq!(param.offset_bytes % param.align_bytes, 0, "{}", name());
             end = param.offset_bytes + param.size_bytes;
         }
     }
