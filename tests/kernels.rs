@@ -1,11 +1,9 @@
 //! The kernels that the build embeds, the launch parameters' twins, and the launch modules' checks.
 
-use bytemuck::Pod;
 use effnet::kernels::params::*;
 use effnet::kernels::*;
 use effnet::weights::Precision;
 use std::collections::{BTreeMap, BTreeSet};
-use std::mem::offset_of;
 
 /// A build without nvcc has no images, and names the next step.
 #[cfg(not(kernels))]
@@ -103,204 +101,78 @@ fn header_lines(name: &str) -> Vec<Vec<&'static str>> {
         .collect()
 }
 
-macro_rules! twin {
-    ($type:ident { $($field:ident),* $(,)? }) => {
-        check_twin(
-            stringify!($type),
-            $type::default(),
-            &[$((stringify!($field), offset_of!($type, $field))),*],
-        )
-    };
-}
-
-fn check_twin<P: Pod>(name: &str, _: P, fields: &[(&str, usize)]) {
+fn check_twin(layout: &ParamsLayout) {
+    let name = layout.name;
     let size: Vec<usize> = header_lines("EFFNET_SIZE")
         .iter()
         .filter(|line| line[0] == name)
         .map(|line| line[1].parse().unwrap())
         .collect();
-    assert_eq!(size, [size_of::<P>()], "{name}");
+    assert_eq!(size, [layout.bytes], "{name}");
     let there: Vec<(&str, usize)> = header_lines("EFFNET_FIELD")
         .iter()
         .filter(|line| line[0] == name)
         .map(|line| (line[1], line[2].parse().unwrap()))
         .collect();
-    assert_eq!(there, fields, "{name}");
-    // Every member of the C++ struct is checked there.
+    let here: Vec<(&str, usize)> = layout.fields.iter().map(|f| (f.name, f.offset)).collect();
+    assert_eq!(there, here, "{name}");
+    // Every member of the C++ struct is checked there, and every byte of the Rust one belongs to a
+    // field.
     let body = HEADER.split(&format!("struct {name} {{")).nth(1).unwrap().split("};").next();
-    let members: Vec<&str> = body
-        .unwrap()
-        .lines()
-        .filter_map(|line| line.split([';', '[']).next()?.trim().rsplit(' ').next())
-        .filter(|member| !member.is_empty())
+    let members: Vec<&str> = body.unwrap().lines().filter(|line| line.contains(';')).collect();
+    let names = members.iter().filter_map(|line| line.split([';', '[']).next()?.rsplit(' ').next());
+    assert_eq!(names.collect::<Vec<_>>(), here.iter().map(|f| f.0).collect::<Vec<_>>(), "{name}");
+    assert_eq!(layout.fields.iter().map(|f| f.bytes).sum::<usize>(), layout.bytes, "{name}");
+    // Device addresses are the pointers.
+    let is_pointer = |line: &str| line.split(';').next().is_some_and(|member| member.contains('*'));
+    let pointers: Vec<usize> = members
+        .iter()
+        .zip(layout.fields)
+        .filter(|(line, _)| is_pointer(line))
+        .map(|(_, field)| field.offset)
         .collect();
-    assert_eq!(members, fields.iter().map(|f| f.0).collect::<Vec<_>>(), "{name}");
+    assert_eq!(layout.addresses, pointers, "{name}");
+    assert!(!pointers.is_empty(), "{name}");
 }
 
 #[test]
 fn parameter_structs_have_the_same_layout_in_both_languages() {
-    twin!(StemParams {
-        input,
-        weight,
-        scale,
-        shift,
-        output,
-        mean,
-        std,
-        n,
-        h_in,
-        w_in,
-        h_out,
-        w_out,
-        c_out,
-        pad_top,
-        pad_left,
-        activation,
-        reserved
-    });
-    twin!(DepthwiseParams {
-        input,
-        weight,
-        scale,
-        shift,
-        output,
-        partial_sums,
-        n,
-        h_in,
-        w_in,
-        h_out,
-        w_out,
-        c,
-        pad_top,
-        pad_left,
-        activation,
-        reserved
-    });
-    twin!(ExpandDepthwiseParams {
-        input,
-        expand_weight,
-        expand_scale,
-        expand_shift,
-        depthwise_weight,
-        depthwise_scale,
-        depthwise_shift,
-        output,
-        partial_sums,
-        n,
-        h_in,
-        w_in,
-        h_out,
-        w_out,
-        c_in,
-        c_mid,
-        pad_top,
-        pad_left,
-        activation
-    });
-    twin!(SqueezeExciteParams {
-        partial_sums,
-        reduce_weight,
-        reduce_bias,
-        expand_weight,
-        expand_bias,
-        gate,
-        n,
-        tiles,
-        pixels,
-        c,
-        c_se,
-        reserved
-    });
-    twin!(PointwiseParams {
-        input,
-        weight,
-        scale,
-        shift,
-        gate,
-        skip,
-        output,
-        partial_sums,
-        chunk_sums,
-        arrivals,
-        rows,
-        pixels,
-        c_in,
-        c_out,
-        activation,
-        reserved
-    });
-    twin!(BnSwishParams { input, scale, shift, gate, skip, output, rows, pixels, c, activation });
-    twin!(PoolParams { input, partial_sums, n, pixels, c, reserved });
-    twin!(ClassifierParams {
-        partial_sums,
-        weight,
-        bias,
-        features,
-        logits,
-        n,
-        tiles,
-        pixels,
-        c,
-        classes,
-        reserved
-    });
-    twin!(TopKParams {
-        logits,
-        top_classes,
-        top_logits,
-        top_probabilities,
-        n,
-        classes,
-        k,
-        reserved
-    });
-    twin!(ResampleParams { input, columns, rows, output, h_in, w_in, h_out, w_out });
-    assert_eq!(header_lines("EFFNET_SIZE").len(), 10, "a struct without its twin here");
+    for layout in LAYOUTS {
+        check_twin(layout);
+    }
+    assert_eq!(header_lines("EFFNET_SIZE").len(), LAYOUTS.len(), "a struct without its twin");
+    assert_eq!(LAYOUTS.len(), 10);
+}
+
+/// The C++ name of a constant: `kPoolMaxTiles` for `POOL_MAX_TILES`.
+fn header_name(name: &str) -> String {
+    name.split('_').fold(String::from("k"), |so_far, word| {
+        let (first, rest) = word.split_at(1);
+        so_far + first + &rest.to_lowercase()
+    })
 }
 
 #[test]
 fn constants_are_the_same_in_both_languages() {
-    let there: BTreeMap<&str, i32> = HEADER
+    let there: BTreeMap<String, i32> = HEADER
         .lines()
         .filter_map(|line| {
             let (name, value) = line.strip_prefix("constexpr ")?.split_once(" = ")?;
-            Some((name.rsplit(' ').next()?, value.strip_suffix(';')?.parse().unwrap()))
+            Some((name.rsplit(' ').next()?.to_owned(), value.strip_suffix(';')?.parse().unwrap()))
         })
         .collect();
-    let here = BTreeMap::from([
-        ("kActivationNone", ACTIVATION_NONE),
-        ("kActivationRelu6", ACTIVATION_RELU6),
-        ("kActivationSwish", ACTIVATION_SWISH),
-        ("kDepthwiseStripPixels", DEPTHWISE_STRIP_PIXELS),
-        ("kDepthwiseTileStrips", DEPTHWISE_TILE_STRIPS),
-        ("kDepthwiseLanes", DEPTHWISE_LANES),
-        ("kStemTileRows", STEM_TILE_ROWS),
-        ("kStemTileCols", STEM_TILE_COLS),
-        ("kStemStripPixels", STEM_STRIP_PIXELS),
-        ("kStemThreads", STEM_THREADS),
-        ("kSqueezeExciteWarps", SQUEEZE_EXCITE_WARPS),
-        ("kSqueezeExciteMaxShares", SQUEEZE_EXCITE_MAX_SHARES),
-        ("kPoolStepPixels", POOL_STEP_PIXELS),
-        ("kPoolMaxTiles", POOL_MAX_TILES),
-        ("kPoolTileChannels", POOL_TILE_CHANNELS),
-        ("kPoolWarps", POOL_WARPS),
-        ("kClassifierWarps", CLASSIFIER_WARPS),
-        ("kClassifierWarpClasses", CLASSIFIER_WARP_CLASSES),
-        ("kClassifierImages", CLASSIFIER_IMAGES),
-        ("kClassifierMaxChannels", CLASSIFIER_MAX_CHANNELS),
-        ("kTopKWarps", TOP_K_WARPS),
-        ("kResampleThreads", RESAMPLE_THREADS),
-        ("kResampleRows", RESAMPLE_ROWS),
-        ("kPointwiseShortChunk", POINTWISE_SHORT_CHUNK),
-        ("kPointwiseLongChunk", POINTWISE_LONG_CHUNK),
-        ("kPointwiseShortSum", POINTWISE_SHORT_SUM),
-        ("kExpandDepthwiseTileCols", EXPAND_DEPTHWISE_TILE_COLS),
-        ("kExpandDepthwiseTileRowsStride1", EXPAND_DEPTHWISE_TILE_ROWS_STRIDE_1),
-        ("kExpandDepthwiseTileRowsStride2", EXPAND_DEPTHWISE_TILE_ROWS_STRIDE_2),
-        ("kExpandDepthwiseGroupF16", EXPAND_DEPTHWISE_GROUP_F16),
-        ("kExpandDepthwiseGroupF32", EXPAND_DEPTHWISE_GROUP_F32),
-        ("kExpandDepthwiseWarps", EXPAND_DEPTHWISE_WARPS),
-    ]);
+    let here: BTreeMap<String, i32> = include_str!("../src/kernels/params.rs")
+        .lines()
+        .filter_map(|line| {
+            let (name, value) = line.strip_prefix("pub const ")?.split_once(": i32 = ")?;
+            Some((header_name(name), value.strip_suffix(';')?.parse().unwrap()))
+        })
+        .collect();
+    // The text that is read is what was compiled.
+    assert_eq!(here["kActivationSwish"], ACTIVATION_SWISH);
+    assert_eq!(here["kExpandDepthwiseTileRowsStride2"], EXPAND_DEPTHWISE_TILE_ROWS_STRIDE_2);
+    assert_eq!(here["kExpandDepthwiseGroupF16"], EXPAND_DEPTHWISE_GROUP_F16);
+    assert!(here.len() >= 32, "{here:?}");
     assert_eq!(there, here);
 }
 

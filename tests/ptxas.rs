@@ -3,25 +3,12 @@
 
 use effnet::arch::{Network, Padding, Variant};
 use effnet::kernels::occupancy::Multiprocessor;
-use effnet::kernels::{self, CATALOGUE, Compute};
+use effnet::kernels::{self, CATALOGUE, Compute, RESIDENT_BLOCKS};
 use effnet::launches::{LaunchOptions, LaunchPlan, Path};
 use effnet::plan::{Plan, PlanOptions};
 use std::collections::BTreeMap;
 
 const ARCHS: [u32; 2] = [80, 90];
-
-/// Blocks of a kernel file that a multiprocessor is to hold at once: they hide the time that one of
-/// them waits.
-fn resident(image: &str) -> u32 {
-    match image {
-        "bn_swish" | "depthwise" | "head" | "stem" => 3,
-        "expand_depthwise" | "pointwise_f32" => 2,
-        // The largest tile of pointwise has a block of its own; squeeze_excite has a block for each
-        // image.
-        "pointwise" | "squeeze_excite" => 1,
-        other => panic!("{other}: say how many of its blocks are to be resident"),
-    }
-}
 
 #[test]
 #[cfg_attr(
@@ -82,7 +69,7 @@ fn enough_blocks_are_resident() {
                             let least = least.entry((arch, symbol)).or_insert(u32::MAX);
                             *least = blocks.min(*least);
                             assert!(
-                                blocks >= resident(image.name),
+                                blocks >= RESIDENT_BLOCKS[record.kernel.image],
                                 "{variant}, batch {batch}, {}: {blocks} blocks of {symbol} on \
                                  sm_{arch}: {report:?}, {:?}",
                                 record.name,

@@ -1,8 +1,8 @@
 //! Rates that this executor's threads and kernels reach in simple work: a copy, a matrix product,
 //! steps that do nothing. A network's steps are measured against them.
 
-use super::layout::Slot;
-use super::memory::{Memory, Shared};
+use super::layout::Location;
+use super::memory::{Floats, Shared};
 use super::pointwise::Pointwise;
 use super::simd::{Simd, WithSimd};
 use super::team::Tasks;
@@ -51,10 +51,10 @@ impl CpuExecutor {
             c_in: side,
             c_out: side,
             activation: Activation::None,
-            input: Slot::Arena { start: 0, image_elems: elems },
+            input: Location::Arena { start: 0, image_elems: elems },
             gate: None,
             skip: None,
-            output: Slot::Arena { start: elems, image_elems: elems },
+            output: Location::Arena { start: elems, image_elems: elems },
             weight: Panels::pack(side, side, lanes, MAX_PANEL_VECTORS, |n, k| {
                 if n == k { 1.0 } else { 0.25 }
             }),
@@ -105,9 +105,9 @@ impl CpuExecutor {
     }
 }
 
-fn memory(elems: usize) -> Result<Memory, CpuError> {
+fn memory(elems: usize) -> Result<Floats, CpuError> {
     let bytes = elems * size_of::<f32>();
-    Memory::zeroed(elems).map_err(|source| CpuError::Memory { bytes, source })
+    Floats::zeroed(elems).map_err(|source| CpuError::Memory { bytes, source })
 }
 
 /// One task of the product.

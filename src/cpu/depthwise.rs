@@ -11,7 +11,7 @@
 //! only on the sizes of one image, as do the partial sums of the squeeze.
 
 use super::Run;
-use super::layout::Slot;
+use super::layout::Location;
 use super::memory::Shared;
 use super::simd::{MAX_LANES, Simd};
 use super::tile::{
@@ -85,8 +85,8 @@ pub(super) struct Depthwise {
     pub c: usize,
     pub activation: Activation,
     /// The expand convolution's input where there is one.
-    pub input: Slot,
-    pub output: Slot,
+    pub input: Location,
+    pub output: Location,
     pub expand: Option<Expand>,
     pub tiling: Tiling,
     /// Whether the sums of the output are wanted, for the squeeze.

@@ -1,4 +1,4 @@
-//! Places of the plan's buffers in the executor's memory.
+//! Locations of the plan's buffers in the executor's memory.
 //!
 //! An expand step's map is never stored, and its input is read until the depthwise step that
 //! computes it is done: the map's buffer lives nowhere, and the input's lives longer than in the plan.
@@ -9,9 +9,9 @@ use crate::plan::{BufferId, Op, Plan};
 /// Alignment of every buffer in the arena.
 const ALIGN_BYTES: usize = 256;
 
-/// Place of a buffer's elements.
+/// Location of a buffer's elements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Slot {
+pub(super) enum Location {
     /// The buffer is the caller's input.
     Input {
         /// Elements of one image.
@@ -28,10 +28,10 @@ pub(super) enum Slot {
     Nowhere,
 }
 
-/// The slots of a plan's buffers.
+/// Locations of a plan's buffers.
 #[derive(Debug)]
 pub(super) struct Layout {
-    slots: Vec<Slot>,
+    locations: Vec<Location>,
     /// Elements of the arena.
     pub elems: usize,
 }
@@ -62,20 +62,20 @@ impl Layout {
             .collect();
         let (offsets, bytes) = place(&lifetimes, ALIGN_BYTES);
 
-        let mut slots = vec![Slot::Nowhere; plan.buffers.len()];
+        let mut locations = vec![Location::Nowhere; plan.buffers.len()];
         let input = plan.buffer(plan.input);
-        slots[plan.input.0 as usize] = Slot::Input { image_elems: input.elems_per_image() };
+        locations[plan.input.0 as usize] = Location::Input { image_elems: input.elems_per_image() };
         for (i, offset) in in_arena.into_iter().zip(offsets) {
-            slots[i] = Slot::Arena {
+            locations[i] = Location::Arena {
                 start: offset / size_of::<f32>(),
                 image_elems: plan.buffers[i].elems_per_image(),
             };
         }
-        Layout { slots, elems: bytes / size_of::<f32>() }
+        Layout { locations, elems: bytes / size_of::<f32>() }
     }
 
-    /// A buffer's slot.
-    pub(super) fn slot(&self, BufferId(id): BufferId) -> Slot {
-        self.slots[id as usize]
+    /// A buffer's location.
+    pub(super) fn location(&self, BufferId(id): BufferId) -> Location {
+        self.locations[id as usize]
     }
 }

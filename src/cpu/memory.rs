@@ -5,13 +5,13 @@ use std::io;
 use std::marker::PhantomData;
 use std::ops::Range;
 
-/// Zeroed memory, aligned to pages; pages that nothing touches cost nothing.
-pub(super) struct Memory(MmapMut);
+/// Zeroed memory for f32 values, aligned to pages; pages that nothing touches cost nothing.
+pub(super) struct Floats(MmapMut);
 
-impl Memory {
+impl Floats {
     /// `elems` zeros.
-    pub(super) fn zeroed(elems: usize) -> io::Result<Memory> {
-        Ok(Memory(MmapMut::map_anon((elems * size_of::<f32>()).max(1))?))
+    pub(super) fn zeroed(elems: usize) -> io::Result<Floats> {
+        Ok(Floats(MmapMut::map_anon((elems * size_of::<f32>()).max(1))?))
     }
 
     /// The elements.

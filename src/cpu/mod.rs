@@ -1,7 +1,7 @@
 //! The CPU executor: a plan's steps in f32, on all cores.
 //!
-//! Reading order: [`CpuExecutor`] (the work done once, and the work of a run), `layout` (places of
-//! buffers), `program` (steps become kernels), `tile` (the matrix product behind most of them),
+//! Reading order: [`CpuExecutor`] (the work done once, and the work of a run), `layout` (locations
+//! of buffers), `program` (steps become kernels), `tile` (the matrix product behind most of them),
 //! `depthwise`, `pointwise`, `stem`, `vector` (the kernels), `activation`, `simd`, `memory`, `team`
 //! (their foundations), `ceilings` (the rates that they reach in simple work).
 //!
@@ -35,8 +35,8 @@ mod vector;
 
 use crate::plan::Plan;
 use crate::weights::{Precision, TensorId, Weights};
-use layout::{Layout, Slot};
-use memory::{Memory, Shared};
+use layout::{Layout, Location};
+use memory::{Floats, Shared};
 use program::Program;
 use simd::{Isa, Simd, WithSimd};
 use std::io;
@@ -151,16 +151,16 @@ struct Run<'a> {
 
 impl<'a> Run<'a> {
     /// A buffer's elements for one image.
-    fn map(&self, slot: Slot, image: usize) -> Shared<'a> {
-        match slot {
-            Slot::Input { image_elems } => {
+    fn map(&self, location: Location, image: usize) -> Shared<'a> {
+        match location {
+            Location::Input { image_elems } => {
                 self.input.part(image * image_elems..(image + 1) * image_elems)
             }
-            Slot::Arena { start, image_elems } => {
+            Location::Arena { start, image_elems } => {
                 let start = start + image * image_elems;
                 self.arena.part(start..start + image_elems)
             }
-            Slot::Nowhere => self.arena.part(0..0),
+            Location::Nowhere => self.arena.part(0..0),
         }
     }
 }
@@ -172,11 +172,11 @@ pub struct CpuExecutor {
     isa: Isa,
     program: Program,
     layout: Layout,
-    arena: Memory,
-    partials: Memory,
-    reduced: Memory,
+    arena: Floats,
+    partials: Floats,
+    reduced: Floats,
     /// Scratch of the threads: `program.scratch_elems` for each.
-    scratch: Memory,
+    scratch: Floats,
     /// Tasks of each kernel.
     tasks: Vec<Tasks>,
     gate: Gate,
@@ -239,7 +239,7 @@ impl CpuExecutor {
         let program = Program::new(&plan, &layout, &weights, isa.lanes());
         let memory = |elems: usize| {
             let bytes = elems * size_of::<f32>();
-            Memory::zeroed(elems).map_err(|source| CpuError::Memory { bytes, source })
+            Floats::zeroed(elems).map_err(|source| CpuError::Memory { bytes, source })
         };
         Ok(CpuExecutor {
             arena: memory(layout.elems)?,
@@ -335,23 +335,23 @@ impl CpuExecutor {
     }
 
     /// The stored elements of a buffer after the last run.
-    fn stored(&self, slot: Slot) -> &[f32] {
-        match slot {
-            Slot::Arena { start, image_elems } => {
+    fn stored(&self, location: Location) -> &[f32] {
+        match location {
+            Location::Arena { start, image_elems } => {
                 &self.arena.as_slice()[start..start + self.n * image_elems]
             }
-            Slot::Input { .. } | Slot::Nowhere => &[],
+            Location::Input { .. } | Location::Nowhere => &[],
         }
     }
 
     /// The features of the last run, `[n, c_head]`, which the classifier reads.
     pub fn features(&self) -> &[f32] {
-        self.stored(self.layout.slot(self.plan.features))
+        self.stored(self.layout.location(self.plan.features))
     }
 
     /// The logits of the last run, `[n, classes]`.
     pub fn logits(&self) -> &[f32] {
-        self.stored(self.layout.slot(self.plan.logits))
+        self.stored(self.layout.location(self.plan.logits))
     }
 }
 

@@ -5,7 +5,7 @@
 //! the cache; without one, it reads the map where it lies.
 
 use super::Run;
-use super::layout::Slot;
+use super::layout::Location;
 use super::memory::Shared;
 use super::simd::Simd;
 use super::tile::{Epilogue, Panel, Panels, finish, load_columns, product, store_columns};
@@ -18,10 +18,10 @@ pub(super) struct Pointwise {
     pub c_in: usize,
     pub c_out: usize,
     pub activation: Activation,
-    pub input: Slot,
-    pub gate: Option<Slot>,
-    pub skip: Option<Slot>,
-    pub output: Slot,
+    pub input: Location,
+    pub gate: Option<Location>,
+    pub skip: Option<Location>,
+    pub output: Location,
     /// `[c_out, c_in]`.
     pub weight: Panels,
     /// `[c_out]`, padded.

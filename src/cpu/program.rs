@@ -1,7 +1,7 @@
 //! Conversion of a plan's steps to kernels with their weights.
 
 use super::depthwise::{Depthwise, Expand, Tiling};
-use super::layout::{Layout, Slot};
+use super::layout::{Layout, Location};
 use super::pointwise::Pointwise;
 use super::simd::Simd;
 use super::stem::Stem;
@@ -110,15 +110,15 @@ impl Program {
                 }
                 Op::SqueezeExcite { .. } => b.squeeze_excite(step, op, squeezed),
                 &Op::Pool { size, c, input, output } => {
-                    let (input, output) = (b.slot(input), b.slot(output));
+                    let (input, output) = (b.location(input), b.location(output));
                     b.push(step, Kernel::Pool(Pool { size, c, input, output }));
                 }
                 &Op::Classifier { c_in, classes, input, output, weight, bias } => {
                     let kernel = Classifier {
                         c_in,
                         classes,
-                        input: b.slot(input),
-                        output: b.slot(output),
+                        input: b.location(input),
+                        output: b.location(output),
                         weight: b.values(weight),
                         bias: b.values(bias),
                     };
@@ -131,8 +131,8 @@ impl Program {
 }
 
 impl Builder<'_> {
-    fn slot(&self, id: BufferId) -> Slot {
-        self.layout.slot(id)
+    fn location(&self, id: BufferId) -> Location {
+        self.layout.location(id)
     }
 
     fn values(&self, id: TensorId) -> Values {
@@ -169,8 +169,8 @@ impl Builder<'_> {
             conv,
             c_out,
             activation,
-            input: self.slot(input),
-            output: self.slot(output),
+            input: self.location(input),
+            output: self.location(output),
             weight: Panels::pack(c_out, k, self.lanes, MAX_PANEL_VECTORS, |n, p| w[p * c_out + n]),
             scale: self.channels(scale),
             shift: self.channels(shift),
@@ -203,10 +203,10 @@ impl Builder<'_> {
             c_in,
             c_out,
             activation,
-            input: self.slot(input),
-            gate: gate.map(|gate| self.slot(gate)),
-            skip: skip.map(|skip| self.slot(skip)),
-            output: self.slot(output),
+            input: self.location(input),
+            gate: gate.map(|gate| self.location(gate)),
+            skip: skip.map(|skip| self.location(skip)),
+            output: self.location(output),
             weight: Panels::pack(c_out, c_in, self.lanes, MAX_PANEL_VECTORS, |n, p| {
                 w[n * c_in + p]
             }),
@@ -230,12 +230,12 @@ impl Builder<'_> {
         let w = w.get(self.weights);
         let weight =
             Panels::pack(c, conv.k * conv.k, self.lanes, tiling.vectors, |n, p| w[p * c + n]);
-        let mut input = self.slot(input);
+        let mut input = self.location(input);
         let expand = match expand {
             Some(&Op::Pointwise {
                 c_in, activation, input: from, weight, scale, shift, ..
             }) => {
-                input = self.slot(from);
+                input = self.location(from);
                 let w = self.values(weight);
                 let w = w.get(self.weights);
                 let packed = Expand {
@@ -256,7 +256,7 @@ impl Builder<'_> {
             c,
             activation,
             input,
-            output: self.slot(output),
+            output: self.location(output),
             expand,
             tiling,
             sums: squeeze.is_some(),
@@ -288,14 +288,14 @@ impl Builder<'_> {
             c_se,
             bands,
             pixels,
-            squeeze: self.slot(squeeze),
+            squeeze: self.location(squeeze),
             weight: self.values(reduce_weight),
             bias: self.values(reduce_bias),
         };
         let expand = SeExpand {
             c,
             c_se,
-            gate: self.slot(gate),
+            gate: self.location(gate),
             weight: self.values(expand_weight),
             bias: self.values(expand_bias),
         };

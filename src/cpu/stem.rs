@@ -4,7 +4,7 @@
 //! zeros outside of the image, and multiplied like a pointwise convolution.
 
 use super::Run;
-use super::layout::Slot;
+use super::layout::Location;
 use super::memory::Shared;
 use super::simd::Simd;
 use super::tile::{Epilogue, Panel, Panels, finish, load_columns, product, store_columns};
@@ -16,8 +16,8 @@ pub(super) struct Stem {
     pub conv: ConvGeometry,
     pub c_out: usize,
     pub activation: Activation,
-    pub input: Slot,
-    pub output: Slot,
+    pub input: Location,
+    pub output: Location,
     /// `[c_out, k * k * 3]`.
     pub weight: Panels,
     /// `[c_out]`, padded.

@@ -56,9 +56,9 @@ fn check_steps(isa: Isa, weights: &Arc<Weights>, size: Size) {
     executor.run(&image, 1).unwrap();
 
     let t = |id| oracle::tensor(weights, id);
-    let f32s = |id: BufferId| match executor.layout.slot(id) {
-        Slot::Input { .. } => image.clone(),
-        slot => executor.stored(slot).to_vec(),
+    let f32s = |id: BufferId| match executor.layout.location(id) {
+        Location::Input { .. } => image.clone(),
+        location => executor.stored(location).to_vec(),
     };
     let get = |id: BufferId| f32s(id).iter().map(|&x| f64::from(x)).collect::<Vec<_>>();
 
@@ -205,18 +205,18 @@ fn stored_buffers_that_live_together_never_overlap() {
             if plan.joins_next(index) {
                 continue;
             }
-            let places: Vec<_> = needed
+            let ranges: Vec<_> = needed
                 .drain(..)
-                .filter_map(|id| match layout.slot(id) {
-                    Slot::Arena { start, image_elems } => {
+                .filter_map(|id| match layout.location(id) {
+                    Location::Arena { start, image_elems } => {
                         Some((id, start, start + 2 * image_elems))
                     }
                     _ => None,
                 })
                 .collect();
-            for (i, a) in places.iter().enumerate() {
+            for (i, a) in ranges.iter().enumerate() {
                 assert!(a.2 <= layout.elems);
-                for b in &places[i + 1..] {
+                for b in &ranges[i + 1..] {
                     let apart = a.2 <= b.1 || b.2 <= a.1;
                     assert!(a.0 == b.0 || apart, "{variant}: {} overlaps", step.name);
                 }

@@ -3,7 +3,7 @@
 //! All read weights where they lie in the packed file.
 
 use super::activation::{sigmoid, swish};
-use super::layout::Slot;
+use super::layout::Location;
 use super::simd::Simd;
 use super::tile::{load_columns, store_columns};
 use super::{Run, Values};
@@ -88,7 +88,7 @@ pub(super) struct SeReduce {
     pub bands: usize,
     /// Pixels of the depthwise output.
     pub pixels: usize,
-    pub squeeze: Slot,
+    pub squeeze: Location,
     /// `[c_se, c]`.
     pub weight: Values,
     /// `[c_se]`.
@@ -161,7 +161,7 @@ impl SeReduce {
 pub(super) struct SeExpand {
     pub c: usize,
     pub c_se: usize,
-    pub gate: Slot,
+    pub gate: Location,
     /// `[c_se, c]`.
     pub weight: Values,
     /// `[c]`.
@@ -211,8 +211,8 @@ impl SeExpand {
 pub(super) struct Pool {
     pub size: Size,
     pub c: usize,
-    pub input: Slot,
-    pub output: Slot,
+    pub input: Location,
+    pub output: Location,
 }
 
 impl Pool {
@@ -253,8 +253,8 @@ impl Pool {
 pub(super) struct Classifier {
     pub c_in: usize,
     pub classes: usize,
-    pub input: Slot,
-    pub output: Slot,
+    pub input: Location,
+    pub output: Location,
     /// `[classes, c_in]`.
     pub weight: Values,
     /// `[classes]`.

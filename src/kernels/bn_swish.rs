@@ -11,6 +11,9 @@ pub const IMAGE: &str = "bn_swish";
 /// The kernels of the file.
 pub const ENTRIES: [&str; 2] = ["effnet_bn_swish_f16", "effnet_bn_swish_f32"];
 
+/// Fewest blocks that a multiprocessor holds at once, to hide the time that a block waits.
+pub const RESIDENT_BLOCKS: u32 = 3;
+
 /// Threads of a block.
 const THREADS: u32 = 128;
 /// Rows of a thread.

@@ -22,6 +22,9 @@ pub const ENTRIES: [&str; 8] = [
     "effnet_depthwise_k5s2_f32",
 ];
 
+/// Fewest blocks that a multiprocessor holds at once, to hide the time that a block waits.
+pub const RESIDENT_BLOCKS: u32 = 3;
+
 /// Tiles that one image's output is cut into: the extent of `partial_sums`. A matter of the
 /// image's geometry alone, so that the order of the sums is too.
 pub fn tiles(h_out: i32, w_out: i32) -> i32 {

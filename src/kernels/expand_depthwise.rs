@@ -24,6 +24,9 @@ pub const ENTRIES: [&str; 8] = [
     "effnet_expand_depthwise_k5s2_f32",
 ];
 
+/// Fewest blocks that a multiprocessor holds at once, to hide the time that a block waits.
+pub const RESIDENT_BLOCKS: u32 = 2;
+
 /// The most dynamic shared memory of a block, which every device from sm_75 on grants by opt-in.
 const MAX_SHARED_BYTES: u64 = 64 << 10;
 
@@ -101,8 +104,8 @@ fn tile_grid(stride: usize, h_out: i32, w_out: i32) -> [u64; 2] {
 }
 
 /// Tiles that one image's output is cut into: the extent of `partial_sums`. A matter of the image's
-/// geometry alone, so that the order of the sums is too. It does not depend on `k`.
-pub fn tiles(_k: usize, stride: usize, h_out: i32, w_out: i32) -> i32 {
+/// geometry alone, whatever the window's side, so that the order of the sums is too.
+pub fn tiles(stride: usize, h_out: i32, w_out: i32) -> i32 {
     let [rows, cols] = tile_grid(stride, h_out, w_out);
     i32::try_from(rows * cols).unwrap_or(i32::MAX)
 }
@@ -159,7 +162,7 @@ pub fn launch(
     check.that(fits, "c_in", p.c_in.into(), "few enough channels for a tile in shared memory")?;
     check.window([k, stride], [p.pad_top, p.pad_left], [p.h_in, p.w_in], [p.h_out, p.w_out])?;
     check.activation(p.activation)?;
-    let tiles = tiles(k, stride, p.h_out, p.w_out);
+    let tiles = tiles(stride, p.h_out, p.w_out);
     check.elems("input", &[p.n, p.h_in, p.w_in, p.c_in])?;
     check.elems("expand_weight", &[p.c_mid, p.c_in])?;
     check.elems("depthwise_weight", &[k as i32, k as i32, p.c_mid])?;
@@ -261,9 +264,9 @@ mod tests {
 
     #[test]
     fn tiles_and_what_they_recompute() {
-        assert_eq!(tiles(5, 1, 28, 28), 16);
-        assert_eq!(tiles(3, 2, 56, 56), 14 * 7);
-        assert_eq!(tiles(3, 1, i32::MAX, i32::MAX), i32::MAX);
+        assert_eq!(tiles(1, 28, 28), 16);
+        assert_eq!(tiles(2, 56, 56), 14 * 7);
+        assert_eq!(tiles(1, i32::MAX, i32::MAX), i32::MAX);
         assert_eq!(recompute(3, 1, 8, 8), 100.0 / 64.0);
         assert_eq!(recompute(3, 2, 56, 56), 153.0 / 128.0);
         assert_eq!(macs(3, 1, [8, 8], [16, 96]), (100 * 16 + 64 * 9) * 96);

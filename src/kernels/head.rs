@@ -21,6 +21,9 @@ pub const ENTRIES: [&str; 5] = [
     "effnet_top_k_f32",
 ];
 
+/// Fewest blocks that a multiprocessor holds at once, to hide the time that a block waits.
+pub const RESIDENT_BLOCKS: u32 = 3;
+
 /// Pixels of one tile of a pooled image; at least one pixel.
 fn pool_tile_pixels(pixels: i32) -> i32 {
     POOL_STEP_PIXELS * ((pixels.max(1) - 1) / (POOL_STEP_PIXELS * POOL_MAX_TILES) + 1)

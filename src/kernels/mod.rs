@@ -29,18 +29,30 @@ use packed::Packed;
 pub use packed::UnpackError;
 pub use tiling::{PointwiseShape, Tiling};
 
-/// Every kernel file with its kernels, in the order of the files' names.
-pub const CATALOGUE: [(&str, &[&str]); 9] = [
-    (bn_swish::IMAGE, &bn_swish::ENTRIES),
-    (depthwise::IMAGE, &depthwise::ENTRIES),
-    (expand_depthwise::IMAGE, &expand_depthwise::ENTRIES),
-    (head::IMAGE, &head::ENTRIES),
-    (pointwise::IMAGE, &pointwise::ENTRIES),
-    (pointwise_f32::IMAGE, &pointwise_f32::ENTRIES),
-    (preprocess::IMAGE, &preprocess::ENTRIES),
-    (squeeze_excite::IMAGE, &squeeze_excite::ENTRIES),
-    (stem::IMAGE, &stem::ENTRIES),
-];
+macro_rules! kernel_files {
+    ($($file:ident),+ $(,)?) => {
+        /// Number of kernel files.
+        const FILES: usize = [$($file::IMAGE),+].len();
+
+        /// Every kernel file with its kernels, in the order of the files' names.
+        pub const CATALOGUE: [(&str, &[&str]); FILES] = [$(($file::IMAGE, &$file::ENTRIES)),+];
+
+        /// Fewest blocks that a multiprocessor holds at once, of each of [`CATALOGUE`]'s files.
+        pub const RESIDENT_BLOCKS: [u32; FILES] = [$($file::RESIDENT_BLOCKS),+];
+    };
+}
+
+kernel_files! {
+    bn_swish,
+    depthwise,
+    expand_depthwise,
+    head,
+    pointwise,
+    pointwise_f32,
+    preprocess,
+    squeeze_excite,
+    stem,
+}
 
 /// A compiled kernel file.
 #[derive(Clone, Copy, Debug)]

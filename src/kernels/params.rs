@@ -2,6 +2,10 @@
 //!
 //! Every pointer is a device address; 0 where a tensor is absent. Shapes are in the kernels' heads.
 
+mod layout;
+
+pub use layout::{Field, Params, ParamsLayout};
+
 use crate::arch::Activation;
 use bytemuck::{Pod, Zeroable};
 
@@ -59,11 +63,11 @@ pub const EXPAND_DEPTHWISE_TILE_COLS: i32 = 8;
 pub const EXPAND_DEPTHWISE_TILE_ROWS_STRIDE_1: i32 = 8;
 /// Rows of output pixels of one expand_depthwise block at stride 2.
 pub const EXPAND_DEPTHWISE_TILE_ROWS_STRIDE_2: i32 = 4;
-/// Channels that a expand_depthwise block expands at a time in f16.
+/// Channels that an expand_depthwise block expands at a time in f16.
 pub const EXPAND_DEPTHWISE_GROUP_F16: i32 = 48;
-/// Channels that a expand_depthwise block expands at a time in f32.
+/// Channels that an expand_depthwise block expands at a time in f32.
 pub const EXPAND_DEPTHWISE_GROUP_F32: i32 = 24;
-/// Warps of a expand_depthwise block.
+/// Warps of an expand_depthwise block.
 pub const EXPAND_DEPTHWISE_WARPS: i32 = 6;
 
 /// Threads of a warp.
@@ -83,20 +87,6 @@ pub fn activation_code(activation: Activation) -> i32 {
         Activation::Relu6 => ACTIVATION_RELU6,
         Activation::Swish => ACTIVATION_SWISH,
     }
-}
-
-/// A kernel's parameter struct: plain bytes of which some fields are device addresses.
-pub trait Params: Pod {
-    /// Offsets of the device addresses, in bytes; ascending.
-    const ADDRESSES: &'static [usize];
-}
-
-macro_rules! addresses {
-    ($type:ident: $($field:ident),+) => {
-        impl Params for $type {
-            const ADDRESSES: &'static [usize] = &[$(std::mem::offset_of!($type, $field)),+];
-        }
-    };
 }
 
 /// Parameters of the stem kernels.
@@ -129,7 +119,6 @@ pub struct StemParams {
     /// Zero: the struct has no padding.
     pub reserved: i32,
 }
-addresses!(StemParams: input, weight, scale, shift, output);
 
 /// Parameters of the depthwise kernels.
 #[repr(C)]
@@ -161,7 +150,6 @@ pub struct DepthwiseParams {
     /// Zero: the struct has no padding.
     pub reserved: i32,
 }
-addresses!(DepthwiseParams: input, weight, scale, shift, output, partial_sums);
 
 /// Parameters of the expand_depthwise kernels.
 #[repr(C)]
@@ -198,7 +186,6 @@ pub struct ExpandDepthwiseParams {
     /// [`activation_code`].
     pub activation: i32,
 }
-addresses!(ExpandDepthwiseParams: input, expand_weight, expand_scale, expand_shift, depthwise_weight, depthwise_scale, depthwise_shift, output, partial_sums);
 
 /// Parameters of the squeeze_excite kernels.
 #[repr(C)]
@@ -226,7 +213,6 @@ pub struct SqueezeExciteParams {
     /// Zero: the struct has no padding.
     pub reserved: i32,
 }
-addresses!(SqueezeExciteParams: partial_sums, reduce_weight, reduce_bias, expand_weight, expand_bias, gate);
 
 /// Parameters of the pointwise kernels.
 #[repr(C)]
@@ -264,7 +250,6 @@ pub struct PointwiseParams {
     /// Zero: the struct has no padding.
     pub reserved: i32,
 }
-addresses!(PointwiseParams: input, weight, scale, shift, gate, skip, output, partial_sums, chunk_sums, arrivals);
 
 /// Parameters of the bn_swish kernels.
 #[repr(C)]
@@ -291,7 +276,6 @@ pub struct BnSwishParams {
     /// [`activation_code`].
     pub activation: i32,
 }
-addresses!(BnSwishParams: input, scale, shift, gate, skip, output);
 
 /// Parameters of the pool kernels.
 #[repr(C)]
@@ -308,7 +292,6 @@ pub struct PoolParams {
     /// Zero: the struct has no padding.
     pub reserved: i32,
 }
-addresses!(PoolParams: input, partial_sums);
 
 /// Parameters of the classifier kernels.
 #[repr(C)]
@@ -334,7 +317,6 @@ pub struct ClassifierParams {
     /// Zero: the struct has no padding.
     pub reserved: i32,
 }
-addresses!(ClassifierParams: partial_sums, weight, bias, features, logits);
 
 /// Parameters of the top_k kernel.
 #[repr(C)]
@@ -355,7 +337,6 @@ pub struct TopKParams {
     /// Zero: the struct has no padding.
     pub reserved: i32,
 }
-addresses!(TopKParams: logits, top_classes, top_logits, top_probabilities);
 
 /// Parameters of the resample kernels.
 #[repr(C)]
@@ -375,4 +356,35 @@ pub struct ResampleParams {
     pub h_out: i32,
     pub w_out: i32,
 }
-addresses!(ResampleParams: input, columns, rows, output);
+
+// The fields of every struct above: a test holds them against the C++ structs, all of them.
+layout::params! {
+    StemParams {
+        input, weight, scale, shift, output, mean, std, n, h_in, w_in, h_out, w_out, c_out,
+        pad_top, pad_left, activation, reserved,
+    }
+    DepthwiseParams {
+        input, weight, scale, shift, output, partial_sums, n, h_in, w_in, h_out, w_out, c,
+        pad_top, pad_left, activation, reserved,
+    }
+    ExpandDepthwiseParams {
+        input, expand_weight, expand_scale, expand_shift, depthwise_weight, depthwise_scale,
+        depthwise_shift, output, partial_sums, n, h_in, w_in, h_out, w_out, c_in, c_mid, pad_top,
+        pad_left, activation,
+    }
+    SqueezeExciteParams {
+        partial_sums, reduce_weight, reduce_bias, expand_weight, expand_bias, gate, n, tiles,
+        pixels, c, c_se, reserved,
+    }
+    PointwiseParams {
+        input, weight, scale, shift, gate, skip, output, partial_sums, chunk_sums, arrivals,
+        rows, pixels, c_in, c_out, activation, reserved,
+    }
+    BnSwishParams { input, scale, shift, gate, skip, output, rows, pixels, c, activation }
+    PoolParams { input, partial_sums, n, pixels, c, reserved }
+    ClassifierParams {
+        partial_sums, weight, bias, features, logits, n, tiles, pixels, c, classes, reserved,
+    }
+    TopKParams { logits, top_classes, top_logits, top_probabilities, n, classes, k, reserved }
+    ResampleParams { input, columns, rows, output, h_in, w_in, h_out, w_out }
+}

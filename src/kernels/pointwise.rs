@@ -19,6 +19,10 @@ pub const ENTRIES: [&str; 6] = [
     "effnet_pointwise_t32x32_f16",
 ];
 
+/// Fewest blocks that a multiprocessor holds at once, to hide the time that a block waits.
+/// One: the largest tile has it to itself.
+pub const RESIDENT_BLOCKS: u32 = 1;
+
 /// Rows and output channels of the tiles.
 pub const TILES: [[i32; 2]; 6] = [[128, 128], [128, 64], [128, 32], [64, 64], [64, 32], [32, 32]];
 

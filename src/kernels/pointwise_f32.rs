@@ -19,6 +19,9 @@ pub const ENTRIES: [&str; 8] = [
     "effnet_pointwise_16x32_tf32",
 ];
 
+/// Fewest blocks that a multiprocessor holds at once, to hide the time that a block waits.
+pub const RESIDENT_BLOCKS: u32 = 2;
+
 /// Rows, output channels and threads of the tiles, in the order of the kernels of each precision.
 const TILES: [(i32, i32, u32); 4] = [(64, 64, 128), (64, 32, 64), (32, 32, 64), (16, 32, 64)];
 

@@ -29,6 +29,10 @@ pub const ENTRIES: [&str; 4] = [
     "effnet_resample_tensorflow_u8",
 ];
 
+/// Fewest blocks that a multiprocessor holds at once, to hide the time that a block waits.
+/// One: no network runs them.
+pub const RESIDENT_BLOCKS: u32 = 1;
+
 const CHECK: Check = Check("resample");
 
 /// Why a frame cannot be resampled on the device.

@@ -13,6 +13,10 @@ pub const IMAGE: &str = "squeeze_excite";
 /// The kernels of the file.
 pub const ENTRIES: [&str; 2] = ["effnet_squeeze_excite_f16", "effnet_squeeze_excite_f32"];
 
+/// Fewest blocks that a multiprocessor holds at once, to hide the time that a block waits.
+/// One: there is a block for each image.
+pub const RESIDENT_BLOCKS: u32 = 1;
+
 /// Shared memory that every GPU grants a block without being asked.
 const SHARED_LIMIT_BYTES: i64 = 48 * 1024;
 

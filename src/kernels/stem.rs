@@ -17,6 +17,9 @@ pub const ENTRIES: [&str; 5] = [
     "effnet_stem_f32_f32",
 ];
 
+/// Fewest blocks that a multiprocessor holds at once, to hide the time that a block waits.
+pub const RESIDENT_BLOCKS: u32 = 3;
+
 /// Type and range of the input's elements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum StemInput {

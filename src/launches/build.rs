@@ -21,8 +21,8 @@ pub(super) struct Builder<'a> {
     pub options: LaunchOptions,
     pub buffers: Vec<LaunchBuffer>,
     pub nodes: Vec<Node>,
-    /// Where a buffer of the plan is, by its index there.
-    places: Vec<Option<Buf>>,
+    /// The buffer that stands for one of the plan's, by its index there.
+    of_plan: Vec<Option<Buf>>,
     /// Elements of [`Region::Counters`], u32.
     counters: i64,
 }
@@ -60,9 +60,9 @@ impl Builder<'_> {
     }
 
     /// The buffer that stands for one of the plan's, made at its first use.
-    pub fn place(&mut self, id: BufferId) -> Buf {
+    pub fn buf(&mut self, id: BufferId) -> Buf {
         let index = id.0 as usize;
-        if let Some(buf) = self.places[index] {
+        if let Some(buf) = self.of_plan[index] {
             return buf;
         }
         let buffer = self.plan.buffer(id);
@@ -71,7 +71,7 @@ impl Builder<'_> {
         let vector = buffer.shape[1] * buffer.shape[2] == 1 && buffer.precision == Precision::Fp32;
         let precision = if vector { Precision::Fp32 } else { self.options.compute.storage() };
         let buf = self.buffer(&name, image_elems, precision);
-        self.places[index] = Some(buf);
+        self.of_plan[index] = Some(buf);
         buf
     }
 
@@ -118,7 +118,7 @@ impl Builder<'_> {
         let crate::plan::Op::Depthwise { conv, .. } = self.plan.steps[step - 1].op else {
             unreachable!("squeeze-excite follows its depthwise step");
         };
-        let gate = self.place(gate);
+        let gate = self.buf(gate);
         let op = SqueezeExcite {
             tiles,
             pixels: conv.output.pixels(),
@@ -147,7 +147,7 @@ pub(super) fn build(plan: &Plan, options: LaunchOptions) -> Result<LaunchPlan, L
         options,
         buffers: Vec::new(),
         nodes: Vec::new(),
-        places: vec![None; plan.buffers.len()],
+        of_plan: vec![None; plan.buffers.len()],
         counters: 0,
     };
     let pooled = match options.path {
@@ -218,8 +218,8 @@ impl Builder<'_> {
         else {
             unreachable!("a plan ends with its classifier");
         };
-        let features = self.place(self.plan.features);
-        let logits = self.place(self.plan.logits);
+        let features = self.buf(self.plan.features);
+        let logits = self.buf(self.plan.logits);
         let op = Classifier {
             tiles: pooled.tiles,
             pixels: self.plan.geometry.last().pixels(),

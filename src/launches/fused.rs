@@ -21,7 +21,7 @@ pub(super) fn nodes(b: &mut Builder<'_>) -> Pooled {
     for (index, step) in plan.steps.iter().enumerate() {
         match step.op {
             plan::Op::Stem { conv, c_out, activation, output, weight, scale, shift, .. } => {
-                let output = b.place(output);
+                let output = b.buf(output);
                 let bn = Some([scale, shift]);
                 let op = Stem { conv, c_out, activation, output, weight, bn };
                 b.node(step.name.clone(), index..index + 1, b.image_macs(index), op);
@@ -48,9 +48,9 @@ pub(super) fn nodes(b: &mut Builder<'_>) -> Pooled {
                     c_in,
                     c_out,
                     activation,
-                    input: b.place(input),
-                    gate: gate.map(|gate| b.place(gate)),
-                    skip: skip.map(|skip| b.place(skip)),
+                    input: b.buf(input),
+                    gate: gate.map(|gate| b.buf(gate)),
+                    skip: skip.map(|skip| b.buf(skip)),
                     output: None,
                     partial_sums: None,
                     chunk_sums: None,
@@ -66,7 +66,7 @@ pub(super) fn nodes(b: &mut Builder<'_>) -> Pooled {
                     pooled = Some(Pooled { partial_sums, tiles });
                     b.pointwise(index, index..index + 2, p);
                 } else {
-                    p.output = Some(b.place(output));
+                    p.output = Some(b.buf(output));
                     b.pointwise(index, index..index + 1, p);
                 }
             }
@@ -134,8 +134,8 @@ fn depthwise_node(
                 c_in,
                 c_mid: c,
                 activation,
-                input: b.place(input),
-                output: b.place(output),
+                input: b.buf(input),
+                output: b.buf(output),
                 partial_sums,
                 expand_weight: w,
                 expand_bn: [s, t],
@@ -151,8 +151,8 @@ fn depthwise_node(
                 conv,
                 c,
                 activation,
-                input: b.place(input),
-                output: b.place(output),
+                input: b.buf(input),
+                output: b.buf(output),
                 partial_sums,
                 weight,
                 bn: Some([scale, shift]),

@@ -18,7 +18,7 @@ pub(super) fn nodes(b: &mut Builder<'_>) -> Pooled {
         let name = step.name.as_str();
         match step.op {
             plan::Op::Stem { conv, c_out, activation, output, weight, scale, shift, .. } => {
-                let output = b.place(output);
+                let output = b.buf(output);
                 let op =
                     Stem { conv, c_out, activation: Activation::None, output, weight, bn: None };
                 b.node(name.to_owned(), steps, b.image_macs(index), op);
@@ -44,9 +44,9 @@ pub(super) fn nodes(b: &mut Builder<'_>) -> Pooled {
                 shift,
                 ..
             } => {
-                let (input, output) = (b.place(input), b.place(output));
+                let (input, output) = (b.buf(input), b.buf(output));
                 if let Some(gate) = gate {
-                    let gate = Some(b.place(gate));
+                    let gate = Some(b.buf(gate));
                     let extras = [gate, None];
                     b.elementwise(
                         format!("{name}.gate"),
@@ -73,7 +73,7 @@ pub(super) fn nodes(b: &mut Builder<'_>) -> Pooled {
                 b.pointwise(index, steps, p);
                 b.bn_swish(index, output, [size.pixels(), c_out], activation, [scale, shift]);
                 if let Some(skip) = skip {
-                    let skip = Some(b.place(skip));
+                    let skip = Some(b.buf(skip));
                     let extras = [None, skip];
                     b.elementwise(
                         format!("{name}.skip"),
@@ -95,7 +95,7 @@ pub(super) fn nodes(b: &mut Builder<'_>) -> Pooled {
                 scale,
                 shift,
             } => {
-                let (input, output) = (b.place(input), b.place(output));
+                let (input, output) = (b.buf(input), b.buf(output));
                 let op = Depthwise {
                     conv,
                     c,
@@ -121,7 +121,7 @@ pub(super) fn nodes(b: &mut Builder<'_>) -> Pooled {
                 }
             }
             plan::Op::Pool { size, c, input, .. } => {
-                let input = b.place(input);
+                let input = b.buf(input);
                 let (partial_sums, tiles) =
                     b.pool(name.to_owned(), index, input, [size.pixels(), c]);
                 pooled = Some(Pooled { partial_sums, tiles });

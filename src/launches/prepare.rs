@@ -35,7 +35,7 @@ impl KernelId {
 
 /// A launch without the type of its parameters.
 #[derive(Debug)]
-pub(crate) struct Prepared {
+pub(crate) struct UntypedLaunch {
     /// The kernel.
     pub kernel: KernelId,
     /// Grid, block, dynamic shared memory.
@@ -46,12 +46,12 @@ pub(crate) struct Prepared {
     pub addresses: &'static [usize],
 }
 
-impl Prepared {
+impl UntypedLaunch {
     /// What a kernel's launch module returned; its refusal stays what it is.
-    pub fn new<P: Params>(launch: Result<Launch<P>, LaunchError>) -> Result<Prepared, LaunchError> {
+    pub fn new<P: Params>(launch: Result<Launch<P>, LaunchError>) -> Result<UntypedLaunch, LaunchError> {
         let launch = launch?;
         let kernel = KernelId::of(launch.image, launch.kernel);
-        Ok(Prepared {
+        Ok(UntypedLaunch {
             // A test holds the launch modules against the catalogue.
             kernel: kernel.unwrap_or_else(|| unreachable!("{} is catalogued", launch.kernel)),
             geometry: launch.geometry,

@@ -55,7 +55,7 @@ pub struct CudaDevice {
     /// The slot of the last run that ended well, until it is used again.
     last: Option<usize>,
     kernels: Loaded,
-    memory: Memory,
+    regions: Regions,
     streams: Streams,
     context: Arc<Context>,
     info: DeviceInfo,
@@ -70,18 +70,18 @@ pub struct CudaDevice {
 unsafe impl Send for CudaDevice {}
 
 /// The regions of a plan that all runs share.
-struct Memory {
+struct Regions {
     weights: DeviceBuffer,
     arena: DeviceBuffer,
     counters: DeviceBuffer,
 }
 
-impl Memory {
-    fn new(context: &Arc<Context>, plan: &LaunchPlan) -> Result<Memory, CudaError> {
+impl Regions {
+    fn new(context: &Arc<Context>, plan: &LaunchPlan) -> Result<Regions, CudaError> {
         let buffer = |what, bytes: u64| {
             DeviceBuffer::new(context, what, usize::try_from(bytes).unwrap_or(usize::MAX))
         };
-        Ok(Memory {
+        Ok(Regions {
             weights: buffer("the weights", plan.weights_bytes)?,
             arena: buffer("the activations", plan.arena_bytes)?,
             counters: buffer("the counters", plan.counters_bytes)?,
@@ -136,14 +136,14 @@ impl CudaDevice {
             return Err(CudaError::Weights { plan: planned, weights: tensors });
         }
         let Opened { context, info, kernels, dependent_launches } = open(ordinal)?;
-        let memory = Memory::new(&context, &plan)?;
+        let regions = Regions::new(&context, &plan)?;
         let slots = (0..LaunchPlan::SLOTS).map(|_| Slot::new(&context, &plan));
         let device = CudaDevice {
             slots: slots.collect::<Result<_, _>>()?,
             under_way: VecDeque::new(),
             last: None,
             kernels,
-            memory,
+            regions,
             streams: Streams::new(&context)?,
             context,
             info,
@@ -154,7 +154,7 @@ impl CudaDevice {
             let bytes = device.plan.tensor_bytes(weights, TensorId(tensor as u32));
             device.upload(tensor, &bytes)?;
         }
-        let (at, bytes) = (device.memory.counters.address, device.plan.counters_bytes as usize);
+        let (at, bytes) = (device.regions.counters.address, device.plan.counters_bytes as usize);
         let what = "zeroing the counters";
         // Copies and fills are on the default stream, may go on after their calls, and no other
         // stream waits for them.
@@ -171,7 +171,7 @@ impl CudaDevice {
     fn upload(&self, tensor: usize, bytes: &[u8]) -> Result<(), CudaError> {
         let offset = self.plan.weight_offsets[tensor];
         debug_assert!(offset + bytes.len() as u64 <= self.plan.weights_bytes);
-        let at = self.memory.weights.address + offset;
+        let at = self.regions.weights.address + offset;
         // SAFETY: the bytes are readable, and their number is the one that the plan keeps at this
         // offset.
         unsafe {
@@ -189,7 +189,7 @@ impl CudaDevice {
             return Ok(());
         }
         let launches = self.plan.launches(n)?;
-        let bases = self.memory.bases(&self.slots[slot]);
+        let bases = self.regions.bases(&self.slots[slot]);
         let launches =
             launches.iter().map(|l| self.bind(l, &bases)).collect::<Result<Vec<Bound>, _>>()?;
         let prepared = Prepared { launches, kernels: None, whole: None };

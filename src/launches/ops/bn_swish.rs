@@ -5,7 +5,7 @@ use crate::arch::Activation;
 use crate::kernels::params::{BnSwishParams, activation_code};
 use crate::kernels::{LaunchError, bn_swish};
 use crate::launches::Buf;
-use crate::launches::prepare::{Context, Prepared, int};
+use crate::launches::prepare::{Context, UntypedLaunch, int};
 use crate::weights::TensorId;
 
 /// `x = act(x * scale + shift) * gate + skip`, each part where there is one.
@@ -40,7 +40,7 @@ impl LaunchOp for BnSwish {
         self.bn.into_iter().flatten().collect()
     }
 
-    fn launch(&self, context: &Context<'_>) -> Result<Prepared, LaunchError> {
+    fn launch(&self, context: &Context<'_>) -> Result<UntypedLaunch, LaunchError> {
         let [scale, shift] = context.bn(self.bn);
         let params = BnSwishParams {
             input: context.buffer(self.x),
@@ -54,6 +54,6 @@ impl LaunchOp for BnSwish {
             c: int(self.c),
             activation: activation_code(self.activation),
         };
-        Prepared::new(bn_swish::launch(context.storage(), params))
+        UntypedLaunch::new(bn_swish::launch(context.storage(), params))
     }
 }

@@ -4,7 +4,7 @@ use super::LaunchOp;
 use crate::kernels::params::ClassifierParams;
 use crate::kernels::{LaunchError, head};
 use crate::launches::Buf;
-use crate::launches::prepare::{Context, Prepared, int};
+use crate::launches::prepare::{Context, UntypedLaunch, int};
 use crate::weights::TensorId;
 
 /// `features` are the sums over all tiles divided by the pixels; `logits = features . w^T + bias`.
@@ -43,7 +43,7 @@ impl LaunchOp for Classifier {
         vec![self.weight, self.bias]
     }
 
-    fn launch(&self, context: &Context<'_>) -> Result<Prepared, LaunchError> {
+    fn launch(&self, context: &Context<'_>) -> Result<UntypedLaunch, LaunchError> {
         let params = ClassifierParams {
             partial_sums: context.buffer(self.partial_sums),
             weight: context.weight(self.weight),
@@ -57,6 +57,6 @@ impl LaunchOp for Classifier {
             classes: int(self.classes),
             reserved: 0,
         };
-        Prepared::new(head::classifier(context.storage(), params))
+        UntypedLaunch::new(head::classifier(context.storage(), params))
     }
 }

@@ -5,7 +5,7 @@ use crate::arch::{Activation, ConvGeometry};
 use crate::kernels::params::{DepthwiseParams, activation_code};
 use crate::kernels::{LaunchError, depthwise};
 use crate::launches::Buf;
-use crate::launches::prepare::{Context, Prepared, int};
+use crate::launches::prepare::{Context, UntypedLaunch, int};
 use crate::weights::TensorId;
 
 /// `output = act(conv(input) * scale + shift)`, each channel by itself.
@@ -49,7 +49,7 @@ impl LaunchOp for Depthwise {
         with_bn(self.weight, self.bn)
     }
 
-    fn launch(&self, context: &Context<'_>) -> Result<Prepared, LaunchError> {
+    fn launch(&self, context: &Context<'_>) -> Result<UntypedLaunch, LaunchError> {
         let conv = self.conv;
         let [scale, shift] = context.bn(self.bn);
         let params = DepthwiseParams {
@@ -70,6 +70,6 @@ impl LaunchOp for Depthwise {
             activation: activation_code(self.activation),
             reserved: 0,
         };
-        Prepared::new(depthwise::launch(context.storage(), conv.k, conv.stride, params))
+        UntypedLaunch::new(depthwise::launch(context.storage(), conv.k, conv.stride, params))
     }
 }

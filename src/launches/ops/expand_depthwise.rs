@@ -6,7 +6,7 @@ use crate::arch::{Activation, ConvGeometry};
 use crate::kernels::params::{ExpandDepthwiseParams, activation_code};
 use crate::kernels::{LaunchError, expand_depthwise};
 use crate::launches::Buf;
-use crate::launches::prepare::{Context, Prepared, int};
+use crate::launches::prepare::{Context, UntypedLaunch, int};
 use crate::weights::TensorId;
 
 /// `output = act(conv(act(input . expand_weight^T * scale + shift)) * scale + shift)`, with a scale
@@ -42,7 +42,7 @@ impl ExpandDepthwise {
     /// Tiles of one image's output: the extent of `partial_sums`.
     pub fn tiles(conv: ConvGeometry) -> usize {
         let [h, w] = [conv.output.h, conv.output.w].map(int);
-        expand_depthwise::tiles(conv.k, conv.stride, h, w) as usize
+        expand_depthwise::tiles(conv.stride, h, w) as usize
     }
 }
 
@@ -60,7 +60,7 @@ impl LaunchOp for ExpandDepthwise {
         weights.into_iter().chain(self.expand_bn).chain(self.depthwise_bn).collect()
     }
 
-    fn launch(&self, context: &Context<'_>) -> Result<Prepared, LaunchError> {
+    fn launch(&self, context: &Context<'_>) -> Result<UntypedLaunch, LaunchError> {
         let conv = self.conv;
         let [expand_scale, expand_shift] = context.bn(Some(self.expand_bn));
         let [depthwise_scale, depthwise_shift] = context.bn(Some(self.depthwise_bn));
@@ -85,6 +85,6 @@ impl LaunchOp for ExpandDepthwise {
             pad_left: int(conv.pad_left),
             activation: activation_code(self.activation),
         };
-        Prepared::new(expand_depthwise::launch(context.storage(), conv.k, conv.stride, params))
+        UntypedLaunch::new(expand_depthwise::launch(context.storage(), conv.k, conv.stride, params))
     }
 }

@@ -16,7 +16,7 @@ mod stem;
 mod top_k;
 
 use super::Buf;
-use super::prepare::{Context, Prepared};
+use super::prepare::{Context, UntypedLaunch};
 use crate::kernels::LaunchError;
 use crate::weights::TensorId;
 
@@ -35,7 +35,7 @@ pub(crate) trait LaunchOp {
     fn tensors(&self) -> Vec<TensorId>;
 
     /// The launch for a number of images, or which argument the kernel does not take.
-    fn launch(&self, context: &Context<'_>) -> Result<Prepared, LaunchError>;
+    fn launch(&self, context: &Context<'_>) -> Result<UntypedLaunch, LaunchError>;
 
     /// Bytes read and written beside the images' parts of buffers and the tensors.
     fn other_bytes(&self, _context: &Context<'_>) -> u64 {

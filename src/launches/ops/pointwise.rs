@@ -4,7 +4,7 @@ use super::{BatchNorm, LaunchOp, with_bn};
 use crate::arch::Activation;
 use crate::kernels::params::{PointwiseParams, activation_code};
 use crate::kernels::{Compute, LaunchError, PointwiseShape, Tiling, pointwise, pointwise_f32};
-use crate::launches::prepare::{Context, Prepared, int};
+use crate::launches::prepare::{Context, UntypedLaunch, int};
 use crate::launches::{Buf, Region};
 use crate::weights::TensorId;
 
@@ -88,7 +88,7 @@ impl LaunchOp for Pointwise {
         with_bn(self.weight, self.bn)
     }
 
-    fn launch(&self, context: &Context<'_>) -> Result<Prepared, LaunchError> {
+    fn launch(&self, context: &Context<'_>) -> Result<UntypedLaunch, LaunchError> {
         let shape = self.shape(context.n);
         let split = tiling(context.compute, shape).split;
         let [scale, shift] = context.bn(self.bn);
@@ -111,7 +111,7 @@ impl LaunchOp for Pointwise {
             activation: activation_code(self.activation),
             reserved: 0,
         };
-        Prepared::new(match context.compute {
+        UntypedLaunch::new(match context.compute {
             Compute::Fp16 => pointwise::launch(params),
             Compute::Fp32 | Compute::Tf32 => pointwise_f32::launch(context.compute, params),
         })

@@ -4,7 +4,7 @@ use super::LaunchOp;
 use crate::kernels::params::PoolParams;
 use crate::kernels::{LaunchError, head};
 use crate::launches::Buf;
-use crate::launches::prepare::{Context, Prepared, int};
+use crate::launches::prepare::{Context, UntypedLaunch, int};
 use crate::weights::TensorId;
 
 /// `partial_sums[n, tile, c]` is the sum of `input` over the pixels of a tile.
@@ -40,7 +40,7 @@ impl LaunchOp for Pool {
         Vec::new()
     }
 
-    fn launch(&self, context: &Context<'_>) -> Result<Prepared, LaunchError> {
+    fn launch(&self, context: &Context<'_>) -> Result<UntypedLaunch, LaunchError> {
         let params = PoolParams {
             input: context.buffer(self.input),
             partial_sums: context.buffer(self.partial_sums),
@@ -49,6 +49,6 @@ impl LaunchOp for Pool {
             c: int(self.c),
             reserved: 0,
         };
-        Prepared::new(head::pool(context.storage(), params))
+        UntypedLaunch::new(head::pool(context.storage(), params))
     }
 }

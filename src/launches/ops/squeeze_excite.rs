@@ -4,7 +4,7 @@ use super::LaunchOp;
 use crate::kernels::params::SqueezeExciteParams;
 use crate::kernels::{LaunchError, squeeze_excite};
 use crate::launches::Buf;
-use crate::launches::prepare::{Context, Prepared, int};
+use crate::launches::prepare::{Context, UntypedLaunch, int};
 use crate::weights::TensorId;
 
 /// `gate = sigmoid(expand(swish(reduce(mean))))`, where `mean` is the sum over all tiles divided by
@@ -40,7 +40,7 @@ impl LaunchOp for SqueezeExcite {
         self.weights.to_vec()
     }
 
-    fn launch(&self, context: &Context<'_>) -> Result<Prepared, LaunchError> {
+    fn launch(&self, context: &Context<'_>) -> Result<UntypedLaunch, LaunchError> {
         let [reduce_weight, reduce_bias, expand_weight, expand_bias] =
             self.weights.map(|id| context.weight(id));
         let params = SqueezeExciteParams {
@@ -57,6 +57,6 @@ impl LaunchOp for SqueezeExcite {
             c_se: int(self.c_se),
             reserved: 0,
         };
-        Prepared::new(squeeze_excite::launch(context.storage(), params))
+        UntypedLaunch::new(squeeze_excite::launch(context.storage(), params))
     }
 }

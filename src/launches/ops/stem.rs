@@ -5,7 +5,7 @@ use crate::arch::{Activation, ConvGeometry, Network};
 use crate::kernels::LaunchError;
 use crate::kernels::params::{StemParams, activation_code};
 use crate::kernels::stem::{self, StemInput};
-use crate::launches::prepare::{Context, Prepared, int};
+use crate::launches::prepare::{Context, UntypedLaunch, int};
 use crate::launches::{Buf, Region};
 use crate::weights::TensorId;
 
@@ -39,7 +39,7 @@ impl LaunchOp for Stem {
         with_bn(self.weight, self.bn)
     }
 
-    fn launch(&self, context: &Context<'_>) -> Result<Prepared, LaunchError> {
+    fn launch(&self, context: &Context<'_>) -> Result<UntypedLaunch, LaunchError> {
         let [scale, shift] = context.bn(self.bn);
         let params = StemParams {
             input: context.region(Region::Input),
@@ -60,7 +60,7 @@ impl LaunchOp for Stem {
             activation: activation_code(self.activation),
             reserved: 0,
         };
-        Prepared::new(stem::launch(StemInput::F32, context.storage(), params))
+        UntypedLaunch::new(stem::launch(StemInput::F32, context.storage(), params))
     }
 
     /// The images, which are in no buffer.

@@ -4,7 +4,7 @@ use super::LaunchOp;
 use crate::kernels::params::TopKParams;
 use crate::kernels::{LaunchError, head};
 use crate::launches::Buf;
-use crate::launches::prepare::{Context, Prepared, int};
+use crate::launches::prepare::{Context, UntypedLaunch, int};
 use crate::weights::TensorId;
 
 /// The `k` largest logits of each image, in descending order.
@@ -33,7 +33,7 @@ impl LaunchOp for TopK {
         Vec::new()
     }
 
-    fn launch(&self, context: &Context<'_>) -> Result<Prepared, LaunchError> {
+    fn launch(&self, context: &Context<'_>) -> Result<UntypedLaunch, LaunchError> {
         let [top_classes, top_logits, top_probabilities] =
             self.outputs.map(|buf| context.buffer(buf));
         let params = TopKParams {
@@ -46,6 +46,6 @@ impl LaunchOp for TopK {
             k: int(self.k),
             reserved: 0,
         };
-        Prepared::new(head::top_k(params))
+        UntypedLaunch::new(head::top_k(params))
     }
 }

@@ -82,7 +82,7 @@ impl ExpandDepthwise {
 
     fn tiles(&self) -> usize {
         let [h_out, w_out] = self.output_size.map(|x| x as i32);
-        expand_depthwise::tiles(self.k, self.stride, h_out, w_out) as usize
+        expand_depthwise::tiles(self.stride, h_out, w_out) as usize
     }
 
     /// The expanded map of all images, as it is stored.
