@@ -74,8 +74,9 @@ say ""
 # The tests take the device from this variable: a GPU by itself, or with the emulator beside it.
 gpu="env EFFNET_TEST_DEVICE=cuda-only"
 both="env EFFNET_TEST_DEVICE=cuda"
-# Of the tests that are otherwise ignored the GPU is the reason. The emulated driver is not packed.
-also="--nocapture --include-ignored --skip on_the_emulated_driver"
+# Of the tests that are otherwise ignored the GPU is the reason. The emulated driver is not packed, and
+# mutants are for the emulator alone.
+also="--nocapture --include-ignored --skip on_the_emulated_driver --skip mutants"
 check "every case of every kernel, GPU against f64" 60 $gpu "$folder/emulated_kernels" $also
 errors
 check "the same, GPU against f64 and emulator" 60 $both "$folder/emulated_kernels" $also
@@ -95,7 +96,7 @@ say ""
 if command -v compute-sanitizer >/dev/null 2>&1; then
     for tool in memcheck racecheck; do
         sanitized="$gpu compute-sanitizer --tool $tool --error-exitcode 9"
-        check "$tool, short list of kernels" 30 $sanitized "$folder/emulated_kernels" short::short_ \
+        check "$tool, short list of kernels" 30 $sanitized "$folder/emulated_kernels" ::short_ \
             --skip notices --test-threads 1
         check "$tool, B1 to B3 at a small size" 30 $sanitized "$folder/emulated_networks" \
             b1_to_b3_f16_at_a_small_size --test-threads 1

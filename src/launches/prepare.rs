@@ -48,7 +48,9 @@ pub(crate) struct UntypedLaunch {
 
 impl UntypedLaunch {
     /// What a kernel's launch module returned; its refusal stays what it is.
-    pub fn new<P: Params>(launch: Result<Launch<P>, LaunchError>) -> Result<UntypedLaunch, LaunchError> {
+    pub fn new<P: Params>(
+        launch: Result<Launch<P>, LaunchError>,
+    ) -> Result<UntypedLaunch, LaunchError> {
         let launch = launch?;
         let kernel = KernelId::of(launch.image, launch.kernel);
         Ok(UntypedLaunch {

@@ -1,6 +1,11 @@
 //! Every kernel, as nvcc compiled it, on the emulator with all its checks: over all layer shapes of
-//! B0 and the awkward ones, against naive loops in f64. `tests/support/emulated/` has the loops and
-//! derives the tolerances.
+//! B0 and the awkward ones, against naive loops in f64. `tests/support/emulated/` derives the
+//! tolerances.
+//!
+//! A kernel file has one file of tests: its launches with the loops that give their outputs, the
+//! tests over layers and awkward shapes, a test whose name begins with `short_`, and its mutants.
+//! Launches that a bench runs too are in `tests/support/emulated/`. The short tests are a few small
+//! cases, quick enough where each launch is slow, as under a sanitizer.
 //!
 //! With `EFFNET_TEST_DEVICE` they run on a GPU: see `tests/support/emulated/machine.rs`.
 
@@ -8,6 +13,7 @@ mod bn_swish;
 mod depthwise;
 mod expand_depthwise;
 mod head;
+mod mutants;
 #[cfg(target_os = "linux")] // the driver's library is found through LD_LIBRARY_PATH
 mod on_a_gpu;
 mod pointwise;
@@ -21,9 +27,12 @@ mod support;
 
 use effnet::arch::{ConvGeometry, Network, NetworkGeometry, Padding, Size, Variant};
 use effnet::kernels::params::{ACTIVATION_NONE, ACTIVATION_RELU6, ACTIVATION_SWISH};
+use effnet::weights::Precision;
 use support::emulated::{Buffers, Case, Machine};
 
 const BATCH: usize = 3;
+const PRECISIONS: [Precision; 2] = [Precision::Fp16, Precision::Fp32];
+const WINDOWS: [[usize; 2]; 4] = [[3, 1], [3, 2], [5, 1], [5, 2]];
 const CHANNELS: [usize; 5] = [8, 24, 40, 72, 232];
 /// One pixel, one tile, and more than one tile with a last one that is not full.
 const MAPS: [[usize; 2]; 3] = [[1, 1], [7, 7], [6, 13]];

@@ -196,3 +196,69 @@ fn pointwise_f16_of_one_image_does_not_depend_on_its_batch() {
         check_batch(&machine, &case, 4, |i| case.image(i));
     }
 }
+
+#[test]
+#[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
+fn short_pointwise_f16() {
+    let machine = machine(pointwise::IMAGE);
+    let case = Pointwise::new(Data::Uniform, [2, 49, 264, 72], ACTIVATION_SWISH, [true, true], 1);
+    check_batch(&machine, &case, 2, |i| case.image(i));
+    let bytes = case.check(&machine);
+    for tile in TILES {
+        for split in [false, true] {
+            let forced = case.clone().forced(tile, split);
+            let what = forced.describe();
+            assert!(forced.run(&machine, Buffers::exact()) == bytes, "{what}: other bytes");
+        }
+    }
+    case.giving(Outputs::Both).check(&machine);
+}
+
+mod mutants {
+    use super::*;
+    use crate::mutants::{Subject, all_are_reported, no_report};
+
+    /// Rows and columns that end in each eighth of a warp's tile, k that ends in each quarter of a
+    /// step; tiles of several images; sums of several chunks, split and not; every output.
+    fn pointwise_shapes(tile: [i32; 2]) -> Vec<Box<dyn Case>> {
+        use Outputs::{Both, Pooled, Stored};
+        let shapes = [
+            ([3, 25, 40, 72], ACTIVATION_SWISH, [true, true], Stored, false),
+            ([1, 37, 120, 40], ACTIVATION_SWISH, [false, true], Stored, false),
+            ([2, 19, 264, 40], ACTIVATION_NONE, [true, false], Both, true),
+            ([1, 49, 24, 80], ACTIVATION_NONE, [true, false], Pooled, false),
+            ([1, 70, 296, 56], ACTIVATION_RELU6, [false, true], Stored, true),
+            ([1, 1, 8, 112], ACTIVATION_SWISH, [false, true], Both, false),
+            ([2, 37, 272, 8], ACTIVATION_NONE, [false, false], Stored, false),
+        ];
+        let cases = shapes.into_iter().enumerate();
+        cases
+            .map(|(i, (shape, activation, extras, outputs, split))| -> Box<dyn Case> {
+                let case = Pointwise::new(Data::Uniform, shape, activation, extras, i as u64);
+                let case = case.giving(outputs).forced(tile, split);
+                Box::new(if i % 3 == 2 { case.without_batch_norm() } else { case })
+            })
+            .collect()
+    }
+
+    fn pointwise_subjects(tiles: &[[i32; 2]]) -> Vec<Subject> {
+        let entry = |tile: &[i32; 2]| {
+            let at = TILES.iter().position(|t| t == tile).expect("one of the tiles");
+            pointwise::ENTRIES[at]
+        };
+        tiles.iter().map(|tile| (pointwise::IMAGE, entry(tile), pointwise_shapes(*tile))).collect()
+    }
+
+    #[test]
+    #[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
+    fn pointwise_has_no_report_under_adversarial_schedules() {
+        no_report(pointwise_subjects(&TILES));
+    }
+
+    /// All entries are one template.
+    #[test]
+    #[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
+    fn mutants_of_pointwise_are_reported() {
+        all_are_reported(pointwise_subjects(&[[32, 32]]), 85.0);
+    }
+}

@@ -1,5 +1,7 @@
-//! The project's kernels on the emulator: one case per kernel, its buffers with their guards, and
-//! its expected outputs, as naive loops in f64 with a bound of the rounding error for every value.
+//! The project's kernels on the emulator: cases with their buffers, the buffers' guards, and the
+//! expected outputs, as naive loops in f64 with a bound of the rounding error for every value.
+//!
+//! The cases here are those that a bench runs too; the others stand with their kernel's tests.
 //!
 //! # The bounds
 //!
@@ -43,31 +45,19 @@
 //! that this adds nothing. Small integers lose nothing to a cut: all addends are multiples of the
 //! least, and far from 24 bits.
 
-mod bn_swish;
 mod buffers;
 mod depthwise;
-mod expand_depthwise;
-mod head;
 mod machine;
 mod pointwise;
-mod pointwise_f32;
-mod preprocess;
 mod squeeze_excite;
-mod stem;
 
 #[allow(unused_imports)] // each test file uses a part of them
 pub use self::{
-    bn_swish::*,
     buffers::*,
     depthwise::Depthwise,
-    expand_depthwise::*,
-    head::*,
     machine::*,
     pointwise::{Outputs, Pointwise},
-    pointwise_f32::*,
-    preprocess::*,
     squeeze_excite::SqueezeExcite,
-    stem::*,
 };
 
 use super::Random;
@@ -88,7 +78,7 @@ pub const SIGMOID_SLOPE: f64 = 0.25;
 
 /// Roundings of a sum on tensor cores, in units of `u * sum |x * w|`: of `chunks` chunks, the
 /// longest of `longest` products.
-fn tensor_core_roundings(longest: usize, chunks: usize) -> f64 {
+pub fn tensor_core_roundings(longest: usize, chunks: usize) -> f64 {
     (3 * longest + chunks) as f64
 }
 
@@ -262,14 +252,14 @@ pub enum Data {
 
 impl Data {
     /// The error of one rounding.
-    fn u(self) -> f64 {
+    pub fn u(self) -> f64 {
         match self {
             Data::Uniform => U,
             Data::Integers => 0.0,
         }
     }
 
-    fn values(self, random: &mut Random, precision: Precision, elems: usize) -> Vec<f32> {
+    pub fn values(self, random: &mut Random, precision: Precision, elems: usize) -> Vec<f32> {
         let value = |_| match (self, precision) {
             (Data::Integers, _) => (random.bits() % 5) as f32 - 2.0,
             (Data::Uniform, Precision::Fp32) => random.signed(),
@@ -279,7 +269,7 @@ impl Data {
     }
 
     /// Factors that are positive, of order 1.
-    fn scales(self, random: &mut Random, elems: usize) -> Vec<f32> {
+    pub fn scales(self, random: &mut Random, elems: usize) -> Vec<f32> {
         let value = |_| match self {
             Data::Integers => [0.5, 1.0, 2.0][(random.bits() % 3) as usize],
             Data::Uniform => 1.0 + 0.5 * random.signed(),
@@ -288,7 +278,7 @@ impl Data {
     }
 
     /// Gates in (0, 1).
-    fn gates(self, random: &mut Random, elems: usize) -> Vec<f32> {
+    pub fn gates(self, random: &mut Random, elems: usize) -> Vec<f32> {
         let value = |_| match self {
             Data::Integers => [0.5, 1.0][(random.bits() % 2) as usize],
             Data::Uniform => 0.5 + 0.5 * random.signed(),
@@ -298,7 +288,7 @@ impl Data {
 }
 
 impl Bounded {
-    fn activate(self, activation: i32, data: Data) -> Bounded {
+    pub fn activate(self, activation: i32, data: Data) -> Bounded {
         let Bounded { value: x, error } = self;
         match activation {
             ACTIVATION_NONE => self,
@@ -312,20 +302,20 @@ impl Bounded {
         }
     }
 
-    fn sigmoid(self) -> Bounded {
+    pub fn sigmoid(self) -> Bounded {
         let value = 1.0 / (1.0 + (-self.value).exp());
         Bounded { value, error: SIGMOID_SLOPE * self.error + EXP_ERROR * value }
     }
 
     /// `self * scale + shift` in one fma.
-    fn batch_norm(self, scale: f32, shift: f32, data: Data) -> Bounded {
+    pub fn batch_norm(self, scale: f32, shift: f32, data: Data) -> Bounded {
         let (scale, shift) = (f64::from(scale), f64::from(shift));
         let value = self.value * scale + shift;
         Bounded { value, error: self.error * scale.abs() + data.u() * value.abs() }
     }
 
     /// Stored in the precision. Without an error so far, the one right value.
-    fn stored(self, precision: Precision) -> Bounded {
+    pub fn stored(self, precision: Precision) -> Bounded {
         let Bounded { value, error } = self;
         match precision {
             Precision::Fp32 => self,

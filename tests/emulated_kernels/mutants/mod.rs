@@ -8,25 +8,12 @@
 //! counts, not which memory is touched, and the tests of outputs see those. A bound that changes
 //! nothing on any shape is counted: compilers add many that no thread depends on.
 
-mod bn_swish;
-mod depthwise;
-mod expand_depthwise;
-mod head;
 mod mutation;
-mod pointwise;
-mod pointwise_f32;
-mod preprocess;
-mod squeeze_excite;
-mod stem;
-#[path = "../support/mod.rs"]
-mod support;
 
+use crate::support::emulated::{Buffers, Case, assert_clean, ptx};
 use effnet::emulator::{Check, Module, Schedule};
-use effnet::kernels::params::{ACTIVATION_NONE, ACTIVATION_RELU6, ACTIVATION_SWISH};
-use effnet::weights::Precision;
 use mutation::{Kind, Mutant, isolate, mutants, trapped};
 use std::collections::BTreeMap;
-use support::emulated::{Buffers, Case, Data, assert_clean, ptx};
 
 /// Why no check reports a mutant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -49,7 +36,7 @@ fn budget(instructions: u64) -> u64 {
 }
 
 /// A kernel with its shapes.
-type Subject = (&'static str, &'static str, Vec<Box<dyn Case>>);
+pub type Subject = (&'static str, &'static str, Vec<Box<dyn Case>>);
 
 fn parse(entry: &str, text: &str) -> Module {
     Module::parse(&format!("{entry}.ptx"), text).unwrap_or_else(|e| panic!("{entry}: {e}"))
@@ -58,7 +45,7 @@ fn parse(entry: &str, text: &str) -> Module {
 // --- The unmutated kernels ---
 
 /// Ten adversarial schedules each: no finding, and the bytes of the ordinary run.
-fn no_report(subjects: Vec<Subject>) {
+pub fn no_report(subjects: Vec<Subject>) {
     for (image, entry, shapes) in subjects {
         let module = parse(entry, &isolate(&ptx(image), entry));
         for case in shapes {
@@ -150,7 +137,7 @@ struct Tally {
 
 /// Runs every mutant of the kernels, prints the table, and holds the percentage of reported ones
 /// against `least_share`.
-fn all_are_reported(subjects: Vec<Subject>, least_share: f64) {
+pub fn all_are_reported(subjects: Vec<Subject>, least_share: f64) {
     let mut tallies: BTreeMap<Kind, Tally> = BTreeMap::new();
     let mut unreported = Vec::new();
     for (image, entry, cases) in subjects {
