@@ -22,6 +22,8 @@ mod generate;
 mod nvcc;
 #[path = "build/pack.rs"]
 mod pack;
+#[path = "build/provenance.rs"]
+mod provenance;
 #[path = "build/resources.rs"]
 mod resources;
 
@@ -61,6 +63,7 @@ fn main() -> ExitCode {
 fn build() -> Result<(), String> {
     let root = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").ok_or("run by cargo only")?);
     let out = PathBuf::from(env::var_os("OUT_DIR").ok_or("run by cargo only")?);
+    provenance::tell(&root, &out);
     let generated = out.join("kernel_images.rs");
     let write = |text: String| {
         fs::write(&generated, text)

@@ -306,6 +306,41 @@ fn usage_errors_exit_with_2_and_help_with_0() {
 }
 
 #[test]
+fn the_version_is_a_line_and_verbose_tells_the_build() {
+    let place = Place::new();
+    let line = format!("effnet {}\n", env!("CARGO_PKG_VERSION"));
+    assert_eq!(place.run(&["--version"]).exits(0).stdout, line);
+    let told = place.run(&["--version", "--verbose"]).exits(0).stdout;
+    assert!(told.starts_with(&line), "{told}");
+    for name in ["commit", "kernels", "nvcc", "features", "profile"] {
+        let value = told.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
+        assert!(!value.trim().is_empty(), "{name}: {told}");
+    }
+    assert!(told.lines().any(|line| line.starts_with("features") && line.contains("cli")));
+    if let Ok(built) = effnet::kernels::built() {
+        assert!(built.archs.iter().all(|arch| told.contains(&format!("sm_{arch}"))), "{told}");
+        assert!(told.contains(&format!("PTX of compute_{}", built.ptx_arch)), "{told}");
+        assert!(told.contains(built.nvcc), "{told}");
+    }
+    for args in [&["--verbose", "--version"][..], &["-vV"], &["-V", "-v"]] {
+        assert_eq!(place.run(args).exits(0).stdout, told, "{args:?}");
+    }
+}
+
+/// The emulator's work is told at the end, where people read.
+#[test]
+#[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
+#[cfg(feature = "emulator")]
+fn classify_on_the_emulator_tells_its_work() {
+    let place = Place::with_weights();
+    place.picture("a.png", 1);
+    let args = ["classify", "a.png", "--device", "emulator"];
+    place.run(&args).exits(0).says(&[" launches, ", " M warp instructions, no finding, "]);
+    let quiet = place.run(&[&args[..], &["--json"]].concat()).exits(0);
+    assert!(!quiet.stderr.contains("warp instructions"), "{quiet:#?}");
+}
+
+#[test]
 fn the_weights_are_found_or_the_error_says_how_to_get_them() {
     let place = Place::with_weights();
     place.picture("a.png", 1);

@@ -138,6 +138,11 @@ pub fn run(args: Args, verbose: bool, out: &mut Out) -> anyhow::Result<Status> {
         bar.inc(1);
     }
     bar.finish_and_clear();
+    if let Some(work) = pipeline.session().emulated_work()
+        && (verbose || format == Format::Text)
+    {
+        output::note(&work);
+    }
     if failed == 0 {
         return Ok(Status::Complete);
     }

@@ -23,6 +23,7 @@ mod output;
 mod plan;
 mod profile;
 mod pull;
+mod version;
 
 use clap::{Parser, Subcommand};
 use output::{Out, StdoutError};
@@ -95,7 +96,7 @@ enum Status {
 
 /// Parses the arguments, runs the command, and reports its error, if any.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = version::parse(std::env::args_os());
     let mut out = Out::stdout();
     let result = run(cli, &mut out).and_then(|status| {
         out.flush()?;

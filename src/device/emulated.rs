@@ -1,5 +1,6 @@
 //! A device that runs a launch plan on the PTX emulator, with every check.
 
+use super::EmulatedWork;
 use crate::emulator::{
     self, Buffer, Checks, Counters, Launch, LoadError, Memory, Module, Schedule,
 };
@@ -8,6 +9,7 @@ use crate::launches::{Address, Bases, LaunchPlan, LaunchPlanError, LaunchRecord,
 use crate::weights::{TensorId, Weights};
 use bytemuck::Pod;
 use std::ops::Range;
+use std::time::Instant;
 
 /// Why a launch plan cannot be run on the emulator, or what the emulator found.
 #[derive(Debug, thiserror::Error)]
@@ -96,6 +98,7 @@ pub struct EmulatedDevice {
     features: Vec<f32>,
     /// Of each launch of the last run.
     executed: Vec<Counters>,
+    work: EmulatedWork,
 }
 
 impl std::fmt::Debug for EmulatedDevice {
@@ -154,6 +157,7 @@ impl EmulatedDevice {
             logits: Vec::new(),
             features: Vec::new(),
             executed: Vec::new(),
+            work: EmulatedWork::default(),
         })
     }
 
@@ -189,6 +193,7 @@ impl EmulatedDevice {
         self.memory.write(&self.input, 0, input);
         let ready = self.ready[n - 1].as_deref().unwrap_or_default();
         self.executed.clear();
+        let start = Instant::now();
         for (index, Ready { record, params }) in ready.iter().enumerate() {
             let failed = |source| EmulatedError::Launch { name: record.name.clone(), source };
             let Some(module) = &self.modules[record.kernel.image] else { continue };
@@ -211,8 +216,11 @@ impl EmulatedDevice {
                     first: first.to_string(),
                 });
             }
+            self.work.launches += 1;
+            self.work.instructions += report.counters.instructions;
             self.executed.push(report.counters);
         }
+        self.work.time += start.elapsed();
         self.logits = self.read(self.plan.logits, n * self.plan.classes);
         self.features = self.read(self.plan.features, n * self.plan.c_head);
         Ok(())
@@ -278,6 +286,11 @@ impl EmulatedDevice {
     /// Features of the last run, `[n, c_head]`.
     pub fn features(&self) -> &[f32] {
         &self.features
+    }
+
+    /// Work of all runs so far.
+    pub fn work(&self) -> EmulatedWork {
+        self.work
     }
 
     /// Warp instructions of the last run.

@@ -1,6 +1,7 @@
 //! What stands for the emulated device in a build without the feature `emulator`: a device that
 //! nobody can make, so that whoever runs one compiles with and without it.
 
+use super::EmulatedWork;
 use crate::launches::LaunchPlan;
 use crate::weights::Weights;
 
@@ -32,6 +33,11 @@ impl EmulatedDevice {
 
     /// Runs `n` images: `input` is `[n, h, w, 3]`.
     pub fn run(&mut self, _input: &[f32], _n: usize) -> Result<(), EmulatedError> {
+        match *self {}
+    }
+
+    /// Work of all runs so far.
+    pub fn work(&self) -> EmulatedWork {
         match *self {}
     }
 

@@ -68,7 +68,7 @@ pub use outputs::{Outputs, Prediction};
 
 use crate::arch::Size;
 use crate::cpu::CpuExecutor;
-use crate::device::{CudaDevice, EmulatedDevice};
+use crate::device::{CudaDevice, EmulatedDevice, EmulatedWork};
 use crate::image::Recipe;
 use crate::kernels::Compute;
 use crate::launches::{LaunchOptions, LaunchPlan, Path};
@@ -182,6 +182,14 @@ impl Session {
             }
             Machine::Emulated(..) => format!("PTX emulator, {path}, {compute}, all checks on"),
             Machine::Cuda(..) => format!("{device}, {}, {path}, {compute}", self.device_name()),
+        }
+    }
+
+    /// The emulator's work so far; none on any other device.
+    pub fn emulated_work(&self) -> Option<EmulatedWork> {
+        match &self.machine {
+            Machine::Emulated(_, device) => Some(device.work()),
+            Machine::Cpu(_) | Machine::Cuda(..) => None,
         }
     }
 
