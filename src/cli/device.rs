@@ -47,7 +47,7 @@ pub fn device(text: &str) -> Result<DeviceRequest, String> {
 pub struct Choice {
     /// The device.
     pub device: Device,
-    /// Why the device was taken, for people, as an addition to a line; empty where it was asked for.
+    /// Why the device was taken, as an addition to a line; empty where it was asked for.
     pub reason: String,
     /// Which kernels; meaningless on the CPU.
     pub path: Path,
@@ -74,7 +74,8 @@ impl RunArgs {
         let reason = said(&reason);
         if device == Device::Cpu && self.path.is_some() {
             bail!(
-                "--path: the CPU runs no kernels{reason}; leave it out, or use --device cuda or emulator"
+                "--path: the CPU runs no kernels{reason}; leave it out, or use --device cuda or \
+                 emulator"
             );
         }
         Ok(Choice {
@@ -90,7 +91,7 @@ impl RunArgs {
 }
 
 impl Choice {
-    /// What a session is made for; its batch no larger than these many images need.
+    /// The options of a session for `images` images; its batch is no larger than that.
     pub fn options(&self, images: usize) -> SessionOptions {
         SessionOptions {
             device: self.device,

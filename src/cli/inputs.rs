@@ -70,7 +70,7 @@ impl From<InputError> for ImageInput {
 /// - a file: itself, whatever its name;
 /// - a folder: the files below it whose names end as an image's do, sorted by path; names that
 ///   begin with a dot are left out; a folder reached twice through links is walked once;
-/// - else a pattern with `*`, `?`, `[...]` or `**`: what it matches, sorted, each taken as if given.
+/// - else a pattern with `*`, `?`, `[...]` or `**`: its matches, sorted, each taken as if given.
 ///
 /// A PATH that gives no image becomes an error at its place in the list.
 pub fn expand(paths: &[PathBuf]) -> List {

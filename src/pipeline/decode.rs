@@ -76,8 +76,9 @@ impl Decoder {
         self.threads.next_multiple_of(self.batch)
     }
 
-    /// Begins to decode groups, one after the other, on a thread that ends by itself when what this
-    /// returns is dropped. Nobody waits for that thread, since an image's reader may block for ever.
+    /// Begins to decode groups, one after the other, on a thread that ends by itself when the
+    /// [`Decoding`] is dropped. Nobody waits for that thread, since an image's reader may block for
+    /// ever.
     pub fn start(&self) -> Result<Decoding, PipelineError> {
         let (groups, next_group) = channel::<Group>();
         let (handover, handovers) = channel();

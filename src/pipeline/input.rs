@@ -13,11 +13,11 @@ pub const MAX_ENCODED_BYTES: u64 = 256 << 20;
 
 type BoxError = Box<dyn Error + Send + Sync>;
 
-/// An encoded image before it is read: a file, bytes in memory, a reader, or an error in the place of
-/// an image.
+/// An encoded image before it is read: a file, bytes in memory, a reader, or an error in the place
+/// of an image.
 ///
-/// It has a name, by which results and errors call it: the file's path, the name that was given, or
-/// `image N` with its place among the inputs, from 0.
+/// Results and errors call it by its name: the file's path, the name that was given, or `image N`
+/// with its place among the inputs, from 0.
 pub struct ImageInput {
     name: Option<String>,
     encoded: Encoded,

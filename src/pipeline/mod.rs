@@ -27,10 +27,10 @@
 //! # }
 //! ```
 //!
-//! Images come from files, from bytes in memory or from readers, see [`ImageInput`]. Memory is bounded
-//! whatever the number of images: at most three groups of them are taken and not yet run. A group
-//! has as many images as there are decoding threads, rounded up to whole batches, and takes its
-//! tensors, `[n, h, w, 3]` in f32, beside the encoded bytes that the inputs hold themselves.
+//! Images come from files, from bytes in memory or from readers, see [`ImageInput`]. Memory is
+//! bounded whatever the number of images: at most three groups of them have tensors, `[n, h, w, 3]`
+//! in f32, beside the encoded bytes that the inputs hold themselves. A group has as many images as
+//! there are decoding threads, rounded up to whole batches.
 
 mod decode;
 mod input;
@@ -123,12 +123,14 @@ impl Pipeline {
     /// Runs each image, and gives what `output` makes of the outputs of its run and its place in
     /// them, in the order of the images.
     ///
-    /// The results are an iterator: `images` is read, and the session run, on the thread that asks
-    /// for the next result, and decoding goes on meanwhile. An image that cannot be read or decoded is
-    /// a [`PipelineError::Image`] at its place. Any other error is the last item. Whoever stops
-    /// asking drops the iterator: what was taken from `images` is then lost, runs that are under way are
-    /// waited for, and the pipeline can be used again. Nothing waits for a reader that blocks; its
-    /// thread is back when the reader ends.
+    /// The results are an iterator. The thread that asks for the next result takes items from
+    /// `images`, up to three groups ahead, and runs the session; reading and decoding go on
+    /// meanwhile. An image that cannot be read or decoded is a [`PipelineError::Image`] at its
+    /// place. Any other error is the last item.
+    ///
+    /// Whoever stops asking drops the iterator: images that were taken ahead are then lost, runs
+    /// that are under way are waited for, and the pipeline can be used again. Nothing waits for a
+    /// reader that blocks; the pipeline has its decoding thread back when the reader ends.
     ///
     /// ```
     /// # use effnet::pipeline::{Pipeline, PipelineError};

@@ -10,8 +10,8 @@ use std::iter::FusedIterator;
 /// Groups that are taken and not yet run: one is decoded, one waits, one runs.
 const GROUPS: usize = 3;
 
-/// The machine that images are handed to. Several runs may be under way; they are collected in their
-/// order.
+/// The machine that images are handed to. Several runs may be under way; they are collected in
+/// their order.
 pub(super) trait Network<T> {
     /// Most runs that may be under way.
     fn capacity(&self) -> usize;

@@ -8,7 +8,8 @@ use std::str::FromStr;
 
 /// The device that a session runs on.
 ///
-/// Its name is `cpu`, `emulator`, or `cuda:N` with the GPU's number; `cuda` alone reads as `cuda:0`.
+/// A device's name is `cpu`, `emulator`, or `cuda:N` with the GPU's number; `cuda` alone reads as
+/// `cuda:0`.
 ///
 /// ```
 /// use effnet::session::Device;

@@ -121,8 +121,8 @@ pub struct Session {
 
 impl Session {
     /// Plans and prepares everything. A run on the CPU allocates nothing more. On a GPU the first
-    /// runs of each number of images record their launches as CUDA graphs, which allocates memory; the
-    /// runs after them replay the graphs, and allocate nothing.
+    /// runs of each number of images record their launches as CUDA graphs, which allocates memory;
+    /// the runs after them replay the graphs, and allocate nothing.
     pub fn new(weights: Arc<Weights>, options: SessionOptions) -> Result<Session, SessionError> {
         let metadata = weights.metadata();
         let device = options.device;
@@ -203,15 +203,15 @@ impl Session {
         self.machine.launches()
     }
 
-    /// Gives up the machine with its plan, to be measured or profiled by itself. Runs that are under
-    /// way are waited for, and their outputs dropped.
+    /// Gives up the machine with its plan, to be measured or profiled by itself. Runs that are
+    /// under way are waited for, and their outputs dropped.
     pub fn into_machine(mut self) -> Machine {
         self.abandon();
         self.machine
     }
 
-    /// The GPU of a session that runs on one; else the session as it is. Runs that are under way are
-    /// waited for, and their outputs dropped.
+    /// The GPU of a session that runs on one; else the session as it is. Runs that are under way
+    /// are waited for, and their outputs dropped.
     pub fn into_cuda(mut self) -> Result<CudaDevice, Session> {
         self.abandon();
         match self.machine {
@@ -241,8 +241,8 @@ impl Session {
         self.plan().batch
     }
 
-    /// Most runs that may be under way at once: one on the CPU and the emulator, where a run is over
-    /// when it has been submitted; more on a GPU, which copies for one and works on another.
+    /// Most runs that may be under way at once: one on the CPU and the emulator, where a run is
+    /// over when it has been submitted; more on a GPU, which copies for one and works on another.
     pub fn capacity(&self) -> usize {
         self.machine.capacity()
     }
@@ -282,7 +282,8 @@ impl Session {
         self.outputs(n)
     }
 
-    /// Waits for every run that was submitted and not collected, and drops its outputs or its error.
+    /// Waits for every run that was submitted and not collected, and drops its outputs or its
+    /// error.
     pub fn abandon(&mut self) {
         while self.under_way() > 0 {
             let _ = self.collect();
