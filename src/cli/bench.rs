@@ -1,19 +1,17 @@
 //! `effnet bench`: latency and throughput.
 
-mod page;
-mod text;
-
 use super::Status;
 use super::args;
 use super::device::{device, said};
 use super::models::ModelArgs;
-use super::output::{self, Out};
+use super::output::{self, Out, Table};
 use anyhow::{anyhow, bail};
 use effnet::arch::{Size, Variant};
 use effnet::kernels::Compute;
 use effnet::launches::Path;
 use effnet::measure::bench::{
-    Comparison, Config, Document, Key, Options, Row, SCHEMA, measure, of_environment, of_row, read,
+    Comparison, Config, Document, Key, Options, Row, SCHEMA, measure, of_environment, of_row, page,
+    read, tables,
 };
 use effnet::measure::{Environment, Sampling};
 use effnet::report::OutputFile;
@@ -201,7 +199,7 @@ pub fn run(args: Args, verbose: bool, out: &mut Out) -> anyhow::Result<Status> {
     if args.json {
         out.json(&document)?;
     } else {
-        text::print(&document, out)?;
+        text(&document, out)?;
     }
     out.flush()?;
     if let Some(file) = save {
@@ -213,6 +211,31 @@ pub fn run(args: Args, verbose: bool, out: &mut Out) -> anyhow::Result<Status> {
     }
     let failed = document.rows.iter().any(|row| row.error.is_some());
     Ok(if failed { Status::SomeFailed } else { Status::Complete })
+}
+
+/// Prints tables, and says on standard error what is doubtful.
+fn text(document: &Document, out: &mut Out) -> anyhow::Result<()> {
+    let lines = |table: &Table, out: &mut Out| table.lines().try_for_each(|line| out.line(line));
+    let fields = document.environment.fields();
+    let width = fields.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
+    for (name, value) in &fields {
+        out.line(format_args!("{name:<width$}  {value}"))?;
+    }
+    out.line(format_args!("\n{}", tables::LATENCY))?;
+    lines(&tables::latency(document), out)?;
+    if let Some(table) = tables::parts(document) {
+        out.line(format_args!("\n{}", tables::PARTS))?;
+        lines(&table, out)?;
+    }
+    out.line(format_args!("\n{}", tables::units(document)))?;
+    for sentence in tables::against(document) {
+        out.line(sentence)?;
+    }
+    out.flush()?;
+    for warning in tables::warnings(document) {
+        output::warning(&warning);
+    }
+    Ok(())
 }
 
 /// Measures a configuration. Random weights are made once for each type of weights.

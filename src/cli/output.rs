@@ -1,6 +1,6 @@
 //! Standard output for programs and people, standard error for the person at the terminal.
 
-pub use effnet::report::table::{Align, Table, bytes, thousands};
+pub use effnet::report::table::{Align, Table, bytes, count, thousands};
 use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 use serde::Serialize;
 use std::fmt;
@@ -106,10 +106,4 @@ pub fn progress(total: u64, unit: &'static str, wanted: bool) -> ProgressBar {
         },
     );
     ProgressBar::new(total).with_style(style)
-}
-
-/// A number of things, as in `1 image` and `2 images`.
-pub fn count(n: usize, thing: &str) -> String {
-    let plural = if n == 1 { "" } else { "s" };
-    format!("{} {thing}{plural}", thousands(n as u64))
 }

@@ -1,35 +1,9 @@
 //! One runtime with the network: started, asked for logits, timed in short bursts.
 
 use serde::Serialize;
-use std::fmt;
 use std::time::Duration;
 
-/// Why a contestant gives no figures.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Failure {
-    /// Step that failed.
-    pub step: String,
-    /// Reason of the failure.
-    pub message: String,
-    /// Last lines that the program wrote.
-    pub last_lines: Vec<String>,
-}
-
-impl Failure {
-    /// A failure of which no program says anything.
-    pub fn new(step: &str, message: impl fmt::Display) -> Failure {
-        Failure { step: step.to_owned(), message: message.to_string(), last_lines: Vec::new() }
-    }
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.step, self.message)?;
-        self.last_lines.iter().try_for_each(|line| write!(f, "\n  | {line}"))
-    }
-}
-
-impl std::error::Error for Failure {}
+pub use crate::measure::process::Failure;
 
 /// A contestant that is ready.
 #[derive(Clone, Debug, PartialEq)]

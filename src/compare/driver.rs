@@ -3,9 +3,9 @@
 use super::contestant::{Burst, BurstLength, Contestant, Failure, Memory, Started};
 use super::gpu_memory::gpu_bytes;
 use super::job::Job;
-use super::process::Program;
 use super::protocol::{Answer, Load, Ran, Ready, Reply, Request, Run};
 use super::raw;
+use crate::measure::process::Program;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::Command;

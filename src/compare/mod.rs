@@ -29,7 +29,6 @@ pub mod driver;
 mod gpu_memory;
 pub mod inputs;
 pub mod job;
-mod process;
 pub mod protocol;
 pub mod published;
 pub mod python;

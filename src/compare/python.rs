@@ -2,7 +2,7 @@
 
 use super::driver::DriverCommand;
 use super::job::Job;
-use super::process::Program;
+use crate::measure::process::Program;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::env;

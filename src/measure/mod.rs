@@ -4,11 +4,13 @@
 //! - [`sampling`]: warm-up, then runs until there are enough of them, one subject or several in
 //!   turn;
 //! - [`environment`]: device, driver, clocks and versions, without which no time means anything;
+//! - `process`: child programs with a time limit, for `nvidia-smi` and the contestants of a comparison;
 //! - [`mod@bench`]: latency and throughput of configurations, and how they compare with earlier
 //!   ones.
 
 pub mod bench;
 pub mod environment;
+pub(crate) mod process;
 pub mod sampling;
 pub mod statistics;
 

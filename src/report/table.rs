@@ -76,6 +76,12 @@ pub fn thousands(n: u64) -> String {
     text
 }
 
+/// A number of things, as in `1 image` and `2 images`.
+pub fn count(n: usize, thing: &str) -> String {
+    let plural = if n == 1 { "" } else { "s" };
+    format!("{} {thing}{plural}", thousands(n as u64))
+}
+
 /// A number of bytes in the largest unit that keeps at least one digit before the point.
 pub fn bytes(n: u64) -> String {
     const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];

@@ -12,6 +12,8 @@
 //! no run finds its input in one; on the device each copy goes to the same buffer.
 
 mod against;
+pub mod page;
+pub mod tables;
 mod warnings;
 
 pub use against::{AgainstError, Comparison, Ratio, read};

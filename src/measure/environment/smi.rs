@@ -1,11 +1,10 @@
 //! Clocks, power and temperature of a GPU, from `nvidia-smi`.
 
+use crate::measure::process::Program;
 use serde::{Deserialize, Serialize};
 use std::fmt;
-use std::io::Read;
-use std::process::{Command, Stdio};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::process::Command;
+use std::time::Duration;
 
 /// State of a GPU at one time; a value that `nvidia-smi` does not tell is none.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -74,29 +73,10 @@ impl fmt::Display for GpuState {
 
 /// `nvidia-smi`'s answer, a line for each GPU.
 fn ask() -> Option<String> {
-    let mut child = Command::new("nvidia-smi")
-        .args([QUERY, "--format=csv,noheader,nounits"])
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .ok()?;
-    let start = Instant::now();
-    // The answer fits a pipe, so that it ends without being read.
-    let status = loop {
-        match child.try_wait() {
-            Ok(Some(status)) => break status,
-            Ok(None) if start.elapsed() < PATIENCE => thread::sleep(Duration::from_millis(5)),
-            _ => {
-                let _ = child.kill();
-                let _ = child.wait();
-                return None;
-            }
-        }
-    };
-    let mut answer = String::new();
-    child.stdout.take()?.read_to_string(&mut answer).ok()?;
-    status.success().then_some(answer)
+    let mut command = Command::new("nvidia-smi");
+    command.args([QUERY, "--format=csv,noheader,nounits"]);
+    let ended = Program::start(command).ok()?.finish("nvidia-smi", PATIENCE, |_| {}).ok()?;
+    ended.status.success().then_some(ended.text)
 }
 
 /// The GPU at the place, or the only one.

@@ -1,36 +1,35 @@
 //! A bench's document as an HTML page with plots.
 
-use super::text;
-use effnet::measure::bench::{Document, Row};
-use effnet::report::html::{self, Section};
-use effnet::report::plot::{BarGroup, Bars, Lines, Scale, Series, bars, lines};
+use super::{Document, Row, tables};
+use crate::report::html::{self, Section};
+use crate::report::plot::{BarGroup, Bars, Lines, Scale, Series, bars, lines};
 use maud::html as markup;
 
 /// More bars in a group are hard to tell apart.
 const MOST_IN_GROUP: usize = 6;
 
-/// The page.
+/// A page that needs no other file: tables, warnings, and plots by batch.
 pub fn page(document: &Document) -> String {
     let mut sections = Vec::new();
-    let warnings = text::warnings(document);
+    let warnings = tables::warnings(document);
     let failed: Vec<String> = document
         .rows
         .iter()
         .filter_map(|row| Some(format!("{} failed: {}", row.key, row.error.as_ref()?)))
         .collect();
-    let parts = text::parts(document);
+    let parts = tables::parts(document);
     sections.push(Section::new(
-        text::LATENCY,
+        tables::LATENCY,
         markup! {
             (html::warnings(&failed))
-            (html::table(&text::latency(document)))
-            @for sentence in text::against(document) { (html::text(&sentence)) }
-            (html::text(&text::units(document)))
+            (html::table(&tables::latency(document)))
+            @for sentence in tables::against(document) { (html::text(&sentence)) }
+            (html::text(&tables::units(document)))
         },
     ));
     if let Some(parts) = parts {
         sections.push(Section::new(
-            text::PARTS,
+            tables::PARTS,
             markup! {
                 (html::table(&parts))
                 (html::text(

@@ -1,12 +1,11 @@
-//! A bench's document as text, and the tables that text and HTML have in common.
+//! Tables and sentences of a bench's document, for text and for HTML.
 
-use crate::cli::output::{self, Align, Out, Table};
-use effnet::measure::bench::{Document, Key, Row, Warning};
-use effnet::report::table::significant;
+use super::{Document, Key, Row, Warning};
+use crate::report::table::{Align, Table, count, significant};
 
-/// What [`latency`] shows.
+/// Heading of [`latency`].
 pub const LATENCY: &str = "Latency in ms, Throughput in images/s";
-/// What [`parts`] shows.
+/// Heading of [`parts`].
 pub const PARTS: &str = "Parts of a run: medians in ms";
 
 /// Columns that say which configuration a row is.
@@ -35,34 +34,6 @@ fn ms(us: f64) -> String {
     significant(us / 1e3, 4)
 }
 
-/// Prints tables, and says on standard error what is doubtful.
-pub fn print(document: &Document, out: &mut Out) -> anyhow::Result<()> {
-    let fields = document.environment.fields();
-    let width = fields.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
-    for (name, value) in &fields {
-        out.line(format_args!("{name:<width$}  {value}"))?;
-    }
-    out.line(format_args!("\n{LATENCY}"))?;
-    print_table(&latency(document), out)?;
-    if let Some(table) = parts(document) {
-        out.line(format_args!("\n{PARTS}"))?;
-        print_table(&table, out)?;
-    }
-    out.line(format_args!("\n{}", units(document)))?;
-    for sentence in against(document) {
-        out.line(sentence)?;
-    }
-    out.flush()?;
-    for warning in warnings(document) {
-        output::warning(&warning);
-    }
-    Ok(())
-}
-
-fn print_table(table: &Table, out: &mut Out) -> anyhow::Result<()> {
-    table.lines().try_for_each(|line| out.line(line))
-}
-
 /// What the numbers are, and how they came about.
 pub fn units(document: &Document) -> String {
     let sampling = &document.options.sampling;
@@ -76,7 +47,7 @@ pub fn units(document: &Document) -> String {
         text += if document.options.cuda_graph { ", CUDA graph" } else { ", no CUDA graph" };
     }
     if document.rows.iter().any(|row| row.key.path.is_none()) {
-        text += &format!(", {}", output::count(document.options.threads, "thread"));
+        text += &format!(", {}", count(document.options.threads, "thread"));
     }
     if document.rows.iter().any(|row| row.weights == "random") {
         text += "; random weights: times do not depend on their values";

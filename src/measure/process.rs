@@ -1,7 +1,8 @@
 //! Child programs: their lines as they come, a time limit, their last words, their peak memory.
 
-use super::Failure;
+use serde::Serialize;
 use std::collections::VecDeque;
+use std::fmt;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
@@ -18,6 +19,33 @@ const LOOK: Duration = Duration::from_millis(20);
 /// Time to drain the pipes of a program that has ended.
 const DRAIN: Duration = Duration::from_millis(500);
 
+/// Why a step gives no result: a contestant of a comparison fails so.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Failure {
+    /// Step that failed.
+    pub step: String,
+    /// Reason of the failure.
+    pub message: String,
+    /// Last lines that the program wrote.
+    pub last_lines: Vec<String>,
+}
+
+impl Failure {
+    /// A failure of which no program says anything.
+    pub fn new(step: &str, message: impl fmt::Display) -> Failure {
+        Failure { step: step.to_owned(), message: message.to_string(), last_lines: Vec::new() }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.step, self.message)?;
+        self.last_lines.iter().try_for_each(|line| write!(f, "\n  | {line}"))
+    }
+}
+
+impl std::error::Error for Failure {}
+
 /// The pipe that a line came through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Pipe {
@@ -27,7 +55,7 @@ enum Pipe {
 
 /// A running program; it is ended when this is dropped.
 #[derive(Debug)]
-pub(super) struct Program {
+pub(crate) struct Program {
     child: Child,
     stdin: Option<ChildStdin>,
     lines: Receiver<(Pipe, String)>,
@@ -38,7 +66,7 @@ pub(super) struct Program {
 
 /// Exit status and output of a program that ended by itself.
 #[derive(Debug)]
-pub(super) struct Ended {
+pub(crate) struct Ended {
     pub status: ExitStatus,
     /// Both pipes, in the order of arrival.
     pub text: String,
