@@ -58,10 +58,10 @@ const CASES: [Case; 6] = [
     Case {
         ptx: PIPELINE,
         entry: "produce_consume",
-        grid: [64, 1, 1],
+        grid: [8, 1, 1],
         block: [256, 1, 1],
-        input: 64 * 16 * 128,
-        zeros: &[64 * 128],
+        input: 8 * 16 * 128,
+        zeros: &[8 * 128],
         integers: &[16],
     },
     // Arrays in local memory, and branches that part the lanes.

@@ -34,7 +34,7 @@ impl CudaFile {
 
 fn compile(name: &str, arch: u32) -> Compiled {
     let root = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."));
-    let nvcc = option_env!("PTX_EMULATOR_NVCC").expect("this build found no nvcc");
+    let Some(nvcc) = option_env!("PTX_EMULATOR_NVCC") else { panic!("this build found no nvcc") };
     let path = format!("crates/ptx-emulator/tests/cuda/{name}.cu");
     let output = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}.ptx"));
     let mut command = Command::new(nvcc);
