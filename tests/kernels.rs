@@ -42,7 +42,8 @@ fn images_hold_the_kernels_that_the_launch_modules_name() {
 #[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
 fn the_emulator_takes_every_image() {
     for image in built().unwrap().images {
-        let module = effnet::emulator::Module::parse(image.name, image.ptx);
+        let ptx = image.ptx().unwrap();
+        let module = effnet::emulator::Module::parse(image.name, &ptx);
         let module = module.unwrap_or_else(|error| panic!("{error}"));
         let entries: Vec<&str> = module.entries().iter().map(|entry| entry.name.as_str()).collect();
         assert_eq!(entries, image.entries, "{}", image.name);

@@ -64,7 +64,7 @@ mod tests {
 
     #[test]
     fn damage_is_an_error() {
-        let bytes: Vec<u8> = (0..10_000u32).map(|i| (i * i >> 7) as u8).collect();
+        let bytes: Vec<u8> = (0..10_000u32).map(|i| ((i * i) >> 7) as u8).collect();
         let unpack = |len_bytes, zlib: &[u8]| {
             Packed { len_bytes, zlib: zlib.to_vec().leak() }.unpack("depthwise")
         };
