@@ -50,6 +50,8 @@ pub mod profile;
 #[cfg(feature = "cli")]
 pub mod report;
 pub mod session;
+#[cfg(feature = "cli")]
+pub mod verify;
 pub mod weights;
 
 #[cfg(feature = "emulator")]

@@ -108,6 +108,39 @@ fn lite0_f32_gives_what_the_emulator_gives() {
     gives_what_the_emulator_gives(Variant::Lite0, Precision::Fp32);
 }
 
+/// `effnet verify` through the driver: single launches, and memory that is read and written between them.
+#[test]
+#[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
+fn every_launch_is_verified_and_the_card_named() {
+    let place = Place::new(Variant::Lite0, Precision::Fp16, true);
+    let verify = |args: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_effnet"));
+        command
+            .current_dir(place.folder.path())
+            .args(["verify", "--weights", "random.safetensors", "--size", "32"])
+            .args(args)
+            .env("LD_LIBRARY_PATH", place.folder.path().join("driver"))
+            .env("EFFNET_EMULATED_DRIVER_LOG", place.log())
+            .env("EFFNET_EMULATED_DRIVER_ORDER", "late");
+        succeeded(&command.output().unwrap())
+    };
+    for path in ["fused", "layerwise"] {
+        let found = verify(&["--device", "cuda", "--path", path]);
+        let (table, last) = found.trim_end().rsplit_once('\n').unwrap();
+        let expected = format!("verified: lite0, {path}, fp16, 32x32 on cuda:0, PTX emulator, sm_");
+        assert!(last.starts_with(&expected), "{last}");
+        assert!(last.contains("driver"), "{last}");
+        // The same launches, and so the same values.
+        let emulated = verify(&["--device", "emulator", "--path", path]);
+        assert_eq!(table, emulated.trim_end().rsplit_once('\n').unwrap().0);
+        let log = std::fs::read_to_string(place.log()).unwrap();
+        assert!(log.lines().all(|line| !line.starts_with("dependent")), "one by one: {log}");
+        std::fs::remove_file(place.log()).unwrap();
+    }
+    // Where there is a GPU, it is taken.
+    assert!(verify(&[]).contains(" on cuda:0, "));
+}
+
 /// One line of the driver's log.
 struct Launched {
     line: String,

@@ -23,6 +23,7 @@ mod output;
 mod plan;
 mod profile;
 mod pull;
+mod verify;
 mod version;
 
 use clap::{Parser, Subcommand};
@@ -52,7 +53,8 @@ Examples:
 
 Exit status:
   0  everything asked for was done
-  1  some inputs failed: each is reported, and the others were done
+  1  some inputs failed: each is reported, and the others were done; or `effnet verify` found
+     something off
   2  nothing was done: bad arguments, or something needed is missing or unusable
   3  a check of `effnet emulate` reports something
 
@@ -77,6 +79,7 @@ enum Command {
     Export(export::Args),
     Profile(profile::Args),
     Compare(Box<compare::Args>),
+    Verify(verify::Args),
     #[command(after_help = emulate::after_help())]
     Emulate(emulate::Args),
     Completions(completions::Args),
@@ -87,7 +90,7 @@ enum Command {
 enum Status {
     /// Everything asked for was done.
     Complete,
-    /// Some inputs failed; each was reported.
+    /// Some inputs failed, or a launch is off; each was reported.
     SomeFailed,
     /// A kernel ran, and a check reported something.
     #[cfg(feature = "emulator")]
@@ -130,6 +133,7 @@ fn run(cli: Cli, out: &mut Out) -> anyhow::Result<Status> {
         Command::Export(args) => export::run(args, cli.verbose, out),
         Command::Profile(args) => profile::run(args, cli.verbose, out),
         Command::Compare(args) => compare::run(*args, cli.verbose, out),
+        Command::Verify(args) => verify::run(args, cli.verbose, out),
         Command::Emulate(args) => emulate::run(args, out),
         Command::Completions(args) => completions::run(args, out),
     }

@@ -47,6 +47,28 @@ pub enum EmulatedError {
         /// The input's length.
         found: usize,
     },
+    /// A launch that the loaded run does not have.
+    #[error("no launch {index}: the run that was loaded has {launches}, counted from 0")]
+    NoLaunch {
+        /// The number asked for.
+        index: usize,
+        /// The run's launches; 0 before an input has been loaded.
+        launches: usize,
+    },
+    /// A copy that does not keep to its region.
+    #[error(
+        "a copy of {bytes} bytes at offset {} of {:?}, which has {region_bytes} bytes: it has to end \
+         within the region",
+        .at.offset_bytes, .at.region
+    )]
+    Range {
+        /// Where the copy begins.
+        at: Address,
+        /// How much is copied.
+        bytes: usize,
+        /// The region's size.
+        region_bytes: usize,
+    },
     /// The emulator does not take a launch.
     #[error("{name}: {source}")]
     Launch {
@@ -73,6 +95,51 @@ struct Ready {
     params: Vec<u8>,
 }
 
+/// How launches are run.
+#[derive(Clone, Copy)]
+struct How {
+    schedule: Schedule,
+    checks: Checks,
+    counts_traffic: bool,
+}
+
+impl How {
+    /// Runs one launch, whose module has been parsed. A finding is an error.
+    fn run(
+        self,
+        modules: &[Option<Module>],
+        memory: &mut Memory,
+        record: &LaunchRecord,
+        params: &[u8],
+        dependent: bool,
+    ) -> Result<Counters, EmulatedError> {
+        let failed = |source| EmulatedError::Launch { name: record.name.clone(), source };
+        let Some(module) = &modules[record.kernel.image] else {
+            unreachable!("modules are parsed before their launches run");
+        };
+        let report = Launch::new(module, record.kernel.symbol())
+            .map_err(failed)?
+            .grid(record.geometry.grid)
+            .block(record.geometry.block)
+            .shared_bytes(record.geometry.shared_bytes)
+            .dependent(dependent)
+            .params(params)
+            .schedule(self.schedule)
+            .checks(self.checks)
+            .count_traffic(self.counts_traffic)
+            .run(memory)
+            .map_err(failed)?;
+        match report.findings.first() {
+            None => Ok(report.counters),
+            Some(first) => Err(EmulatedError::Findings {
+                name: record.name.clone(),
+                count: report.findings.len(),
+                first: first.to_string(),
+            }),
+        }
+    }
+}
+
 /// Runs a launch plan on the PTX emulator.
 ///
 /// The memory of a device is there as five allocations, one for each [`Region`]. Arena and outputs are
@@ -91,9 +158,9 @@ pub struct EmulatedDevice {
     bases: Bases,
     /// By number of images, from 1; filled at the first run with so many.
     ready: Vec<Option<Vec<Ready>>>,
-    schedule: Schedule,
-    checks: Checks,
-    counts_traffic: bool,
+    /// Images of the input that is there; 0 before the first.
+    loaded: usize,
+    how: How,
     logits: Vec<f32>,
     features: Vec<f32>,
     /// Of each launch of the last run.
@@ -142,6 +209,7 @@ impl EmulatedDevice {
         };
         Ok(EmulatedDevice {
             ready: (0..plan.batch).map(|_| None).collect(),
+            loaded: 0,
             plan,
             modules: kernels::CATALOGUE.iter().map(|_| None).collect(),
             memory,
@@ -151,9 +219,7 @@ impl EmulatedDevice {
             output,
             counters,
             bases,
-            schedule: Schedule::InOrder,
-            checks: Checks::ALL,
-            counts_traffic: false,
+            how: How { schedule: Schedule::InOrder, checks: Checks::ALL, counts_traffic: false },
             logits: Vec::new(),
             features: Vec::new(),
             executed: Vec::new(),
@@ -168,22 +234,40 @@ impl EmulatedDevice {
 
     /// In which order warps take their turns from now on.
     pub fn set_schedule(&mut self, schedule: Schedule) {
-        self.schedule = schedule;
+        self.how.schedule = schedule;
     }
 
     /// What is looked for from now on; everything until said otherwise.
     pub fn set_checks(&mut self, checks: Checks) {
-        self.checks = checks;
+        self.how.checks = checks;
     }
 
     /// Whether sectors, bytes and bank conflicts are counted from now on; not until asked for.
     pub fn set_count_traffic(&mut self, count: bool) {
-        self.counts_traffic = count;
+        self.how.counts_traffic = count;
     }
 
     /// Runs `n` images, `1 <= n <= batch`: `input` is `[n, h, w, 3]`. Ends at the first launch with
     /// a finding.
     pub fn run(&mut self, input: &[f32], n: usize) -> Result<(), EmulatedError> {
+        self.load(input, n)?;
+        let ready = self.ready[n - 1].as_deref().unwrap_or_default();
+        let start = Instant::now();
+        for (index, Ready { record, params }) in ready.iter().enumerate() {
+            let (modules, memory) = (&self.modules, &mut self.memory);
+            let counters = self.how.run(modules, memory, record, params, index > 0)?;
+            self.work.launches += 1;
+            self.work.instructions += counters.instructions;
+            self.executed.push(counters);
+        }
+        self.work.time += start.elapsed();
+        self.logits = self.read(self.plan.logits, n * self.plan.classes);
+        self.features = self.read(self.plan.features, n * self.plan.c_head);
+        Ok(())
+    }
+
+    /// Puts the input of `n` images where launches read it, and runs none.
+    pub fn load(&mut self, input: &[f32], n: usize) -> Result<(), EmulatedError> {
         self.prepare(n)?;
         let expected = n * self.plan.input_elems;
         if input.len() != expected {
@@ -191,38 +275,35 @@ impl EmulatedDevice {
             return Err(EmulatedError::Input { images: n, expected, found });
         }
         self.memory.write(&self.input, 0, input);
-        let ready = self.ready[n - 1].as_deref().unwrap_or_default();
         self.executed.clear();
-        let start = Instant::now();
-        for (index, Ready { record, params }) in ready.iter().enumerate() {
-            let failed = |source| EmulatedError::Launch { name: record.name.clone(), source };
-            let Some(module) = &self.modules[record.kernel.image] else { continue };
-            let report = Launch::new(module, record.kernel.symbol())
-                .map_err(failed)?
-                .grid(record.geometry.grid)
-                .block(record.geometry.block)
-                .shared_bytes(record.geometry.shared_bytes)
-                .dependent(index > 0)
-                .params(params)
-                .schedule(self.schedule)
-                .checks(self.checks)
-                .count_traffic(self.counts_traffic)
-                .run(&mut self.memory)
-                .map_err(failed)?;
-            if let Some(first) = report.findings.first() {
-                return Err(EmulatedError::Findings {
-                    name: record.name.clone(),
-                    count: report.findings.len(),
-                    first: first.to_string(),
-                });
-            }
-            self.work.launches += 1;
-            self.work.instructions += report.counters.instructions;
-            self.executed.push(report.counters);
+        self.loaded = n;
+        Ok(())
+    }
+
+    /// Runs one launch by itself on what is in memory. One that is `dependent` is checked as if the
+    /// launch before it were still running. The record need not be one of the plan's: the emulator finds
+    /// whatever it does wrong.
+    pub fn launch(&mut self, record: &LaunchRecord, dependent: bool) -> Result<(), EmulatedError> {
+        self.parse_for(record)?;
+        let params = record.bind(&self.bases);
+        self.how.run(&self.modules, &mut self.memory, record, &params, dependent).map(|_| ())
+    }
+
+    /// Runs launch `index` of a run of as many images as were loaded, as [`launch`](Self::launch) does.
+    pub fn launch_loaded(&mut self, index: usize) -> Result<(), EmulatedError> {
+        let ready = self.loaded.checked_sub(1).and_then(|i| self.ready[i].as_deref());
+        let ready = ready.unwrap_or_default();
+        let Some(Ready { record, params }) = ready.get(index) else {
+            return Err(EmulatedError::NoLaunch { index, launches: ready.len() });
+        };
+        self.how.run(&self.modules, &mut self.memory, record, params, index > 0).map(|_| ())
+    }
+
+    fn parse_for(&mut self, record: &LaunchRecord) -> Result<(), EmulatedError> {
+        let module = &mut self.modules[record.kernel.image];
+        if module.is_none() {
+            *module = Some(parse(record.kernel.image_name())?);
         }
-        self.work.time += start.elapsed();
-        self.logits = self.read(self.plan.logits, n * self.plan.classes);
-        self.features = self.read(self.plan.features, n * self.plan.c_head);
         Ok(())
     }
 
@@ -232,10 +313,7 @@ impl EmulatedDevice {
         }
         let records = self.plan.launches(n)?;
         for record in &records {
-            let module = &mut self.modules[record.kernel.image];
-            if module.is_none() {
-                *module = Some(parse(record.kernel.image_name())?);
-            }
+            self.parse_for(record)?;
         }
         let ready = records
             .into_iter()
@@ -252,6 +330,34 @@ impl EmulatedDevice {
     /// If they do not lie within the region.
     pub fn read<T: Pod>(&self, at: Address, elems: usize) -> Vec<T> {
         self.memory.read(self.region(at.region), at.offset_bytes as usize, elems)
+    }
+
+    /// `len_bytes` bytes from an address on; zeros where nothing has written any.
+    pub fn read_bytes(&self, at: Address, len_bytes: usize) -> Result<Vec<u8>, EmulatedError> {
+        self.check_range(at, len_bytes)?;
+        Ok(self.read(at, len_bytes))
+    }
+
+    /// Overwrites what is at an address, weights included, as the host.
+    pub fn write_bytes(&mut self, at: Address, bytes: &[u8]) -> Result<(), EmulatedError> {
+        self.check_range(at, bytes.len())?;
+        let buffer = match at.region {
+            Region::Weights => &self.weights,
+            Region::Arena => &self.arena,
+            Region::Input => &self.input,
+            Region::Output => &self.output,
+            Region::Counters => &self.counters,
+        };
+        self.memory.write(buffer, at.offset_bytes as usize, bytes);
+        Ok(())
+    }
+
+    fn check_range(&self, at: Address, bytes: usize) -> Result<(), EmulatedError> {
+        let region_bytes = self.region(at.region).len_bytes();
+        match at.offset_bytes.checked_add(bytes as u64) {
+            Some(end) if end <= region_bytes as u64 => Ok(()),
+            _ => Err(EmulatedError::Range { at, bytes, region_bytes }),
+        }
     }
 
     /// How many bytes of a region's part something has written since it was allocated.

@@ -119,6 +119,14 @@ pub enum CudaError {
         /// The buffer's length.
         len_bytes: usize,
     },
+    /// A launch that the loaded run does not have.
+    #[error("no launch {index}: the run that was loaded has {launches}, counted from 0")]
+    NoLaunch {
+        /// The number asked for.
+        index: usize,
+        /// The run's launches; 0 before an input has been loaded.
+        launches: usize,
+    },
     /// The input does not fit the number of images.
     #[error("the input has {found} values, expected {expected}")]
     Input {

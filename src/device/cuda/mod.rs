@@ -15,6 +15,7 @@ mod open;
 mod resources;
 mod runner;
 mod slot;
+mod stepwise;
 
 pub use details::{DeviceDetails, details};
 pub use error::{CudaError, Version};

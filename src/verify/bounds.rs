@@ -1,0 +1,213 @@
+//! A value with the most that a kernel's rounding may put it off by.
+//!
+//! `u = 2^-24` is the largest relative error of one rounding to f32, and
+//! `gamma(k) = k u / (1 - k u)` bounds the relative error of `k` roundings one after the other, whatever
+//! their order (Higham, "Accuracy and Stability of Numerical Algorithms", lemma 3.1). Every bound is for
+//! one element, from the very values that it is made of, and holds to all orders of `u`:
+//!
+//! - a sum in f32 of products `x w`, none of which passes through more than `k` roundings (an fma counts
+//!   one; so does an addition), in any order: `gamma(k) sum |x w|`, and what is wrong with each `x`, times
+//!   its `|w|`;
+//! - a sum on tensor cores: `k = 3 K + chunks`, where `K` is the length of the longest chunk: a block of
+//!   `b >= 4` exact products and the accumulator are added in fixed point, each addend cut off below the
+//!   last of 24 bits of the largest, and so is the result: less than `(b + 2) 2 u sum |x w|` a block, and
+//!   `K / b` blocks make `(1 + 2 / b) 2 K u sum |x w| <= 3 K u sum |x w|`. Each chunk is then added with
+//!   one rounding. `tests/support/emulated/mod.rs` names the measurements behind this;
+//! - factors in TF32 are rounded by the kernel to 10 bits of fraction, and by the reference likewise, so
+//!   that their products are exact. Before sm_80 there is no TF32, the kernels multiply what was not
+//!   rounded, and each product may differ by [`UNROUNDED_TF32`];
+//! - `x gate` before a pointwise convolution is rounded to the storage type once, by the reference
+//!   likewise: one multiplication of two f32 is the same everywhere;
+//! - batch-norm, one fma: the error so far times `|scale|`, and one rounding of the result;
+//! - relu6 and no activation pass an error on as it is. Swish and sigmoid pass on [`SWISH_SLOPE`] and
+//!   [`SIGMOID_SLOPE`] of it at the most, and add [`EXP_ERROR`] of the result: `exp` is an `ex2.approx`
+//!   (2^-22 by the PTX ISA) of an argument that was reduced in f32 (another 2^-22), and the addition of 1
+//!   and the division round once each. Where `exp` overflows, they give 0 for what is closer to it than
+//!   [`EXP_OVERFLOW`];
+//! - a gate's multiplication and a skip's addition round once each;
+//! - the map between expansion and depthwise convolution is rounded to the storage type: half a unit in
+//!   the last place of each of its values, on top of the error so far, times the window's `|w|`;
+//! - a value stored as f16: half a unit in the last place, `2^-11 |y|`, at least `2^-25` (subnormals);
+//! - below `2^-126` a rounding to f32 is absolute: [`TINY`] for each.
+//!
+//! The reference itself computes in f64: `2^-53` against `2^-24`, which is left out.
+
+use crate::arch::Activation;
+use crate::weights::Precision;
+
+/// Relative error of one rounding to f32: 2^-24.
+pub const U: f64 = 1.0 / (1 << 24) as f64;
+/// Half of the least subnormal f32, 2^-150: error of one rounding below 2^-126.
+pub const TINY: f64 = f64::from_bits((1023 - 150) << 52);
+/// Relative error of swish and sigmoid, as evaluated in f32.
+pub const EXP_ERROR: f64 = 8.0 * U + 2.0 * U;
+/// Above the magnitude of swish where `exp(-x)` overflows f32: `88.73 exp(-88.72) < 2.7e-37`.
+pub const EXP_OVERFLOW: f64 = 2.7e-37;
+/// Largest slope of `x / (1 + exp(-x))`: 1.0998.
+pub const SWISH_SLOPE: f64 = 1.1;
+/// Largest slope of `1 / (1 + exp(-x))`.
+pub const SIGMOID_SLOPE: f64 = 0.25;
+/// By how much of itself a product of two factors differs from that of the factors rounded to TF32:
+/// 2^-11 of each factor, and their product.
+pub const UNROUNDED_TF32: f64 = 1.0 / 1024.0 + 1.0 / (1 << 22) as f64;
+
+/// Largest relative error of `k` roundings to f32, one after the other.
+pub fn gamma(k: f64) -> f64 {
+    k * U / (1.0 - k * U)
+}
+
+/// Roundings of a sum on tensor cores, of `chunks` chunks that are added up, the longest of `longest`
+/// products.
+pub fn tensor_core_roundings(longest: usize, chunks: usize) -> f64 {
+    (3 * longest + chunks) as f64
+}
+
+/// A value as a kernel may compute it: within `error` of `value`.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Bounded {
+    /// The value in f64.
+    pub value: f64,
+    /// The most that a kernel may be off by.
+    pub error: f64,
+}
+
+impl Bounded {
+    /// A value that is as it is.
+    pub fn exact(value: f64) -> Bounded {
+        Bounded { value, error: 0.0 }
+    }
+
+    /// A sum of terms whose magnitudes add up to `magnitude`, off by `inherited` before the sum rounds;
+    /// no term passes through more than `roundings` roundings.
+    pub fn sum(value: f64, magnitude: f64, inherited: f64, roundings: f64) -> Bounded {
+        let rounding = gamma(roundings) * (magnitude + inherited) + roundings * TINY;
+        let error = if magnitude + inherited == 0.0 { 0.0 } else { inherited + rounding };
+        Bounded { value, error }
+    }
+
+    /// After one rounding to f32.
+    pub fn rounded(self) -> Bounded {
+        let Bounded { value, error } = self;
+        Bounded { value, error: error + U * (value.abs() + error) + TINY }
+    }
+
+    /// `self * scale + shift` in one fma.
+    pub fn batch_norm(self, scale: f32, shift: f32) -> Bounded {
+        let (scale, shift) = (f64::from(scale), f64::from(shift));
+        let value = self.value * scale + shift;
+        Bounded { value, error: self.error * scale.abs() }.rounded()
+    }
+
+    /// After an activation.
+    pub fn activate(self, activation: Activation) -> Bounded {
+        let Bounded { value: x, error } = self;
+        match activation {
+            Activation::None => self,
+            Activation::Relu6 => Bounded { value: x.clamp(0.0, 6.0), error },
+            Activation::Swish => {
+                let value = x / (1.0 + (-x).exp());
+                let inherited = SWISH_SLOPE * error;
+                let own = EXP_ERROR * (value.abs() + inherited) + EXP_OVERFLOW;
+                Bounded { value, error: inherited + own }
+            }
+        }
+    }
+
+    /// `1 / (1 + exp(-self))`.
+    pub fn sigmoid(self) -> Bounded {
+        let value = 1.0 / (1.0 + (-self.value).exp());
+        let inherited = SIGMOID_SLOPE * self.error;
+        let own = EXP_ERROR * (value + inherited) + EXP_OVERFLOW;
+        Bounded { value, error: inherited + own }
+    }
+
+    /// Times a factor, rounded once.
+    pub fn times(self, factor: f32) -> Bounded {
+        let factor = f64::from(factor);
+        Bounded { value: self.value * factor, error: self.error * factor.abs() }.rounded()
+    }
+
+    /// Plus a term, rounded once.
+    pub fn plus(self, term: f32) -> Bounded {
+        Bounded { value: self.value + f64::from(term), error: self.error }.rounded()
+    }
+
+    /// Stored in a precision: an f32 as it is.
+    pub fn stored(self, precision: Precision) -> Bounded {
+        let Bounded { value, error } = self;
+        match precision {
+            Precision::Fp32 => self,
+            Precision::Fp16 => {
+                let half_unit = ((value.abs() + error) * 2f64.powi(-11)).max(2f64.powi(-25));
+                Bounded { value, error: error + half_unit }
+            }
+        }
+    }
+}
+
+/// What a step reads: an exact value of a tensor, or one that was computed on the way.
+pub trait Operand: Copy + Send + Sync {
+    /// The value with its bound.
+    fn bounded(self) -> Bounded;
+}
+
+impl Operand for f32 {
+    fn bounded(self) -> Bounded {
+        Bounded::exact(self.into())
+    }
+}
+
+impl Operand for Bounded {
+    fn bounded(self) -> Bounded {
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use half::f16;
+
+    /// f32 arithmetic on what f64 computes stays within the bound, and the bound is not idle.
+    #[test]
+    fn f32_arithmetic_keeps_to_the_bounds_and_comes_near_them() {
+        let mut random = crate::weights::stand_in::Random::new(1);
+        let mut worst = [0.0f64; 4];
+        for _ in 0..20_000 {
+            let [x, scale, shift] = [(); 3].map(|()| random.signed());
+            let exact = f32::mul_add(x, scale, shift);
+            let normalised = Bounded::exact(x.into()).batch_norm(scale, shift);
+            let swish = normalised.activate(Activation::Swish);
+            let found = [
+                (f64::from(exact), normalised),
+                (f64::from(exact / (1.0 + (-exact).exp())), swish),
+                (f64::from(1.0 / (1.0 + (-exact).exp())), normalised.sigmoid()),
+                (f16::from_f32(exact).to_f64(), normalised.stored(Precision::Fp16)),
+            ];
+            for ((found, Bounded { value, error }), worst) in found.into_iter().zip(&mut worst) {
+                *worst = worst.max((found - value).abs() / error);
+            }
+        }
+        assert!(worst.iter().all(|&ratio| ratio <= 1.0), "{worst:?}");
+        // A single rounding reaches its bound; of several, a part is enough.
+        assert!(worst[0] > 0.9 && worst[3] > 0.9, "{worst:?}");
+        assert!(worst[1] > 0.05 && worst[2] > 0.05, "{worst:?}");
+    }
+
+    #[test]
+    fn a_sum_of_nothing_is_exact_and_one_of_much_is_bounded_by_its_magnitude() {
+        assert_eq!(Bounded::sum(0.0, 0.0, 0.0, 100.0), Bounded::exact(0.0));
+        let x: Vec<f32> = crate::weights::stand_in::Random::new(2).vector(3000);
+        let found = x.iter().fold(0.0f32, |sum, &x| f32::mul_add(x, x, sum));
+        let value: f64 = x.iter().map(|&x| f64::from(x) * f64::from(x)).sum();
+        let bounded = Bounded::sum(value, value, 0.0, 3000.0);
+        let off = (f64::from(found) - value).abs();
+        assert!(off > 0.0 && off <= bounded.error, "{off:.2e} of {:.2e}", bounded.error);
+    }
+
+    #[test]
+    fn a_swish_whose_exponential_overflows_may_be_zero() {
+        let bounded = Bounded::exact(-88.8).activate(Activation::Swish);
+        assert!(bounded.value.abs() <= bounded.error);
+    }
+}
