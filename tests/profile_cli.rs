@@ -235,7 +235,8 @@ fn check_times(report: &Value) {
 fn the_cpu_s_steps_add_up_to_less_than_the_run() {
     let place = Place::new();
     let args = ["b0", "--device", "cpu", "--size", "64", "--threads", "2", "--product-side", "64"];
-    let args = [&args[..], &ONCE, &["--trace", "trace.json", "--html", "profile.html"]].concat();
+    let files = ["--trace", "trace.json", "--html", "profile.html", "--svg", "blocks.svg"];
+    let args = [&args[..], &ONCE, &files].concat();
     let report = place.json(&args);
     assert_eq!((&report["kind"], &report["subject"]["threads"]), (&"times".into(), &2.into()));
     assert_eq!(report["subject"]["path"], Value::Null);
@@ -255,6 +256,11 @@ fn the_cpu_s_steps_add_up_to_less_than_the_run() {
     let page = std::fs::read_to_string(place.path("profile.html")).unwrap();
     for part in ["Time of each block", "Roofline", "FLOP/byte", "floor", "blocks.3"] {
         assert!(page.contains(part), "no {part} in the page");
+    }
+    let picture = std::fs::read_to_string(place.path("blocks.svg")).unwrap();
+    assert!(picture.starts_with("<svg") && picture.trim_end().ends_with("</svg>"), "{picture}");
+    for part in ["xmlns=", "Time of each block", "floor", "blocks.3", "prefers-color-scheme"] {
+        assert!(picture.contains(part), "no {part} in {picture}");
     }
 }
 

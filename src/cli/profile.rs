@@ -49,6 +49,7 @@ Examples:
   effnet profile b0
   effnet profile b0 --device cuda --path layerwise --by block
   effnet profile --model lite0 --device cpu --html profile.html --trace trace.json
+  effnet profile b0 --svg blocks.svg
   effnet profile b0 --device emulator --size 64 --by op
   effnet profile b4 --batch 8 --json | jq '.items[] | [.name, .time_us, .bound]'")]
 pub struct Args {
@@ -87,6 +88,9 @@ pub struct Args {
     /// Write a report with plots, one HTML file that needs no other.
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
+    /// Write the bars of the blocks alone, as an SVG picture.
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
     /// Write a trace for Perfetto.
     #[arg(long, value_name = "FILE")]
     trace: Option<PathBuf>,
@@ -112,6 +116,7 @@ fn side(text: &str) -> Result<usize, String> {
 pub fn run(args: Args, verbose: bool, out: &mut Out) -> anyhow::Result<Status> {
     // What can be wrong is found out before anything is measured.
     let html = args.html.as_deref().map(OutputFile::new).transpose()?;
+    let svg = args.svg.as_deref().map(OutputFile::new).transpose()?;
     let trace = args.trace.as_deref().map(OutputFile::new).transpose()?;
     let (weights, origin) = weights(&args)?;
     let choice = args.run.choose(weights.metadata())?;
@@ -131,6 +136,9 @@ pub fn run(args: Args, verbose: bool, out: &mut Out) -> anyhow::Result<Status> {
     out.flush()?;
     if let Some(file) = html {
         file.write(report.html().as_bytes())?;
+    }
+    if let Some(file) = svg {
+        file.write(report.svg().as_bytes())?;
     }
     if let (Some(file), Some(trace)) = (trace, report.trace()) {
         let text = serde_json::to_string(&trace).expect("a trace has only plain fields");

@@ -4,7 +4,7 @@ use super::report::{Found, Report};
 use super::{By, CountProfile, TimeProfile, ceilings_table};
 use crate::report::html::{Section, figure, page, table, text};
 use crate::report::plot::{
-    BarGroup, Bars, Limit, Point, Roofline, Stacked, StackedBar, bars, roofline, stacked,
+    BarGroup, Bars, Limit, Point, Roofline, Stacked, StackedBar, alone, bars, roofline, stacked,
 };
 use crate::report::table::significant;
 use maud::{Markup, html};
@@ -20,11 +20,14 @@ impl Report {
         let mut sections = vec![Section::new("Summary", self.summary())];
         match &self.found {
             Found::Times(profile, _) => {
-                sections.push(Section::new("Time by block", time_by_block(profile)));
+                let caption = "Medians, by op. The line across a bar is the block's floor.";
+                let bars = figure(&time_by_block(profile), caption);
+                sections.push(Section::new("Time by block", bars));
                 sections.push(Section::new("Roofline", roofs(profile, self.subject.unit())));
             }
             Found::Counts(profile) => {
-                sections.push(Section::new("Instructions by block", classes_by_block(profile)));
+                let bars = figure(&classes_by_block(profile), "Warp instructions, by class.");
+                sections.push(Section::new("Instructions by block", bars));
                 sections.push(Section::new("Memory by block", memory_by_block(profile)));
             }
         }
@@ -52,6 +55,14 @@ impl Report {
         page(&format!("effnet profile: {}", self.subject.title()), &self.environment, &sections)
     }
 
+    /// The bars of the blocks as a picture by itself: times with floors, or instructions.
+    pub fn svg(&self) -> String {
+        alone(&match &self.found {
+            Found::Times(profile, _) => time_by_block(profile),
+            Found::Counts(profile) => classes_by_block(profile),
+        })
+    }
+
     fn summary(&self) -> Markup {
         let subject = &self.subject;
         html! {
@@ -75,7 +86,7 @@ impl Report {
 }
 
 /// Time of each block, by op, with its floor.
-fn time_by_block(profile: &TimeProfile) -> Markup {
+fn time_by_block(profile: &TimeProfile) -> String {
     let ops = profile.groups(By::Op);
     let parts = parts(ops.iter().map(|op| (op.name.as_str(), op.figures.time_us)));
     let bars: Vec<StackedBar> = profile
@@ -90,14 +101,13 @@ fn time_by_block(profile: &TimeProfile) -> Markup {
             StackedBar { label: block.name, values, mark: Some(block.figures.floor_us) }
         })
         .collect();
-    let svg = stacked(&Stacked {
+    stacked(&Stacked {
         title: "Time of each block",
         value_label: "us",
         series: &parts,
         mark: Some("floor"),
         bars: &bars,
-    });
-    figure(&svg, "Medians, by op. The line across a bar is the block's floor.")
+    })
 }
 
 /// Every item with operations under the ceilings.
@@ -170,7 +180,7 @@ fn label(profile: &TimeProfile, points: &mut [Point]) {
 }
 
 /// Instructions of each block, by class.
-fn classes_by_block(profile: &CountProfile) -> Markup {
+fn classes_by_block(profile: &CountProfile) -> String {
     let total = profile.total();
     let classes = total.by_class.iter();
     let parts = parts(classes.map(|(class, &count)| (class.as_str(), count as f64)));
@@ -185,14 +195,13 @@ fn classes_by_block(profile: &CountProfile) -> Markup {
             StackedBar { label: block.name, values, mark: None }
         })
         .collect();
-    let svg = stacked(&Stacked {
+    stacked(&Stacked {
         title: "Instructions of each block",
         value_label: "thousands of warp instructions",
         series: &parts,
         mark: None,
         bars: &bars,
-    });
-    figure(&svg, "Warp instructions, by class.")
+    })
 }
 
 /// Bytes against the minimum, and sectors of a request, of each block.

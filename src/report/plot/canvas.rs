@@ -61,6 +61,13 @@ pub fn draw(height: u32, title: &str, paint: impl FnOnce(&mut Canvas<'_>)) -> St
     text.replace("</svg>", &format!("{tips}</svg>"))
 }
 
+/// A plot for a file by itself: the text takes the colour that suits a light or a dark page.
+pub fn alone(svg: &str) -> String {
+    let style = "<style>svg{color:#1f2328}\
+                 @media(prefers-color-scheme:dark){svg{color:#e6edf3}}</style>\n";
+    svg.replacen("<title>", &format!("{style}<title>"), 1)
+}
+
 /// Writing to a string has no way to fail.
 fn done<E: Display>(result: Result<(), E>) {
     if let Err(error) = result {

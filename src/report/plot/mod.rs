@@ -20,6 +20,7 @@ mod stacked;
 
 pub use axis::Scale;
 pub use bars::{BarGroup, Bars, bars};
+pub use canvas::alone;
 pub use lines::{Lines, Series, lines};
 pub use roofline::{Limit, Point, Roofline, roofline};
 pub use stacked::{Stacked, StackedBar, stacked};
