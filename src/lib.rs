@@ -14,8 +14,8 @@
 //! - [`session`]: weights, plan and executor together, with an example to start from;
 //! - [`pipeline`]: photographs through a session, decoded while the network runs;
 //! - [`export`]: the network as an ONNX file;
-//! - [`measure`], [`profile`], [`compare`], [`report`]: times, where they go, how they compare, and how
-//!   that is shown;
+//! - [`environment`], [`measure`], [`profile`], [`compare`], [`report`]: the machine, times, where they
+//!   go, how they compare, and how that is shown;
 //! - [`labels`]: the names of ImageNet's classes.
 //!
 //! Without features this is the runtime alone. The feature `emulator` brings the emulator; `cli` brings
@@ -36,6 +36,8 @@ pub mod compare;
 pub mod cpu;
 pub mod device;
 #[cfg(feature = "cli")]
+pub mod environment;
+#[cfg(feature = "cli")]
 pub mod export;
 pub mod image;
 pub mod kernels;
@@ -45,6 +47,8 @@ pub mod launches;
 pub mod measure;
 pub mod pipeline;
 pub mod plan;
+#[cfg(feature = "cli")]
+mod process;
 #[cfg(feature = "cli")]
 pub mod profile;
 #[cfg(feature = "cli")]

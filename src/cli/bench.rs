@@ -7,13 +7,14 @@ use super::models::ModelArgs;
 use super::output::{self, Out, Table};
 use anyhow::{anyhow, bail};
 use effnet::arch::{Size, Variant};
+use effnet::environment::Environment;
 use effnet::kernels::Compute;
 use effnet::launches::Path;
+use effnet::measure::Sampling;
 use effnet::measure::bench::{
     Comparison, Config, Document, Key, Options, Row, SCHEMA, measure, of_environment, of_row, page,
     read, tables,
 };
-use effnet::measure::{Environment, Sampling};
 use effnet::report::OutputFile;
 use effnet::session::{Device, DeviceChoice, DeviceRequest};
 use effnet::weights::stand_in::random_weights;

@@ -14,8 +14,9 @@ use effnet::compare::{
     self, Baseline, BurstLength, CompareError, Contestant, DriverCommand, DriverContestant,
     Entrance, Entry, Job, JobOptions, Report, Rounds, SCHEMA, Tools,
 };
+use effnet::environment::Environment;
+use effnet::measure::Sampling;
 use effnet::measure::bench::{Options, of_environment};
-use effnet::measure::{Environment, Sampling};
 use effnet::report::file::OutputFile;
 use effnet::session::{Device, SessionError};
 use effnet::weights::Weights;

@@ -8,8 +8,9 @@ use super::output::{self, Out, Table};
 use anyhow::bail;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use effnet::arch::Variant;
+use effnet::environment::Environment;
 use effnet::kernels::Compute;
-use effnet::measure::{Environment, Sampling};
+use effnet::measure::Sampling;
 use effnet::profile::{
     By, CeilingWork, Found, Report, Subject, ceilings_table, cpu_product_side, cuda_ceilings,
     profile_cpu, profile_cuda, profile_emulated,

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use std::time::Duration;
 
-pub use crate::measure::process::Failure;
+pub use crate::process::Failure;
 
 /// A contestant that is ready.
 #[derive(Clone, Debug, PartialEq)]

@@ -5,7 +5,7 @@ use super::gpu_memory::gpu_bytes;
 use super::job::Job;
 use super::protocol::{Answer, Load, Ran, Ready, Reply, Request, Run};
 use super::raw;
-use crate::measure::process::Program;
+use crate::process::Program;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::Command;

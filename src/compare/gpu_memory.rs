@@ -1,6 +1,6 @@
 //! GPU memory of a process, as nvidia-smi tells it.
 
-use crate::measure::process::Program;
+use crate::process::Program;
 use std::process::Command;
 use std::time::Duration;
 

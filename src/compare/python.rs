@@ -2,7 +2,7 @@
 
 use super::driver::DriverCommand;
 use super::job::Job;
-use crate::measure::process::Program;
+use crate::process::Program;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::env;

@@ -4,7 +4,8 @@ use super::report::{Found, Report, Subject};
 use super::{
     Bound, By, Ceilings, CountGroup, CountProfile, Counts, Figures, Item, TimeGroup, TimeProfile,
 };
-use crate::measure::{Environment, Sampling, Summary};
+use crate::environment::Environment;
+use crate::measure::{Sampling, Summary};
 use serde::Serialize;
 
 /// An item with what was found of it.

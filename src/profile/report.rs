@@ -2,7 +2,8 @@
 
 use super::{CountProfile, Item, TimeProfile, Trace, trace};
 use crate::arch::Size;
-use crate::measure::{Environment, Sampling};
+use crate::environment::Environment;
+use crate::measure::Sampling;
 use crate::report::table::{significant, thousands};
 use serde::Serialize;
 

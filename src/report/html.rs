@@ -1,7 +1,7 @@
 //! Self-contained HTML pages: no scripts, and nothing loaded from elsewhere.
 
 use super::table::{Align, Table};
-use crate::measure::Environment;
+use crate::environment::Environment;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 /// A part of a page under a heading.

@@ -19,7 +19,7 @@ pub mod tables;
 use super::published::{Published, RUNTIME, SOURCE, published};
 use super::{Entry, Measured, Outcome};
 use crate::arch::{Size, Variant};
-use crate::measure::Environment;
+use crate::environment::Environment;
 use crate::measure::bench::Warning;
 use crate::weights::Precision;
 use serde::Serialize;

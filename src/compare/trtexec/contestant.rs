@@ -7,7 +7,7 @@ use crate::compare::gpu_memory::gpu_bytes;
 use crate::compare::job::Job;
 use crate::compare::protocol::Run;
 use crate::compare::raw;
-use crate::measure::process::{Ended, Program};
+use crate::process::{Ended, Program};
 use crate::weights::Precision;
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -11,7 +11,7 @@ pub mod output;
 pub use contestant::TrtexecContestant;
 
 use super::Failure;
-use crate::measure::process::Program;
+use crate::process::Program;
 use std::env;
 use std::fmt;
 use std::path::{Path, PathBuf};

@@ -19,12 +19,12 @@ mod warnings;
 pub use against::{AgainstError, Comparison, Ratio, read};
 pub use warnings::{Warning, WarningKind, of_environment, of_row};
 
-use super::environment::GpuState;
+use super::Summary;
 use super::sampling::{Sampling, sample};
-use super::{Environment, Summary};
 use crate::arch::Size;
 use crate::device::CudaDevice;
 use crate::device::cuda::{self, MeasuredDevice, RunTimes};
+use crate::environment::{Environment, GpuState};
 use crate::kernels::Compute;
 use crate::launches::{LaunchPlan, Path};
 use crate::session::{Device, Session, SessionError, SessionOptions};

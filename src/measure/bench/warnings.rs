@@ -1,7 +1,7 @@
 //! Doubts about times: the observation, the likely cause, and the way out.
 
 use super::{Measurement, Options, Row};
-use crate::measure::Environment;
+use crate::environment::Environment;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 

@@ -1,6 +1,6 @@
 //! Clocks, power and temperature of a GPU, from `nvidia-smi`.
 
-use crate::measure::process::Program;
+use crate::process::Program;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::process::Command;
