@@ -84,7 +84,7 @@ impl CudaDevice {
             Region::Counters => self.plan.counters_bytes,
         };
         match at.offset_bytes.checked_add(bytes as u64) {
-            Some(end) if end <= len_bytes => Ok(at.bind(&self.memory.bases(&self.slots[SLOT]))),
+            Some(end) if end <= len_bytes => Ok(at.bind(&self.regions.bases(&self.slots[SLOT]))),
             _ => {
                 let (offset_bytes, len_bytes) = (at.offset_bytes as usize, len_bytes as usize);
                 Err(CudaError::Range { offset_bytes, bytes, len_bytes })

@@ -50,7 +50,7 @@ pub fn expand_depthwise_tiles(
     c: usize,
 ) -> (Vec<Bounded>, usize) {
     let (h, w) = (conv.output.h, conv.output.w);
-    let tiles = expand_depthwise::tiles(conv.k, conv.stride, h as i32, w as i32) as usize;
+    let tiles = expand_depthwise::tiles(conv.stride, h as i32, w as i32) as usize;
     let rows = match conv.stride {
         1 => EXPAND_DEPTHWISE_TILE_ROWS_STRIDE_1 as usize,
         _ => EXPAND_DEPTHWISE_TILE_ROWS_STRIDE_2 as usize,
