@@ -3,7 +3,7 @@
 # kernel file on the emulator, and the command line. `make test` runs all.
 set -eu
 cargo=${CARGO:-cargo}
-programs="--lib --test launch_records --test kernels --test cli"
+programs="--lib --test architecture --test launch_records --test kernels --test cli"
 if "$cargo" nextest --version >/dev/null 2>&1; then
     # shellcheck disable=SC2086 # several arguments
     "$cargo" nextest run --locked $programs --test emulated_kernels --no-fail-fast \
