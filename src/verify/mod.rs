@@ -7,7 +7,7 @@
 //! for its work; what it updates in place is read first.
 //!
 //! Every element has a bound of its own, derived from the rounding of that launch alone: [`bounds`] has
-//! the derivation, [`reference`] the steps as plain loops. NaN and infinity fail before anything else.
+//! the derivation, [`mod@reference`] the steps as plain loops. NaN and infinity fail before anything else.
 //! Beside the values, the bytes between tensors must stay as they were, and counters zero.
 //!
 //! Last, the logits are held against the CPU executor's: [`logits_bound`] has that tolerance.
