@@ -520,6 +520,10 @@ fn the_command_says_what_was_verified() {
     let (out, err) = ended(&effnet(&["b0", "--precision", "fp32", "--image", photo]), 0);
     assert!(out.lines().last().unwrap().starts_with("verified: b0, fused, fp32, 64x64"), "{out}");
     assert!(err.contains("no GPU") && err.contains("--size 224x224"), "{err}");
+    let text = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
+    let (_, err) = ended(&effnet(&["b0", "--image", text]), 2);
+    let reason = err.split_once("README.md: ").map_or("", |(_, reason)| reason.trim());
+    assert!(err.contains("--image: ") && reason.len() > 10, "{err}");
     let (_, err) = ended(&effnet(&["b0", "--image", "nowhere.jpg"]), 2);
     assert!(err.contains("nowhere.jpg"), "{err}");
 }

@@ -4,7 +4,7 @@ use super::Status;
 use super::args;
 use super::models::ModelArgs;
 use super::output::{self, Out};
-use anyhow::{Context, bail};
+use anyhow::{anyhow, bail};
 use effnet::arch::{Size, Variant};
 use effnet::device::{CudaDevice, EmulatedDevice};
 use effnet::environment::Environment;
@@ -197,10 +197,11 @@ fn weights(args: &Args, verbose: bool) -> anyhow::Result<(Weights, String)> {
 fn input(args: &Args, weights: &Weights, size: Size) -> anyhow::Result<Vec<f32>> {
     let elems = size.pixels() * 3;
     let Some(path) = &args.image else { return Ok(Random::new(2).vector(elems)) };
-    let bytes = std::fs::read(path).with_context(|| path.display().to_string())?;
+    let failed = |error: &dyn std::fmt::Display| anyhow!("--image: {}: {error}", path.display());
+    let bytes = std::fs::read(path).map_err(|error| failed(&error))?;
     let mut image = vec![0.0; elems];
     let recipe = weights.metadata().recipe.with_size(size);
-    preprocess(&bytes, &recipe, &mut image).with_context(|| path.display().to_string())?;
+    preprocess(&bytes, &recipe, &mut image).map_err(|error| failed(&error))?;
     Ok(image)
 }
 
