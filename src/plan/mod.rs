@@ -1,7 +1,8 @@
 //! The static plan: every step, tensor and buffer of one (network, batch, size, padding).
 //!
-//! A plan is plain data, computed once. Running it allocates nothing, looks nothing up by name and
-//! formats no strings. Executors walk [`Plan::steps`] in order.
+//! A plan is plain data, computed once. Executors walk [`Plan::steps`] in order, look nothing up by
+//! name and format no strings; a run allocates nothing, but for the first run of a number of images
+//! on a GPU, which records its launches.
 //!
 //! A plan says which buffers there are and when they live; each machine places them in memory of its
 //! own, by the steps that it joins. [`Step::expand`] names the expand step whose map a machine need
