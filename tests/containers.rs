@@ -287,3 +287,79 @@ fn a_checkpoint_can_be_shared_between_threads() {
     fn shared<T: Send + Sync>() {}
     shared::<Checkpoint>();
 }
+
+#[test]
+fn what_a_file_says_beside_its_tensors_is_kept() {
+    let mut pickle = Pickle::new(4);
+    pickle.op(b"}(").text("arch").text("tf_efficientnet_b0").text("epoch").op(b"K\x07");
+    pickle.text("best").op(b"G\x3f\xe8\0\0\0\0\0\0").text("none").op(b"N");
+    // A namespace, whose attributes are its state.
+    pickle.text("args").global("argparse", "Namespace").op(b")\x81}(").text("model").text("b1");
+    pickle.text("mean").op(b"(G\x3f\xe0\0\0\0\0\0\0K\x00t").text("amp").op(b"\x88ub");
+    // A kind of dict with a configuration inside it.
+    pickle.text("hyper_parameters").global("lightning.fabric", "AttributeDict").op(b")\x81(");
+    pickle.text("names").op(b"](").text("a\"").text("b").op(b"e");
+    pickle.text("cfg").global("omegaconf.dictconfig", "DictConfig").op(b")\x81}(");
+    pickle.text("_metadata").text("machinery").text("_content").op(b"}(").text("lr");
+    pickle.global("omegaconf.nodes", "AnyNode").op(b")\x81}").text("_val").op(b"G\x3f\xd0");
+    pickle.op(b"\0\0\0\0\0\0sbuubu");
+    // A member of an enumeration, and itself: a cycle.
+    pickle.text("mode").global("x", "Mode").text("best").op(b"\x85R");
+    pickle.text("state_dict").op(b"}").text("w");
+    pickle.global("numpy.core.multiarray", "_reconstruct").global("numpy", "ndarray");
+    pickle.op(b"K\x00\x85C\x01b\x87R(K\x01").tuple(&[1]).global("numpy", "dtype");
+    pickle.text("f4").op(b"K\x00K\x01\x87R(K\x03").text("<");
+    pickle.op(b"NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb\x89C\x04\0\0\x80?tbsu.");
+    let checkpoint = Checkpoint::from_bytes(pickle.0).unwrap();
+    assert_eq!(checkpoint.read_f32("w").unwrap(), [1.0]);
+    let facts: Vec<_> = checkpoint.facts().iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+    assert_eq!(
+        facts,
+        [
+            ("arch", "tf_efficientnet_b0"),
+            ("args.amp", "true"),
+            ("args.mean", "[0.5, 0]"),
+            ("args.model", "b1"),
+            ("best", "0.75"),
+            ("epoch", "7"),
+            ("hyper_parameters.cfg.lr", "0.25"),
+            ("hyper_parameters.names", "[\"a\\\"\", \"b\"]"),
+            ("mode", "best"),
+        ]
+    );
+
+    let training = fixture("torch_zip_training.pth");
+    for (key, value) in [
+        ("arch", "efficientnet_b0"),
+        ("args.lr", "0.1"),
+        ("args.sizes", "[224, 224]"),
+        ("args.device", "cpu"),
+        ("best", "77.5"),
+        ("big", "1099511627776"),
+    ] {
+        assert_eq!(training.facts().get(key).map(String::as_str), Some(value), "{key}");
+    }
+    let safetensors = fixture("safetensors_float32.safetensors");
+    assert_eq!(safetensors.facts().iter().collect::<Vec<_>>(), [(&"format".into(), &"pt".into())]);
+    assert!(fixture("numpy_stored.npz").facts().is_empty());
+}
+
+#[test]
+fn facts_are_bounded_in_number_length_and_depth() {
+    let mut pickle = Pickle::new(4);
+    pickle.op(b"}q\x00(").text("w");
+    pickle.global("numpy.core.multiarray", "_reconstruct").global("numpy", "ndarray");
+    pickle.op(b"K\x00\x85C\x01b\x87R(K\x01").tuple(&[1]).global("numpy", "dtype");
+    pickle.text("f4").op(b"K\x00K\x01\x87R(K\x03").text("<");
+    pickle.op(b"NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb\x89C\x04\0\0\x80?tb");
+    pickle.text("long").text(&"x".repeat(5000)).text(&"k".repeat(300)).op(b"K\x01");
+    // The dict in itself, and 5000 more values.
+    pickle.text("self").op(b"h\x00");
+    for n in 0..5000 {
+        pickle.text(&format!("n{n}")).op(b"K\x01");
+    }
+    pickle.op(b"u.");
+    let facts = Checkpoint::from_bytes(pickle.0).unwrap().facts().clone();
+    assert_eq!(facts.len(), 4096);
+    assert!(facts.keys().all(|key| key.len() <= 256 && key != "long"), "{facts:?}");
+}

@@ -82,14 +82,20 @@ pub enum CheckpointError {
         /// The opcode.
         opcode: u8,
     },
-    /// A pickle global outside the closed list.
+    /// An object of a pickle global outside the closed list, where a tensor or the state dict is
+    /// needed.
     #[error(
-        "offset {offset}: expected a global that tensors or plain data need, found {}; nothing \
-         was run; save the state dict alone, or convert it to safetensors where it is trusted",
+        "offset {offset}: {what}: expected {expected}, found an object of {}, which this reader \
+         does not make; nothing was run; save the state dict alone, or convert it to safetensors \
+         where it is trusted",
         quote(global)
     )]
     ForbiddenGlobal {
-        /// Offset of the opcode that names the global.
+        /// The place where the object stands, such as the tensor's name.
+        what: String,
+        /// The object that was needed.
+        expected: &'static str,
+        /// Offset of the opcode that was to make the object, or of the global's name.
         offset: u64,
         /// `module.name`.
         global: String,

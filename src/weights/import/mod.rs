@@ -25,6 +25,7 @@
 
 mod archive;
 mod error;
+mod facts;
 mod latin1;
 mod npz;
 mod paddle;
@@ -36,6 +37,7 @@ mod torch_legacy;
 mod torch_zip;
 
 pub use error::CheckpointError;
+pub use facts::Facts;
 pub use tensor::{Dtype, TensorInfo};
 
 use memmap2::Mmap;
@@ -98,6 +100,13 @@ pub struct Checkpoint {
     container: Container,
     infos: BTreeMap<String, TensorInfo>,
     views: BTreeMap<String, View>,
+    facts: Facts,
+}
+
+/// What the reader of a container found in a file.
+struct Contents {
+    tensors: Vec<(String, View)>,
+    facts: Facts,
 }
 
 impl fmt::Debug for Checkpoint {
@@ -141,11 +150,11 @@ impl Checkpoint {
 
     fn from_source(source: Source) -> Result<Checkpoint, CheckpointError> {
         let file: &[u8] = &source;
-        let (container, tensors) = if archive::recognises(file) {
+        let (container, Contents { tensors, facts }) = if archive::recognises(file) {
             // Entries named `.npy` make it an `.npz`; PyTorch's archives always hold `data.pkl`.
             let members = archive::members(file)?;
             if npz::recognises(&members) {
-                (Container::Npz, npz::index(file, members)?)
+                (Container::Npz, Contents::of(npz::index(file, members)?))
             } else {
                 (Container::TorchZip, torch_zip::index(file, members)?)
             }
@@ -171,7 +180,7 @@ impl Checkpoint {
 
         let views = by_name(tensors)?;
         let infos = views.iter().map(|(name, view)| (name.clone(), view.info())).collect();
-        Ok(Checkpoint { source, container, infos, views })
+        Ok(Checkpoint { source, container, infos, views, facts })
     }
 
     /// The container that the file turned out to be.
@@ -182,6 +191,17 @@ impl Checkpoint {
     /// Every tensor of the state dict by name.
     pub fn tensors(&self) -> &BTreeMap<String, TensorInfo> {
         &self.infos
+    }
+
+    /// What the file says about itself beside its tensors: text, numbers and truth values by dotted
+    /// key, as in `arch`, `args.model` and `hyper_parameters.model_name`; lists of those as JSON.
+    ///
+    /// A pickle's are those of its dicts, and of the attributes and items of its objects (an
+    /// `argparse.Namespace`, a configuration, a module), none of which is made; safetensors' are its
+    /// `__metadata__`. At most 4096 of up to 4096 bytes are kept, those nearest to the top; the other
+    /// containers have none.
+    pub fn facts(&self) -> &Facts {
+        &self.facts
     }
 
     /// The elements of a tensor in row-major order of its logical shape, whatever its strides.
@@ -210,6 +230,13 @@ impl Checkpoint {
             let _ = write!(hex, "{byte:02x}");
             hex
         })
+    }
+}
+
+impl Contents {
+    /// Tensors and nothing else.
+    fn of(tensors: Vec<(String, View)>) -> Contents {
+        Contents { tensors, facts: Facts::new() }
     }
 }
 

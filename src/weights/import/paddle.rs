@@ -3,7 +3,7 @@
 use super::error::{corrupt, quote, unsupported};
 use super::pickle::{Node, Pickle};
 use super::tensor::{Data, View, column_major, elems_of, row_major};
-use super::{CheckpointError, Dtype, state_dict};
+use super::{CheckpointError, Contents, Dtype, facts, state_dict};
 
 /// Paddle's mark of arrays that protocols 2 and 3 split because they pass 1 GiB.
 const SPLIT_ARRAYS: &str = "UnpackBigParamInfor@@";
@@ -13,7 +13,7 @@ pub(super) fn recognises(file: &[u8]) -> bool {
     matches!(file, [0x80, 2..=5, ..])
 }
 
-pub(super) fn index(file: &[u8]) -> Result<Vec<(String, View)>, CheckpointError> {
+pub(super) fn index(file: &[u8]) -> Result<Contents, CheckpointError> {
     let pickle = Pickle::load(file, 0)?;
     if pickle.end != file.len() {
         let found = format!("{} more bytes", file.len() - pickle.end);
@@ -37,7 +37,7 @@ pub(super) fn index(file: &[u8]) -> Result<Vec<(String, View)>, CheckpointError>
         _ => None,
     })?;
 
-    tensors
+    let tensors = tensors
         .into_iter()
         .map(|(name, id)| {
             let Node::NdArray(Some(array)) = pickle.node(id) else {
@@ -73,5 +73,6 @@ pub(super) fn index(file: &[u8]) -> Result<Vec<(String, View)>, CheckpointError>
             let view = View::new(&name, array.at, data, dtype, array.shape.clone(), strides, 0)?;
             Ok((name, view))
         })
-        .collect()
+        .collect::<Result<_, _>>()?;
+    Ok(Contents { tensors, facts: facts::of_pickle(&pickle) })
 }

@@ -1,9 +1,13 @@
 //! A pickle interpreter that builds plain data and descriptions of tensors, and nothing else.
 //!
-//! Opcodes and globals are closed lists; no code is looked up, imported or called. Objects live in
-//! an arena and name each other by index, so that shared and cyclic references cost nothing and
-//! nothing here recurses. Strings and array bytes stay where they are in the file. Every opcode
-//! adds one object at most, and the number of opcodes and objects is capped.
+//! No code is looked up, imported or called. Opcodes are a closed list, and so are the globals that
+//! have a meaning here, those that tensors are described with. Every other global is kept as its
+//! name, and what it was to make is an opaque object, whose arguments, items and state are plain
+//! data that can be looked through.
+//!
+//! Objects live in an arena and name each other by index, so that shared and cyclic references cost
+//! nothing and nothing here recurses. Strings and array bytes stay where they are in the file. Every
+//! opcode adds three objects at most, and the number of opcodes and objects is capped.
 
 mod globals;
 mod machine;
@@ -12,7 +16,7 @@ mod objects;
 mod operands;
 
 pub(super) use globals::Global;
-pub(super) use node::{Id, NdArray, Node, Storage, Tensor};
+pub(super) use node::{Class, Id, NdArray, Node, Opaque, Storage, Tensor};
 
 use super::{CheckpointError, Dtype};
 use machine::Machine;
@@ -66,6 +70,67 @@ impl<'a> Pickle<'a> {
         match self.node(id) {
             Node::Dict(pairs) => Some(pairs),
             _ => None,
+        }
+    }
+
+    /// The items of a dict, or those of an opaque object: its own where it is a kind of dict, those
+    /// of a dict that was its only argument, and its attributes.
+    pub(super) fn pairs(&self, id: Id) -> impl Iterator<Item = (Id, Id)> {
+        let (items, argument, state) = match self.node(id) {
+            Node::Dict(pairs) => (&pairs[..], None, None),
+            Node::Opaque(object) => (&object.pairs[..], self.argument(object), object.state),
+            _ => (&[][..], None, None),
+        };
+        let copied = argument.and_then(|argument| self.dict(argument)).unwrap_or_default();
+        let attributes = match state.map(|state| self.node(state)) {
+            Some(Node::Dict(pairs)) => [&pairs[..], &[]],
+            // A class with slots: `(attributes, slots)`.
+            Some(Node::Tuple(parts)) => match parts[..] {
+                [first, second] => [first, second].map(|part| self.dict(part).unwrap_or_default()),
+                _ => [&[][..]; 2],
+            },
+            _ => [&[][..]; 2],
+        };
+        items.iter().chain(copied).chain(attributes.into_iter().flatten()).copied()
+    }
+
+    /// The only argument of the call that was to make an object.
+    pub(super) fn argument(&self, object: &Opaque) -> Option<Id> {
+        match self.node(object.args) {
+            Node::Tuple(args) => match args[..] {
+                [argument] => Some(argument),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
+    /// The name of what an opaque object was to be made by, or of a global, and where.
+    pub(super) fn foreign(&self, id: Id) -> Option<(String, usize)> {
+        match self.node(id) {
+            Node::Opaque(object) => Some((self.class_name(&object.class), object.at)),
+            Node::Foreign(class) => match &**class {
+                Class::Foreign(module, _) => Some((self.class_name(class), module.start)),
+                Class::Known(name) => Some(((*name).to_owned(), 0)),
+            },
+            _ => None,
+        }
+    }
+
+    fn class_name(&self, class: &Class) -> String {
+        /// Bytes of each part: a pickle can hold a name of any length, many times over.
+        const MAX_BYTES: usize = 128;
+        match class {
+            Class::Known(name) => (*name).to_owned(),
+            Class::Foreign(module, name) => {
+                let part = |range: &Range<usize>| {
+                    let bytes = &self.bytes[range.clone()];
+                    let cut = &bytes[..bytes.len().min(MAX_BYTES)];
+                    let more = if cut.len() < bytes.len() { "..." } else { "" };
+                    String::from_utf8_lossy(cut).into_owned() + more
+                };
+                format!("{}.{}", part(module), part(name))
+            }
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::error::{corrupt, quote, unsupported};
 use super::tensor::{Data, View, row_major};
-use super::{CheckpointError, Dtype};
+use super::{CheckpointError, Contents, Dtype, facts};
 use ::safetensors::tensor::{Dtype as StoredDtype, SafeTensorError, SafeTensors};
 
 /// Bytes of the header's length.
@@ -14,7 +14,7 @@ pub(super) fn recognises(file: &[u8]) -> bool {
     file.get(LENGTH_BYTES) == Some(&b'{')
 }
 
-pub(super) fn index(file: &[u8]) -> Result<Vec<(String, View)>, CheckpointError> {
+pub(super) fn index(file: &[u8]) -> Result<Contents, CheckpointError> {
     let (header_len, metadata) = SafeTensors::read_metadata(file).map_err(|e| fault(file, e))?;
     let data_start = LENGTH_BYTES + header_len;
     let mut tensors = Vec::new();
@@ -44,7 +44,8 @@ pub(super) fn index(file: &[u8]) -> Result<Vec<(String, View)>, CheckpointError>
         let view = View::new(&name, start, data, dtype, info.shape.clone(), strides, 0)?;
         tensors.push((name, view));
     }
-    Ok(tensors)
+    let facts = facts::of_texts(metadata.metadata().iter().flatten());
+    Ok(Contents { tensors, facts })
 }
 
 /// The crate's errors in this reader's words: with offsets, and with the expected content of the

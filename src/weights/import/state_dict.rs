@@ -33,6 +33,9 @@ pub(super) fn find(
     tensor: impl Fn(Id) -> Option<Id>,
 ) -> Result<Vec<(String, Id)>, CheckpointError> {
     let Some(dict) = search(pickle, pickle.root, MAX_WRAPPERS, &tensor, &mut Vec::new()) else {
+        if let Some(error) = object_instead(pickle) {
+            return Err(error);
+        }
         let found = match pickle.dict(pickle.root) {
             Some(pairs) => {
                 let keys: Vec<_> = pairs
@@ -59,6 +62,30 @@ pub(super) fn find(
         tensors.push((name.to_owned(), tensor));
     }
     Ok(tensors)
+}
+
+/// The error of an object that stands where the state dict should: at the top, under a usual key, or
+/// as every value of a dict.
+fn object_instead(pickle: &Pickle<'_>) -> Option<CheckpointError> {
+    let error = |what: String, (global, offset)| {
+        let (expected, offset) = ("a state dict of tensors", offset as u64);
+        CheckpointError::ForbiddenGlobal { what, expected, offset, global }
+    };
+    if let Some(foreign) = pickle.foreign(pickle.root) {
+        return Some(error("the checkpoint".to_owned(), foreign));
+    }
+    let pairs = pickle.dict(pickle.root)?;
+    let usual = WRAPPERS.iter().find_map(|key| {
+        let foreign = pickle.foreign(pickle.get(pickle.root, key)?)?;
+        Some((quote(key), foreign))
+    });
+    let all = pairs.iter().all(|&(_, value)| pickle.foreign(value).is_some());
+    let first = pairs.first().filter(|_| all);
+    let first = || {
+        let &(key, value) = first?;
+        Some((quote(pickle.text(key)?), pickle.foreign(value)?))
+    };
+    usual.or_else(first).map(|(what, foreign)| error(what, foreign))
 }
 
 /// The dict that holds tensors: one under a usual key, else `dict` itself. `seen` are the dicts

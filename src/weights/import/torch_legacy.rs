@@ -1,11 +1,10 @@
 //! PyTorch's container before 1.6: five pickles (magic number, protocol, byte order, the object,
 //! the storages' keys), then the storages in the order of their keys.
 
-use super::CheckpointError;
 use super::error::{corrupt, quote, unsupported};
 use super::pickle::{Id, Node, Pickle};
-use super::state_dict;
 use super::tensor::{Data, View};
+use super::{CheckpointError, Contents, facts, state_dict};
 use std::collections::HashMap;
 
 /// A pickle of 0x1950a86a20f9469cfc6c, as every version of PyTorch wrote it.
@@ -18,7 +17,7 @@ pub(super) fn recognises(file: &[u8]) -> bool {
     file.starts_with(MAGIC)
 }
 
-pub(super) fn index(file: &[u8]) -> Result<Vec<(String, View)>, CheckpointError> {
+pub(super) fn index(file: &[u8]) -> Result<Contents, CheckpointError> {
     let at = MAGIC.len();
     let protocol = Pickle::load(file, at)?;
     if !matches!(protocol.node(protocol.root), Node::Int(PROTOCOL)) {
@@ -44,7 +43,7 @@ pub(super) fn index(file: &[u8]) -> Result<Vec<(String, View)>, CheckpointError>
         matches!(object.node(id), Node::Tensor(_)).then_some(id)
     })?;
     let storages = storages(file, &object)?;
-    tensors
+    let tensors = tensors
         .into_iter()
         .map(|(name, id)| {
             let view = view(&object, &name, id, |key, at| match storages.get(key) {
@@ -58,7 +57,8 @@ pub(super) fn index(file: &[u8]) -> Result<Vec<(String, View)>, CheckpointError>
             })?;
             Ok((name, view))
         })
-        .collect()
+        .collect::<Result<_, _>>()?;
+    Ok(Contents { tensors, facts: facts::of_pickle(&object) })
 }
 
 /// The storages behind the pickles, by key.

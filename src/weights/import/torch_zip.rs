@@ -1,11 +1,10 @@
 //! PyTorch's zip container: `data.pkl` describes tensors, `data/<key>` holds their storages.
 
-use super::CheckpointError;
 use super::archive::Member;
 use super::error::{corrupt, quote, too_large, unsupported};
 use super::pickle::{Node, Pickle};
-use super::tensor::{Data, View};
-use super::{state_dict, torch_legacy};
+use super::tensor::Data;
+use super::{CheckpointError, Contents, facts, state_dict, torch_legacy};
 use std::collections::{BTreeMap, HashMap};
 
 const PICKLE: &str = "data.pkl";
@@ -15,7 +14,7 @@ const MAX_INFLATED_PICKLE: usize = 64 << 20;
 pub(super) fn index(
     file: &[u8],
     mut members: BTreeMap<String, Member>,
-) -> Result<Vec<(String, View)>, CheckpointError> {
+) -> Result<Contents, CheckpointError> {
     for member in members.values_mut() {
         member.check_crc = false;
     }
@@ -62,7 +61,7 @@ pub(super) fn index(
     let tensors = state_dict::find(&pickle, start, |id| {
         matches!(pickle.node(id), Node::Tensor(_)).then_some(id)
     })?;
-    tensors
+    let tensors = tensors
         .into_iter()
         .map(|(name, id)| {
             let view = torch_legacy::view(&pickle, &name, id, |key, at| match storages.get(key) {
@@ -76,5 +75,6 @@ pub(super) fn index(
             })?;
             Ok((name, view))
         })
-        .collect()
+        .collect::<Result<_, _>>()?;
+    Ok(Contents { tensors, facts: facts::of_pickle(&pickle) })
 }

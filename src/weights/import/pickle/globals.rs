@@ -2,19 +2,21 @@
 
 use super::Dtype;
 
-/// A global that a pickle may name.
+/// A global that this reader knows. Every other is kept as its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in super::super) enum Global {
     OrderedDict,
     /// `tuple`, and `torch.Size`, which is one.
     Tuple,
+    /// `set` and `frozenset`: kept as lists.
+    Set,
     Bytes,
-    /// Data that no tensor needs, such as the arguments of a training script: made opaque.
-    Plain,
     /// `_rebuild_tensor` and `_rebuild_tensor_v2`, which differ after the strides.
     RebuildTensor,
     RebuildTensorV3,
     RebuildParameter,
+    /// A tensor of a subclass: how to make the tensor, the subclass, and the arguments of the first.
+    RebuildFromType,
     Storage(Dtype),
     TorchDtype(Dtype),
     Reconstruct,
@@ -29,10 +31,11 @@ impl Global {
             Global::OrderedDict => "collections.OrderedDict",
             Global::Tuple => "tuple",
             Global::Bytes => "bytes",
-            Global::Plain => "a plain object",
+            Global::Set => "set",
             Global::RebuildTensor => "torch._utils._rebuild_tensor_v2",
             Global::RebuildTensorV3 => "torch._utils._rebuild_tensor_v3",
             Global::RebuildParameter => "torch._utils._rebuild_parameter",
+            Global::RebuildFromType => "torch._tensor._rebuild_from_type_v2",
             Global::Storage(_) => "a torch storage",
             Global::TorchDtype(_) => "torch.dtype",
             Global::Reconstruct => "numpy's _reconstruct",
@@ -48,16 +51,16 @@ impl Global {
             Global::OrderedDict => "none, or a list of pairs",
             Global::Tuple => "one sequence",
             Global::Bytes => "none",
+            Global::Set => "none, or a list",
+            Global::RebuildFromType => "a function, a class, its arguments, ...",
             Global::RebuildTensor => "storage, offset, shape, strides, ...",
             Global::RebuildTensorV3 => "storage, offset, shape, strides, two more, dtype, ...",
             Global::RebuildParameter => "a tensor, ...",
             Global::NumpyDtype => "a description, ...",
             Global::Encode => "a string, \"latin1\"",
-            Global::Plain
-            | Global::Storage(_)
-            | Global::TorchDtype(_)
-            | Global::Reconstruct
-            | Global::NdArray => "no call",
+            Global::Storage(_) | Global::TorchDtype(_) | Global::Reconstruct | Global::NdArray => {
+                "no call"
+            }
         }
     }
 }
@@ -69,16 +72,14 @@ pub(super) fn find(module: &[u8], name: &[u8]) -> Option<Global> {
         (b"builtins" | b"__builtin__", b"tuple") | (b"torch", b"Size") => Global::Tuple,
         (b"builtins" | b"__builtin__", b"bytes") => Global::Bytes,
         (b"_codecs", b"encode") => Global::Encode,
-        // Arguments of training scripts, and NumPy scalars among their statistics.
-        (b"argparse", b"Namespace")
-        | (b"torch", b"device")
-        | (b"numpy.core.multiarray" | b"numpy._core.multiarray", b"scalar") => Global::Plain,
+        (b"builtins" | b"__builtin__", b"set" | b"frozenset") => Global::Set,
 
         (b"torch._utils", b"_rebuild_tensor" | b"_rebuild_tensor_v2") => Global::RebuildTensor,
         (b"torch._utils", b"_rebuild_tensor_v3") => Global::RebuildTensorV3,
         (b"torch._utils", b"_rebuild_parameter" | b"_rebuild_parameter_with_state") => {
             Global::RebuildParameter
         }
+        (b"torch._tensor", b"_rebuild_from_type_v2") => Global::RebuildFromType,
         (b"torch", storage) if storage.ends_with(b"Storage") => Global::Storage(match storage {
             b"HalfStorage" => Dtype::F16,
             b"BFloat16Storage" => Dtype::Bf16,

@@ -14,7 +14,7 @@ const MAX_PROTOCOL: u8 = 5;
 pub(super) const NONE: Id = Id::new(0);
 const FALSE: Id = Id::new(1);
 const TRUE: Id = Id::new(2);
-const EMPTY_TUPLE: Id = Id::new(3);
+pub(super) const EMPTY_TUPLE: Id = Id::new(3);
 
 /// A pickle being interpreted.
 pub(super) struct Machine<'a> {
@@ -110,10 +110,10 @@ impl Machine<'_> {
                     let len = self.u32()?;
                     self.long(len.into())?;
                 }
-                // BINFLOAT: no tensor's description has one.
+                // BINFLOAT
                 b'G' => {
-                    self.array::<8>()?;
-                    self.push(Node::Float)?;
+                    let value = f64::from_be_bytes(self.array()?);
+                    self.push(Node::Float(value))?;
                 }
                 // SHORT_BINUNICODE, BINUNICODE, BINUNICODE8
                 0x8c => {
@@ -128,7 +128,7 @@ impl Machine<'_> {
                     let len = self.u64()?;
                     self.unicode(len)?;
                 }
-                // SHORT_BINBYTES, BINBYTES, BINBYTES8
+                // SHORT_BINBYTES, BINBYTES, BINBYTES8, BYTEARRAY8
                 b'C' => {
                     let len = self.byte()?;
                     self.binary(len.into(), Node::Bytes)?;
@@ -137,7 +137,7 @@ impl Machine<'_> {
                     let len = self.u32()?;
                     self.binary(len.into(), Node::Bytes)?;
                 }
-                0x8e => {
+                0x8e | 0x96 => {
                     let len = self.u64()?;
                     self.binary(len, Node::Bytes)?;
                 }
@@ -151,23 +151,23 @@ impl Machine<'_> {
                     self.binary(len.into(), Node::ByteText)?;
                 }
 
-                // TUPLE1, TUPLE2, TUPLE3, TUPLE
+                // TUPLE1, TUPLE2, TUPLE3; TUPLE, FROZENSET
                 n @ 0x85..=0x87 => {
                     let len = usize::from(n - 0x84);
                     let items = self.pop_many(len)?;
                     self.push(Node::Tuple(items.into()))?;
                 }
-                b't' => {
+                b't' | 0x91 => {
                     let items = self.pop_to_mark()?;
                     self.push(Node::Tuple(items.into()))?;
                 }
-                // EMPTY_LIST, APPEND, APPENDS
-                b']' => self.push(Node::List(Vec::new()))?,
+                // EMPTY_LIST, EMPTY_SET; APPEND; APPENDS, ADDITEMS. A set is kept as a list.
+                b']' | 0x8f => self.push(Node::List(Vec::new()))?,
                 b'a' => {
                     let item = self.pop()?;
                     self.append(vec![item])?;
                 }
-                b'e' => {
+                b'e' | 0x90 => {
                     let items = self.pop_to_mark()?;
                     self.append(items)?;
                 }
@@ -180,6 +180,22 @@ impl Machine<'_> {
                 b'u' => {
                     let items = self.pop_to_mark()?;
                     self.set_items(items)?;
+                }
+
+                // POP, which takes a mark like an object; POP_MARK; DUP
+                b'0' => {
+                    if self.at_mark() {
+                        self.pop_to_mark()?;
+                    } else {
+                        self.pop()?;
+                    }
+                }
+                b'1' => {
+                    self.pop_to_mark()?;
+                }
+                b'2' => {
+                    let top = self.top()?;
+                    self.stack.push(top);
                 }
 
                 // BINPUT, LONG_BINPUT, MEMOIZE
@@ -221,6 +237,28 @@ impl Machine<'_> {
                 b'R' | 0x81 => {
                     let operands = self.pop_many(2)?;
                     self.reduce(operands[0], operands[1])?;
+                }
+                // NEWOBJ_EX: no known class takes arguments by name.
+                0x92 => {
+                    let operands = self.pop_many(3)?;
+                    self.reduce(operands[0], operands[1])?;
+                }
+                // OBJ
+                b'o' => {
+                    let mut items = self.pop_to_mark()?;
+                    if items.is_empty() {
+                        return Err(self.wrong("operands of OBJ", "a class", "none"));
+                    }
+                    let args = items.split_off(1);
+                    self.instance(items[0], args)?;
+                }
+                // INST
+                b'i' => {
+                    let (module, name) = (self.line()?, self.line()?);
+                    let args = self.pop_to_mark()?;
+                    self.global(module, name)?;
+                    let class = self.pop()?;
+                    self.instance(class, args)?;
                 }
                 // BUILD
                 b'b' => {

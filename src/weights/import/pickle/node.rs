@@ -25,7 +25,7 @@ pub(in super::super) enum Node {
     Int(i64),
     /// Over 64 bits; only the legacy magic number is.
     LongInt,
-    Float,
+    Float(f64),
     /// Valid UTF-8.
     Text(Range<usize>),
     Bytes(Range<usize>),
@@ -40,6 +40,8 @@ pub(in super::super) enum Node {
     List(Vec<Id>),
     Dict(Vec<(Id, Id)>),
     Global(Global),
+    /// A global outside the closed list: a name, which is never looked up.
+    Foreign(Box<Class>),
     Storage(Box<Storage>),
     Tensor(Box<Tensor>),
     NumpyDtype {
@@ -48,8 +50,32 @@ pub(in super::super) enum Node {
     },
     /// An array: `None` until BUILD gives it its state.
     NdArray(Option<Box<NdArray>>),
-    /// Plain data that no tensor needs.
-    Opaque,
+    /// An object of a class that this reader does not make.
+    Opaque(Box<Opaque>),
+}
+
+/// The name of what an opaque object was to be made by.
+#[derive(Clone, Debug)]
+pub(in super::super) enum Class {
+    /// A global outside the closed list: its module and its name.
+    Foreign(Range<usize>, Range<usize>),
+    /// A global of the closed list, used in a way that no tensor needs.
+    Known(&'static str),
+}
+
+/// An object that was described but not made: nothing was called. What it was to be made from can
+/// be looked through.
+#[derive(Debug)]
+pub(in super::super) struct Opaque {
+    /// Offset of the opcode that was to make the object.
+    pub(in super::super) at: usize,
+    pub(in super::super) class: Class,
+    /// Arguments of the call: a tuple.
+    pub(in super::super) args: Id,
+    /// Items, if the object is a kind of dict.
+    pub(in super::super) pairs: Vec<(Id, Id)>,
+    /// The state that BUILD was to set.
+    pub(in super::super) state: Option<Id>,
 }
 
 impl Node {
@@ -67,18 +93,18 @@ impl Node {
             Node::None => "None",
             Node::Bool(_) => "a bool",
             Node::Int(_) | Node::LongInt => "an integer",
-            Node::Float => "a float",
+            Node::Float(_) => "a float",
             Node::Text(_) | Node::ByteText(_) => "a string",
             Node::Bytes(_) | Node::EncodedBytes { .. } => "bytes",
             Node::Tuple(_) => "a tuple",
             Node::List(_) => "a list",
             Node::Dict(_) => "a dict",
-            Node::Global(_) => "a global",
+            Node::Global(_) | Node::Foreign(_) => "a global",
             Node::Storage(_) => "a storage",
             Node::Tensor(_) => "a tensor",
             Node::NumpyDtype { .. } => "a NumPy dtype",
             Node::NdArray(_) => "a NumPy array",
-            Node::Opaque => "a plain object",
+            Node::Opaque(_) => "an opaque object",
         }
     }
 }

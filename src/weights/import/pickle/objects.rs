@@ -2,9 +2,9 @@
 //! state.
 
 use super::super::error::corrupt;
-use super::super::{CheckpointError, Dtype, latin1};
-use super::machine::{Machine, NONE, Outcome};
-use super::{Global, Id, NdArray, Node, Storage, Tensor, globals};
+use super::super::{Dtype, latin1};
+use super::machine::{EMPTY_TUPLE, Machine, NONE, Outcome};
+use super::{Class, Global, Id, NdArray, Node, Opaque, Storage, Tensor, globals};
 use std::ops::Range;
 
 /// Arguments of any known call.
@@ -20,7 +20,8 @@ impl Machine<'_> {
         let list = self.top()?;
         match &mut self.nodes[list.index()] {
             Node::List(list) => list.extend(items),
-            Node::Opaque => {}
+            // Items of a kind of list: neither tensors of a state dict nor facts are among them.
+            Node::Opaque(_) => {}
             other => {
                 let found = other.kind();
                 return Err(self.wrong("target of APPENDS", "a list", found));
@@ -38,7 +39,9 @@ impl Machine<'_> {
         }
         match &mut self.nodes[dict.index()] {
             Node::Dict(dict) => dict.extend(pairs.iter().map(|&[key, value]| (key, value))),
-            Node::Opaque => {}
+            Node::Opaque(object) => {
+                object.pairs.extend(pairs.iter().map(|&[key, value]| (key, value)));
+            }
             other => {
                 let found = other.kind();
                 return Err(self.wrong("target of SETITEMS", "a dict", found));
@@ -49,15 +52,44 @@ impl Machine<'_> {
 
     /// GLOBAL and STACK_GLOBAL.
     pub(super) fn global(&mut self, module: Range<usize>, name: Range<usize>) -> Outcome {
-        let [module, name] = [module, name].map(|range| &self.bytes[range]);
-        match globals::find(module, name) {
-            Some(global) => self.push(Node::Global(global)),
-            None => {
-                let mut global = String::from_utf8_lossy(module).into_owned();
-                global.push('.');
-                global.push_str(&String::from_utf8_lossy(name));
-                Err(CheckpointError::ForbiddenGlobal { offset: self.op_at as u64, global })
+        let node = match globals::find(&self.bytes[module.clone()], &self.bytes[name.clone()]) {
+            Some(global) => Node::Global(global),
+            None => Node::Foreign(Box::new(Class::Foreign(module, name))),
+        };
+        self.push(node)
+    }
+
+    /// An object that is described but not made.
+    fn opaque(&self, class: Class, args: Id) -> Node {
+        let object = Opaque { at: self.op_at, class, args, pairs: Vec::new(), state: None };
+        Node::Opaque(Box::new(object))
+    }
+
+    /// OBJ and INST: like REDUCE, with the arguments one by one.
+    pub(super) fn instance(&mut self, class: Id, args: Vec<Id>) -> Outcome {
+        let args = if args.is_empty() { EMPTY_TUPLE } else { self.add(Node::Tuple(args.into()))? };
+        self.reduce(class, args)
+    }
+
+    /// The class that a call of something foreign makes an object of; `None` if it is known.
+    fn foreign_class(&self, callee: Id, args: &[Id]) -> Option<Class> {
+        match &self.nodes[callee.index()] {
+            Node::Foreign(class) => {
+                // `copyreg._reconstructor(class, ..)` and its like: the class tells more.
+                let helper = match &**class {
+                    Class::Foreign(module, _) => {
+                        matches!(&self.bytes[module.clone()], b"copyreg" | b"copy_reg")
+                    }
+                    Class::Known(_) => false,
+                };
+                match args.first().map(|first| &self.nodes[first.index()]) {
+                    Some(Node::Foreign(own)) if helper => Some((**own).clone()),
+                    _ => Some((**class).clone()),
+                }
             }
+            // What a call gave is called in turn.
+            Node::Opaque(object) => Some(object.class.clone()),
+            _ => None,
         }
     }
 
@@ -106,12 +138,14 @@ impl Machine<'_> {
         })
     }
 
-    /// A call of a known global; calls of other globals are refused by name before.
+    /// A call: that of a known global gives its object, every other an opaque one.
     pub(super) fn reduce(&mut self, callee: Id, args: Id) -> Outcome {
+        if let Node::Tuple(items) = &self.nodes[args.index()]
+            && let Some(class) = self.foreign_class(callee, items)
+        {
+            return self.push(self.opaque(class, args));
+        }
         let (global, args) = match (&self.nodes[callee.index()], &self.nodes[args.index()]) {
-            (Node::Global(Global::Plain), Node::Tuple(_)) => {
-                return self.push(Node::Opaque);
-            }
             (Node::Global(global), Node::Tuple(args)) if args.len() > MAX_ARGS => {
                 let what = format!("arguments of {}", global.name());
                 let found = format!("{} of them", args.len());
@@ -137,6 +171,20 @@ impl Machine<'_> {
             {
                 self.stack.push(tensor);
                 return Ok(());
+            }
+            // A set's list is not changed by those who made it.
+            (Global::Set, []) => Node::List(Vec::new()),
+            (Global::Set, &[items]) if matches!(self.nodes[items.index()], Node::List(_)) => {
+                self.stack.push(items);
+                return Ok(());
+            }
+            (Global::RebuildFromType, &[function, _, args, ..]) => {
+                // A function of the same kind would let a chain of calls recurse.
+                if matches!(self.nodes[function.index()], Node::Global(Global::RebuildFromType)) {
+                    let expected = "one that rebuilds a tensor";
+                    return Err(self.wrong("function of a tensor", expected, "itself"));
+                }
+                return self.reduce(function, args);
             }
             (Global::RebuildTensor, &[storage, start, shape, strides, ..]) => {
                 self.tensor(storage, start, shape, strides, None)?
@@ -201,6 +249,10 @@ impl Machine<'_> {
         strides: Id,
         dtype: Option<Dtype>,
     ) -> Outcome<Node> {
+        // A storage of elements that are not plain numbers.
+        if let Node::Opaque(object) = &self.nodes[storage.index()] {
+            return Ok(self.opaque(object.class.clone(), EMPTY_TUPLE));
+        }
         if !matches!(self.nodes[storage.index()], Node::Storage(_)) {
             let found = self.nodes[storage.index()].kind();
             return Err(self.wrong("first argument of a tensor", "a storage", found));
@@ -251,8 +303,17 @@ impl Machine<'_> {
     pub(super) fn build(&mut self, state: Id) -> Outcome {
         let target = self.top()?;
         let built = match &self.nodes[target.index()] {
-            // An OrderedDict's attributes, such as `_metadata`; the state of plain objects.
-            Node::Dict(_) | Node::Opaque | Node::Tensor(_) => return Ok(()),
+            // An OrderedDict's attributes, such as `_metadata`.
+            Node::Dict(_) | Node::Tensor(_) => return Ok(()),
+            Node::Opaque(_) => {
+                if let Node::Opaque(object) = &mut self.nodes[target.index()] {
+                    object.state = Some(state);
+                }
+                return Ok(());
+            }
+            Node::NdArray(None) if self.holds_objects(state) => {
+                self.opaque(Class::Known(Global::NdArray.name()), EMPTY_TUPLE)
+            }
             Node::NdArray(None) => {
                 let array = self.array_state(state)?;
                 self.charge(array.shape.len())?;
@@ -280,6 +341,20 @@ impl Machine<'_> {
             Some(order) if self.is_text(order, &["<", "|", "="]) => Ok(false),
             Some(order) if self.is_text(order, &[">"]) => Ok(true),
             _ => Err(self.wrong("byte order of a NumPy dtype", "'<', '|', '=' or '>'", "another")),
+        }
+    }
+
+    /// Whether the state of a `numpy.ndarray` is that of an array of objects, whose data are a list,
+    /// or of elements of a foreign type: no weights.
+    fn holds_objects(&self, state: Id) -> bool {
+        let Node::Tuple(items) = &self.nodes[state.index()] else { return false };
+        let &[_, _, dtype, _, data] = &items[..] else { return false };
+        match &self.nodes[dtype.index()] {
+            Node::NumpyDtype { descr, .. } => {
+                let objects = self.bytes[descr.clone()].starts_with(b"O");
+                objects && matches!(self.nodes[data.index()], Node::List(_))
+            }
+            dtype => matches!(dtype, Node::Opaque(_)),
         }
     }
 
@@ -331,7 +406,8 @@ impl Machine<'_> {
         })
     }
 
-    /// PyTorch's `('storage', class, key, location, elements[, view])`.
+    /// PyTorch's `('storage', class, key, location, elements[, view])`, or the legacy container's
+    /// `('module', class, file, source)`, which stands for the class.
     pub(super) fn persistent(&mut self, id: Id) -> Outcome {
         let expected = "('storage', class, key, location, number of elements)";
         let items = match &self.nodes[id.index()] {
@@ -342,6 +418,10 @@ impl Machine<'_> {
             }
         };
         let (&[kind, class, key, _, elems], view) = match items {
+            &[kind, class, _, _] if self.is_text(kind, &["module"]) => {
+                self.stack.push(class);
+                return Ok(());
+            }
             [a, b, c, d, e] => (&[*a, *b, *c, *d, *e], None),
             [a, b, c, d, e, view] => (&[*a, *b, *c, *d, *e], Some(*view)),
             _ => {
@@ -351,6 +431,9 @@ impl Machine<'_> {
         };
         if !self.is_text(kind, &["storage"]) {
             return Err(self.wrong("persistent id", expected, "one of another kind"));
+        }
+        if let Node::Foreign(class) = &self.nodes[class.index()] {
+            return self.push(self.opaque((**class).clone(), EMPTY_TUPLE));
         }
         let Node::Global(Global::Storage(dtype)) = self.nodes[class.index()] else {
             let found = self.nodes[class.index()].kind();

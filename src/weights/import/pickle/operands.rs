@@ -148,6 +148,11 @@ impl Machine<'_> {
         }
     }
 
+    /// Whether nothing stands above the last mark.
+    pub(super) fn at_mark(&self) -> bool {
+        self.marks.last() == Some(&self.stack.len())
+    }
+
     pub(super) fn top(&self) -> Outcome<Id> {
         match self.stack.last() {
             Some(&id) if self.stack.len() > self.floor() => Ok(id),
