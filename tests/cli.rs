@@ -493,6 +493,8 @@ fn a_broken_image_fails_alone() {
     assert_eq!(paths(&lines), args[1..]);
     for (line, fails) in lines.iter().zip([false, true, true, true, false]) {
         assert_eq!(line["error"].is_string(), fails, "{line}");
+        let error = line["error"].as_str().unwrap_or_default();
+        assert!(!error.contains(line["path"].as_str().unwrap()), "the path is beside it: {line}");
         assert_eq!(line["top"].as_array().unwrap().is_empty(), fails, "{line}");
     }
     let text = place.run(&args).exits(1).says(&["cut.png"]);
@@ -511,6 +513,49 @@ fn without_any_image_nothing_starts() {
     let lines = place.run(&["classify", "--json", "nowhere.png", "empty"]).exits(2).json();
     assert_eq!(paths(&lines), ["nowhere.png", "empty"]);
     assert!(lines.iter().all(|line| line["error"].is_string()), "{lines:#?}");
+    assert_eq!(lines[0]["error"], "no such file or folder");
+}
+
+#[test]
+fn quiet_leaves_warnings_and_errors() {
+    let place = Place::with_weights();
+    place.picture("a.png", 1);
+    let args = ["classify", "a.png", "nowhere.png"];
+    let loud = place.run(&args).exits(1).says(&["note: CPU, f32", "note: 1 of 2 images failed"]);
+    for quiet in ["-q", "--quiet"] {
+        let ran = place.run(&[&args[..], &[quiet]].concat()).exits(1);
+        assert_eq!(ran.stderr, "error: nowhere.png: no such file or folder\n");
+        assert_eq!(ran.stdout, loud.stdout);
+    }
+    let ran = place.run(&["--quiet", "classify", "a.png", "--verbose"]).exits(0);
+    assert!(ran.stderr.is_empty(), "{ran:#?}");
+}
+
+/// File names are bytes on these systems.
+#[cfg(target_os = "linux")]
+#[test]
+fn names_that_are_not_unicode_survive() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+    let place = Place::with_weights();
+    place.picture("d/a.png", 1);
+    let name = OsStr::from_bytes(b"d/r\xe9sum\xe9.png");
+    fs::copy(place.path("d/a.png"), place.folder.path().join(name)).unwrap();
+    place.run(&["classify", "d/*.gif"]).exits(2).says(&["no file matches this pattern"]);
+    for path in ["d", "d/*.png"] {
+        let lines = place.run(&["classify", "--json", path]).exits(0).json();
+        assert_eq!(paths(&lines), ["d/a.png", "d/r\u{fffd}sum\u{fffd}.png"]);
+        assert_eq!(lines[0].get("path_bytes"), None);
+        assert_eq!(lines[1]["path_bytes"], "ZC9y6XN1bekucG5n");
+        assert_eq!(lines[0]["top"], lines[1]["top"]);
+    }
+    let broken = place.folder.path().join(OsStr::from_bytes(b"d/\xff.png"));
+    fs::write(&broken, b"no picture").unwrap();
+    let line = &place.run(&["classify", "--json", "d"]).exits(1).json()[2];
+    assert_eq!((&line["path_bytes"], line["error"].is_string()), (&"ZC//LnBuZw==".into(), true));
+    let csv = place.command(&["classify", "--csv", "--topk", "1", "d"]).output().unwrap().stdout;
+    let rows: Vec<&[u8]> = csv.split(|&byte| byte == b'\n').collect();
+    assert!(rows[2].starts_with(b"d/r\xe9sum\xe9.png,1,"), "{:?}", rows[2].escape_ascii());
 }
 
 #[test]

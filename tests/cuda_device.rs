@@ -263,6 +263,10 @@ fn auto_takes_a_usable_gpu_and_else_the_cpu() {
     let cpu = place.classify("auto", &[], "no-device");
     succeeded(&cpu);
     let said = text(&cpu.stderr);
+    let note = said.lines().find(|line| line.contains("CPU, f32")).unwrap_or_default();
+    assert!(note.contains("no GPU") && note.len() <= 100, "{said}");
+    let cpu = place.classify("auto", &["--verbose"], "no-device");
+    let said = text(&cpu.stderr);
     assert!(said.contains("CPU, f32") && said.contains("sees no GPU"), "{said}");
 }
 

@@ -137,7 +137,7 @@ pub fn run(args: Args, verbose: bool, out: &mut Out) -> anyhow::Result<Status> {
     let against = against.map_err(|error| anyhow!("--against {error}"))?;
     let save = args.save.as_deref().map(OutputFile::new).transpose()?;
     let html = args.html.as_deref().map(OutputFile::new).transpose()?;
-    let devices = args.devices(verbose || !args.json)?;
+    let devices = args.devices(verbose)?;
     let subjects = args.subjects()?;
     let cores = thread::available_parallelism().map_or(1, usize::from);
     let options = Options {
@@ -276,7 +276,7 @@ fn row(
 
 impl Args {
     /// The devices, each once.
-    fn devices(&self, say: bool) -> anyhow::Result<Vec<Device>> {
+    fn devices(&self, verbose: bool) -> anyhow::Result<Vec<Device>> {
         let mut devices = Vec::new();
         for request in &self.device {
             let device = match *request {
@@ -288,12 +288,12 @@ impl Args {
                 DeviceRequest::This(device) => device,
                 DeviceRequest::Auto => {
                     let DeviceChoice { device, reason } = Device::auto();
-                    if say {
+                    if verbose || !self.json {
                         let name = match device {
                             Device::Cpu => "CPU".to_owned(),
                             device => device.to_string(),
                         };
-                        output::note(&format_args!("{name}{}", said(&reason)));
+                        output::note(&format_args!("{name}{}", said(&reason, verbose)));
                     }
                     device
                 }

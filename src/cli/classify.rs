@@ -1,15 +1,18 @@
 //! `effnet classify`: the most probable classes of images.
 
 use super::device::{self, RunArgs};
-use super::inputs;
+use super::inputs::{self, Found, InputError};
 use super::models::ModelArgs;
 use super::output::{self, Out};
-use super::{Status, labels};
+use super::{Status, labels, paths};
 use anyhow::bail;
-use effnet::pipeline::{ImageFailure, ImageInput, Pipeline, PipelineError, PipelineOptions};
+use effnet::pipeline::{
+    ImageFailure, ImageInput, ImageOutput, Pipeline, PipelineError, PipelineOptions,
+};
 use effnet::session::{Prediction, Session};
 use effnet::weights::Labels;
 use serde::Serialize;
+use std::collections::HashMap;
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -20,7 +23,7 @@ use std::sync::Arc;
 A PATH is a file, a folder, a pattern or `-`:
   FILE     JPEG, PNG, WebP, BMP, GIF (first frame) or TIFF, recognised by content
   FOLDER   the files in it and below it that end in .jpg .jpeg .png .webp .bmp .gif .tif .tiff,
-           sorted; hidden ones are left out
+           sorted; hidden ones, __MACOSX and @eaDir are left out
   PATTERN  quoted, with * ? [...] or **: what it matches, sorted
   -        one encoded image on standard input
 
@@ -28,8 +31,9 @@ Results are printed in the order of the PATHs, each as soon as it is known. An i
 read or decoded is reported, and the others go on; the exit status is then 1.
 
 With --json each line is {\"path\", \"top\": [{\"index\", \"label\", \"probability\", \"logit\"}], \"error\"};
-error is null, or a text, and then top is empty. With --csv the columns are path, rank, index,
-label, probability.
+error is null, or a text, and then top is empty. A path that is not Unicode has \"path_bytes\" too:
+its bytes in base64. With --csv the columns are path, rank, index, label, probability, and a path
+is written byte by byte as the system has it. `effnet eval` reads either as a list.
 
 Examples:
   effnet classify cat.jpg
@@ -62,8 +66,21 @@ pub struct Args {
 #[derive(Serialize)]
 struct ImageReport<'a> {
     path: &'a str,
+    /// The path's bytes in base64, where `path` cannot hold them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path_bytes: Option<String>,
     top: Vec<ClassReport<'a>>,
     error: Option<String>,
+}
+
+impl<'a> ImageReport<'a> {
+    fn failed(
+        path: &'a str,
+        path_bytes: Option<String>,
+        error: &dyn std::fmt::Display,
+    ) -> ImageReport<'a> {
+        ImageReport { path, path_bytes, top: Vec::new(), error: Some(error.to_string()) }
+    }
 }
 
 #[derive(Serialize)]
@@ -93,9 +110,9 @@ pub fn run(args: Args, verbose: bool, out: &mut Out) -> anyhow::Result<Status> {
         let errors: Vec<_> = images.into_iter().filter_map(Result::err).collect();
         if format == Format::Json {
             // A program that reads the lines finds every path that it asked for.
-            for error in &errors {
-                let (path, error) = (&error.path, Some(error.to_string()));
-                out.json(&ImageReport { path, top: Vec::new(), error })?;
+            for InputError { path, kind } in &errors {
+                let (text, path_bytes) = (path.display().to_string(), paths::path_bytes(path));
+                out.json(&ImageReport::failed(&text, path_bytes, kind))?;
             }
         }
         let lines: Vec<String> = errors.iter().map(|error| format!("  {error}")).collect();
@@ -112,21 +129,29 @@ pub fn run(args: Args, verbose: bool, out: &mut Out) -> anyhow::Result<Status> {
     let choice = args.run.choose(chosen.weights.metadata())?;
     let session = Session::new(Arc::new(chosen.weights), choice.options(total))?;
     if verbose || format == Format::Text {
-        output::note(&format_args!("{}{}", session.description(), choice.reason));
+        output::note(&format_args!("{}{}", session.description(), choice.reason(verbose)));
     }
 
     // Where results go to the terminal, they are the progress.
     let bar = output::progress(total as u64, "images", !std::io::stdout().is_terminal());
-    let mut writer = Writer { format, labels: &labels, first: true };
+    let mut writer = Writer { format, labels: &labels, no_text: HashMap::new(), first: true };
     let mut failed = 0;
     writer.start(out)?;
     // A PATH that gives no image keeps its place.
-    let images = images.into_iter().map(|image| image.unwrap_or_else(ImageInput::from));
+    let images: Vec<ImageInput> = images
+        .into_iter()
+        .enumerate()
+        .map(|(index, found)| {
+            let Found { image, no_text } = found.unwrap_or_else(Found::from);
+            writer.no_text.extend(no_text.map(|path| (index, path)));
+            image
+        })
+        .collect();
     let options = PipelineOptions { threads: Some(choice.threads) };
     let mut pipeline = Pipeline::new(session, options).map_err(device::with_options)?;
     for result in pipeline.classify(images, k).map_err(device::with_options)? {
         match result {
-            Ok(image) => writer.image(&image.name, &image.output, out)?,
+            Ok(image) => writer.image(&image, out)?,
             Err(PipelineError::Image(failure)) => {
                 failed += 1;
                 bar.suspend(|| output::error(&failure));
@@ -156,13 +181,17 @@ pub fn run(args: Args, verbose: bool, out: &mut Out) -> anyhow::Result<Status> {
 struct Writer<'a> {
     format: Format,
     labels: &'a Labels,
+    /// Of the images whose paths are no text, by their places.
+    no_text: HashMap<usize, PathBuf>,
     first: bool,
 }
 
 impl Writer<'_> {
     fn start(&mut self, out: &mut Out) -> anyhow::Result<()> {
         match self.format {
-            Format::Csv => out.csv(["path", "rank", "index", "label", "probability"]),
+            Format::Csv => {
+                out.csv(["path", "rank", "index", "label", "probability"].map(str::as_bytes))
+            }
             _ => Ok(()),
         }
     }
@@ -170,33 +199,38 @@ impl Writer<'_> {
     fn failure(&mut self, failure: &ImageFailure, out: &mut Out) -> anyhow::Result<()> {
         match self.format {
             Format::Json => {
-                let (path, error) = (&failure.name, Some(failure.to_string()));
-                out.json(&ImageReport { path, top: Vec::new(), error })
+                let no_text = self.no_text.get(&failure.index);
+                let path_bytes = no_text.and_then(|path| paths::path_bytes(path));
+                out.json(&ImageReport::failed(&failure.name, path_bytes, &failure.kind))
             }
             // Said on standard error: neither format has a place for it.
             Format::Csv | Format::Text => Ok(()),
         }
     }
 
-    fn image(&mut self, path: &str, top: &[Prediction], out: &mut Out) -> anyhow::Result<()> {
+    fn image(&mut self, image: &ImageOutput<Vec<Prediction>>, out: &mut Out) -> anyhow::Result<()> {
+        let (path, top) = (&image.name, &image.output);
+        let no_text = self.no_text.get(&image.index);
         match self.format {
             Format::Json => {
+                let path_bytes = no_text.and_then(|path| paths::path_bytes(path));
                 let top = top.iter().map(|prediction| ClassReport {
                     index: prediction.class,
                     label: self.labels.name(prediction.class),
                     probability: prediction.probability,
                     logit: prediction.logit,
                 });
-                out.json(&ImageReport { path, top: top.collect(), error: None })
+                out.json(&ImageReport { path, path_bytes, top: top.collect(), error: None })
             }
             Format::Csv => {
+                let path = no_text.map_or(path.as_bytes(), |path| paths::as_bytes(path));
                 for (rank, prediction) in top.iter().enumerate() {
                     out.csv([
                         path,
-                        &(rank + 1).to_string(),
-                        &prediction.class.to_string(),
-                        self.labels.name(prediction.class).unwrap_or(""),
-                        &prediction.probability.to_string(),
+                        (rank + 1).to_string().as_bytes(),
+                        prediction.class.to_string().as_bytes(),
+                        self.labels.name(prediction.class).unwrap_or("").as_bytes(),
+                        prediction.probability.to_string().as_bytes(),
                     ])?;
                 }
                 Ok(())

@@ -20,7 +20,6 @@ use effnet::measure::bench::{Options, of_environment};
 use effnet::report::file::OutputFile;
 use effnet::session::{Device, SessionError};
 use effnet::weights::Weights;
-use indicatif::ProgressBar;
 use std::io::{stdin, stdout};
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -148,7 +147,7 @@ pub fn run(args: Args, verbose: bool, out: &mut Out) -> anyhow::Result<Status> {
     if chosen.by_default || verbose {
         output::note(&chosen.describe());
     }
-    let spinner = ProgressBar::new_spinner();
+    let spinner = output::spinner();
     let report = compare(&args, chosen.weights, &choice, &mut |step| {
         if verbose {
             output::note(&step);
@@ -235,7 +234,7 @@ fn photographs(args: &Args, weights: &Weights, choice: &Choice) -> anyhow::Resul
     let elems = choice.size.pixels() * 3;
     let mut images = Vec::new();
     for image in inputs::expand(&args.images) {
-        let image = image.map_err(|error| anyhow!("--images: {error}"))?;
+        let image = image.map_err(|error| anyhow!("--images: {error}"))?.image;
         let name = image.name().unwrap_or_default().to_owned();
         let start = images.len();
         images.resize(start + elems, 0.0);

@@ -47,8 +47,7 @@ pub fn device(text: &str) -> Result<DeviceRequest, String> {
 pub struct Choice {
     /// The device.
     pub device: Device,
-    /// Why the device was taken, as an addition to a line; empty where it was asked for.
-    pub reason: String,
+    reason: ChoiceReason,
     /// Which kernels; meaningless on the CPU.
     pub path: Path,
     /// In which precision.
@@ -71,8 +70,8 @@ impl RunArgs {
     pub fn choose(&self, metadata: &Metadata) -> anyhow::Result<Choice> {
         let cores = thread::available_parallelism().map_or(1, usize::from);
         let DeviceChoice { device, reason } = self.device.choose();
-        let reason = said(&reason);
         if device == Device::Cpu && self.path.is_some() {
+            let reason = said(&reason, true);
             bail!(
                 "--path: the CPU runs no kernels{reason}; leave it out, or use --device cuda or \
                  emulator"
@@ -91,6 +90,11 @@ impl RunArgs {
 }
 
 impl Choice {
+    /// Why the device was taken, as an addition to a line; empty where it was asked for.
+    pub fn reason(&self, verbose: bool) -> String {
+        said(&self.reason, verbose)
+    }
+
     /// The options of a session for `images` images; its batch is no larger than that.
     pub fn options(&self, images: usize) -> SessionOptions {
         SessionOptions {
@@ -104,10 +108,14 @@ impl Choice {
     }
 }
 
-/// Why a device was taken, as an addition to a line; empty where it was asked for.
-pub fn said(reason: &ChoiceReason) -> String {
+/// Why a device was taken, as an addition to a line; empty where it was asked for. Why no GPU can
+/// be used is long, and true of every run on a machine: it is told in full to who asks for more.
+pub fn said(reason: &ChoiceReason, verbose: bool) -> String {
     match reason {
         ChoiceReason::AskedFor => String::new(),
+        ChoiceReason::NoKernels(_) | ChoiceReason::NoGpu(_) if !verbose => {
+            " (no GPU can be used; --verbose says why)".to_owned()
+        }
         reason => format!(" (auto: {reason})"),
     }
 }

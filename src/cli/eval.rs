@@ -99,7 +99,7 @@ pub fn run(args: Args, verbose: bool, out: &mut Out) -> anyhow::Result<Status> {
     let choice = args.run.choose(&metadata)?;
     let session = Session::new(Arc::new(chosen.weights), choice.options(total))?;
     if verbose || !args.json {
-        output::note(&format_args!("{}{}", session.description(), choice.reason));
+        output::note(&format_args!("{}{}", session.description(), choice.reason(verbose)));
     }
 
     let k = K.min(metadata.classes);

@@ -107,6 +107,7 @@ fn batch_norm() -> impl clap::builder::TypedValueParser<Value = BatchNorm> {
 #[derive(Serialize)]
 struct Report<'a> {
     schema: &'static str,
+    #[serde(serialize_with = "output::lossy")]
     output: &'a Path,
     output_bytes: u64,
     format: &'static str,

@@ -94,6 +94,7 @@ const OVERRIDES: &str = "Overrides";
 /// What was written, as JSON.
 #[derive(Serialize)]
 struct Report<'a> {
+    #[serde(serialize_with = "output::lossy")]
     output: &'a Path,
     output_bytes: u64,
     metadata: &'a effnet::weights::Metadata,

@@ -1,24 +1,48 @@
 //! From the PATHs of a command line to a list of images, in the order in which they are reported.
 
+use super::patterns;
 use effnet::pipeline::ImageInput;
-use glob::MatchOptions;
 use std::collections::HashSet;
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 /// Images, and errors in the places of images.
-type List = Vec<Result<ImageInput, InputError>>;
+type List = Vec<Result<Found, InputError>>;
 
 /// Endings, in lower case, of the files that are taken from a folder.
 pub const EXTENSIONS: [&str; 8] = ["bmp", "gif", "jpeg", "jpg", "png", "tif", "tiff", "webp"];
 
+/// Names of folders in which an archiver or a file server keeps what belongs to images and is none
+/// of them.
+const PASSED_OVER: [&str; 2] = ["__MACOSX", "@eaDir"];
+
+/// An image.
+#[derive(Debug)]
+pub struct Found {
+    /// The image, named by its path.
+    pub image: ImageInput,
+    /// Its path, where that is no text.
+    pub no_text: Option<PathBuf>,
+}
+
+impl Found {
+    fn file(path: PathBuf) -> Found {
+        Found { no_text: no_text(&path), image: path.into() }
+    }
+}
+
+fn no_text(path: &Path) -> Option<PathBuf> {
+    path.to_str().is_none().then(|| path.to_owned())
+}
+
 /// A PATH that gives no image.
 #[derive(Debug, thiserror::Error)]
-#[error("{path}: {kind}")]
+#[error("{path}: {kind}", path = path.display())]
 pub struct InputError {
-    /// The file, folder or pattern, for people.
-    pub path: String,
+    /// The file, folder or pattern.
+    pub path: PathBuf,
     /// What is wrong with it.
     pub kind: InputErrorKind,
 }
@@ -54,14 +78,15 @@ pub enum InputErrorKind {
 
 impl InputError {
     fn new(path: &Path, kind: InputErrorKind) -> InputError {
-        InputError { path: path.display().to_string(), kind }
+        InputError { path: path.to_owned(), kind }
     }
 }
 
 /// The place of an image that is not there.
-impl From<InputError> for ImageInput {
-    fn from(InputError { path, kind }: InputError) -> ImageInput {
-        ImageInput::failed(kind).named(path)
+impl From<InputError> for Found {
+    fn from(InputError { path, kind }: InputError) -> Found {
+        let image = ImageInput::failed(kind).named(path.display().to_string());
+        Found { image, no_text: no_text(&path) }
     }
 }
 
@@ -69,7 +94,8 @@ impl From<InputError> for ImageInput {
 /// - `-`: standard input;
 /// - a file: itself, whatever its name;
 /// - a folder: the files below it whose names end as an image's do, sorted by path; names that
-///   begin with a dot are left out; a folder reached twice through links is walked once;
+///   begin with a dot are left out, and so are `__MACOSX` and `@eaDir`; a folder reached twice
+///   through links is walked once;
 /// - else a pattern with `*`, `?`, `[...]` or `**`: its matches, sorted, each taken as if given.
 ///
 /// A PATH that gives no image becomes an error at its place in the list.
@@ -80,7 +106,9 @@ pub fn expand(paths: &[PathBuf]) -> List {
         if path.as_os_str() == "-" {
             let first = !std::mem::replace(&mut stdin_taken, true);
             list.push(match first {
-                true => Ok(ImageInput::reader(io::stdin()).named("-")),
+                true => {
+                    Ok(Found { image: ImageInput::reader(io::stdin()).named("-"), no_text: None })
+                }
                 false => Err(InputError::new(path, InputErrorKind::StdinTwice)),
             });
         } else if path.exists() {
@@ -94,39 +122,34 @@ pub fn expand(paths: &[PathBuf]) -> List {
 
 fn existing(path: &Path, list: &mut List) {
     if !path.is_dir() {
-        list.push(Ok(path.into()));
+        list.push(Ok(Found::file(path.to_owned())));
         return;
     }
     let before = list.len();
-    walk(path, &mut HashSet::new(), &mut |found| list.push(found.map(ImageInput::from)));
+    walk(path, &mut HashSet::new(), &mut |found| list.push(found.map(Found::file)));
     if list.len() == before {
         list.push(Err(InputError::new(path, InputErrorKind::EmptyFolder)));
     }
 }
 
 fn pattern(path: &Path, list: &mut List) {
-    let Some(text) = path.to_str().filter(|text| text.contains(['*', '?', '['])) else {
+    if !patterns::is_pattern(path) {
         list.push(Err(InputError::new(path, InputErrorKind::Missing)));
         return;
-    };
-    // As a shell does: `*` and `?` do not match the dot that hides a file.
-    let options = MatchOptions { require_literal_leading_dot: true, ..MatchOptions::new() };
-    let matches = match glob::glob_with(text, options) {
+    }
+    let matches = match patterns::matches(path) {
         Ok(matches) => matches,
-        Err(error) => {
-            let kind = InputErrorKind::Pattern { message: error.msg, at: error.pos };
+        Err(patterns::PatternError { message, at }) => {
+            let kind = InputErrorKind::Pattern { message, at };
             list.push(Err(InputError::new(path, kind)));
             return;
         }
     };
     let before = list.len();
-    for found in matches {
-        match found {
-            Ok(path) => existing(&path, list),
-            Err(error) => {
-                let path = error.path().to_owned();
-                list.push(Err(InputError::new(&path, InputErrorKind::Io(error.into()))));
-            }
+    for (path, error) in matches {
+        match error {
+            None => existing(&path, list),
+            Some(error) => list.push(Err(InputError::new(&path, InputErrorKind::Io(error)))),
         }
     }
     if list.len() == before {
@@ -152,8 +175,7 @@ pub fn walk(
     };
     entries.sort();
     for path in entries {
-        let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes()[0] == b'.');
-        if hidden {
+        if path.file_name().is_some_and(is_passed_over) {
             continue;
         }
         if path.is_dir() {
@@ -162,6 +184,12 @@ pub fn walk(
             found(Ok(path));
         }
     }
+}
+
+/// Whether a file or folder of this name below a folder is left out: a hidden one, or a folder of
+/// what belongs to images and is none.
+pub fn is_passed_over(name: &OsStr) -> bool {
+    name.as_encoded_bytes().starts_with(b".") || PASSED_OVER.iter().any(|known| name == *known)
 }
 
 fn is_image_name(path: &Path) -> bool {
@@ -199,7 +227,7 @@ mod tests {
         expand(&paths)
             .into_iter()
             .map(|item| match item {
-                Ok(image) => relative(image.name().unwrap_or_default().to_owned()),
+                Ok(found) => relative(found.image.name().unwrap_or_default().to_owned()),
                 Err(error) => format!("!{}", relative(error.to_string())),
             })
             .collect()
@@ -207,8 +235,17 @@ mod tests {
 
     #[test]
     fn a_folder_gives_its_images_sorted_and_recursively() {
-        let folder =
-            folder(&["b.jpg", "a.PNG", "notes.txt", ".hidden.jpg", "sub/c.webp", ".git/d.jpg"]);
+        let folder = folder(&[
+            "b.jpg",
+            "a.PNG",
+            "notes.txt",
+            ".hidden.jpg",
+            "sub/c.webp",
+            ".git/d.jpg",
+            "__MACOSX/._a.PNG",
+            "__MACOSX/e.jpg",
+            "sub/@eaDir/c.webp/SYNOPHOTO_THUMB_M.jpg",
+        ]);
         assert_eq!(expanded(folder.path(), &["."]), ["./a.PNG", "./b.jpg", "./sub/c.webp"]);
     }
 

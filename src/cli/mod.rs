@@ -20,6 +20,8 @@ mod inputs;
 mod labels;
 mod models;
 mod output;
+mod paths;
+mod patterns;
 mod plan;
 mod profile;
 mod pull;
@@ -42,6 +44,9 @@ struct Cli {
     // After each command's own options.
     #[arg(short, long, global = true, display_order = 900)]
     verbose: bool,
+    /// Say less on standard error: warnings and errors alone, whatever --verbose asks for.
+    #[arg(short, long, global = true, display_order = 901)]
+    quiet: bool,
 }
 
 const AFTER_HELP: &str = "\
@@ -100,6 +105,9 @@ enum Status {
 /// Parses the arguments, runs the command, and reports its error, if any.
 pub fn main() -> ExitCode {
     let cli = version::parse(std::env::args_os());
+    if cli.quiet {
+        output::be_quiet();
+    }
     let mut out = Out::stdout();
     let result = run(cli, &mut out).and_then(|status| {
         out.flush()?;
@@ -156,6 +164,10 @@ mod tests {
             assert!(command.get_about().is_some(), "{name} has no description");
             let after = command.get_after_help().map(ToString::to_string).unwrap_or_default();
             assert!(after.contains(&format!("effnet {name}")), "{name} has no examples");
+            // clap wraps at this width, which would break a line of these in two.
+            for line in after.lines() {
+                assert!(line.chars().count() <= 100, "{name}'s help wraps: {line}");
+            }
         }
     }
 }

@@ -5,6 +5,25 @@ use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 use serde::Serialize;
 use std::fmt;
 use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Whether notes and progress are left out.
+static QUIET: AtomicBool = AtomicBool::new(false);
+
+/// Leaves out notes and progress from here on; warnings and errors still show.
+pub fn be_quiet() {
+    QUIET.store(true, Ordering::Relaxed);
+}
+
+fn is_quiet() -> bool {
+    QUIET.load(Ordering::Relaxed)
+}
+
+/// Writes a path as JSON text; what is not Unicode in it becomes U+FFFD.
+pub fn lossy<P: AsRef<Path>, S: serde::Serializer>(path: &P, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_str(&path.as_ref().to_string_lossy())
+}
 
 /// Standard output that takes no more: it is closed or full.
 #[derive(Debug, thiserror::Error)]
@@ -48,7 +67,7 @@ impl Out {
     }
 
     /// Writes one record of comma-separated values.
-    pub fn csv<const N: usize>(&mut self, fields: [&str; N]) -> anyhow::Result<()> {
+    pub fn csv<const N: usize>(&mut self, fields: [&[u8]; N]) -> anyhow::Result<()> {
         let mut writer = csv::Writer::from_writer(Vec::new());
         writer.write_record(fields).expect("a vector takes every record");
         let record = writer.into_inner().expect("a vector takes every record");
@@ -89,12 +108,20 @@ pub fn warning(message: &dyn fmt::Display) {
 
 /// Says what was chosen or assumed.
 pub fn note(message: &dyn fmt::Display) {
+    if is_quiet() {
+        return;
+    }
     say("note", "36", message);
+}
+
+/// A sign on standard error that work goes on, of a length that nobody knows.
+pub fn spinner() -> ProgressBar {
+    if is_quiet() { ProgressBar::hidden() } else { ProgressBar::new_spinner() }
 }
 
 /// A progress bar on standard error, if that is a terminal and there is more than one thing to do.
 pub fn progress(total: u64, unit: &'static str, wanted: bool) -> ProgressBar {
-    if !wanted || total < 2 {
+    if !wanted || total < 2 || is_quiet() {
         return ProgressBar::hidden();
     }
     let template = format!("{{bar:30}} {{pos}}/{{len}} {unit}, {{rate}}/s, {{eta}} left");

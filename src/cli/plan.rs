@@ -20,7 +20,7 @@ thread. Bytes moved count each tensor that a launch touches once, at the full ba
 multiply-accumulates at the full batch, without those that halos make a kernel compute again.
 With --steps, the steps and buffers that launches and the CPU's executor are made from follow. A
 buffer lives from its first to its last step. Each machine places the buffers in memory of its own:
-the CPU executor runs each expand step inside the depthwise step after it and stores no expanded map.
+the CPU executor runs each expand step inside the depthwise step after it, and stores no map of it.
 
 Examples:
   effnet plan b0

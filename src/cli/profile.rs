@@ -37,14 +37,14 @@ operations, sectors of 32 bytes per request of global memory, their bytes agains
 minimum, cycles lost to bank conflicts of shared memory, and barriers. Choose a small --size: 64
 takes seconds.
 
---trace writes one run with the median times as a trace for Perfetto (ui.perfetto.dev). --html writes
-a page with plots.
+--trace writes one run with the median times as a trace for Perfetto (ui.perfetto.dev). --html
+writes a page with plots.
 
-With --json the object has \"schema\": \"effnet-profile/1\", the environment, the subject (model, device,
-batch and the like), notes, and \"kind\": \"times\" or \"counters\". Either kind has items, in the order of
-a run, groups by layer, block, stage and op, which refer to items by their places, and the total.
-Times are in microseconds: time_us is the median, samples_us sums up all runs, floor_us is the floor,
-and times_floor the ratio. Shares and occupancy are parts of 1.
+With --json the object has \"schema\": \"effnet-profile/1\", the environment, the subject (model,
+device, batch and the like), notes, and \"kind\": \"times\" or \"counters\". Either kind has items, in
+the order of a run, groups by layer, block, stage and op, which refer to items by their places, and
+the total. Times are in microseconds: time_us is the median, samples_us sums up all runs, floor_us
+is the floor, and times_floor the ratio. Shares and occupancy are parts of 1.
 
 Examples:
   effnet profile b0
@@ -127,7 +127,7 @@ pub fn run(args: Args, verbose: bool, out: &mut Out) -> anyhow::Result<Status> {
              out, or use --device cuda or cpu"
         );
     }
-    let report = profile(&args, &choice, weights, origin, verbose || !args.json)?;
+    let report = profile(&args, &choice, weights, origin, verbose)?;
 
     if args.json {
         out.json(&report.json())?;
@@ -168,7 +168,7 @@ fn profile(
     choice: &Choice,
     weights: Weights,
     origin: String,
-    tell: bool,
+    verbose: bool,
 ) -> anyhow::Result<Report> {
     let &Choice { device, batch, size, threads, .. } = choice;
     let metadata = weights.metadata().clone();
@@ -176,12 +176,12 @@ fn profile(
     let session = Session::new(Arc::new(weights), choice.options(batch))?;
     let (device_name, compute) = (session.device_name(), session.compute());
     let path = session.launches().map(|launches| launches.options.path);
-    if tell {
+    if verbose || !args.json {
         let what = match device {
             Device::Emulator => "one run, all checks on",
             _ => "measuring the ceilings, then the network",
         };
-        output::note(&format_args!("{device}: {what}{}", choice.reason));
+        output::note(&format_args!("{device}: {what}{}", choice.reason(verbose)));
     }
     let found = measure(args, choice, session)?;
     let subject = Subject {

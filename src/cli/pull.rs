@@ -5,7 +5,7 @@ use super::{Status, args, import, models};
 use anyhow::anyhow;
 use effnet::weights::{Precision, catalogue, find};
 use effnet::weights::{PullOptions, PullReport, packed_path, pull};
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressStyle;
 use std::path::PathBuf;
 
 /// Download a known public checkpoint, check its digest and import it.
@@ -60,7 +60,7 @@ pub fn run(args: Args, out: &mut Out) -> anyhow::Result<Status> {
         precision: args.precision,
         ..PullOptions::default()
     };
-    let bar = ProgressBar::new_spinner();
+    let bar = output::spinner();
     bar.set_style(style("{spinner} {bytes}  {bytes_per_sec}"));
     let report = pull(entry, &options, &mut |done, total| {
         if let Some(total) = total.filter(|&total| bar.length() != Some(total)) {

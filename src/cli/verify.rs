@@ -24,10 +24,11 @@ use std::sync::Arc;
 /// Find the first wrong layer: hold every kernel's results against the same step in f64.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Each launch runs by itself, on the inputs that the device itself has produced, and each value that it
-writes is held against the same step computed in f64 from those inputs. The bound of a value follows
-from the rounding of that launch alone. Then the logits are held against the CPU executor's. It stops
-at the first launch that is off, and tells its name, kernel, tensor, index, and what was expected.
+Each launch runs by itself, on the inputs that the device itself has produced, and each value that
+it writes is held against the same step computed in f64 from those inputs. The bound of a value
+follows from the rounding of that launch alone. Then the logits are held against the CPU executor's.
+It stops at the first launch that is off, and tells its name, kernel, tensor, index, and what was
+expected.
 
 A line for each block tells the value that came nearest to its bound: the error, the bound, their
 ratio, and where it is, as [image, row, column, channel], or [image, tile, channel] of partial sums.
@@ -35,8 +36,8 @@ ratio, and where it is, as [image, row, column, channel], or [image, tile, chann
 With --json the object has \"schema\": \"effnet-verify/1\", what was verified, \"checks\" with a launch
 each, \"logits\", \"fault\" (null where nothing is off) and \"verified\" (null where something is).
 
-Exit status: 0 where everything is within its bounds, 1 where something is off, 2 where nothing could
-be run.
+Exit status: 0 where everything is within its bounds, 1 where something is off, 2 where nothing
+could be run.
 
 Examples:
   effnet verify b0                           on the first usable GPU, else on the emulator
@@ -101,7 +102,7 @@ struct Json<'a> {
 pub fn run(args: Args, verbose: bool, out: &mut Out) -> anyhow::Result<Status> {
     // First, so that a build without kernels says that it has none.
     kernels::built()?;
-    let (device, reason) = choose(args.device)?;
+    let (device, reason) = choose(args.device, verbose)?;
     let (weights, origin) = weights(&args, verbose)?;
     let metadata = weights.metadata();
     let compute = args.precision.unwrap_or_else(|| device.default_compute(metadata.precision));
@@ -206,7 +207,7 @@ fn input(args: &Args, weights: &Weights, size: Size) -> anyhow::Result<Vec<f32>>
 }
 
 /// A device that has launches, and why it was taken, for people; empty where it was asked for.
-fn choose(request: DeviceRequest) -> anyhow::Result<(Device, String)> {
+fn choose(request: DeviceRequest, verbose: bool) -> anyhow::Result<(Device, String)> {
     let DeviceChoice { device, reason } = request.choose();
     match (device, reason) {
         (Device::Cpu, ChoiceReason::AskedFor) => {
@@ -214,6 +215,10 @@ fn choose(request: DeviceRequest) -> anyhow::Result<(Device, String)> {
         }
         (device, ChoiceReason::AskedFor) => Ok((device, String::new())),
         (Device::Cpu, reason) => {
+            let reason = match verbose {
+                true => reason.to_string(),
+                false => "no GPU can be used, --verbose says why".to_owned(),
+            };
             Ok((Device::Emulator, format!(" (auto: {reason}; and the CPU has no launches)")))
         }
         (device, reason) => Ok((device, format!(" (auto: {reason})"))),
