@@ -5,6 +5,11 @@
 //! of the ILSVRC2012 development kit, taken from timm's `imagenet_synsets.txt` and
 //! `imagenet_synset_to_lemma.txt`.
 
+mod file;
+pub mod text;
+
+pub use file::LabelFile;
+
 use crate::weights::{Labels, Metadata};
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
@@ -26,51 +31,39 @@ impl Labels {
         }
     }
 
-    /// Reads a label file: one name a line, the first for class 0. Lines may also start with their
-    /// number, as in PaddleClas' `0 tench, Tinca tinca`: if all do, in order, it is cut off.
+    /// Reads a label file, see [`LabelFile::open`].
     pub fn open(path: &Path) -> Result<Labels, LabelsError> {
-        let io = |source| LabelsError::Io { path: path.to_owned(), source };
-        let text = std::fs::read_to_string(path).map_err(io)?;
-        let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
-        let mut lines: Vec<&str> = text.lines().map(str::trim).collect();
-        while lines.last().is_some_and(|line| line.is_empty()) {
-            lines.pop();
-        }
-        if !(1..=Metadata::MAX_CLASSES).contains(&lines.len()) {
-            return Err(LabelsError::Count { path: path.to_owned(), found: lines.len() });
-        }
-        let numbered: Option<Vec<&str>> = lines
-            .iter()
-            .enumerate()
-            .map(|(class, line)| {
-                let (number, name) = line.split_once([' ', '\t'])?;
-                (number.parse() == Ok(class)).then(|| name.trim_start())
-            })
-            .collect();
-        let names = numbered.unwrap_or(lines);
-        Ok(Labels::Names(names.into_iter().map(str::to_owned).collect()))
+        Ok(Labels::Names(LabelFile::open(path)?.names))
     }
 }
 
 /// Why a label file could not be used.
 #[derive(Debug, thiserror::Error)]
 pub enum LabelsError {
-    /// The file is not readable, or not UTF-8.
-    #[error("{path}: {source}; expected a UTF-8 text file with one class name a line",
+    /// The file is not readable, or no text.
+    #[error("{path}: {source}; expected a text file with one class name a line, or JSON",
             path = path.display())]
-    Io {
+    Text {
         /// The file.
         path: PathBuf,
-        /// Error of the operating system.
-        source: std::io::Error,
+        /// What is wrong with it.
+        source: text::TextError,
     },
-    /// No names, or too many.
-    #[error("{path}: expected 1 to {max} lines with a class name each, found {found}",
+    /// What is written in it names no classes.
+    #[error("{path}: {fault}", path = path.display())]
+    Content {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        fault: String,
+    },
+    /// The file has no names, or too many.
+    #[error("{path}: expected 1 to {max} class names, found {found}",
             path = path.display(), max = Metadata::MAX_CLASSES)]
     Count {
         /// The file.
         path: PathBuf,
-        /// Number of lines in the file.
+        /// Names in the file.
         found: usize,
     },
 }
@@ -95,17 +88,26 @@ mod tests {
     }
 
     #[test]
-    fn label_files_are_read_with_and_without_numbers() {
+    fn label_files_are_read_or_the_error_names_them() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        let read = |text: &str| {
-            std::fs::write(file.path(), text).unwrap();
-            Labels::open(file.path())
+        let read = |bytes: &[u8]| {
+            std::fs::write(file.path(), bytes).unwrap();
+            Labels::open(file.path()).map_err(|error| error.to_string())
         };
-        let names = |names: &[&str]| Labels::Names(names.iter().map(|x| (*x).into()).collect());
-        assert_eq!(read("cat\nblue tit\n\n").unwrap(), names(&["cat", "blue tit"]));
-        assert_eq!(read("0 cat\r\n1 blue tit\r\n").unwrap(), names(&["cat", "blue tit"]));
-        // Not all lines carry their number: the numbers are part of the names.
-        assert_eq!(read("0 degrees\n7 up\n").unwrap(), names(&["0 degrees", "7 up"]));
-        assert!(read("\n\n").unwrap_err().to_string().contains("found 0"));
+        let names = |names: &[&str]| Ok(Labels::Names(names.iter().map(|x| (*x).into()).collect()));
+        assert_eq!(read(b"\xef\xbb\xbfcat\r\nblue tit\r\n\r\n"), names(&["cat", "blue tit"]));
+        assert_eq!(read(b"\xff\xfec\0a\0t\0\n\0"), names(&["cat"]));
+        let path = file.path().display().to_string();
+        for (bytes, expected) in [
+            (&b"\n\n"[..], "found 0"),
+            (b"[]", "found 0"),
+            (b"caf\xe9\n", "not UTF-8"),
+            (b"{\"cat\": 1}", "expected 0 to 0"),
+        ] {
+            let error = read(bytes).unwrap_err();
+            assert!(error.contains(expected) && error.contains(&path), "{error}");
+        }
+        let error = Labels::open("nowhere.txt".as_ref()).unwrap_err().to_string();
+        assert!(error.starts_with("nowhere.txt: "), "{error}");
     }
 }
