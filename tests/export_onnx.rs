@@ -43,7 +43,8 @@ fn forms() -> Vec<OnnxOptions> {
             let features = reductions == Precision::Fp32;
             let batch = if features { Batch::Dynamic } else { Batch::Static(3) };
             let size = Some(SIZE);
-            forms.push(OnnxOptions { precision, batch, size, batch_norm, reductions, features });
+            let options = OnnxOptions::new(precision);
+            forms.push(OnnxOptions { batch, size, batch_norm, reductions, features, ..options });
         }
     }
     forms
@@ -383,6 +384,14 @@ fn the_file_says_what_it_is() {
     let options = OnnxOptions { size: Some(SIZE), ..OnnxOptions::new(Precision::Fp32) };
     let model = model(&weights, &options).unwrap();
     assert_eq!((model.ir_version, model.opset_import[0].version), (Some(8), Some(17)));
+    // The versions of the format are those of ONNX's own table of releases.
+    for (opset, ir_version) in [(13, 7), (14, 7), (15, 8), (18, 8), (19, 9), (20, 9), (21, 10)] {
+        let other = effnet::export::onnx::model(&weights, &OnnxOptions { opset, ..options });
+        let other = other.unwrap();
+        let found = (other.ir_version, other.opset_import[0].version);
+        assert_eq!(found, (Some(ir_version), Some(opset)));
+        assert_eq!(other.graph, model.graph, "opset {opset}");
+    }
     let properties: HashMap<_, _> =
         model.metadata_props.iter().map(|entry| (entry.key(), entry.value())).collect();
     assert_eq!(properties.len(), model.metadata_props.len());
@@ -469,6 +478,10 @@ fn what_cannot_be_exported_is_named() {
     fails(&good, &target, size, &["5000x8"]);
     let reductions = OnnxOptions { reductions: Precision::Fp16, ..fp32 };
     fails(&good, &target, reductions, &["fp16", "expected fp32"]);
+    for opset in [12, 22, -1] {
+        let options = OnnxOptions { opset, ..fp32 };
+        fails(&good, &target, options, &[&format!("opset {opset}: expected 13 to 21")]);
+    }
     let nowhere = folder.path().join("no/such/folder/network.onnx");
     fails(&good, &nowhere, fp32, &["network.onnx", "not found", "existing folder"]);
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2);
@@ -564,4 +577,31 @@ fn the_command_writes_and_reports() {
     assert!(status == 2 && stderr.contains("--dynamic-batch"), "{stderr}");
     let (status, _, stderr) = effnet(&["--reductions", "fp16"]);
     assert!(status == 2 && stderr.contains("expected fp32"), "{stderr}");
+    let (status, _, stderr) = effnet(&["--opset", "12"]);
+    assert!(status == 2 && stderr.contains("13..=21"), "{stderr}");
+    let (status, _, stderr) = effnet(&["-o", "-", "--json"]);
+    assert!(status == 2 && stderr.contains("leave --json out"), "{stderr}");
+    assert!(!folder.path().join("-").exists());
+
+    // The file on standard output is the file, and nothing else.
+    let export = |args: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_effnet"));
+        command.arg("export").args(args).current_dir(folder.path()).output().unwrap()
+    };
+    let output =
+        export(&["onnx", "--weights", "w.safetensors", "--size", "64", "--opset", "13", "-o", "-"]);
+    let options = OnnxOptions {
+        size: Some(Size::square(64)),
+        opset: 13,
+        ..OnnxOptions::new(Precision::Fp32)
+    };
+    assert!(output.status.success());
+    assert_eq!(output.stdout, model_bytes(&weights, &options).unwrap());
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(stderr.contains("standard output: ") && stderr.contains("opset 13"), "{stderr}");
+
+    let output = export(&[]);
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr.contains("which format? expected `effnet export onnx`"), "{stderr}");
 }

@@ -4,16 +4,19 @@ use super::Status;
 use super::args;
 use super::models::ModelArgs;
 use super::output::{self, Out};
+use anyhow::bail;
 use effnet::arch::Size;
 use effnet::export::onnx::{self, Batch, BatchNorm, OnnxOptions};
 use effnet::weights::Precision;
 use serde::Serialize;
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
 /// Write the network, with its weights, for other programs.
 #[derive(Debug, clap::Args)]
 #[command(
-    arg_required_else_help = true,
+    subcommand_value_name = "FORMAT",
+    subcommand_help_heading = "Formats",
     after_help = "\
 Examples:
   effnet export onnx --model lite0
@@ -21,7 +24,7 @@ Examples:
 )]
 pub struct Args {
     #[command(subcommand)]
-    format: Format,
+    format: Option<Format>,
 }
 
 #[derive(Debug, clap::Subcommand)]
@@ -29,7 +32,7 @@ enum Format {
     Onnx(OnnxArgs),
 }
 
-/// Write an ONNX file: opset 17, weights included.
+/// Write an ONNX file, weights included.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Input `input` is [N, 3, height, width], f32: an image normalised by the weights' recipe, which is in
@@ -46,9 +49,13 @@ With --json, one object: {\"schema\": \"effnet-export/1\", \"output\", \"output_
 \"outputs\", \"nodes\", \"initializers\"}; batch is null if it is dynamic.
 
 Without -o the file is NAME.PRECISION.onnx in the current folder, NAME as the weights are called.
+With -o - the file goes to standard output, and the report to standard error.
+
+TensorRT 8.0 reads opset 13, 8.6 reads 17; the same nodes are written for each.
 
 Examples:
   effnet export onnx --model lite0
+  effnet export onnx --model lite0 --opset 13 -o - | ssh box 'cat > lite0.onnx'
   effnet export onnx --weights b0.safetensors --precision fp16 --batch 8
   effnet export onnx --precision fp16 --dynamic-batch --features -o features.onnx")]
 struct OnnxArgs {
@@ -84,7 +91,13 @@ struct OnnxArgs {
     /// Give the pooled features too, as the output `features`: [N, channels], f32.
     #[arg(long)]
     features: bool,
-    /// File to write, replacing what is there.
+    /// Version of the operators: 13 to 21.
+    #[arg(
+        long, value_name = "N", default_value_t = onnx::OPSET,
+        value_parser = clap::value_parser!(i64).range(onnx::OPSETS)
+    )]
+    opset: i64,
+    /// File to write, replacing what is there; - for standard output.
     #[arg(short, long, value_name = "OUT")]
     output: Option<PathBuf>,
     /// Print one JSON object.
@@ -126,7 +139,8 @@ struct Report<'a> {
 /// Exports, and prints what was written.
 pub fn run(args: Args, verbose: bool, out: &mut Out) -> anyhow::Result<Status> {
     match args.format {
-        Format::Onnx(args) => onnx(args, verbose, out),
+        Some(Format::Onnx(args)) => onnx(args, verbose, out),
+        None => bail!("which format? expected `effnet export onnx`, found none"),
     }
 }
 
@@ -142,21 +156,38 @@ fn onnx(args: OnnxArgs, verbose: bool, out: &mut Out) -> anyhow::Result<Status> 
         batch_norm: args.batch_norm,
         reductions: args.reductions,
         features: args.features,
+        opset: args.opset,
     };
+    let to_stdout = args.output.as_deref().is_some_and(|path| path == Path::new("-"));
+    if to_stdout && args.json {
+        bail!(
+            "-o - and --json: standard output cannot carry the file and the report; leave --json \
+             out, or name a file"
+        );
+    }
+    if to_stdout && std::io::stdout().is_terminal() {
+        bail!("-o -: standard output is a terminal; send it to a file or another program");
+    }
     let metadata = chosen.weights.metadata();
     let path = args.output.unwrap_or_else(|| {
         // Published names have a publisher before a slash, which no file name can have.
         let name = metadata.name.replace(['/', '\\'], "--");
         format!("{name}.{}.onnx", args.precision).into()
     });
-    let written = onnx::write(&path, &chosen.weights, &options)?;
+    let written = if to_stdout {
+        let (bytes, written) = onnx::encoded(&path, &chosen.weights, &options)?;
+        out.bytes(&bytes)?;
+        written
+    } else {
+        onnx::write(&path, &chosen.weights, &options)?
+    };
     let place = BATCH_NORMS.iter().find(|(_, place)| *place == options.batch_norm);
     let report = Report {
         schema: "effnet-export/1",
         output: &written.path,
         output_bytes: written.bytes,
         format: "onnx",
-        opset: onnx::OPSET,
+        opset: options.opset,
         variant: metadata.variant.name(),
         precision: options.precision,
         reductions: options.reductions,
@@ -172,24 +203,30 @@ fn onnx(args: OnnxArgs, verbose: bool, out: &mut Out) -> anyhow::Result<Status> 
     };
     if args.json {
         out.json(&report)?;
+    } else if to_stdout {
+        output::note(&text(&report));
     } else {
-        text(&report, out)?;
+        out.line(text(&report))?;
     }
     Ok(Status::Complete)
 }
 
-fn text(report: &Report<'_>, out: &mut Out) -> anyhow::Result<()> {
-    let bytes = output::bytes(report.output_bytes);
-    out.line(format_args!("{}: {bytes}", report.output.display()))?;
+fn text(report: &Report<'_>) -> String {
+    let path = match report.output {
+        path if path == Path::new("-") => "standard output".into(),
+        path => path.display().to_string(),
+    };
     let batch = report.batch.map_or("N".to_owned(), |batch| batch.to_string());
     let Size { h, w } = report.size;
-    out.line(format_args!(
-        "{}, {}, batch-norms {}, opset {}, {}",
+    format!(
+        "{path}: {}\n{}, {}, batch-norms {}, opset {}, {}\n\
+         input [{batch}, 3, {h}, {w}], outputs: {}",
+        output::bytes(report.output_bytes),
         report.variant,
         report.precision,
         report.batch_norm,
         report.opset,
         output::count(report.nodes, "node"),
-    ))?;
-    out.line(format_args!("input [{batch}, 3, {h}, {w}], outputs: {}", report.outputs.join(", ")))
+        report.outputs.join(", ")
+    )
 }

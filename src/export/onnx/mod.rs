@@ -1,4 +1,4 @@
-//! The network as an ONNX file: opset 17, weights included.
+//! The network as an ONNX file, weights included.
 //!
 //! [`write()`] makes the file from packed weights. Reading order: [`OnnxOptions`] (the choices),
 //! `network` (steps become nodes), `tensors` (weights in ONNX's layouts and types), `graph` (nodes
@@ -45,14 +45,27 @@ use crate::weights::{Metadata, Precision, Weights};
 use prost::Message;
 use proto::{ModelProto, OperatorSetIdProto, StringStringEntryProto};
 use std::io::{self, Write};
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
-/// Version of the operators.
+/// Version of the operators, unless asked otherwise.
 pub const OPSET: i64 = 17;
-/// Version of the format: the one that opset 17 came with.
-pub const IR_VERSION: i64 = 8;
+/// The versions of the operators that a file can be written for: the nodes that are written mean
+/// the same in each. `Clip` has taken its bounds as inputs since 11, and `Cast` and `Gemm` have had
+/// their present types since 13.
+pub const OPSETS: RangeInclusive<i64> = 13..=21;
 /// A protocol buffer's largest size: 2 GiB less one byte.
 const MAX_BYTES: u64 = i32::MAX as u64;
+
+/// Version of the file format that an opset came with: the least that its readers know.
+fn ir_version(opset: i64) -> i64 {
+    match opset {
+        ..=14 => 7,
+        15..=18 => 8,
+        19..=20 => 9,
+        _ => 10,
+    }
+}
 
 /// The number of images in a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,11 +100,13 @@ pub struct OnnxOptions {
     pub reductions: Precision,
     /// Whether the pooled features are an output too.
     pub features: bool,
+    /// Version of the operators: one of [`OPSETS`].
+    pub opset: i64,
 }
 
 impl OnnxOptions {
     /// A file of `precision` for one image of the recipe's size, with folded batch-norms, f32
-    /// reductions, and logits as its only output.
+    /// reductions, logits as its only output, and opset [`OPSET`].
     pub fn new(precision: Precision) -> OnnxOptions {
         OnnxOptions {
             precision,
@@ -100,6 +115,7 @@ impl OnnxOptions {
             batch_norm: BatchNorm::Folded,
             reductions: Precision::Fp32,
             features: false,
+            opset: OPSET,
         }
     }
 }
@@ -131,6 +147,15 @@ pub enum OnnxError {
          leave it out, or export fp16"
     )]
     Reductions,
+    /// Operators of a version that no file is written for.
+    #[error(
+        "opset {found}: expected {first} to {last}; TensorRT 8.0 reads 13, 8.6 reads 17",
+        first = OPSETS.start(), last = OPSETS.end()
+    )]
+    Opset {
+        /// The version asked for.
+        found: i64,
+    },
     /// A number that the file's type does not have.
     #[error(
         "{tensor}: element {index} is {value}, which is no finite number in {precision}: {advice}",
@@ -186,6 +211,9 @@ pub fn model(weights: &Weights, options: &OnnxOptions) -> Result<ModelProto, Onn
     if (options.precision, options.reductions) == (Precision::Fp32, Precision::Fp16) {
         return Err(OnnxError::Reductions);
     }
+    if !OPSETS.contains(&options.opset) {
+        return Err(OnnxError::Opset { found: options.opset });
+    }
     let metadata = weights.metadata();
     let size = options.size.unwrap_or(metadata.recipe.size);
     let plan_options = PlanOptions {
@@ -203,14 +231,14 @@ pub fn model(weights: &Weights, options: &OnnxOptions) -> Result<ModelProto, Onn
     check_bytes(elems * options.precision.elem_bytes() as u64)?;
     let graph = network::build(&plan, weights, options)?.finish();
     let model = ModelProto {
-        ir_version: Some(IR_VERSION),
+        ir_version: Some(ir_version(options.opset)),
         producer_name: Some(env!("CARGO_PKG_NAME").to_owned()),
         producer_version: Some(env!("CARGO_PKG_VERSION").to_owned()),
         doc_string: None,
         graph: Some(graph),
         opset_import: vec![OperatorSetIdProto {
             domain: Some(String::new()),
-            version: Some(OPSET),
+            version: Some(options.opset),
         }],
         metadata_props: properties(metadata, size),
     };
@@ -237,8 +265,7 @@ pub fn write(path: &Path, weights: &Weights, options: &OnnxOptions) -> Result<Wr
     {
         return Err(OnnxError::SameFile { path: target });
     }
-    let model = model(weights, options)?;
-    let bytes = model.encode_to_vec();
+    let (bytes, written) = encoded(path, weights, options)?;
     replace(path, &bytes).map_err(|source| {
         // Its text may name the temporary file, which means nothing to the user: keep the cause.
         let source = match source.raw_os_error() {
@@ -247,14 +274,28 @@ pub fn write(path: &Path, weights: &Weights, options: &OnnxOptions) -> Result<Wr
         };
         OnnxError::Output { path: path.to_owned(), source }
     })?;
+    Ok(written)
+}
+
+/// The bytes of an ONNX file, and the facts about the file at `path` that they would make.
+///
+/// Equal arguments give equal bytes.
+pub fn encoded(
+    path: &Path,
+    weights: &Weights,
+    options: &OnnxOptions,
+) -> Result<(Vec<u8>, Written), OnnxError> {
+    let model = model(weights, options)?;
+    let bytes = model.encode_to_vec();
     let graph = model.graph.unwrap_or_default();
-    Ok(Written {
+    let written = Written {
         path: path.to_owned(),
         bytes: bytes.len() as u64,
         nodes: graph.node.len(),
         initializers: graph.initializer.len(),
         size: options.size.unwrap_or(weights.metadata().recipe.size),
-    })
+    };
+    Ok((bytes, written))
 }
 
 fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
