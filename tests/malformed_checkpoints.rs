@@ -75,7 +75,12 @@ fn files_of_no_container() {
     refuse_all(vec![
         ("empty file", vec![], &["offset 0", "an empty file"], is!(UnknownContainer)),
         ("text", b"not a checkpoint".to_vec(), &["not a checkpoint"], is!(UnknownContainer)),
-        ("HDF5", b"\x89HDF\r\n\x1a\n....".to_vec(), &["\\x89HDF"], is!(UnknownContainer)),
+        (
+            "HDF5",
+            b"\x89HDF\r\n\x1a\n....".to_vec(),
+            &["HDF5", "Keras", "savez"],
+            is!(UnknownContainer),
+        ),
         ("one byte of a pickle", vec![0x80], &["\\x80"], is!(UnknownContainer)),
         ("pickle of protocol 1", b"\x80\x01N.".to_vec(), &["\\x80\\x01N."], is!(UnknownContainer)),
     ]);
@@ -88,6 +93,77 @@ fn files_of_no_container() {
     let empty = dir.path().join("empty.pth");
     std::fs::write(&empty, []).unwrap();
     assert!(matches!(Checkpoint::open(&empty), Err(E::UnknownContainer { .. })));
+}
+
+/// Each by the bytes that its own program writes first, and with the way out.
+#[test]
+fn what_is_no_checkpoint_is_named_as_what_it_is() {
+    let at = |start: usize, magic: &[u8], len: usize| {
+        let mut file = vec![1; len];
+        file[start..start + magic.len()].copy_from_slice(magic);
+        file
+    };
+    let zip = |name: &str| archive(&[(name, b"x")], CompressionMethod::Deflated);
+    let mut bitmap = at(0, b"BM", 70);
+    bitmap[2..6].copy_from_slice(&70u32.to_le_bytes());
+    let pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 21444401\n";
+    let joblib = b"\x80\x04\x95\x10\0\0\0\0\0\0\0\x8c\x13joblib.numpy_pickle\x94.";
+    let table = at(92, b"\x57\xfb\x80\x8b\x24\x75\x47\xdb", 100);
+    let files: Vec<(Vec<u8>, [&str; 2])> = vec![
+        (pointer.to_vec(), ["a Git LFS pointer to a file of 21444401 bytes", "git lfs pull"]),
+        (b"<!DOCTYPE html>\n<title>403</title>".to_vec(), ["HTML page titled \"403\"", "direct"]),
+        (b"<?xml version=\"1.0\"?><Error/>".to_vec(), ["an XML document", "fetch it again"]),
+        // The ninth byte is a brace, as in a safetensors file.
+        (b"{\"model\":{\"a\": 1}}".to_vec(), ["a JSON document", "holds the weights"]),
+        (b"{\"weight_map\": {}}".to_vec(), ["an index of shards", "model.safetensors.index.json"]),
+        (b"import torch\n".to_vec(), ["Python source", "holds the weights"]),
+        (vec![0; 4096], ["4096 bytes that are all zero", "fetch it again"]),
+        (at(0, b"\x89HDF\r\n\x1a\n", 80), ["an HDF5 file, as Keras writes .h5", "numpy.savez"]),
+        (zip("model.weights.h5"), ["a Keras model (.keras)", "keras.models.load_model"]),
+        (zip("efficientnet/b0.pth"), ["1 files, as \"efficientnet/b0.pth\"", "unpack it"]),
+        (zip("MAR-INF/MANIFEST.json"), ["TorchServe", "unpack it"]),
+        (b"\x08\x08\x12\x07pytorch\x3a\x02\x0a\x00".to_vec(), ["an ONNX model", "made from"]),
+        (b"\x08\x01\x12\x02\x0a\x00".to_vec(), ["a TensorFlow SavedModel", "made from"]),
+        (table, ["the index of a TensorFlow checkpoint", "made from"]),
+        (at(4, b"TFL3", 80), ["a TensorFlow Lite model", "made from"]),
+        (at(0, b"ftrt", 80), ["a TensorRT engine", "made from"]),
+        (joblib.to_vec(), ["joblib", "save the state dict again"]),
+        (at(0, b"\x1f\x8b\x08", 80), ["a gzip archive", "unpack it"]),
+        (at(257, b"ustar", 600), ["a tar archive", "unpack it"]),
+        (at(0, b"7z\xbc\xaf\x27\x1c", 80), ["a 7z archive", "unpack it"]),
+        (at(0, b"BZh", 80), ["a bzip2 archive", "unpack it"]),
+        (at(0, b"\xfd7zXZ\0", 80), ["an xz archive", "unpack it"]),
+        (at(0, b"\xff\xd8\xff", 80), ["a JPEG image", "holds the weights"]),
+        (at(0, b"\x89PNG\r\n\x1a\n", 80), ["a PNG image", "holds the weights"]),
+        (bitmap, ["a BMP image", "holds the weights"]),
+        (at(0, b"\x93NUMPY", 80), ["one NumPy array", "numpy.savez"]),
+    ];
+    for (file, says) in files {
+        let error = Checkpoint::from_bytes(file).unwrap_err();
+        assert!(matches!(error, E::UnknownContainer { .. }), "{error:?}");
+        let text = error.to_string();
+        assert!(says.iter().all(|word| text.contains(word)), "{says:?} are not in: {text}");
+    }
+
+    let dir = tempfile::tempdir().unwrap();
+    let folder = |name: &str, inside: &str| {
+        let path = dir.path().join(name);
+        std::fs::create_dir_all(path.join("data")).unwrap();
+        std::fs::write(path.join(inside), b"x").unwrap();
+        Checkpoint::open(&path).unwrap_err().to_string()
+    };
+    for (inside, says) in [
+        ("saved_model.pb", "a TensorFlow SavedModel"),
+        ("data.pkl", "a PyTorch checkpoint that was unpacked"),
+        ("checkpoint", "the folder of a TensorFlow checkpoint"),
+    ] {
+        let error = folder(&format!("with-{inside}"), inside);
+        assert!(error.contains(says), "{says} is not in: {error}");
+    }
+    let engine = dir.path().join("b0.engine");
+    std::fs::write(&engine, [1; 64]).unwrap();
+    let error = Checkpoint::open(&engine).unwrap_err().to_string();
+    assert!(error.contains("a TensorRT engine, by its name"), "{error}");
 }
 
 #[test]
@@ -720,14 +796,14 @@ fn malformed_torch_zip_files() {
         (
             "no data.pkl",
             archive(&[("readme", b"x")], CompressionMethod::Stored),
-            &["data.pkl", "1 others"],
-            is!(Corrupt),
+            &["a zip archive of 1 files, as \"readme\"", "unpack it"],
+            is!(UnknownContainer),
         ),
         (
             "data.pkl two folders down",
             archive(&[("a/b/data.pkl", &pickle)], CompressionMethod::Stored),
-            &["data.pkl"],
-            is!(Corrupt),
+            &["data.pkl in an inner folder"],
+            is!(UnknownContainer),
         ),
         ("no storage", torch_zip(&pickle, &[]), &["archive/data/0", "found none"], is!(Corrupt)),
         (
@@ -946,7 +1022,12 @@ fn malformed_npz_files() {
         ("big-endian array", npz(&npy("'>f4'", "(2,)", 8)), &["little-endian"], is!(Unsupported)),
         ("entry that is no array", stray, &["\"b.txt\""], is!(Corrupt)),
         ("name twice", patched(&two, b"b.npy", b"a.npy"), &["zip archive"], is!(Corrupt)),
-        ("no entries", archive(&[], CompressionMethod::Stored), &["data.pkl"], is!(Corrupt)),
+        (
+            "no entries",
+            archive(&[], CompressionMethod::Stored),
+            &["a zip archive without files"],
+            is!(UnknownContainer),
+        ),
     ]);
 
     // Damage to the data is found by the checksum, when they are read.

@@ -22,6 +22,7 @@ mod recognise;
 mod settings;
 pub mod stand_in;
 mod store;
+mod strangers;
 mod wheel;
 
 pub use catalogue::{CatalogueEntry, Package, catalogue};

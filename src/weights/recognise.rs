@@ -1,6 +1,7 @@
 //! Recognition of a checkpoint's family and variant from its tensors' names and shapes.
 
 use super::names::{classifier_bias, is_ignored, source_names, stem_weight};
+use super::strangers::{Stranger, stranger};
 use super::{Family, Metadata, SourceTensor};
 use crate::arch::{Network, Variant};
 use std::collections::{BTreeMap, HashSet};
@@ -71,6 +72,19 @@ pub enum RecogniseError {
         looked_for: String,
         /// Number of tensors in the file, and the first names.
         found: String,
+    },
+    /// The tensors are another network's.
+    #[error(
+        "not of the family that this runtime runs (EfficientNet B0 to B8, Lite0 to Lite4 and \
+         B0-small): looks like {network}, for {tensor} {why}; import a checkpoint of the family"
+    )]
+    Stranger {
+        /// The network, as its authors call it.
+        network: &'static str,
+        /// The tensor that tells.
+        tensor: String,
+        /// Why it tells.
+        why: &'static str,
     },
     /// The names are those of a packed file.
     #[error("this is a packed file already: nothing to import; run it with --weights")]
@@ -153,7 +167,25 @@ fn variants(family: Family) -> impl Iterator<Item = Variant> {
 }
 
 /// Recognises a checkpoint; the result's tensors are all there, in their shapes, and no others.
+///
+/// A checkpoint that does not fit is named as the network that it looks like, unless the user says
+/// which variant it is.
 pub(super) fn recognise(shapes: &Shapes, hints: Hints) -> Result<Recognised, RecogniseError> {
+    let found = fitting(shapes, hints);
+    let unknown = match &found {
+        Err(RecogniseError::UnknownNames { .. } | RecogniseError::UnknownShapes { .. }) => true,
+        Err(RecogniseError::Tensors { .. }) => hints.variant.is_none(),
+        _ => false,
+    };
+    match stranger(shapes) {
+        Some(Stranger { network, tensor, why }) if unknown => {
+            Err(RecogniseError::Stranger { network, tensor, why })
+        }
+        _ => found,
+    }
+}
+
+fn fitting(shapes: &Shapes, hints: Hints) -> Result<Recognised, RecogniseError> {
     let spelling = spelling(shapes, hints.family)?;
     // Any of the spelling's families gives the same names.
     let classes = classes(shapes, spelling[0])?;
@@ -420,6 +452,30 @@ mod tests {
         };
         let found = recognise(&shapes(Family::Timm, Variant::Lite0, 1000), hints).unwrap();
         assert_eq!(found.network.variant, Variant::B0Small);
+    }
+
+    #[test]
+    fn relatives_are_refused_by_their_own_names() {
+        let mut condconv = shapes(Family::TimmTf, Variant::B0, 1000);
+        condconv.insert("blocks.6.0.routing_fn.weight".into(), vec![4, 192]);
+        condconv.insert("blocks.6.0.conv_pw.weight".into(), vec![4, 221_184]);
+        let error = recognise(&condconv, Hints::default()).unwrap_err().to_string();
+        for part in ["not of the family", "CondConv", "blocks.6.0.routing_fn.weight [4, 192]"] {
+            assert!(error.contains(part), "{part}: {error}");
+        }
+        let hints = Hints { variant: Some(Variant::B0), ..Hints::default() };
+        let error = recognise(&condconv, hints).unwrap_err();
+        assert!(matches!(error, RecogniseError::Tensors { .. }), "{error}");
+
+        let mut group_norm = shapes(Family::Timm, Variant::B0, 1000);
+        group_norm.retain(|name, _| !name.contains("running_") && !is_ignored(name));
+        let error = recognise(&group_norm, Hints::default()).unwrap_err().to_string();
+        assert!(error.contains("looks like an EfficientNet with group-norm"), "{error}");
+
+        let name = "layer1.0.conv1.weight".to_owned();
+        let error = recognise(&Shapes::from([(name, vec![64, 64, 3, 3])]), Hints::default());
+        let error = error.unwrap_err().to_string();
+        assert!(error.contains("looks like ResNet, for layer1.0.conv1.weight [64,"), "{error}");
     }
 
     #[test]

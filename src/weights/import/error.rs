@@ -22,11 +22,13 @@ pub enum CheckpointError {
     /// The file starts like none of the containers.
     #[error(
         "offset 0: expected the start of a safetensors, PyTorch (zip or legacy), Paddle .pdparams \
-         or .npz checkpoint, found {found}; save the state dict again in one of these containers"
+         or .npz checkpoint, found {found}; {advice}"
     )]
     UnknownContainer {
-        /// The first bytes.
+        /// The file in words, where it is known; else its first bytes.
         found: String,
+        /// The way to a checkpoint that can be read.
+        advice: String,
     },
     /// The file ends, or its enclosing part does, before something it announced.
     #[error(

@@ -35,6 +35,7 @@ mod state_dict;
 mod tensor;
 mod torch_legacy;
 mod torch_zip;
+mod what;
 
 pub use error::CheckpointError;
 pub use facts::Facts;
@@ -49,6 +50,7 @@ use std::fs::File;
 use std::ops::Deref;
 use std::path::Path;
 use tensor::View;
+use what::What;
 
 /// The file formats that hold checkpoints.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -130,48 +132,50 @@ impl Checkpoint {
         let file = File::open(path).map_err(failed)?;
         let metadata = file.metadata().map_err(failed)?;
         if metadata.is_dir() {
+            if let Some(other) = what::folder(path) {
+                return Err(no_checkpoint(other));
+            }
             return Err(failed(std::io::ErrorKind::IsADirectory.into()));
         }
         // An empty file cannot be mapped everywhere.
         if metadata.len() == 0 {
-            return Checkpoint::from_source(Source::Owned(Vec::new()));
+            return Checkpoint::from_source(Source::Owned(Vec::new()), Some(path));
         }
         // SAFETY: the mapping is private and read-only, and every access goes through a bounds-
         // checked byte slice, so that any contents are sound to read. That nobody truncates the
         // file meanwhile cannot be enforced here; it is asked for above.
         let map = unsafe { Mmap::map(&file) }.map_err(failed)?;
-        Checkpoint::from_source(Source::Mapped(map))
+        Checkpoint::from_source(Source::Mapped(map), Some(path))
     }
 
     /// Like [`open`](Checkpoint::open), from memory.
     pub fn from_bytes(bytes: Vec<u8>) -> Result<Checkpoint, CheckpointError> {
-        Checkpoint::from_source(Source::Owned(bytes))
+        Checkpoint::from_source(Source::Owned(bytes), None)
     }
 
-    fn from_source(source: Source) -> Result<Checkpoint, CheckpointError> {
+    /// `path` is only to name a file that is no checkpoint.
+    fn from_source(source: Source, path: Option<&Path>) -> Result<Checkpoint, CheckpointError> {
         let file: &[u8] = &source;
         let (container, Contents { tensors, facts }) = if archive::recognises(file) {
             // Entries named `.npy` make it an `.npz`; PyTorch's archives always hold `data.pkl`.
             let members = archive::members(file)?;
             if npz::recognises(&members) {
                 (Container::Npz, Contents::of(npz::index(file, members)?))
+            } else if let Some(folder) = torch_zip::folder(&members) {
+                (Container::TorchZip, torch_zip::index(file, members, &folder)?)
             } else {
-                (Container::TorchZip, torch_zip::index(file, members)?)
+                return Err(no_checkpoint(what::zip(&members)));
             }
         } else if torch_legacy::recognises(file) {
             (Container::TorchLegacy, torch_legacy::index(file)?)
+        } else if let Some(other) = what::pickle(file) {
+            return Err(no_checkpoint(other));
         } else if paddle::recognises(file) {
             (Container::Paddle, paddle::index(file)?)
-        } else if safetensors::recognises(file) {
+        } else if safetensors::recognises(file) && !what::is_text(file) {
             (Container::Safetensors, safetensors::index(file)?)
         } else {
-            let start = &file[..file.len().min(16)];
-            let found = if file.is_empty() {
-                "an empty file".to_owned()
-            } else {
-                format!("\"{}\"", start.escape_ascii())
-            };
-            return Err(CheckpointError::UnknownContainer { found });
+            return Err(no_checkpoint(what::name(file, path)));
         };
         if tensors.is_empty() {
             let found = format!("a {container} file without any");
@@ -238,6 +242,10 @@ impl Contents {
     fn of(tensors: Vec<(String, View)>) -> Contents {
         Contents { tensors, facts: Facts::new() }
     }
+}
+
+fn no_checkpoint(What { found, advice }: What) -> CheckpointError {
+    CheckpointError::UnknownContainer { found, advice }
 }
 
 /// Orders tensors by name, without the prefixes that wrappers add to every name.

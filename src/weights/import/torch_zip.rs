@@ -11,26 +11,23 @@ const PICKLE: &str = "data.pkl";
 /// Real ones take about 150 bytes a tensor.
 const MAX_INFLATED_PICKLE: usize = 64 << 20;
 
+/// The folder that all entries of PyTorch's archives are in: `archive/`, or the name that the file
+/// had when it was written. `None` if the archive is not PyTorch's.
+pub(super) fn folder(members: &BTreeMap<String, Member>) -> Option<String> {
+    members.keys().find_map(|name| {
+        let folder = name.strip_suffix(PICKLE)?;
+        (folder.is_empty() || folder.find('/') == Some(folder.len() - 1)).then(|| folder.to_owned())
+    })
+}
+
 pub(super) fn index(
     file: &[u8],
     mut members: BTreeMap<String, Member>,
+    folder: &str,
 ) -> Result<Contents, CheckpointError> {
     for member in members.values_mut() {
         member.check_crc = false;
     }
-    // All entries are in one folder, `archive` or the name that the file had when it was written.
-    let folder = members.keys().find_map(|name| {
-        let folder = name.strip_suffix(PICKLE)?;
-        (folder.is_empty() || folder.find('/') == Some(folder.len() - 1)).then(|| folder.to_owned())
-    });
-    let Some(folder) = folder else {
-        return Err(corrupt(
-            "zip archive",
-            0,
-            "PyTorch's data.pkl or NumPy's .npy entries",
-            format!("{} others", members.len()),
-        ));
-    };
     if let Some(member) = members.get(&format!("{folder}byteorder")) {
         let order = member.head(file, 16)?;
         if order.trim_ascii() != b"little" {
