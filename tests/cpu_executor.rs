@@ -143,7 +143,7 @@ fn a_run_is_submitted_and_collected() {
 }
 
 #[test]
-fn nan_is_an_error_that_names_the_image() {
+fn nan_is_the_error_of_its_image_alone() {
     let metadata = metadata(Variant::B0, Padding::Symmetric, Precision::Fp32);
     let weights = Arc::new(random_weights(&metadata, 1));
     let size = Some(Size::square(32));
@@ -152,8 +152,17 @@ fn nan_is_an_error_that_names_the_image() {
     let elems = session.input_elems();
     let mut images = Random::new(2).vector(2 * elems);
     images[elems + 100] = f32::NAN;
-    let error = session.run(&images).unwrap_err();
-    assert!(matches!(error, SessionError::Nan { image: 1, class: 0 }), "{error}");
+    let outputs = session.run(&images).unwrap();
+    assert!(outputs.logits(1).iter().all(|logit| logit.is_nan()));
+    let fault = outputs.top_k(1, 5).unwrap_err();
+    assert_eq!((fault.count, fault.classes, fault.class), (1000, 1000, 0), "{fault}");
+    assert!(fault.value.is_nan() && outputs.top_k(0, 5).unwrap().len() == 5);
+    let beside = outputs.logits(0).to_vec();
+    assert_eq!(
+        session.run(&images[..elems]).unwrap().logits(0),
+        beside,
+        "the other image is right"
+    );
     assert!(session.run(&images[..elems]).is_ok(), "nothing is left of the NaN");
 }
 

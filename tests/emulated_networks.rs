@@ -389,7 +389,7 @@ fn top_k_on_the_device_is_top_k_on_the_host() {
     let mut session = Session::new(weights, host).unwrap();
     let outputs = session.run(&images).unwrap();
     for image in 0..3 {
-        for (rank, expected) in outputs.top_k(image, 5).into_iter().enumerate() {
+        for (rank, expected) in outputs.top_k(image, 5).unwrap().into_iter().enumerate() {
             let i = image * 5 + rank;
             assert_eq!(classes[i] as usize, expected.class);
             assert_eq!(logits[i], expected.logit);

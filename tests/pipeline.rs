@@ -7,7 +7,7 @@ use effnet::image::{ImageError, preprocess};
 use effnet::pipeline::{
     ImageFailureKind, ImageInput, MAX_ENCODED_BYTES, Pipeline, PipelineError, PipelineOptions,
 };
-use effnet::session::{Session, SessionError, SessionOptions};
+use effnet::session::{NonFiniteLogits, Session, SessionOptions};
 use effnet::weights::{Precision, Weights, packed_tensors, write_packed};
 use std::io::{self, Cursor, Read};
 use std::path::{Path, PathBuf};
@@ -41,7 +41,7 @@ fn expected() -> Vec<(Vec<u32>, Vec<usize>)> {
         let mut input = vec![0.0; session.input_elems()];
         preprocess(&std::fs::read(photo(name)).unwrap(), &recipe, &mut input).unwrap();
         let outputs = session.run(&input).unwrap();
-        let classes = outputs.top_k(0, 5).iter().map(|best| best.class).collect();
+        let classes = outputs.top_k(0, 5).unwrap().iter().map(|best| best.class).collect();
         (bits(outputs.logits(0)), classes)
     };
     PHOTOS.map(of).into()
@@ -168,7 +168,7 @@ fn no_images_give_no_results() {
 }
 
 #[test]
-fn a_session_error_is_typed_and_the_last_item() {
+fn logits_that_are_not_finite_are_their_image_s_error() {
     let metadata = metadata(Variant::Lite0, Padding::Symmetric, Precision::Fp32);
     let tensors = packed_tensors(&Network::new(Variant::Lite0, 1000));
     let mut data: Vec<Vec<f32>> = tensors.iter().map(|tensor| vec![0.0; tensor.elems()]).collect();
@@ -181,16 +181,27 @@ fn a_session_error_is_typed_and_the_last_item() {
     let session = Session::new(Arc::new(Weights::open(&path).unwrap()), options).unwrap();
     let mut pipeline = Pipeline::new(session, PipelineOptions::default()).unwrap();
 
-    let images = ["absent.jpg".into(), photo(PHOTOS[0]), photo(PHOTOS[1])];
+    let images: [PathBuf; 3] = ["absent.jpg".into(), photo(PHOTOS[0]), photo(PHOTOS[1])];
     let found: Vec<_> = pipeline.classify(&images, 5).unwrap().collect();
-    assert_eq!(found.len(), 2);
-    assert!(matches!(found[0], Err(PipelineError::Image(_))));
-    let nan = SessionError::Nan { image: 0, class: 7 };
-    match &found[1] {
-        Err(PipelineError::Session(error)) => assert_eq!(error.to_string(), nan.to_string()),
-        other => panic!("{other:?}"),
+    assert_eq!(found.len(), 3);
+    for (index, result) in found.iter().enumerate() {
+        let Err(PipelineError::Image(failure)) = result else { panic!("{result:?}") };
+        let name = images[index].display().to_string();
+        assert_eq!((failure.index, &failure.name), (index, &name));
+        match &failure.kind {
+            ImageFailureKind::Read(_) => assert_eq!(index, 0),
+            ImageFailureKind::NonFinite(fault) => {
+                let NonFiniteLogits { count, classes, class, value } = *fault;
+                assert_eq!((count, classes, class, value.is_nan()), (1, 1000, 7, true));
+            }
+            kind => panic!("{kind}"),
+        }
     }
     assert_eq!(pipeline.session().under_way(), 0);
+    // What the network computed is there for those who ask for it.
+    let raw = pipeline.map([photo(PHOTOS[0])], |outputs, image| outputs.logits(image).to_vec());
+    let logits = raw.unwrap().next().unwrap().unwrap().output;
+    assert!(logits[7].is_nan() && logits[6] == 0.0);
 }
 
 #[test]

@@ -28,7 +28,8 @@ A PATH is a file, a folder, a pattern or `-`:
   -        one encoded image on standard input
 
 Results are printed in the order of the PATHs, each as soon as it is known. An image that cannot be
-read or decoded is reported, and the others go on; the exit status is then 1.
+read or decoded, or whose logits are not finite, is reported, and the others go on; the exit status
+is then 1.
 
 With --json each line is {\"path\", \"top\": [{\"index\", \"label\", \"probability\", \"logit\"}], \"error\"};
 error is null, or a text, and then top is empty. A path that is not Unicode has \"path_bytes\" too:

@@ -30,8 +30,8 @@ label. Empty lines and lines that begin with # are left out. Paths are relative 
 folder, or with --list to DATASET. A list that ends in .json is an object of {\"PATH\": CLASS} or
 {\"PATH\": {\"label\": CLASS}}.
 
-Images that cannot be read or decoded are reported and left out of the accuracy; the exit status is
-then 1. Images per second include reading and decoding.
+Images that cannot be read or decoded, or whose logits are not finite, are reported and left out of
+the accuracy; the exit status is then 1. Images per second include reading and decoding.
 
 Examples:
   effnet eval imagenet/val --model lite0
@@ -130,7 +130,7 @@ pub fn run(args: Args, verbose: bool, out: &mut Out) -> anyhow::Result<Status> {
 
     let done = total - failed;
     if done == 0 {
-        bail!("none of {total} images could be read: no accuracy to report");
+        bail!("none of {total} images has a result: no accuracy to report");
     }
     let percent = |n: usize| 100.0 * n as f64 / done as f64;
     let report = EvalReport {

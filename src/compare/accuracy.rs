@@ -25,10 +25,14 @@ impl Accuracy {
         if found != expected {
             return Err(Failure::new(STEP, format!("expected {expected} logits, found {found}")));
         }
-        if let Some(index) = logits.iter().position(|logit| !logit.is_finite()) {
-            let (image, class, logit) = (index / classes, index % classes, logits[index]);
-            let message = format!("image {image}, class {class}: expected a number, found {logit}");
-            return Err(Failure::new(STEP, message));
+        for (whose, logits) in [("", logits), (" of the reference", reference)] {
+            if let Some(index) = logits.iter().position(|logit| !logit.is_finite()) {
+                let (image, class, logit) = (index / classes, index % classes, logits[index]);
+                let message = format!(
+                    "image {image}, class {class}{whose}: expected a number, found {logit}"
+                );
+                return Err(Failure::new(STEP, message));
+            }
         }
         let largest = |values: &mut dyn Iterator<Item = f64>| values.fold(0.0, f64::max);
         let both = || logits.iter().zip(reference).map(|(&a, &b)| (f64::from(a), f64::from(b)));
@@ -78,6 +82,8 @@ mod tests {
     fn what_is_no_number_is_named() {
         let failure = Accuracy::new(&[0.0, 1.0, 2.0, f32::NAN], &[0.0; 4], 2).unwrap_err();
         assert!(failure.message.starts_with("image 1, class 1"), "{failure}");
+        let failure = Accuracy::new(&[0.0; 2], &[0.0, f32::INFINITY], 2).unwrap_err();
+        assert!(failure.message.starts_with("image 0, class 1 of the reference"), "{failure}");
         let failure = Accuracy::new(&[0.0; 3], &[0.0; 4], 2).unwrap_err();
         assert!(failure.message.contains("expected 4 logits, found 3"), "{failure}");
     }

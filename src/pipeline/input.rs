@@ -1,6 +1,7 @@
 //! Where an encoded image comes from, and why one has no result.
 
 use crate::image::{ImageError, Recipe, preprocess};
+use crate::session::NonFiniteLogits;
 use std::borrow::Cow;
 use std::error::Error;
 use std::fmt;
@@ -176,6 +177,9 @@ pub enum ImageFailureKind {
     /// It cannot be decoded.
     #[error(transparent)]
     Decode(#[from] ImageError),
+    /// The network's values overflow on it: some of its logits are NaN or infinite.
+    #[error(transparent)]
+    NonFinite(#[from] NonFiniteLogits),
     /// It stood for an error among the inputs, see [`ImageInput::failed`].
     #[error(transparent)]
     Input(BoxError),

@@ -108,7 +108,8 @@ impl Pipeline {
     }
 
     /// Finds the `k` best classes of each image, the best first, and gives them in the order of the
-    /// images. See [`map`](Pipeline::map).
+    /// images. An image with a logit that is NaN or infinite has the error
+    /// [`ImageFailureKind::NonFinite`]. See [`map`](Pipeline::map).
     pub fn classify<'a, I>(
         &'a mut self,
         images: I,
@@ -117,7 +118,7 @@ impl Pipeline {
     where
         I: IntoIterator<Item: Into<ImageInput> + 'a, IntoIter: 'a>,
     {
-        self.map(images, move |outputs, image| outputs.top_k(image, k))
+        self.try_map(images, move |outputs, image| Ok(outputs.top_k(image, k)?))
     }
 
     /// Runs each image, and gives what `output` makes of the outputs of its run and its place in
@@ -146,7 +147,20 @@ impl Pipeline {
     pub fn map<'a, I, T>(
         &'a mut self,
         images: I,
-        output: impl FnMut(&Outputs<'_>, usize) -> T + 'a,
+        mut output: impl FnMut(&Outputs<'_>, usize) -> T + 'a,
+    ) -> Result<Results<'a, T>, PipelineError>
+    where
+        I: IntoIterator<Item: Into<ImageInput> + 'a, IntoIter: 'a>,
+    {
+        self.try_map(images, move |outputs, image| Ok(output(outputs, image)))
+    }
+
+    /// Like [`map`](Pipeline::map), where `output` may refuse an image: its error is that image's
+    /// result, and the others go on.
+    pub fn try_map<'a, I, T>(
+        &'a mut self,
+        images: I,
+        output: impl FnMut(&Outputs<'_>, usize) -> Result<T, ImageFailureKind> + 'a,
     ) -> Result<Results<'a, T>, PipelineError>
     where
         I: IntoIterator<Item: Into<ImageInput> + 'a, IntoIter: 'a>,
@@ -180,7 +194,10 @@ struct SessionNetwork<'a, F> {
     time: &'a mut Duration,
 }
 
-impl<T, F: FnMut(&Outputs<'_>, usize) -> T> Network<T> for SessionNetwork<'_, F> {
+impl<T, F> Network<T> for SessionNetwork<'_, F>
+where
+    F: FnMut(&Outputs<'_>, usize) -> Result<T, ImageFailureKind>,
+{
     fn capacity(&self) -> usize {
         self.session.capacity()
     }
@@ -192,7 +209,7 @@ impl<T, F: FnMut(&Outputs<'_>, usize) -> T> Network<T> for SessionNetwork<'_, F>
         Ok(())
     }
 
-    fn collect(&mut self) -> Result<Vec<T>, SessionError> {
+    fn collect(&mut self) -> Result<Vec<Result<T, ImageFailureKind>>, SessionError> {
         let start = Instant::now();
         let outputs = self.session.collect()?;
         let found = (0..outputs.len()).map(|image| (self.output)(&outputs, image)).collect();

@@ -1,7 +1,7 @@
 //! Results of images, in their order, while later images are decoded.
 
 use super::decode::{DecodedImage, Decoder, Decoding, Group, Handover, Panicked};
-use super::{ImageFailure, ImageInput, PipelineError};
+use super::{ImageFailure, ImageFailureKind, ImageInput, PipelineError};
 use crate::session::SessionError;
 use std::collections::VecDeque;
 use std::fmt;
@@ -17,8 +17,8 @@ pub(super) trait Network<T> {
     fn capacity(&self) -> usize;
     /// Begins a run. The images may be changed when this returns.
     fn submit(&mut self, images: &[f32]) -> Result<(), SessionError>;
-    /// One result per image of the oldest run that was not collected.
-    fn collect(&mut self) -> Result<Vec<T>, SessionError>;
+    /// One result per image of the oldest run that was not collected; an image's error is its own.
+    fn collect(&mut self) -> Result<Vec<Result<T, ImageFailureKind>>, SessionError>;
     /// Drops the results of all runs that were not collected.
     fn abandon(&mut self);
 }
@@ -57,7 +57,7 @@ pub struct Results<'a, T> {
     /// Images that were decoded and have not come out, in order.
     decoded: VecDeque<DecodedImage>,
     /// The results of the first good ones of these.
-    outputs: VecDeque<T>,
+    outputs: VecDeque<Result<T, ImageFailureKind>>,
     /// Images that have come out.
     reported: usize,
     ended: bool,
@@ -130,8 +130,12 @@ impl<'a, T> Results<'a, T> {
         let DecodedImage { name, result } = self.decoded.pop_front()?;
         let index = self.reported;
         self.reported += 1;
-        Some(match result {
-            Ok(()) => Ok(ImageOutput { index, name, output: self.outputs.pop_front()? }),
+        let output = match result {
+            Ok(()) => self.outputs.pop_front()?,
+            Err(kind) => Err(kind),
+        };
+        Some(match output {
+            Ok(output) => Ok(ImageOutput { index, name, output }),
             Err(kind) => Err(ImageFailure { index, name, kind }),
         })
     }
@@ -279,8 +283,9 @@ mod tests {
             Ok(())
         }
 
-        fn collect(&mut self) -> Result<Vec<T>, SessionError> {
-            (self.run)(&self.under_way.pop_front().expect("a run is under way"))
+        fn collect(&mut self) -> Result<Vec<Result<T, ImageFailureKind>>, SessionError> {
+            let run = self.under_way.pop_front().expect("a run is under way");
+            Ok((self.run)(&run)?.into_iter().map(Ok).collect())
         }
 
         fn abandon(&mut self) {

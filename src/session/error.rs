@@ -57,17 +57,37 @@ pub enum SessionError {
     /// A run was to be collected that nobody has submitted.
     #[error("no run is under way: submit one before collecting it")]
     NothingSubmitted,
-    /// The network made a NaN: the weights or the input hold NaN, infinities or huge values.
-    #[error(
-        "image {image} of the batch: the logit of class {class} is NaN; expected numbers. Look for \
-         NaN or infinity in the input, and in the checkpoint"
-    )]
-    Nan {
-        /// The image's place in the batch.
-        image: usize,
-        /// The first class that is NaN.
-        class: usize,
-    },
+}
+
+/// Logits of one image that are no finite numbers: neither an order nor probabilities can be had
+/// from them.
+#[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
+#[error(
+    "expected finite logits, found {count} of {classes} that are not, the first ({value}) of class \
+     {class}: the network's values overflow on this image{advice}",
+    advice = NonFiniteLogits::ADVICE
+)]
+pub struct NonFiniteLogits {
+    /// Number of logits that are NaN or infinite.
+    pub count: usize,
+    /// Number of logits.
+    pub classes: usize,
+    /// Class of the first.
+    pub class: usize,
+    /// The first.
+    pub value: f32,
+}
+
+impl NonFiniteLogits {
+    const ADVICE: &str = "; computed in fp16, try fp32; else its checkpoint has values that are \
+                          too large, or the input has";
+
+    /// The fault of an image's logits; none where all are finite.
+    pub fn of(logits: &[f32]) -> Option<NonFiniteLogits> {
+        let class = logits.iter().position(|logit| !logit.is_finite())?;
+        let count = logits[class..].iter().filter(|logit| !logit.is_finite()).count();
+        Some(NonFiniteLogits { count, classes: logits.len(), class, value: logits[class] })
+    }
 }
 
 impl From<EmulatedError> for SessionError {

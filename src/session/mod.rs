@@ -49,7 +49,7 @@
 //! let grey = vec![0.0; session.input_elems()]; // [1, 224, 224, 3], normalised
 //! let outputs = session.run(&grey)?;
 //! assert_eq!(outputs.logits(0), [0.0; 10]);
-//! for prediction in outputs.top_k(0, 3) {
+//! for prediction in outputs.top_k(0, 3)? {
 //!     println!("class {}: {:.1} %", prediction.class, 100.0 * prediction.probability);
 //! }
 //! # Ok(())
@@ -62,7 +62,7 @@ mod machine;
 mod outputs;
 
 pub use device::{ChoiceReason, Device, DeviceChoice, DeviceRequest, UnknownDevice};
-pub use error::SessionError;
+pub use error::{NonFiniteLogits, SessionError};
 pub use machine::Machine;
 pub use outputs::{Outputs, Prediction};
 
@@ -253,10 +253,14 @@ impl Session {
     }
 
     /// Runs the images of `input`, `[n, h, w, 3]` with `1 <= n <= batch`. None may be under way.
+    ///
+    /// [`Outputs::logits`] are what the network computed, NaN and infinities included: an image
+    /// whose values overflow is no error of the run, and keeps no other image from its outputs.
+    /// [`Outputs::top_k`] refuses such an image.
     pub fn run(&mut self, input: &[f32]) -> Result<Outputs<'_>, SessionError> {
         let n = self.images(input, 1)?;
         self.machine.run(input, n)?;
-        self.outputs(n)
+        Ok(self.outputs(n))
     }
 
     /// Begins a run as [`run`](Session::run) does, beside others: at most
@@ -279,7 +283,7 @@ impl Session {
             self.under_way.clear();
             return Err(error);
         }
-        self.outputs(n)
+        Ok(self.outputs(n))
     }
 
     /// Waits for every run that was submitted and not collected, and drops its outputs or its
@@ -306,12 +310,8 @@ impl Session {
     }
 
     /// Logits and features of the last run, of `n` images.
-    fn outputs(&self, n: usize) -> Result<Outputs<'_>, SessionError> {
+    fn outputs(&self, n: usize) -> Outputs<'_> {
         let (logits, features) = self.machine.outputs();
-        let classes = self.plan().network.classes;
-        if let Some(index) = logits.iter().position(|logit| logit.is_nan()) {
-            return Err(SessionError::Nan { image: index / classes, class: index % classes });
-        }
-        Ok(Outputs::new(n, logits, features))
+        Outputs::new(n, logits, features)
     }
 }

@@ -1,10 +1,12 @@
 //! Logits and features of a run, and the best classes among the logits.
 
+use super::NonFiniteLogits;
+
 /// Logits and features of a run's images, until the next run.
 #[derive(Clone, Copy, Debug)]
 pub struct Outputs<'a> {
     n: usize,
-    /// `[n, classes]`, none NaN.
+    /// `[n, classes]`.
     logits: &'a [f32],
     /// `[n, c_head]`.
     features: &'a [f32],
@@ -22,7 +24,7 @@ pub struct Prediction {
 }
 
 impl<'a> Outputs<'a> {
-    /// The outputs of `n` images, at least one; none of the logits is NaN.
+    /// The outputs of `n` images, at least one.
     pub(super) fn new(n: usize, logits: &'a [f32], features: &'a [f32]) -> Outputs<'a> {
         Outputs { n, logits, features }
     }
@@ -37,7 +39,8 @@ impl<'a> Outputs<'a> {
         self.n == 0
     }
 
-    /// An image's logits, one per class.
+    /// An image's logits, one per class, as the network computed them: NaN and infinities are
+    /// among them where its values overflow.
     ///
     /// # Panics
     ///
@@ -57,11 +60,19 @@ impl<'a> Outputs<'a> {
 
     /// An image's `k` best classes, the best first, equal logits in the order of their classes.
     ///
+    /// # Errors
+    ///
+    /// If any of the image's logits is NaN or infinite.
+    ///
     /// # Panics
     ///
     /// If there is no such image.
-    pub fn top_k(&self, image: usize, k: usize) -> Vec<Prediction> {
-        top_k(self.logits(image), k)
+    pub fn top_k(&self, image: usize, k: usize) -> Result<Vec<Prediction>, NonFiniteLogits> {
+        let logits = self.logits(image);
+        match NonFiniteLogits::of(logits) {
+            Some(fault) => Err(fault),
+            None => Ok(top_k(logits, k)),
+        }
     }
 }
 
@@ -71,7 +82,7 @@ fn row(rows: &[f32], n: usize, image: usize) -> &[f32] {
     &rows[image * elems..(image + 1) * elems]
 }
 
-/// The `k` best of `logits`, none of which is NaN.
+/// The `k` best of `logits`, which are all finite.
 fn top_k(logits: &[f32], k: usize) -> Vec<Prediction> {
     let mut order: Vec<usize> = (0..logits.len()).collect();
     // Not `total_cmp`, for which 0.0 is above -0.0.
@@ -88,8 +99,7 @@ fn top_k(logits: &[f32], k: usize) -> Vec<Prediction> {
     order.sort_unstable_by(better);
 
     let best = f64::from(logits[order[0]]);
-    // An infinite logit takes everything; infinity less infinity is no number.
-    let above = |logit: f32| if f64::from(logit) == best { 0.0 } else { f64::from(logit) - best };
+    let above = |logit: f32| f64::from(logit) - best;
     let sum: f64 = logits.iter().map(|&logit| above(logit).exp()).sum();
     let prediction = |class: usize| {
         let logit = logits[class];
@@ -122,9 +132,32 @@ mod tests {
     }
 
     #[test]
-    fn infinite_logits_are_ordered_and_share_everything() {
-        let found = top_k(&[f32::INFINITY, 0.0, f32::NEG_INFINITY, f32::INFINITY], 4);
-        let all: Vec<_> = found.iter().map(|p| (p.class, p.probability)).collect();
-        assert_eq!(all, [(0, 0.5), (3, 0.5), (1, 0.0), (2, 0.0)]);
+    fn an_image_with_a_logit_that_is_not_finite_is_refused_alone() {
+        let (inf, nan) = (f32::INFINITY, f32::NAN);
+        for (odd, count, class) in [
+            ([inf, 0.0, 1.0], 1, 0),
+            ([0.0, -inf, nan], 2, 1),
+            ([0.0, 0.0, nan], 1, 2),
+            ([nan; 3], 3, 0),
+        ] {
+            let logits = [&[1.0, 3.0, 2.0], &odd[..], &[5.0, f32::MAX, f32::MIN]].concat();
+            let outputs = Outputs::new(3, &logits, &[]);
+            let fault = outputs.top_k(1, 1).unwrap_err();
+            assert_eq!((fault.count, fault.classes, fault.class), (count, 3, class));
+            assert_eq!(fault.value.to_bits(), odd[class].to_bits());
+            let text = fault.to_string();
+            let expected = format!(
+                "found {count} of 3 that are not, the first ({}) of class {class}",
+                odd[class]
+            );
+            assert!(text.contains(&expected), "{text}");
+            // The raw logits are there, and the images beside it have their classes.
+            let bits = |logits: &[f32]| logits.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+            assert_eq!(bits(outputs.logits(1)), bits(&odd));
+            assert_eq!(outputs.top_k(0, 1).unwrap()[0].class, 1);
+            let largest = outputs.top_k(2, 2).unwrap();
+            assert_eq!((largest[0].class, largest[0].probability), (1, 1.0));
+            assert_eq!((largest[1].class, largest[1].probability), (0, 0.0));
+        }
     }
 }
