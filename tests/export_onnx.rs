@@ -399,6 +399,7 @@ fn the_file_says_what_it_is() {
         ("effnet.version", env!("CARGO_PKG_VERSION")),
         ("effnet.variant", "b0"),
         ("effnet.family", "timm"),
+        ("effnet.activation", "softmax"),
         ("effnet.padding", "same-frozen:97x99"),
         ("effnet.size", "66x96"),
         ("effnet.mean", "0.5,0.5,0.5"),

@@ -5,7 +5,7 @@ mod support;
 use effnet::arch::{Padding, Size, Variant};
 use effnet::pipeline::{ImageFailureKind, Pipeline, PipelineError, PipelineOptions};
 use effnet::session::{Session, SessionOptions};
-use effnet::weights::{Metadata, Precision, TensorId, Weights, write_packed};
+use effnet::weights::{Metadata, OutputActivation, Precision, TensorId, Weights, write_packed};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -167,4 +167,88 @@ fn an_image_whose_logits_overflow_fails_alone() {
         let (status, stdout, _) = effnet(&args);
         assert!(status == 1 && stdout.contains("failed   1 image"), "{stdout}");
     }
+}
+
+/// Logits of these classes are their biases, whatever the image.
+fn constant(path: &Path, activation: Option<OutputActivation>, logits: &[f32]) {
+    let metadata = Metadata { activation, ..tiny(logits.len()) };
+    write(path, &metadata, |weight, bias| {
+        weight.fill(0.0);
+        bias.copy_from_slice(logits);
+    });
+}
+
+#[test]
+fn one_output_is_a_sigmoid_s_unless_it_is_said_otherwise() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("one.safetensors");
+    // As an earlier version of the program packed it: without the field.
+    constant(&path, None, &[-5.0]);
+    let bytes = std::fs::read(&path).unwrap();
+    let field: &[u8] = b"activation";
+    assert!(!bytes.windows(field.len()).any(|window| window == field));
+
+    let photo = photo(PHOTOS[0]);
+    let [weights, photo] = [&path, &photo].map(|path| path.to_str().unwrap());
+    let classify = |more: &[&str]| {
+        let fixed = ["classify", "--device", "cpu", "--weights", weights, photo];
+        let (status, stdout, stderr) = effnet(&[&fixed[..], more].concat());
+        assert_eq!(status, 0, "{stderr}");
+        stdout
+    };
+    // sigmoid(-5), rounded to f32.
+    let sigmoid = 1.0 / (1.0 + 5f64.exp());
+    for (more, activation, probability) in [
+        (&[][..], "sigmoid", Some(sigmoid)),
+        (&["--activation", "sigmoid"], "sigmoid", Some(sigmoid)),
+        (&["--activation", "softmax"], "softmax", Some(1.0)),
+        (&["--activation", "none"], "none", None),
+    ] {
+        let lines = json(&classify(&[more, &["--json"]].concat()));
+        assert_eq!((lines.len(), &lines[0]["activation"]), (1, &activation.into()));
+        let top = lines[0]["top"].as_array().unwrap();
+        assert_eq!((top.len(), &top[0]["index"], &top[0]["logit"]), (1, &0.into(), &(-5.0).into()));
+        match probability {
+            Some(expected) => {
+                let found = top[0]["probability"].as_f64().unwrap();
+                assert!((found - expected).abs() <= expected * 2f64.powi(-24), "{found}");
+            }
+            None => assert!(top[0].as_object().unwrap()["probability"].is_null()),
+        }
+        let csv = classify(&[more, &["--csv"]].concat());
+        let row = csv.lines().nth(1).unwrap().strip_prefix(photo).unwrap().to_owned();
+        let text = classify(more);
+        match activation {
+            "sigmoid" => assert!(row.starts_with(",1,0,,0.00669285") && text.contains("0.67 %")),
+            "softmax" => assert!(row == ",1,0,,1" && text.contains("100.00 %")),
+            _ => assert!(row == ",1,0,," && text.contains("-5.000") && !text.contains('%')),
+        }
+    }
+    let (status, _, stderr) = effnet(&["classify", "--activation", "tanh", photo]);
+    assert!(status == 2 && stderr.contains("softmax, sigmoid, none"), "{stderr}");
+
+    let (_, info, _) = effnet(&["info", weights]);
+    assert!(info.contains("activation sigmoid"), "{info}");
+    let (_, info, _) = effnet(&["info", "--json", weights]);
+    assert_eq!(json(&info)[0]["activation"], "sigmoid", "{info}");
+}
+
+#[test]
+fn several_labels_have_probabilities_of_their_own() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("labels.safetensors");
+    constant(&path, Some(OutputActivation::Sigmoid), &[30.0, 0.0, 31.0, -2.0]);
+    let metadata = Weights::open(&path).unwrap().metadata().clone();
+    assert_eq!(metadata.activation, Some(OutputActivation::Sigmoid));
+
+    let mut pipeline = pipeline(&path);
+    assert_eq!(pipeline.session().activation(), OutputActivation::Sigmoid);
+    let mut found = pipeline.classify([photo(PHOTOS[1])], 3).unwrap();
+    let top = found.next().unwrap().unwrap().output;
+    // The sigmoids of 30 and 31 are both 1 in f32: the logits tell which is better.
+    let top: Vec<_> = top.into_iter().map(|p| (p.class, p.probability)).collect();
+    assert_eq!(top, [(2, Some(1.0)), (0, Some(1.0)), (1, Some(0.5))]);
+
+    let (_, info, _) = effnet(&["info", path.to_str().unwrap()]);
+    assert!(info.contains("activation sigmoid"), "{info}");
 }

@@ -5,7 +5,7 @@ use effnet::arch::{Padding, Size, Variant};
 use effnet::image::Interpolation;
 use effnet::kernels::Compute;
 use effnet::launches::Path;
-use effnet::weights::{Family, Precision};
+use effnet::weights::{Family, OutputActivation, Precision};
 use std::convert::Infallible;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -87,6 +87,11 @@ pub fn padding_text(padding: Padding) -> String {
 /// Parses a checkpoint family; the error lists all of them.
 pub fn family(text: &str) -> Result<Family, String> {
     Family::from_str(text).map_err(|error| error.to_string())
+}
+
+/// Parses a function from logits to probabilities; the error lists all of them.
+pub fn activation(text: &str) -> Result<OutputActivation, String> {
+    OutputActivation::from_str(text).map_err(|error| error.to_string())
 }
 
 /// Where class names come from.

@@ -9,8 +9,8 @@ use anyhow::bail;
 use effnet::pipeline::{
     ImageFailure, ImageInput, ImageOutput, Pipeline, PipelineError, PipelineOptions,
 };
-use effnet::session::{Prediction, Session};
-use effnet::weights::Labels;
+use effnet::session::{Prediction, Session, SessionOptions};
+use effnet::weights::{Labels, OutputActivation};
 use serde::Serialize;
 use std::collections::HashMap;
 use std::io::IsTerminal;
@@ -31,10 +31,15 @@ Results are printed in the order of the PATHs, each as soon as it is known. An i
 read or decoded, or whose logits are not finite, is reported, and the others go on; the exit status
 is then 1.
 
-With --json each line is {\"path\", \"top\": [{\"index\", \"label\", \"probability\", \"logit\"}], \"error\"};
-error is null, or a text, and then top is empty. A path that is not Unicode has \"path_bytes\" too:
-its bytes in base64. With --csv the columns are path, rank, index, label, probability, and a path
-is written byte by byte as the system has it. `effnet eval` reads either as a list.
+With --json each line is {\"path\", \"activation\", \"top\": [{\"index\", \"label\", \"probability\",
+\"logit\"}], \"error\"}; error is null, or a text, and then top is empty. A path that is not Unicode
+has \"path_bytes\" too: its bytes in base64. With --csv the columns are path, rank, index, label,
+probability, and a path is written byte by byte as the system has it. `effnet eval` reads either as a
+list.
+
+The activation is the weights' own, softmax, sigmoid or none, or that of --activation. The order is
+by logit with each. With none there are no probabilities: null in JSON, empty in CSV, and the text
+has logits in their place.
 
 Examples:
   effnet classify cat.jpg
@@ -58,6 +63,9 @@ pub struct Args {
     /// Print comma-separated values under a line of headings.
     #[arg(long)]
     csv: bool,
+    /// From logits to probabilities, instead of the weights' own: softmax, sigmoid or none.
+    #[arg(long, value_name = "A", value_parser = super::args::activation)]
+    activation: Option<OutputActivation>,
     /// Class names, one a line in the order of the classes, instead of the weights' own.
     #[arg(long, value_name = "FILE")]
     labels: Option<PathBuf>,
@@ -70,6 +78,8 @@ struct ImageReport<'a> {
     /// The path's bytes in base64, where `path` cannot hold them.
     #[serde(skip_serializing_if = "Option::is_none")]
     path_bytes: Option<String>,
+    /// Null only where no weights were opened.
+    activation: Option<OutputActivation>,
     top: Vec<ClassReport<'a>>,
     error: Option<String>,
 }
@@ -78,9 +88,11 @@ impl<'a> ImageReport<'a> {
     fn failed(
         path: &'a str,
         path_bytes: Option<String>,
+        activation: Option<OutputActivation>,
         error: &dyn std::fmt::Display,
     ) -> ImageReport<'a> {
-        ImageReport { path, path_bytes, top: Vec::new(), error: Some(error.to_string()) }
+        let error = Some(error.to_string());
+        ImageReport { path, path_bytes, activation, top: Vec::new(), error }
     }
 }
 
@@ -88,7 +100,8 @@ impl<'a> ImageReport<'a> {
 struct ClassReport<'a> {
     index: usize,
     label: Option<&'a str>,
-    probability: f32,
+    /// Null where the activation is none.
+    probability: Option<f32>,
     logit: f32,
 }
 
@@ -113,7 +126,7 @@ pub fn run(args: Args, verbose: bool, out: &mut Out) -> anyhow::Result<Status> {
             // A program that reads the lines finds every path that it asked for.
             for InputError { path, kind } in &errors {
                 let (text, path_bytes) = (path.display().to_string(), paths::path_bytes(path));
-                out.json(&ImageReport::failed(&text, path_bytes, kind))?;
+                out.json(&ImageReport::failed(&text, path_bytes, None, kind))?;
             }
         }
         let lines: Vec<String> = errors.iter().map(|error| format!("  {error}")).collect();
@@ -128,14 +141,16 @@ pub fn run(args: Args, verbose: bool, out: &mut Out) -> anyhow::Result<Status> {
         output::note(&chosen.describe());
     }
     let choice = args.run.choose(chosen.weights.metadata())?;
-    let session = Session::new(Arc::new(chosen.weights), choice.options(total))?;
+    let options = SessionOptions { activation: args.activation, ..choice.options(total) };
+    let session = Session::new(Arc::new(chosen.weights), options)?;
     if verbose || format == Format::Text {
         output::note(&format_args!("{}{}", session.description(), choice.reason(verbose)));
     }
 
     // Where results go to the terminal, they are the progress.
     let bar = output::progress(total as u64, "images", !std::io::stdout().is_terminal());
-    let mut writer = Writer { format, labels: &labels, no_text: HashMap::new(), first: true };
+    let (activation, no_text) = (session.activation(), HashMap::new());
+    let mut writer = Writer { format, labels: &labels, activation, no_text, first: true };
     let mut failed = 0;
     writer.start(out)?;
     // A PATH that gives no image keeps its place.
@@ -182,6 +197,7 @@ pub fn run(args: Args, verbose: bool, out: &mut Out) -> anyhow::Result<Status> {
 struct Writer<'a> {
     format: Format,
     labels: &'a Labels,
+    activation: OutputActivation,
     /// Of the images whose paths are no text, by their places.
     no_text: HashMap<usize, PathBuf>,
     first: bool,
@@ -202,7 +218,9 @@ impl Writer<'_> {
             Format::Json => {
                 let no_text = self.no_text.get(&failure.index);
                 let path_bytes = no_text.and_then(|path| paths::path_bytes(path));
-                out.json(&ImageReport::failed(&failure.name, path_bytes, &failure.kind))
+                let activation = Some(self.activation);
+                let (name, kind) = (&failure.name, &failure.kind);
+                out.json(&ImageReport::failed(name, path_bytes, activation, kind))
             }
             // Said on standard error: neither format has a place for it.
             Format::Csv | Format::Text => Ok(()),
@@ -221,7 +239,8 @@ impl Writer<'_> {
                     probability: prediction.probability,
                     logit: prediction.logit,
                 });
-                out.json(&ImageReport { path, path_bytes, top: top.collect(), error: None })
+                let (activation, top) = (Some(self.activation), top.collect());
+                out.json(&ImageReport { path, path_bytes, activation, top, error: None })
             }
             Format::Csv => {
                 let path = no_text.map_or(path.as_bytes(), |path| paths::as_bytes(path));
@@ -231,7 +250,7 @@ impl Writer<'_> {
                         (rank + 1).to_string().as_bytes(),
                         prediction.class.to_string().as_bytes(),
                         self.labels.name(prediction.class).unwrap_or("").as_bytes(),
-                        prediction.probability.to_string().as_bytes(),
+                        prediction.probability.map(|p| p.to_string()).unwrap_or_default().as_bytes(),
                     ])?;
                 }
                 Ok(())
@@ -240,7 +259,7 @@ impl Writer<'_> {
         }
     }
 
-    /// The path, then a line per class: probability, index, label.
+    /// The path, then a line per class: probability (without one, the logit), index, label.
     fn text(&mut self, path: &str, top: &[Prediction], out: &mut Out) -> anyhow::Result<()> {
         if !std::mem::take(&mut self.first) {
             out.line("")?;
@@ -249,11 +268,11 @@ impl Writer<'_> {
         let width = top.iter().map(|p| p.class.to_string().len()).max().unwrap_or(0);
         for prediction in top {
             let label = self.labels.name(prediction.class).unwrap_or("");
-            let line = format!(
-                "  {:6.2} %  {:>width$}  {label}",
-                f64::from(prediction.probability) * 100.0,
-                prediction.class,
-            );
+            let score = match prediction.probability {
+                Some(probability) => format!("{:6.2} %", f64::from(probability) * 100.0),
+                None => format!("{:8.3}", prediction.logit),
+            };
+            let line = format!("  {score}  {:>width$}  {label}", prediction.class);
             out.line(line.trim_end())?;
         }
         Ok(())

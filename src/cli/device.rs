@@ -104,6 +104,7 @@ impl Choice {
             threads: Some(self.threads),
             path: self.path,
             compute: Some(self.compute),
+            activation: None,
         }
     }
 }

@@ -7,7 +7,8 @@ use super::{Status, info, labels};
 use effnet::arch::{Size, Variant};
 use effnet::image::Interpolation;
 use effnet::weights::{
-    Family, ImportOptions, ImportReport, Labels, PaddingChoice, Precision, RecipeOverrides, import,
+    Family, ImportOptions, ImportReport, Labels, OutputActivation, PaddingChoice, Precision,
+    RecipeOverrides, import,
 };
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -54,6 +55,10 @@ pub struct Args {
     /// [default: imagenet if there are 1000 classes].
     #[arg(long, value_name = "FILE|imagenet|none", value_parser = args::labels)]
     labels: Option<LabelsArg>,
+    /// From logits to probabilities: softmax, sigmoid (several classes may be right, or the only
+    /// one), or none [default: softmax; sigmoid if there is one class].
+    #[arg(long, value_name = "A", value_parser = args::activation)]
+    activation: Option<OutputActivation>,
     /// Padding: symmetric, same, or same-frozen (as at the native size) [default: the family's].
     #[arg(long, value_name = "PADDING", help_heading = OVERRIDES)]
     padding: Option<PaddingChoice>,
@@ -126,6 +131,7 @@ pub fn run(args: Args, out: &mut Out) -> anyhow::Result<Status> {
             exif_orientation: args.exif,
         },
         labels,
+        activation: args.activation,
         name: args.name.clone(),
     };
     let output = match args.output {

@@ -6,7 +6,9 @@ use super::output::{self, Align, Out, Table, thousands};
 use anyhow::{anyhow, bail};
 use effnet::arch::{Costs, Network, NetworkGeometry, Padding, Size, Variant};
 use effnet::image::{Framing, Interpolation, ShortSide};
-use effnet::weights::{CatalogueEntry, Labels, Metadata, Weights, catalogue, settings};
+use effnet::weights::{
+    CatalogueEntry, Labels, Metadata, OutputActivation, Weights, catalogue, settings,
+};
 use serde::Serialize;
 use std::path::Path;
 
@@ -86,6 +88,8 @@ struct FileReport<'a> {
     path: &'a Path,
     file_bytes: usize,
     tensors: usize,
+    /// As recorded, or the usual one of a file that records none.
+    activation: OutputActivation,
     metadata: &'a Metadata,
 }
 
@@ -303,6 +307,7 @@ fn file(args: &Args, path: &Path, out: &mut Out) -> anyhow::Result<()> {
             path,
             file_bytes: weights.file_bytes(),
             tensors: weights.tensors().len(),
+            activation: metadata.activation(),
             metadata,
         });
     }
@@ -350,6 +355,7 @@ pub fn metadata(metadata: &Metadata, out: &mut Out) -> anyhow::Result<()> {
            variant    {}, {}\n  \
            family     {}: padding {}, batch-norm eps {}\n  \
            classes    {} ({labels})\n  \
+           activation {}\n  \
            input      {}, {interpolation}, {framing}, EXIF orientation {exif}\n  \
            normalise  mean {}, std {}\n  \
            source     {} ({})\n  \
@@ -361,6 +367,7 @@ pub fn metadata(metadata: &Metadata, out: &mut Out) -> anyhow::Result<()> {
         metadata.padding,
         metadata.bn_eps,
         metadata.classes,
+        metadata.activation(),
         recipe.size,
         rgb(recipe.mean),
         rgb(recipe.std),

@@ -31,6 +31,7 @@
 //!         size: Size::square(224),
 //!     },
 //!     classes: 10,
+//!     activation: None, // the usual one: softmax
 //!     labels: Labels::None,
 //!     source: Source {
 //!         file_name: "none".into(),
@@ -50,7 +51,8 @@
 //! let outputs = session.run(&grey)?;
 //! assert_eq!(outputs.logits(0), [0.0; 10]);
 //! for prediction in outputs.top_k(0, 3)? {
-//!     println!("class {}: {:.1} %", prediction.class, 100.0 * prediction.probability);
+//!     let probability = prediction.probability.unwrap_or_default(); // a softmax has one
+//!     println!("class {}: {:.1} %", prediction.class, 100.0 * probability);
 //! }
 //! # Ok(())
 //! # }
@@ -73,7 +75,7 @@ use crate::image::Recipe;
 use crate::kernels::Compute;
 use crate::launches::{LaunchOptions, LaunchPlan, Path};
 use crate::plan::{Plan, PlanOptions};
-use crate::weights::Weights;
+use crate::weights::{OutputActivation, Weights};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -93,6 +95,8 @@ pub struct SessionOptions {
     /// In which precision kernels compute: the weights' where none is given. The CPU executor
     /// computes in f32, and takes no other.
     pub compute: Option<Compute>,
+    /// From logits to probabilities; the weights' where none is given.
+    pub activation: Option<OutputActivation>,
 }
 
 impl Default for SessionOptions {
@@ -104,6 +108,7 @@ impl Default for SessionOptions {
             threads: None,
             path: Path::Fused,
             compute: None,
+            activation: None,
         }
     }
 }
@@ -115,6 +120,7 @@ pub struct Session {
     device: Device,
     compute: Compute,
     machine: Machine,
+    activation: OutputActivation,
     /// Images of each run that was submitted and not collected, the oldest first.
     under_way: VecDeque<usize>,
 }
@@ -152,7 +158,8 @@ impl Session {
                 Machine::Cuda(Box::new(plan), Box::new(device))
             }
         };
-        Ok(Session { weights, device, compute, machine, under_way: VecDeque::new() })
+        let activation = options.activation.unwrap_or(weights.metadata().activation());
+        Ok(Session { weights, device, compute, machine, activation, under_way: VecDeque::new() })
     }
 
     /// The device that was asked for.
@@ -168,6 +175,11 @@ impl Session {
     /// The precision that the device computes in.
     pub fn compute(&self) -> Compute {
         self.compute
+    }
+
+    /// From logits to probabilities.
+    pub fn activation(&self) -> OutputActivation {
+        self.activation
     }
 
     /// The session in a line for people: device, kernels, precision.
@@ -312,6 +324,6 @@ impl Session {
     /// Logits and features of the last run, of `n` images.
     fn outputs(&self, n: usize) -> Outputs<'_> {
         let (logits, features) = self.machine.outputs();
-        Outputs::new(n, logits, features)
+        Outputs::new(n, logits, features, self.activation)
     }
 }

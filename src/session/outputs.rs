@@ -1,6 +1,7 @@
 //! Logits and features of a run, and the best classes among the logits.
 
 use super::NonFiniteLogits;
+use crate::weights::OutputActivation;
 
 /// Logits and features of a run's images, until the next run.
 #[derive(Clone, Copy, Debug)]
@@ -10,6 +11,7 @@ pub struct Outputs<'a> {
     logits: &'a [f32],
     /// `[n, c_head]`.
     features: &'a [f32],
+    activation: OutputActivation,
 }
 
 /// One class, and how sure the network is of it.
@@ -19,14 +21,20 @@ pub struct Prediction {
     pub class: usize,
     /// Its logit.
     pub logit: f32,
-    /// Its part of the softmax over all classes.
-    pub probability: f32,
+    /// Its probability by the session's [`OutputActivation`]; none where that is
+    /// [`OutputActivation::None`].
+    pub probability: Option<f32>,
 }
 
 impl<'a> Outputs<'a> {
     /// The outputs of `n` images, at least one.
-    pub(super) fn new(n: usize, logits: &'a [f32], features: &'a [f32]) -> Outputs<'a> {
-        Outputs { n, logits, features }
+    pub(super) fn new(
+        n: usize,
+        logits: &'a [f32],
+        features: &'a [f32],
+        activation: OutputActivation,
+    ) -> Outputs<'a> {
+        Outputs { n, logits, features, activation }
     }
 
     /// Number of images.
@@ -71,7 +79,25 @@ impl<'a> Outputs<'a> {
         let logits = self.logits(image);
         match NonFiniteLogits::of(logits) {
             Some(fault) => Err(fault),
-            None => Ok(top_k(logits, k)),
+            None => Ok(top_k(logits, k, self.activation)),
+        }
+    }
+
+    /// The probability of each of an image's classes by the session's activation; none where that is
+    /// [`OutputActivation::None`].
+    ///
+    /// # Errors
+    ///
+    /// If any of the image's logits is NaN or infinite.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such image.
+    pub fn probabilities(&self, image: usize) -> Result<Option<Vec<f32>>, NonFiniteLogits> {
+        let logits = self.logits(image);
+        match NonFiniteLogits::of(logits) {
+            Some(fault) => Err(fault),
+            None => Ok(self.activation.probabilities(logits)),
         }
     }
 }
@@ -83,7 +109,7 @@ fn row(rows: &[f32], n: usize, image: usize) -> &[f32] {
 }
 
 /// The `k` best of `logits`, which are all finite.
-fn top_k(logits: &[f32], k: usize) -> Vec<Prediction> {
+fn top_k(logits: &[f32], k: usize, activation: OutputActivation) -> Vec<Prediction> {
     let mut order: Vec<usize> = (0..logits.len()).collect();
     // Not `total_cmp`, for which 0.0 is above -0.0.
     let better = |&a: &usize, &b: &usize| {
@@ -98,12 +124,10 @@ fn top_k(logits: &[f32], k: usize) -> Vec<Prediction> {
     order.truncate(k);
     order.sort_unstable_by(better);
 
-    let best = f64::from(logits[order[0]]);
-    let above = |logit: f32| f64::from(logit) - best;
-    let sum: f64 = logits.iter().map(|&logit| above(logit).exp()).sum();
+    let probabilities = activation.probabilities(logits);
     let prediction = |class: usize| {
-        let logit = logits[class];
-        Prediction { class, logit, probability: (above(logit).exp() / sum) as f32 }
+        let probability = probabilities.as_ref().map(|probabilities| probabilities[class]);
+        Prediction { class, logit: logits[class], probability }
     };
     order.into_iter().map(prediction).collect()
 }
@@ -112,23 +136,37 @@ fn top_k(logits: &[f32], k: usize) -> Vec<Prediction> {
 mod tests {
     use super::*;
 
+    const SOFTMAX: OutputActivation = OutputActivation::Softmax;
+
     #[test]
     fn the_best_come_first_and_ties_keep_the_order_of_classes() {
-        let found = top_k(&[1.0, 3.0, -0.0, 3.0, 0.0], 4);
+        let found = top_k(&[1.0, 3.0, -0.0, 3.0, 0.0], 4, SOFTMAX);
         let classes: Vec<_> = found.iter().map(|p| p.class).collect();
         assert_eq!(classes, [1, 3, 0, 2]);
-        assert!(top_k(&[1.0], 0).is_empty());
-        assert_eq!(top_k(&[1.0, 2.0], 9).len(), 2);
+        assert!(top_k(&[1.0], 0, SOFTMAX).is_empty());
+        assert_eq!(top_k(&[1.0, 2.0], 9, SOFTMAX).len(), 2);
     }
 
     #[test]
-    fn probabilities_are_a_softmax_over_all_classes() {
-        let found = top_k(&[1000.0, 1001.0, -1000.0], 3);
-        let sum: f32 = found.iter().map(|p| p.probability).sum();
+    fn probabilities_are_of_all_classes_and_the_order_is_by_logit() {
+        let logits = [1000.0, 1001.0, -1000.0];
+        let found = top_k(&logits, 3, SOFTMAX);
+        let sum: f32 = found.iter().filter_map(|p| p.probability).sum();
         assert!((sum - 1.0).abs() < 1e-6);
         let expected = 1.0 / (1.0 + (-1.0f64).exp());
-        assert!((f64::from(found[0].probability) - expected).abs() < 1e-7);
-        assert_eq!(found[2].probability, 0.0);
+        assert!((f64::from(found[0].probability.unwrap()) - expected).abs() < 1e-7);
+        assert_eq!(found[2].probability, Some(0.0));
+        // Both are 1 by the sigmoid: the larger logit comes first all the same.
+        let found = top_k(&logits, 2, OutputActivation::Sigmoid);
+        assert_eq!(found.iter().map(|p| p.class).collect::<Vec<_>>(), [1, 0]);
+        assert!(found.iter().all(|p| p.probability == Some(1.0)));
+        let found = top_k(&logits, 1, OutputActivation::None);
+        assert_eq!((found[0].class, found[0].logit, found[0].probability), (1, 1001.0, None));
+
+        let outputs = Outputs::new(1, &logits, &[], OutputActivation::Sigmoid);
+        assert_eq!(outputs.probabilities(0), Ok(Some(vec![1.0, 1.0, 0.0])));
+        let outputs = Outputs::new(1, &logits, &[], OutputActivation::None);
+        assert_eq!(outputs.probabilities(0), Ok(None));
     }
 
     #[test]
@@ -141,7 +179,7 @@ mod tests {
             ([nan; 3], 3, 0),
         ] {
             let logits = [&[1.0, 3.0, 2.0], &odd[..], &[5.0, f32::MAX, f32::MIN]].concat();
-            let outputs = Outputs::new(3, &logits, &[]);
+            let outputs = Outputs::new(3, &logits, &[], SOFTMAX);
             let fault = outputs.top_k(1, 1).unwrap_err();
             assert_eq!((fault.count, fault.classes, fault.class), (count, 3, class));
             assert_eq!(fault.value.to_bits(), odd[class].to_bits());
@@ -151,13 +189,14 @@ mod tests {
                 odd[class]
             );
             assert!(text.contains(&expected), "{text}");
+            assert_eq!(outputs.probabilities(1).unwrap_err().to_string(), text);
             // The raw logits are there, and the images beside it have their classes.
             let bits = |logits: &[f32]| logits.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
             assert_eq!(bits(outputs.logits(1)), bits(&odd));
             assert_eq!(outputs.top_k(0, 1).unwrap()[0].class, 1);
             let largest = outputs.top_k(2, 2).unwrap();
-            assert_eq!((largest[0].class, largest[0].probability), (1, 1.0));
-            assert_eq!((largest[1].class, largest[1].probability), (0, 0.0));
+            assert_eq!((largest[0].class, largest[0].probability), (1, Some(1.0)));
+            assert_eq!((largest[1].class, largest[1].probability), (0, Some(0.0)));
         }
     }
 }

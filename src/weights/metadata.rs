@@ -1,6 +1,6 @@
 //! Metadata of a packed file, which it carries itself.
 
-use super::{Family, Precision};
+use super::{Family, OutputActivation, Precision};
 use crate::arch::{Padding, Size, Variant};
 use crate::image::Recipe;
 use serde::{Deserialize, Serialize};
@@ -29,6 +29,10 @@ pub struct Metadata {
     pub recipe: Recipe,
     /// Outputs of the classifier.
     pub classes: usize,
+    /// From logits to probabilities; files of earlier versions have none, see
+    /// [`Metadata::activation`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub activation: Option<OutputActivation>,
     /// Names of the classes.
     pub labels: Labels,
     /// The file that was imported.
@@ -69,6 +73,11 @@ impl Metadata {
     /// The native size of the variant, for messages.
     pub fn native(&self) -> Size {
         self.variant.native()
+    }
+
+    /// From logits to probabilities: as recorded, else the usual function of this number of classes.
+    pub fn activation(&self) -> OutputActivation {
+        self.activation.unwrap_or(OutputActivation::usual(self.classes))
     }
 
     /// Checks the conditions that the types do not: ranges, and that labels and classes agree.

@@ -7,6 +7,7 @@
 //! with the feature `cli`), [`stand_in`] (random ones). The module [`import`](mod@import) reads the
 //! containers.
 
+mod activation;
 mod catalogue;
 mod family;
 #[cfg(feature = "cli")]
@@ -25,6 +26,7 @@ mod store;
 mod strangers;
 mod wheel;
 
+pub use activation::{OutputActivation, UnknownActivation};
 pub use catalogue::{CatalogueEntry, Package, catalogue};
 pub use family::{Family, UnknownFamily};
 #[cfg(feature = "cli")]

@@ -10,8 +10,8 @@ use super::recognise::{Hints, Recognised, recognise};
 use super::settings::{PaddingChoice, RecipeOverrides, SettingError, settings};
 use super::wheel;
 use super::{
-    CatalogueEntry, Family, Labels, Layer, Metadata, PackedTensor, Precision, Source, SourceRole,
-    StoreError, TensorKind, catalogue, packed_tensors, write_packed,
+    CatalogueEntry, Family, Labels, Layer, Metadata, OutputActivation, PackedTensor, Precision,
+    Source, SourceRole, StoreError, TensorKind, catalogue, packed_tensors, write_packed,
 };
 use crate::arch::Variant;
 use half::f16;
@@ -35,6 +35,8 @@ pub struct ImportOptions {
     pub recipe: RecipeOverrides,
     /// Names of the classes; otherwise ImageNet's where there are 1000, else none.
     pub labels: Option<Labels>,
+    /// From logits to probabilities; otherwise softmax, or sigmoid for one class.
+    pub activation: Option<OutputActivation>,
     /// Name recorded in the packed file; otherwise the catalogue's, or the source file's.
     pub name: Option<String>,
 }
@@ -49,6 +51,7 @@ impl Default for ImportOptions {
             bn_eps: None,
             recipe: RecipeOverrides::default(),
             labels: None,
+            activation: None,
             name: None,
         }
     }
@@ -214,6 +217,7 @@ fn metadata(
         bn_eps: options.bn_eps.unwrap_or(settings.bn_eps),
         recipe: overrides.apply(&settings.recipe)?,
         classes,
+        activation: Some(options.activation.unwrap_or(OutputActivation::usual(classes))),
         labels: options.labels.clone().unwrap_or(usual),
         source,
     };

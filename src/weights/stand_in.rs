@@ -66,6 +66,7 @@ pub fn metadata(variant: Variant, padding: Padding, precision: Precision) -> Met
             size: Size::square(variant.native_size()),
         },
         classes: CLASSES,
+        activation: None,
         labels: Labels::None,
         source: Source {
             file_name: "random".to_owned(),

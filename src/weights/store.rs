@@ -394,6 +394,7 @@ mod tests {
                 size: Size::square(224),
             },
             classes: 7,
+            activation: None,
             labels: Labels::None,
             source: Source {
                 file_name: "x.pth".into(),

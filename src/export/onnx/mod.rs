@@ -326,6 +326,7 @@ fn properties(metadata: &Metadata, size: Size) -> Vec<StringStringEntryProto> {
         ("name", metadata.name.clone()),
         ("variant", metadata.variant.to_string()),
         ("family", metadata.family.to_string()),
+        ("activation", metadata.activation().to_string()),
         ("padding", padding(metadata.padding)),
         ("bn_eps", metadata.bn_eps.to_string()),
         ("size", size.to_string()),

@@ -215,6 +215,7 @@ pub fn measure(
         threads: Some(options.threads),
         path: config.path.unwrap_or_default(),
         compute: Some(config.compute),
+        activation: None,
     };
     let session = Session::new(weights.clone(), session_options)?;
     match session.into_cuda() {
