@@ -76,19 +76,21 @@ fn overflowing(path: &Path, sign: f32) -> usize {
         order.sort_by(|&a, &b| features[b][c].total_cmp(&features[a][c]));
         order
     };
-    let apart = |c: usize| features[ranked(c)[0]][c] / features[ranked(c)[1]][c].max(1e-3);
+    let apart = |c: usize| features[ranked(c)[0]][c] - features[ranked(c)[1]][c];
     let c = (0..features[0].len()).max_by(|&a, &b| apart(a).total_cmp(&apart(b))).unwrap();
-    assert!(apart(c) > 1.5, "{}", apart(c));
     let [first, second, _] = ranked(c);
-    let middle = (features[first][c] * features[second][c].max(1e-3)).sqrt();
-    // The logit of `first` is middle / second > 1 times the largest f32, those of the others less.
-    let huge = f32::MAX / middle;
-    assert!(huge.is_finite(), "a weight that an import would take");
+    // As parts of the largest f32: the logit of `first` is above 1 by half of the distance, that of
+    // `second` below 1 by as much.
+    let weight = 1.0 / features[first][c].max(1.0);
+    let [above, below] = [first, second].map(|image| features[image][c] * weight);
+    assert!(above - below > 1e-3, "{above} {below}");
+    let bias = 1.0 - (above + below) / 2.0;
     let c_head = features[0].len();
-    write(path, &metadata, |weight, _| {
-        let row = &mut weight[2 * c_head..3 * c_head];
+    write(path, &metadata, |weights, biases| {
+        let row = &mut weights[2 * c_head..3 * c_head];
         row.fill(0.0);
-        row[c] = sign * huge;
+        row[c] = sign * weight * f32::MAX;
+        biases[2] = sign * bias * f32::MAX;
     });
     first
 }

@@ -22,9 +22,12 @@ Containers: safetensors; PyTorch .pth and .pt, zip and legacy; Paddle .pdparams;
 wheel (.whl) with one of them inside.
 Families: timm, timm-tf, torchvision, lukemelas, lite-pytorch, paddle-clas.
 
-Variant and family are recognised from the tensors' names and shapes, and from the digest of known
-files. Padding, batch-norm eps, input normalisation and the resize recipe follow the family; each
-option overrides what was recognised, and all of it is recorded in the packed file.
+Variant and family are recognised from the tensors' names and shapes. What these leave open is told
+by, in this order: the digest of known files; the file's own words (arch, args.model and the like);
+a config.json beside it; the names of the folders above it, and its own. The line `evidence` says
+which it was. Padding, batch-norm eps, input normalisation and the resize recipe follow the family,
+the recipe and class names a config.json too; each option overrides what was recognised, and all of
+it is recorded in the packed file.
 
 Without -o the packed file is NAME.PRECISION.safetensors (NAME from --name, else FILE's) in the
 folder EFFNET_WEIGHTS_DIR, else ./weights if there is one, else the user's cache folder.
@@ -103,6 +106,8 @@ struct Report<'a> {
     output: &'a Path,
     output_bytes: u64,
     metadata: &'a effnet::weights::Metadata,
+    /// What was decided, and by which evidence.
+    evidence: &'a str,
     notes: &'a [String],
 }
 
@@ -163,9 +168,11 @@ pub fn print(report: &ImportReport, json: bool, out: &mut Out) -> anyhow::Result
             output: &report.output,
             output_bytes: report.output_bytes,
             metadata: &report.metadata,
+            evidence: &report.evidence,
             notes: &report.notes,
         });
     }
     out.line(format_args!("{}: {}", report.output.display(), output::bytes(report.output_bytes)))?;
-    info::metadata(&report.metadata, out)
+    info::metadata(&report.metadata, out)?;
+    out.line(format_args!("  evidence   {}", report.evidence))
 }

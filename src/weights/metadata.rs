@@ -62,6 +62,17 @@ pub struct Source {
     pub container: String,
 }
 
+impl Labels {
+    /// Number of names; none where there are no names.
+    pub fn count(&self) -> Option<usize> {
+        match self {
+            Labels::Imagenet1k => Some(1000),
+            Labels::Names(names) => Some(names.len()),
+            Labels::None => None,
+        }
+    }
+}
+
 impl Metadata {
     /// The safetensors metadata key.
     pub const KEY: &str = "effnet";
@@ -90,11 +101,7 @@ impl Metadata {
         if !(self.bn_eps > 0.0 && self.bn_eps < 1.0) {
             return Some(("bn_eps", "between 0 and 1".into(), self.bn_eps.to_string()));
         }
-        let named = match &self.labels {
-            Labels::Imagenet1k => 1000,
-            Labels::Names(names) => names.len(),
-            Labels::None => self.classes,
-        };
+        let named = self.labels.count().unwrap_or(self.classes);
         if named != self.classes {
             return Some(("labels", format!("{} names", self.classes), named.to_string()));
         }

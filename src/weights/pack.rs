@@ -4,6 +4,7 @@ mod error;
 
 pub use error::ImportError;
 
+use super::evidence::{Evidence, Facts, Told};
 use super::import::Checkpoint;
 use super::names::classifier_transposed;
 use super::recognise::{Hints, Recognised, recognise};
@@ -14,6 +15,7 @@ use super::{
     Source, SourceRole, StoreError, TensorKind, catalogue, packed_tensors, write_packed,
 };
 use crate::arch::Variant;
+use crate::image::{Interpolation, Recipe};
 use half::f16;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -23,7 +25,8 @@ use std::path::{Path, PathBuf};
 pub struct ImportOptions {
     /// Variant; otherwise recognised from names and shapes.
     pub variant: Option<Variant>,
-    /// Family; otherwise recognised from names, digest and file name.
+    /// Family; otherwise recognised from the tensors' names, and from what is known beside them:
+    /// the digest, the file's own words, a `config.json` beside it, the names of folders and file.
     pub family: Option<Family>,
     /// Type of the convolution and classifier weights.
     pub precision: Precision,
@@ -66,6 +69,8 @@ pub struct ImportReport {
     pub output: PathBuf,
     /// Size of the packed file.
     pub output_bytes: u64,
+    /// What was decided, and by which evidence: family and recipe, in a line for people.
+    pub evidence: String,
     /// Assumptions and facts worth a look, one sentence each.
     pub notes: Vec<String>,
     /// Tensors of the checkpoint that inference does not need, as `num_batches_tracked`.
@@ -107,20 +112,28 @@ pub fn import(
         .iter()
         .map(|(name, info)| (name.clone(), info.shape.clone()))
         .collect();
-    let folder = lossy(source.parent().and_then(Path::file_name));
+    let evidence = match &extracted {
+        // What is beside a wheel has nothing to do with the file inside it.
+        Some(_) => Evidence::of(Path::new(&file_name), &Facts::new()),
+        None => Evidence::of(source, &Facts::new()),
+    };
     let hints = Hints {
         family: options.family,
         variant: options.variant,
-        published: published.map(|entry| entry.family),
-        file_name: &file_name,
-        folder: &folder,
+        published,
+        clues: &evidence.clues,
     };
     let recognised = recognise(&shapes, hints)
         .map_err(|error| ImportError::Recognise { path: source.to_owned(), source: error })?;
-    let metadata = metadata(
+    let told = {
+        let Recognised { family, network, .. } = &recognised;
+        evidence.told(*family, network.variant, options.family.is_some())
+    };
+    let (metadata, decided) = metadata(
         &recognised,
         options,
         published,
+        &told,
         Source { file_name, sha256, container: checkpoint.container().to_string() },
     )?;
 
@@ -163,6 +176,9 @@ pub fn import(
         .len();
 
     let mut notes = recognised.notes;
+    let decision = (metadata.family, metadata.variant);
+    notes.extend(evidence.contradictions(decision, options.family.is_some()));
+    notes.extend(evidence.notes);
     // A few in a thousand are, in every public checkpoint; more hints at an odd scaling.
     if flushed_to_zero > weights / 100 {
         notes.push(format!(
@@ -174,6 +190,7 @@ pub fn import(
         metadata,
         output: output.to_owned(),
         output_bytes,
+        evidence: decided,
         notes,
         ignored_tensors: checkpoint.tensors().len().saturating_sub(needed),
         flushed_to_zero,
@@ -184,23 +201,28 @@ fn lossy(name: Option<&std::ffi::OsStr>) -> String {
     name.map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
-/// The packed file's description: options first, then the catalogue's, then the family's.
+/// The packed file's description: options first, then the catalogue's, then what the evidence tells,
+/// then the family's. Beside it a line that says what was decided, and why.
 fn metadata(
     recognised: &Recognised,
     options: &ImportOptions,
     published: Option<&CatalogueEntry>,
+    told: &Told,
     source: Source,
-) -> Result<Metadata, SettingError> {
+) -> Result<(Metadata, String), SettingError> {
     let (family, variant) = (recognised.family, recognised.network.variant);
     // An entry's recipe belongs to its own family and variant: explicit options may say otherwise.
     let published = published.filter(|entry| (entry.family, entry.variant) == (family, variant));
     let settings = settings(family, variant);
-    let overrides = match published {
-        Some(entry) => options.recipe.or(&entry.recipe),
-        None => options.recipe.clone(),
+    let (known, whose) = match published {
+        Some(entry) => (&entry.recipe, "the catalogue's"),
+        None => (&told.recipe, told.whose.as_str()),
     };
+    let overrides = options.recipe.or(known);
     let classes = recognised.network.classes;
     let usual = if classes == 1000 { Labels::Imagenet1k } else { Labels::None };
+    let named = told.labels.clone().filter(|labels| labels.count().is_none_or(|n| n == classes));
+    let labels = options.labels.clone().or(named).unwrap_or(usual);
     let stem = Path::new(&source.file_name).file_stem();
     let name = match (&options.name, published) {
         (Some(name), _) => name.clone(),
@@ -218,13 +240,27 @@ fn metadata(
         recipe: overrides.apply(&settings.recipe)?,
         classes,
         activation: Some(options.activation.unwrap_or(OutputActivation::usual(classes))),
-        labels: options.labels.clone().unwrap_or(usual),
+        labels,
         source,
     };
-    match metadata.fault() {
-        Some((setting, expected, found)) => Err(SettingError { setting, expected, found }),
-        None => Ok(metadata),
+    if let Some((setting, expected, found)) = metadata.fault() {
+        return Err(SettingError { setting, expected, found });
     }
+    let Recipe { size, interpolation, mean: [r, g, b], .. } = metadata.recipe;
+    let interpolation = match interpolation {
+        Interpolation::PillowBicubic => "bicubic",
+        Interpolation::PillowBilinear => "bilinear",
+        Interpolation::OpencvBilinear => "OpenCV's bilinear",
+        Interpolation::TensorflowBicubic => "TensorFlow's bicubic",
+    };
+    let mean = if r == g && g == b { r.to_string() } else { format!("{r} {g} {b}") };
+    let yours =
+        if options.recipe == RecipeOverrides::default() { "" } else { ", with your changes" };
+    let decided = format!(
+        "family {family}: {}; recipe: {whose} {size}, {interpolation}, mean {mean}{yours}",
+        recognised.why,
+    );
+    Ok((metadata, decided))
 }
 
 /// Reads tensors and brings them into the packed layouts.
@@ -399,8 +435,14 @@ mod tests {
     #[test]
     fn a_published_file_has_its_own_recipe_under_the_user_s_options() {
         let network = Network::new(Variant::B1, 1000);
-        let recognised =
-            Recognised { family: Family::Timm, network, tensors: vec![], notes: vec![] };
+        let recognised = Recognised {
+            family: Family::Timm,
+            why: "x".into(),
+            network,
+            tensors: vec![],
+            notes: vec![],
+        };
+        let nothing = Evidence::default().told(Family::Timm, Variant::B1, false);
         let source = || Source {
             file_name: "renamed.pth".into(),
             sha256: String::new(),
@@ -409,7 +451,7 @@ mod tests {
         let named = |name: &str| catalogue().iter().find(|entry| entry.name == name).unwrap();
         let entry = named("timm/efficientnet_b1.ft_in1k");
         let of = |options: &ImportOptions, entry| {
-            metadata(&recognised, options, Some(entry), source()).unwrap()
+            metadata(&recognised, options, Some(entry), &nothing, source()).unwrap().0
         };
         let found = of(&ImportOptions::default(), entry);
         assert_eq!(found.name, "timm/efficientnet_b1.ft_in1k");

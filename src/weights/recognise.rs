@@ -1,8 +1,9 @@
 //! Recognition of a checkpoint's family and variant from its tensors' names and shapes.
 
+use super::evidence::Clue;
 use super::names::{classifier_bias, is_ignored, source_names, stem_weight};
 use super::strangers::{Stranger, stranger};
-use super::{Family, Metadata, SourceTensor};
+use super::{CatalogueEntry, Family, Metadata, SourceTensor};
 use crate::arch::{Network, Variant};
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
@@ -17,18 +18,18 @@ pub(super) struct Hints<'a> {
     pub family: Option<Family>,
     /// Given by the user: not doubted.
     pub variant: Option<Variant>,
-    /// The family that the catalogue gives for a file of this digest.
-    pub published: Option<Family>,
-    /// Name of the file, without folders.
-    pub file_name: &'a str,
-    /// Name of the folder that the file is in: Hugging Face calls every file `model.safetensors`.
-    pub folder: &'a str,
+    /// The catalogue's entry for a file of this digest.
+    pub published: Option<&'static CatalogueEntry>,
+    /// What else tells timm's two families apart, the most trusted first.
+    pub clues: &'a [Clue],
 }
 
 /// A checkpoint that was recognised and fits.
 #[derive(Debug)]
 pub(super) struct Recognised {
     pub family: Family,
+    /// Why it is this family, for people.
+    pub why: String,
     pub network: Network,
     /// Every tensor that the family has for this network.
     pub tensors: Vec<SourceTensor>,
@@ -192,19 +193,25 @@ fn fitting(shapes: &Shapes, hints: Hints) -> Result<Recognised, RecogniseError> 
 
     let variant_of = |family: Family| nearest(shapes, family, classes);
     let mut notes = Vec::new();
-    let family = match hints.family {
-        Some(family) => family,
-        None => match spelling {
-            [Family::Timm, _] => {
-                let variant = hints.variant.or_else(|| variant_of(Family::Timm).map(|(v, _)| v));
-                timm_or_tf(variant, hints, &mut notes)
-            }
-            [Family::Lukemelas, _] => {
-                let squeezes = shapes.keys().any(|name| name.contains("._se_reduce."));
-                if squeezes { Family::Lukemelas } else { Family::LitePytorch }
-            }
-            families => families[0],
-        },
+    let published = hints.published.filter(|entry| spelling.contains(&entry.family));
+    let (family, why) = match (hints.family, published, spelling) {
+        (Some(family), ..) => (family, "as --family says".to_owned()),
+        (_, Some(entry), _) => {
+            (entry.family, format!("its digest is that of {} in the catalogue", entry.name))
+        }
+        (.., [Family::Timm, _]) => {
+            let variant = hints.variant.or_else(|| variant_of(Family::Timm).map(|(v, _)| v));
+            timm_or_tf(variant, hints.clues, &mut notes)
+        }
+        (.., [Family::Lukemelas, _]) => {
+            let squeezes = shapes.keys().any(|name| name.contains("._se_reduce."));
+            let (family, squeeze) = match squeezes {
+                true => (Family::Lukemelas, "with"),
+                false => (Family::LitePytorch, "without"),
+            };
+            (family, format!("the names of its tensors, {squeeze} squeeze-excite"))
+        }
+        (.., families) => (families[0], "the names of its tensors".to_owned()),
     };
 
     let best = variant_of(family);
@@ -237,7 +244,7 @@ fn fitting(shapes: &Shapes, hints: Hints) -> Result<Recognised, RecogniseError> 
         };
         return Err(RecogniseError::Tensors { family, variant, hint, faults });
     }
-    Ok(Recognised { family, network, tensors, notes })
+    Ok(Recognised { family, why, network, tensors, notes })
 }
 
 /// The families whose stem the checkpoint has.
@@ -298,18 +305,14 @@ fn classes(shapes: &Shapes, family: Family) -> Result<usize, RecogniseError> {
     }
 }
 
-/// The right one of the two families that share timm's names.
-fn timm_or_tf(variant: Option<Variant>, hints: Hints, notes: &mut Vec<String>) -> Family {
-    if let Some(family @ (Family::Timm | Family::TimmTf)) = hints.published {
-        return family;
-    }
-    let file_name = hints.file_name.to_ascii_lowercase();
-    let folder = hints.folder.to_ascii_lowercase();
-    if file_name.contains("tf_") || folder.contains("tf_efficientnet") {
-        return Family::TimmTf;
-    }
-    if file_name.starts_with("efficientnet_") || folder.starts_with("efficientnet_") {
-        return Family::Timm;
+/// The right one of the two families that share timm's names, and why.
+fn timm_or_tf(
+    variant: Option<Variant>,
+    clues: &[Clue],
+    notes: &mut Vec<String>,
+) -> (Family, String) {
+    if let Some(clue) = clues.first() {
+        return (clue.family, clue.text.clone());
     }
     // timm publishes weights without `tf_` only up to B5, and for Lite0.
     let only_tf = variant.is_some_and(|variant| {
@@ -319,13 +322,14 @@ fn timm_or_tf(variant: Option<Variant>, hints: Hints, notes: &mut Vec<String>) -
     let (family, other, why) = if only_tf {
         (Family::TimmTf, Family::Timm, "timm publishes no other weights of this variant")
     } else {
-        (Family::Timm, Family::TimmTf, "the file's name does not contain 'tf_'")
+        (Family::Timm, Family::TimmTf, "nothing says 'tf_'")
     };
     notes.push(format!(
         "timm's efficientnet_* and tf_efficientnet_* have the same tensors but other padding and \
-         eps; took family {family} because {why}: if that is wrong, give --family {other}"
+         eps; took family {family} because {why}, neither the file itself, nor a config.json beside \
+         it, nor its name, nor a folder's: if that is wrong, give --family {other}"
     ));
-    family
+    (family, why.to_owned())
 }
 
 /// The variant of the family that differs in the fewest tensors, and the number of those.
@@ -373,6 +377,9 @@ fn seen(shapes: &Shapes, family: Family, classes: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::weights::catalogue;
+    use crate::weights::evidence::{Evidence, Facts};
+    use std::path::Path;
 
     fn shapes(family: Family, variant: Variant, classes: usize) -> Shapes {
         source_names(family, &Network::new(variant, classes))
@@ -386,8 +393,9 @@ mod tests {
         for family in Family::ALL {
             for variant in variants(family) {
                 let prefix = if family == Family::TimmTf { "tf_" } else { "" };
-                let file_name = format!("{prefix}efficientnet_x.pth");
-                let hints = Hints { file_name: &file_name, ..Hints::default() };
+                let path = format!("{prefix}efficientnet_{variant}.pth");
+                let evidence = Evidence::of(Path::new(&path), &Facts::new());
+                let hints = Hints { clues: &evidence.clues, ..Hints::default() };
                 let found = recognise(&shapes(family, variant, 10), hints).unwrap();
                 assert_eq!((found.family, found.network.variant), (family, variant));
                 assert_eq!(found.network.classes, 10);
@@ -398,20 +406,34 @@ mod tests {
 
     #[test]
     fn timm_and_tf_are_told_apart_by_what_is_known() {
+        let clues = |path: &str| Evidence::of(Path::new(path), &Facts::new()).clues;
+        let [none, plain, folder] = [
+            "model.safetensors",
+            "efficientnet_b0.pth",
+            "tf_efficientnet_b0.ns_jft_in1k/model.safetensors",
+        ]
+        .map(clues);
         let of = |variant, hints| {
             let found = recognise(&shapes(Family::Timm, variant, 1000), hints).unwrap();
-            (found.family, found.notes.len())
+            (found.family, found.notes.len(), found.why)
         };
-        let none = Hints { file_name: "model.safetensors", ..Hints::default() };
-        assert_eq!(of(Variant::B0, none), (Family::Timm, 1));
-        assert_eq!(of(Variant::B7, none), (Family::TimmTf, 1));
-        assert_eq!(of(Variant::Lite2, none), (Family::TimmTf, 1));
-        let folder = Hints { folder: "tf_efficientnet_b0.ns_jft_in1k", ..none };
-        assert_eq!(of(Variant::B0, folder), (Family::TimmTf, 0));
-        let published = Hints { published: Some(Family::TimmTf), ..none };
-        assert_eq!(of(Variant::B0, published), (Family::TimmTf, 0));
-        let asked = Hints { family: Some(Family::Timm), file_name: "tf_b0.pth", ..published };
-        assert_eq!(of(Variant::B0, asked), (Family::Timm, 0));
+        let with = |clues| Hints { clues, ..Hints::default() };
+        let silent = "nothing says 'tf_'".to_owned();
+        assert_eq!(of(Variant::B0, with(&none)), (Family::Timm, 1, silent));
+        let only = "timm publishes no other weights of this variant".to_owned();
+        assert_eq!(of(Variant::B7, with(&none)), (Family::TimmTf, 1, only.clone()));
+        assert_eq!(of(Variant::Lite2, with(&none)), (Family::TimmTf, 1, only));
+        let why = "a folder above it says tf_efficientnet_b0.ns_jft_in1k".to_owned();
+        assert_eq!(of(Variant::B0, with(&folder)), (Family::TimmTf, 0, why));
+        let named = |name: &str| catalogue().iter().find(|entry| entry.name == name).unwrap();
+        let entry = named("timm/tf_efficientnet_b0.ns_jft_in1k");
+        let published = Hints { published: Some(entry), ..with(&plain) };
+        let (family, notes, why) = of(Variant::B0, published);
+        assert_eq!((family, notes), (Family::TimmTf, 0));
+        assert!(why.contains("timm/tf_efficientnet_b0.ns_jft_in1k in the catalogue"), "{why}");
+        let asked = Hints { family: Some(Family::Timm), clues: &folder, ..published };
+        assert_eq!(of(Variant::B0, asked), (Family::Timm, 0, "as --family says".to_owned()));
+        let none = with(&none);
         let note = &recognise(&shapes(Family::Timm, Variant::B0, 1000), none).unwrap().notes[0];
         assert!(note.contains("--family timm-tf"), "{note}");
     }
