@@ -144,7 +144,8 @@ fn an_image_whose_logits_overflow_fails_alone() {
             assert_eq!(line["path"], photos[index]);
             let top = line["top"].as_array().unwrap();
             if index == overflows {
-                assert_eq!(error, format!("error: {}", line["error"].as_str().unwrap()));
+                let fault = line["error"].as_str().unwrap();
+                assert_eq!(error, format!("error: {}: {fault}", photos[index]));
                 assert!(top.is_empty());
             } else {
                 assert!(line["error"].is_null() && top.len() == 2, "{line}");

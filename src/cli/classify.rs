@@ -250,7 +250,11 @@ impl Writer<'_> {
                         (rank + 1).to_string().as_bytes(),
                         prediction.class.to_string().as_bytes(),
                         self.labels.name(prediction.class).unwrap_or("").as_bytes(),
-                        prediction.probability.map(|p| p.to_string()).unwrap_or_default().as_bytes(),
+                        prediction
+                            .probability
+                            .map(|p| p.to_string())
+                            .unwrap_or_default()
+                            .as_bytes(),
                     ])?;
                 }
                 Ok(())

@@ -4,8 +4,8 @@ mod error;
 
 pub use error::ImportError;
 
-use super::evidence::{Evidence, Facts, Told};
-use super::import::Checkpoint;
+use super::evidence::{Evidence, Told};
+use super::import::{Checkpoint, Facts};
 use super::names::classifier_transposed;
 use super::recognise::{Hints, Recognised, recognise};
 use super::settings::{PaddingChoice, RecipeOverrides, SettingError, settings};
@@ -115,7 +115,7 @@ pub fn import(
     let evidence = match &extracted {
         // What is beside a wheel has nothing to do with the file inside it.
         Some(_) => Evidence::of(Path::new(&file_name), &Facts::new()),
-        None => Evidence::of(source, &Facts::new()),
+        None => Evidence::of(source, checkpoint.facts()),
     };
     let hints = Hints {
         family: options.family,

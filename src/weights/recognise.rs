@@ -378,7 +378,8 @@ fn seen(shapes: &Shapes, family: Family, classes: usize) -> String {
 mod tests {
     use super::*;
     use crate::weights::catalogue;
-    use crate::weights::evidence::{Evidence, Facts};
+    use crate::weights::evidence::Evidence;
+    use crate::weights::import::Facts;
     use std::path::Path;
 
     fn shapes(family: Family, variant: Variant, classes: usize) -> Shapes {

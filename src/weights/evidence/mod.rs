@@ -20,15 +20,12 @@ mod config;
 
 pub(crate) use config::Config;
 
+use super::import::Facts;
 use super::{CatalogueEntry, Family, Labels, RecipeOverrides};
 use crate::arch::Variant;
 use architecture::{Architecture, mentioned, mentions_tf, named};
 use serde_json::{Map, Value};
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-
-/// What a file says of itself: text, numbers and truth values by dotted key, as in `args.model`.
-pub(super) type Facts = BTreeMap<String, String>;
 
 /// Folders above a file whose names are looked at: in a cache of the Hugging Face Hub, the third is
 /// the model's.
