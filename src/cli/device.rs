@@ -66,6 +66,11 @@ impl RunArgs {
         self.precision
     }
 
+    /// The input size asked for.
+    pub fn size(&self) -> Option<Size> {
+        self.size
+    }
+
     /// Decides how a network of these weights is run.
     pub fn choose(&self, metadata: &Metadata) -> anyhow::Result<Choice> {
         let cores = thread::available_parallelism().map_or(1, usize::from);

@@ -25,6 +25,7 @@ mod patterns;
 mod plan;
 mod profile;
 mod pull;
+mod run;
 mod verify;
 mod version;
 
@@ -78,6 +79,7 @@ Environment:
 enum Command {
     Classify(classify::Args),
     Eval(eval::Args),
+    Run(run::Args),
     Info(info::Args),
     Import(import::Args),
     Pull(pull::Args),
@@ -135,6 +137,7 @@ fn run(cli: Cli, out: &mut Out) -> anyhow::Result<Status> {
     match cli.command {
         Command::Classify(args) => classify::run(args, cli.verbose, out),
         Command::Eval(args) => eval::run(args, cli.verbose, out),
+        Command::Run(args) => run::run(args, cli.verbose, out),
         Command::Info(args) => info::run(args, out),
         Command::Import(args) => import::run(args, out),
         Command::Pull(args) => pull::run(args, out),

@@ -179,6 +179,15 @@ pub fn resize_and_crop(
     Ok(())
 }
 
+/// Pixels of the network's input size, `[.., 3]` of 0 to 255, as the normalised tensor that the
+/// recipe describes: `(x / 255 - mean) / std`, as [`preprocess`] has it after resizing.
+pub fn normalise_pixels(pixels: &[u8], recipe: &Recipe) -> Result<Vec<f32>, RecipeError> {
+    recipe.validate()?;
+    let mut levels: Vec<f32> = pixels.iter().map(|&level| f32::from(level)).collect();
+    normalise(&mut levels, recipe.mean, recipe.std);
+    Ok(levels)
+}
+
 fn check_length(recipe: &Recipe, out: &[f32]) -> Result<(), ImageError> {
     let expected = recipe.size.pixels() * 3;
     if out.len() == expected {

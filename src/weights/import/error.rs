@@ -155,6 +155,16 @@ pub enum CheckpointError {
         /// Offset of the tensor's data.
         offset: u64,
     },
+    /// [`Checkpoint::read_u8`](super::Checkpoint::read_u8) was asked for a tensor of another type.
+    #[error("offset {offset}: tensor {}: expected u8, found {dtype}", quote(name))]
+    NotBytes {
+        /// The name asked for.
+        name: String,
+        /// Element type of the tensor.
+        dtype: Dtype,
+        /// Offset of the tensor's data.
+        offset: u64,
+    },
 }
 
 /// Text of a file, escaped and cut to a length fit for a message.

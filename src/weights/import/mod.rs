@@ -13,6 +13,7 @@
 //! | PyTorch legacy | `torch_legacy` | strided views of storages after five pickles |
 //! | Paddle `.pdparams` | `paddle` | NumPy arrays in one pickle of protocol 2 to 4 |
 //! | `.npz` | `npz` | one `.npy` a zip entry |
+//! | `.npy` | `npz` | one array, called `arr_0` |
 //!
 //! # Which tensors
 //!
@@ -65,6 +66,8 @@ pub enum Container {
     Paddle,
     /// `numpy.savez` and `numpy.savez_compressed`.
     Npz,
+    /// `numpy.save`.
+    Npy,
 }
 
 impl fmt::Display for Container {
@@ -75,6 +78,7 @@ impl fmt::Display for Container {
             Container::TorchLegacy => "PyTorch legacy",
             Container::Paddle => "Paddle",
             Container::Npz => "npz",
+            Container::Npy => "npy",
         })
     }
 }
@@ -166,6 +170,8 @@ impl Checkpoint {
             } else {
                 return Err(no_checkpoint(what::zip(&members)));
             }
+        } else if npz::recognises_array(file) {
+            (Container::Npy, Contents::of(npz::index_array(file)?))
         } else if torch_legacy::recognises(file) {
             (Container::TorchLegacy, torch_legacy::index(file)?)
         } else if let Some(other) = what::pickle(file) {
@@ -217,13 +223,23 @@ impl Checkpoint {
     ///
     /// If there is no such tensor, if it holds integers, or if its compressed data are corrupt.
     pub fn read_f32(&self, name: &str) -> Result<Vec<f32>, CheckpointError> {
-        match self.views.get(name) {
-            Some(view) => view.read_f32(name, &self.source),
-            None => Err(CheckpointError::UnknownTensor {
-                name: name.to_owned(),
-                tensors: self.views.len(),
-            }),
-        }
+        self.view(name)?.read_f32(name, &self.source)
+    }
+
+    /// The elements of a tensor of u8, in row-major order of its logical shape.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such tensor, if it has another type, or if its compressed data are corrupt.
+    pub fn read_u8(&self, name: &str) -> Result<Vec<u8>, CheckpointError> {
+        self.view(name)?.read_u8(name, &self.source)
+    }
+
+    fn view(&self, name: &str) -> Result<&View, CheckpointError> {
+        self.views.get(name).ok_or_else(|| CheckpointError::UnknownTensor {
+            name: name.to_owned(),
+            tensors: self.views.len(),
+        })
     }
 
     /// SHA-256 of the whole file in lower-case hexadecimal.

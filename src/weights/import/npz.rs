@@ -31,27 +31,26 @@ pub(super) fn index(
         let at = member.range.start;
         let head = member.head(file, MAX_PREFIX_BYTES + MAX_HEADER_BYTES)?;
         let header = Header::parse(name, at, &head)?;
-        let elems = elems_of(name, at, &header.shape)?;
-        let expected = elems.checked_mul(header.dtype.elem_bytes());
-        let stored = member.size - header.len;
-        if expected != Some(stored) {
-            return Err(corrupt(
-                format!("data of tensor {}", quote(name)),
-                at.saturating_add(header.len),
-                format!("{} elements of {}", elems, header.dtype),
-                format!("{stored} bytes"),
-            ));
-        }
-        let strides = if header.fortran_order {
-            column_major(&header.shape)
-        } else {
-            row_major(&header.shape)
-        };
-        let data = Data::Member { member, skip: header.len };
-        let view = View::new(name, at, data, header.dtype, header.shape, strides, 0)?;
+        let (stored, skip) = (member.size - header.len, header.len);
+        let view = header.view(name, at, stored, Data::Member { member, skip })?;
         tensors.push((name.to_owned(), view));
     }
     Ok(tensors)
+}
+
+/// Whether a file is one `.npy` array, as `numpy.save` writes it.
+pub(super) fn recognises_array(file: &[u8]) -> bool {
+    file.starts_with(MAGIC)
+}
+
+/// The array of an `.npy` file, under the name that `numpy.savez` gives to the first one.
+pub(super) fn index_array(file: &[u8]) -> Result<Vec<(String, View)>, CheckpointError> {
+    const NAME: &str = "arr_0";
+    let head = &file[..file.len().min(MAX_PREFIX_BYTES + MAX_HEADER_BYTES)];
+    let header = Header::parse(NAME, 0, head)?;
+    let data = header.len..file.len();
+    let view = header.view(NAME, 0, data.len(), Data::File(data))?;
+    Ok(vec![(NAME.to_owned(), view)])
 }
 
 /// The header of a `.npy` array.
@@ -64,6 +63,28 @@ struct Header {
 }
 
 impl Header {
+    /// The elements, which must be all of the `stored` bytes of `data`.
+    fn view(
+        self,
+        name: &str,
+        at: usize,
+        stored: usize,
+        data: Data,
+    ) -> Result<View, CheckpointError> {
+        let elems = elems_of(name, at, &self.shape)?;
+        if elems.checked_mul(self.dtype.elem_bytes()) != Some(stored) {
+            return Err(corrupt(
+                format!("data of tensor {}", quote(name)),
+                at.saturating_add(self.len),
+                format!("{elems} elements of {}", self.dtype),
+                format!("{stored} bytes"),
+            ));
+        }
+        let strides =
+            if self.fortran_order { column_major(&self.shape) } else { row_major(&self.shape) };
+        View::new(name, at, data, self.dtype, self.shape, strides, 0)
+    }
+
     /// Parses versions 1 to 3. `at` is the offset of `head` in the file.
     fn parse(name: &str, at: usize, head: &[u8]) -> Result<Header, CheckpointError> {
         let truncated = |needed: usize| CheckpointError::Truncated {

@@ -276,11 +276,23 @@ impl View {
         }
     }
 
-    fn gather<const N: usize>(
+    /// The bytes in row-major order, of a tensor of u8.
+    pub(super) fn read_u8(&self, name: &str, file: &[u8]) -> Result<Vec<u8>, CheckpointError> {
+        match self.dtype {
+            Dtype::U8 => self.gather(file, |[byte]| byte),
+            dtype => Err(CheckpointError::NotBytes {
+                name: name.to_owned(),
+                dtype,
+                offset: self.offset() as u64,
+            }),
+        }
+    }
+
+    fn gather<const N: usize, T>(
         &self,
         file: &[u8],
-        convert: impl Fn([u8; N]) -> f32,
-    ) -> Result<Vec<f32>, CheckpointError> {
+        convert: impl Fn([u8; N]) -> T,
+    ) -> Result<Vec<T>, CheckpointError> {
         let elems: usize = self.shape.iter().product();
         if elems == 0 {
             return Ok(Vec::new());
