@@ -85,9 +85,12 @@ fn files_of_no_container() {
         ("pickle of protocol 1", b"\x80\x01N.".to_vec(), &["\\x80\\x01N."], is!(UnknownContainer)),
     ]);
     let dir = tempfile::tempdir().unwrap();
-    for path in [dir.path(), Path::new("no/such/checkpoint.pth")] {
+    for (path, is_kind) in [
+        (dir.path(), is!(Folder) as fn(&CheckpointError) -> bool),
+        (Path::new("no/such/checkpoint.pth"), is!(Io)),
+    ] {
         let error = Checkpoint::open(path).unwrap_err();
-        assert!(matches!(error, E::Io { .. }), "{error:?}");
+        assert!(is_kind(&error), "{error:?}");
         assert!(error.to_string().contains(&path.display().to_string()), "{error}");
     }
     let empty = dir.path().join("empty.pth");
@@ -136,7 +139,6 @@ fn what_is_no_checkpoint_is_named_as_what_it_is() {
         (at(0, b"\xff\xd8\xff", 80), ["a JPEG image", "holds the weights"]),
         (at(0, b"\x89PNG\r\n\x1a\n", 80), ["a PNG image", "holds the weights"]),
         (bitmap, ["a BMP image", "holds the weights"]),
-        (at(0, b"\x93NUMPY", 80), ["one NumPy array", "numpy.savez"]),
     ];
     for (file, says) in files {
         let error = Checkpoint::from_bytes(file).unwrap_err();

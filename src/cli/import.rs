@@ -6,6 +6,7 @@ use super::output::{self, Out};
 use super::{Status, info, labels};
 use effnet::arch::{Size, Variant};
 use effnet::image::Interpolation;
+use effnet::weights::import::stem;
 use effnet::weights::{
     Family, ImportOptions, ImportReport, Labels, OutputActivation, PaddingChoice, Precision,
     RecipeOverrides, import,
@@ -19,7 +20,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Containers: safetensors; PyTorch .pth and .pt, zip and legacy; Paddle .pdparams; .npz; a Python
-wheel (.whl) with one of them inside.
+wheel (.whl) with one of them inside; shards, by their index or any of them; a folder with one.
 Families: timm, timm-tf, torchvision, lukemelas, lite-pytorch, paddle-clas.
 
 Variant and family are recognised from the tensors' names and shapes. What these leave open is told
@@ -142,8 +143,8 @@ pub fn run(args: Args, out: &mut Out) -> anyhow::Result<Status> {
     let output = match args.output {
         Some(output) => output,
         None => {
-            let stem = args.file.file_stem().unwrap_or_default().to_string_lossy();
-            let name = args.name.as_deref().unwrap_or(&stem);
+            let file_name = args.file.file_name().unwrap_or_default().to_string_lossy();
+            let name = args.name.as_deref().unwrap_or(stem(&file_name));
             // Published names have a publisher before a slash, which no file name can have.
             let name = name.replace(['/', '\\'], "--");
             models::default_folder()?.join(format!(

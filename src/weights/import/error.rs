@@ -19,6 +19,37 @@ pub enum CheckpointError {
         /// Error of the operating system.
         source: std::io::Error,
     },
+    /// A shard of the checkpoint is not there.
+    #[error(
+        "{}: expected this shard beside the others, {shards} in all, found no such file (missing: \
+         {missing}); fetch it into the same folder", path.display()
+    )]
+    MissingShard {
+        /// The first that is missing.
+        path: PathBuf,
+        /// Number of shards that are missing.
+        missing: usize,
+        /// Number of shards of the checkpoint.
+        shards: usize,
+    },
+    /// A shard of the checkpoint cannot be read.
+    #[error("{}: {source}", path.display())]
+    InShard {
+        /// The shard.
+        path: PathBuf,
+        /// Error of its reader.
+        source: Box<CheckpointError>,
+    },
+    /// A folder that holds no checkpoint, or several.
+    #[error("{}: expected a folder with one checkpoint, found {found}; {advice}", path.display())]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// The checkpoints in it, or what it is.
+        found: String,
+        /// The way to a checkpoint that can be read.
+        advice: String,
+    },
     /// The file starts like none of the containers.
     #[error(
         "offset 0: expected the start of a safetensors, PyTorch (zip or legacy), Paddle .pdparams \

@@ -15,6 +15,8 @@
 //! | `.npz` | `npz` | one `.npy` a zip entry |
 //! | `.npy` | `npz` | one array, called `arr_0` |
 //!
+//! State dicts in shards are read as one checkpoint, and of a folder its usual file: `shards`.
+//!
 //! # Which tensors
 //!
 //! The state dict may be the pickle's outermost dict or sit under a usual key of a training
@@ -32,6 +34,7 @@ mod npz;
 mod paddle;
 mod pickle;
 mod safetensors;
+mod shards;
 mod state_dict;
 mod tensor;
 mod torch_legacy;
@@ -40,6 +43,7 @@ mod what;
 
 pub use error::CheckpointError;
 pub use facts::Facts;
+pub use shards::{locate, stem};
 pub use tensor::{Dtype, TensorInfo};
 
 use memmap2::Mmap;
@@ -49,7 +53,7 @@ use std::collections::btree_map::Entry;
 use std::fmt::{self, Write};
 use std::fs::File;
 use std::ops::Deref;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use tensor::View;
 use what::What;
 
@@ -100,12 +104,21 @@ impl Deref for Source {
     }
 }
 
+/// One file of a checkpoint.
+struct Part {
+    /// `None` for bytes in memory.
+    path: Option<PathBuf>,
+    source: Source,
+}
+
 /// An opened checkpoint: its bytes, and where each tensor is in them.
 pub struct Checkpoint {
-    source: Source,
+    /// One, or the shards in order of their names.
+    parts: Vec<Part>,
     container: Container,
     infos: BTreeMap<String, TensorInfo>,
-    views: BTreeMap<String, View>,
+    /// Number of the part that each tensor is in, and its place there.
+    views: BTreeMap<String, (usize, View)>,
     facts: Facts,
 }
 
@@ -119,48 +132,32 @@ impl fmt::Debug for Checkpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Checkpoint")
             .field("container", &self.container)
-            .field("bytes", &self.source.len())
+            .field("bytes", &self.parts.iter().map(|part| part.source.len()).sum::<usize>())
             .field("tensors", &self.infos.len())
             .finish_non_exhaustive()
     }
 }
 
-impl Checkpoint {
-    /// Maps the file at `path` and indexes its tensors. The container is recognised by its content,
-    /// never by its name.
-    ///
-    /// The file must not be truncated by another process while the checkpoint is open: like every
-    /// mapped file, it would then fault when read.
-    pub fn open(path: &Path) -> Result<Checkpoint, CheckpointError> {
-        let failed = |source| CheckpointError::Io { path: path.to_owned(), source };
-        let file = File::open(path).map_err(failed)?;
-        let metadata = file.metadata().map_err(failed)?;
-        if metadata.is_dir() {
-            if let Some(other) = what::folder(path) {
-                return Err(no_checkpoint(other));
-            }
-            return Err(failed(std::io::ErrorKind::IsADirectory.into()));
-        }
+impl Part {
+    fn map(path: PathBuf) -> Result<Part, CheckpointError> {
+        let failed = |source| CheckpointError::Io { path: path.clone(), source };
+        let file = File::open(&path).map_err(failed)?;
         // An empty file cannot be mapped everywhere.
-        if metadata.len() == 0 {
-            return Checkpoint::from_source(Source::Owned(Vec::new()), Some(path));
+        if file.metadata().map_err(failed)?.len() == 0 {
+            return Ok(Part { path: Some(path), source: Source::Owned(Vec::new()) });
         }
         // SAFETY: the mapping is private and read-only, and every access goes through a bounds-
         // checked byte slice, so that any contents are sound to read. That nobody truncates the
-        // file meanwhile cannot be enforced here; it is asked for above.
+        // file meanwhile cannot be enforced here; it is asked for in `Checkpoint::open`.
         let map = unsafe { Mmap::map(&file) }.map_err(failed)?;
-        Checkpoint::from_source(Source::Mapped(map), Some(path))
+        Ok(Part { path: Some(path), source: Source::Mapped(map) })
     }
 
-    /// Like [`open`](Checkpoint::open), from memory.
-    pub fn from_bytes(bytes: Vec<u8>) -> Result<Checkpoint, CheckpointError> {
-        Checkpoint::from_source(Source::Owned(bytes), None)
-    }
-
-    /// `path` is only to name a file that is no checkpoint.
-    fn from_source(source: Source, path: Option<&Path>) -> Result<Checkpoint, CheckpointError> {
-        let file: &[u8] = &source;
-        let (container, Contents { tensors, facts }) = if archive::recognises(file) {
+    /// Recognises the container, and finds its tensors.
+    fn index(&self) -> Result<(Container, Contents), CheckpointError> {
+        let file: &[u8] = &self.source;
+        let path = self.path.as_deref();
+        Ok(if archive::recognises(file) {
             // Entries named `.npy` make it an `.npz`; PyTorch's archives always hold `data.pkl`.
             let members = archive::members(file)?;
             if npz::recognises(&members) {
@@ -182,15 +179,62 @@ impl Checkpoint {
             (Container::Safetensors, safetensors::index(file)?)
         } else {
             return Err(no_checkpoint(what::name(file, path)));
-        };
-        if tensors.is_empty() {
-            let found = format!("a {container} file without any");
-            return Err(CheckpointError::NoTensors { offset: 0, found });
-        }
+        })
+    }
+}
 
+impl Checkpoint {
+    /// Maps the file at `path` and indexes its tensors. The container is recognised by its content,
+    /// never by its name.
+    ///
+    /// A shard, as `model-00001-of-00002.safetensors`, or the index of shards beside them stands
+    /// for all shards; a folder, for the file that [`locate`] takes.
+    ///
+    /// The files must not be truncated by another process while the checkpoint is open: like every
+    /// mapped file, they would then fault when read.
+    pub fn open(path: &Path) -> Result<Checkpoint, CheckpointError> {
+        let files = shards::files(&locate(path)?)?;
+        let parts = files.paths.into_iter().map(Part::map).collect::<Result<_, _>>()?;
+        Checkpoint::from_parts(parts, &files.places)
+    }
+
+    /// Like [`open`](Checkpoint::open), from memory.
+    pub fn from_bytes(bytes: Vec<u8>) -> Result<Checkpoint, CheckpointError> {
+        let part = Part { path: None, source: Source::Owned(bytes) };
+        Checkpoint::from_parts(vec![part], &BTreeMap::new())
+    }
+
+    /// `places` gives the file of each tensor, where an index says so.
+    fn from_parts(
+        parts: Vec<Part>,
+        places: &BTreeMap<String, String>,
+    ) -> Result<Checkpoint, CheckpointError> {
+        let mut tensors = Vec::new();
+        let mut facts = Facts::new();
+        let mut container = None;
+        for (number, part) in parts.iter().enumerate() {
+            let of_shard = |error| shards::in_shard(&parts, number, error);
+            let (kind, contents) = part.index().map_err(of_shard)?;
+            if contents.tensors.is_empty() {
+                let found = format!("a {kind} file without any");
+                return Err(of_shard(CheckpointError::NoTensors { offset: 0, found }));
+            }
+            container.get_or_insert(kind);
+            facts.extend(contents.facts);
+            let views = contents.tensors.into_iter();
+            tensors.extend(views.map(|(name, view)| (name, (number, view))));
+        }
+        shards::all_found(&tensors, places)?;
+        // There is one part at least, and none was of no container.
+        let container = container.unwrap_or(Container::Safetensors);
         let views = by_name(tensors)?;
-        let infos = views.iter().map(|(name, view)| (name.clone(), view.info())).collect();
-        Ok(Checkpoint { source, container, infos, views, facts })
+        let infos = views.iter().map(|(name, (_, view))| (name.clone(), view.info())).collect();
+        Ok(Checkpoint { parts, container, infos, views, facts })
+    }
+
+    /// The files that the checkpoint is read from; none where it came from memory.
+    pub fn paths(&self) -> impl Iterator<Item = &Path> {
+        self.parts.iter().filter_map(|part| part.path.as_deref())
     }
 
     /// The container that the file turned out to be.
@@ -223,7 +267,7 @@ impl Checkpoint {
     ///
     /// If there is no such tensor, if it holds integers, or if its compressed data are corrupt.
     pub fn read_f32(&self, name: &str) -> Result<Vec<f32>, CheckpointError> {
-        self.view(name)?.read_f32(name, &self.source)
+        self.read(name, |view, file| view.read_f32(name, file))
     }
 
     /// The elements of a tensor of u8, in row-major order of its logical shape.
@@ -232,20 +276,27 @@ impl Checkpoint {
     ///
     /// If there is no such tensor, if it has another type, or if its compressed data are corrupt.
     pub fn read_u8(&self, name: &str) -> Result<Vec<u8>, CheckpointError> {
-        self.view(name)?.read_u8(name, &self.source)
+        self.read(name, |view, file| view.read_u8(name, file))
     }
 
-    fn view(&self, name: &str) -> Result<&View, CheckpointError> {
-        self.views.get(name).ok_or_else(|| CheckpointError::UnknownTensor {
-            name: name.to_owned(),
-            tensors: self.views.len(),
-        })
+    fn read<T>(
+        &self,
+        name: &str,
+        read: impl Fn(&View, &[u8]) -> Result<T, CheckpointError>,
+    ) -> Result<T, CheckpointError> {
+        let (number, view) = self.views.get(name).ok_or_else(|| {
+            CheckpointError::UnknownTensor { name: name.to_owned(), tensors: self.views.len() }
+        })?;
+        let of_shard = |error| shards::in_shard(&self.parts, *number, error);
+        read(view, &self.parts[*number].source).map_err(of_shard)
     }
 
-    /// SHA-256 of the whole file in lower-case hexadecimal.
+    /// SHA-256 of the whole file in lower-case hexadecimal; of shards, of their bytes one after
+    /// another in order of their names.
     pub fn sha256(&self) -> String {
-        let digest = Sha256::digest(&*self.source);
-        digest.iter().fold(String::with_capacity(64), |mut hex, byte| {
+        let mut digest = Sha256::new();
+        self.parts.iter().for_each(|part| digest.update(&*part.source));
+        digest.finalize().iter().fold(String::with_capacity(64), |mut hex, byte| {
             // Writing to a string cannot fail.
             let _ = write!(hex, "{byte:02x}");
             hex
@@ -265,7 +316,9 @@ fn no_checkpoint(What { found, advice }: What) -> CheckpointError {
 }
 
 /// Orders tensors by name, without the prefixes that wrappers add to every name.
-fn by_name(tensors: Vec<(String, View)>) -> Result<BTreeMap<String, View>, CheckpointError> {
+fn by_name(
+    tensors: Vec<(String, (usize, View))>,
+) -> Result<BTreeMap<String, (usize, View)>, CheckpointError> {
     const WRAPPER_PREFIXES: [&str; 2] = ["module.", "_orig_mod."];
     let mut skip = 0;
     while let Some(prefix) = WRAPPER_PREFIXES
@@ -281,7 +334,7 @@ fn by_name(tensors: Vec<(String, View)>) -> Result<BTreeMap<String, View>, Check
             Entry::Occupied(entry) => {
                 return Err(CheckpointError::DuplicateTensor {
                     name: entry.key().clone(),
-                    offset: view.offset() as u64,
+                    offset: view.1.offset() as u64,
                 });
             }
         };

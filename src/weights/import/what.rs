@@ -43,7 +43,6 @@ const MAGICS: &[(usize, &[u8], &str, &str)] = &[
     (0, b"ptrt", "a TensorRT engine", FROM_MODEL),
     (0, b"GGUF", "a GGUF file", FROM_MODEL),
     (0, b"\x12\x01\0\0\0\0\0\0", "MXNet parameters", FROM_MODEL),
-    (0, b"\x93NUMPY", "one NumPy array (.npy)", "save all tensors by name with numpy.savez"),
     (0, b"\x1f\x8b\x08", "a gzip archive", UNPACK),
     (257, b"ustar", "a tar archive", UNPACK),
     (0, b"7z\xbc\xaf\x27\x1c", "a 7z archive", UNPACK),

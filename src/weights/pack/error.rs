@@ -114,7 +114,10 @@ pub enum ImportError {
 /// The file and its fault; a reader that was refused the file has named it already.
 fn checkpoint(path: &Path, source: &CheckpointError) -> String {
     match source {
-        CheckpointError::Io { .. } => source.to_string(),
+        CheckpointError::Io { .. }
+        | CheckpointError::Folder { .. }
+        | CheckpointError::MissingShard { .. }
+        | CheckpointError::InShard { .. } => source.to_string(),
         _ => format!("{}: {source}", path.display()),
     }
 }
