@@ -423,7 +423,7 @@ fn json_has_an_object_a_line_in_the_order_of_the_paths() {
     for line in &lines {
         assert_eq!(line["error"], Value::Null);
         let keys: Vec<&String> = line.as_object().unwrap().keys().collect();
-        assert_eq!(keys, ["error", "path", "top"]);
+        assert_eq!(keys, ["activation", "error", "path", "top"]);
         let top = line["top"].as_array().unwrap();
         assert_eq!(top.len(), 5);
         for class in top {
@@ -609,6 +609,8 @@ fn labels_can_be_replaced() {
     for class in classify(&names.join("\n")).exits(0).json()[0]["top"].as_array().unwrap() {
         assert_eq!(class["label"], names[class["index"].as_u64().unwrap() as usize]);
     }
+    let json = serde_json::json!({ "id2label": names.iter().enumerate().map(|(class, name)| (class.to_string(), name)).collect::<std::collections::BTreeMap<_, _>>() });
+    assert_eq!(classify(&json.to_string()).stdout, classify(&names.join("\n")).stdout);
     classify("only one\n").exits(2).says(&["labels.txt", "expected 10", "found 1"]);
 }
 
@@ -679,6 +681,106 @@ fn eval_counts_what_is_right() {
     let report = &ran.json()[0];
     assert_eq!((&report["images"], &report["failed"]), (&7.into(), &1.into()));
     assert_eq!(report["top1_correct"], 4);
+}
+
+#[test]
+fn eval_reads_what_classify_writes() {
+    let place = Place::new();
+    // Names that are numbers, none at its own place.
+    let names = (0..10).map(|class| ((class + 1) % 10).to_string()).collect();
+    packed(&place.path("weights/tiny.safetensors"), Labels::Names(names), 10);
+    for seed in 0..4 {
+        place.picture(&format!("in/{seed}, {seed}.png"), seed);
+    }
+    fs::write(place.path("in/broken.png"), b"no picture").unwrap();
+    for (format, topk) in [("--csv", "1"), ("--csv", "5"), ("--json", "3")] {
+        let own = place.run(&["classify", format, "--topk", topk, "in"]).exits(1).stdout;
+        fs::write(place.path("own.txt"), own).unwrap();
+        for list in [&["own.txt"][..], &["/", "--list", "own.txt"]] {
+            let ran = place.run(&[&["eval", "--json"], list].concat()).exits(0);
+            let report = &ran.json()[0];
+            assert_eq!(
+                (&report["images"], &report["top1"]),
+                (&4.into(), &100.0.into()),
+                "{ran:#?}"
+            );
+            assert_eq!(report["classes_by"], "index");
+            assert_eq!(ran.stderr.contains("1 image of the list has an error"), format == "--json");
+        }
+    }
+}
+
+/// The folder is named as `classify` calls its images.
+#[test]
+fn eval_takes_names_that_are_numbers_for_names() {
+    let place = Place::with_weights();
+    for seed in 0..3 {
+        place.picture(&format!("in/{seed}.png"), seed);
+    }
+    let labels: String = (0..10).map(|class| format!("{}\n", (class + 3) % 10)).collect();
+    fs::write(place.path("labels.txt"), labels).unwrap();
+    let args = ["--labels", "labels.txt", "--json"];
+    for line in place.run(&[&["classify", "in"], &args[..]].concat()).exits(0).json() {
+        let label = line["top"][0]["label"].as_str().unwrap();
+        let path = line["path"].as_str().unwrap();
+        fs::create_dir_all(place.path("ds").join(label)).unwrap();
+        fs::copy(place.path(path), place.path("ds").join(label).join(&path[3..])).unwrap();
+    }
+    let ran = place.run(&[&["eval", "ds"], &args[..]].concat()).exits(0);
+    let ran = ran.says(&["note: class names are numbers", "--classes-by index"]);
+    let report = &ran.json()[0];
+    assert_eq!((&report["top1"], &report["classes_by"]), (&100.0.into(), &"name".into()));
+    assert_eq!(report["other_reading"]["by"], "index");
+    assert_eq!(report["other_reading"]["top1_correct"], 0);
+    // Read as what they are not, the other reading is told with its accuracy.
+    let forced = place.run(&["eval", "ds", "--json", "--classes-by", "index", args[0], args[1]]);
+    assert_eq!(forced.exits(0).json()[0]["top1_correct"], 0);
+    place.run(&["eval", "ds", "--classes-by", "name"]).exits(2).says(&["names no class"]);
+    place.run(&["eval", "ds", "--classes-by", "number"]).exits(2).says(&["index, name"]);
+}
+
+#[test]
+fn eval_tells_folders_sorted_as_text_and_classes_off_by_one() {
+    let place = Place::new();
+    packed(&place.path("weights/tiny.safetensors"), Labels::None, 12);
+    for seed in 0..12 {
+        place.picture(&format!("in/{seed}.png"), seed);
+    }
+    let found = place.run(&["classify", "--json", "in"]).exits(0).json();
+    // As a training with ImageFolder would name them: 0, 1, 10, 11, 2, 3.
+    let mut sorted: Vec<String> = (0..12).map(|class| class.to_string()).collect();
+    sorted.sort();
+    let mut lower = String::new();
+    for line in &found {
+        let (path, class) = (line["path"].as_str().unwrap(), best(line) as usize);
+        let folder = place.path("ds").join(&sorted[class]);
+        fs::create_dir_all(&folder).unwrap();
+        fs::copy(place.path(path), folder.join(&path[3..])).unwrap();
+        if class < 11 {
+            lower += &format!("{path} {}\n", class + 1);
+        }
+    }
+    let several = found.iter().map(best).collect::<std::collections::HashSet<_>>();
+    assert!(several.len() > 1 && several.iter().any(|&class| class > 1), "{several:?}");
+    let ran = place.run(&["eval", "ds", "--json"]).exits(0);
+    let ran = ran.says(&["warning: top-1 is", "100.00 % in the other way: --classes-by name"]);
+    let report = &ran.says(&["torchvision"]).json()[0];
+    assert_eq!(
+        (&report["classes_by"], &report["other_reading"]["by"]),
+        (&"index".into(), &"order".into())
+    );
+    assert_eq!(report["other_reading"]["top1"], 100.0);
+    let ran = place.run(&["eval", "ds", "--json", "--classes-by", "name"]).exits(0);
+    assert_eq!((&ran.json()[0]["top1"], ran.stderr.contains("warning")), (&100.0.into(), false));
+
+    fs::write(place.path("list.txt"), &lower).unwrap();
+    let ran = place.run(&["eval", "list.txt", "--json"]).exits(0);
+    let ran = ran.says(&["warning: top-1 is 0.00 %, and 100.00 % if every class is one lower"]);
+    let report = &ran.json()[0]["off_by_one"];
+    assert_eq!(
+        (&report["by"], &report["top1_correct"]),
+        (&"lower".into(), &lower.lines().count().into())
+    );
 }
 
 #[test]

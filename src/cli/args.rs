@@ -1,5 +1,6 @@
 //! Argument values that more than one command reads, each with an error that says what would do.
 
+use super::classes::By;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use effnet::arch::{Padding, Size, Variant};
 use effnet::image::Interpolation;
@@ -140,6 +141,12 @@ pub fn compute() -> impl TypedValueParser<Value = Compute> {
     PossibleValuesParser::new(["fp16", "fp32", "tf32"]).try_map(|name| {
         ALL.into_iter().find(|compute| compute.to_string() == name).ok_or("unknown precision")
     })
+}
+
+/// Parses what numbers in the place of classes are.
+pub fn classes_by() -> impl TypedValueParser<Value = By> {
+    PossibleValuesParser::new(["index", "name"])
+        .map(|name| if name == "index" { By::Index } else { By::Name })
 }
 
 /// Parses `on` or `off`.

@@ -2,9 +2,10 @@
 
 use super::device::{self, RunArgs};
 use super::inputs::{self, Found, InputError};
+use super::labels::Named;
 use super::models::ModelArgs;
 use super::output::{self, Out};
-use super::{Status, labels, paths};
+use super::{Status, paths};
 use anyhow::bail;
 use effnet::pipeline::{
     ImageFailure, ImageInput, ImageOutput, Pipeline, PipelineError, PipelineOptions,
@@ -34,8 +35,8 @@ is then 1.
 With --json each line is {\"path\", \"activation\", \"top\": [{\"index\", \"label\", \"probability\",
 \"logit\"}], \"error\"}; error is null, or a text, and then top is empty. A path that is not Unicode
 has \"path_bytes\" too: its bytes in base64. With --csv the columns are path, rank, index, label,
-probability, and a path is written byte by byte as the system has it. `effnet eval` reads either as a
-list.
+probability, and a path is written byte by byte as the system has it. `effnet eval` reads either as
+a list.
 
 The activation is the weights' own, softmax, sigmoid or none, or that of --activation. The order is
 by logit with each. With none there are no probabilities: null in JSON, empty in CSV, and the text
@@ -66,7 +67,8 @@ pub struct Args {
     /// From logits to probabilities, instead of the weights' own: softmax, sigmoid or none.
     #[arg(long, value_name = "A", value_parser = super::args::activation)]
     activation: Option<OutputActivation>,
-    /// Class names, one a line in the order of the classes, instead of the weights' own.
+    /// Class names instead of the weights' own: a file with one a line in the order of the classes,
+    /// or JSON as id2label, class_to_idx or a list.
     #[arg(long, value_name = "FILE")]
     labels: Option<PathBuf>,
 }
@@ -135,7 +137,7 @@ pub fn run(args: Args, verbose: bool, out: &mut Out) -> anyhow::Result<Status> {
     let total = images.len();
 
     let chosen = args.model.open()?;
-    let labels = labels::labels(chosen.weights.metadata(), args.labels.as_deref())?;
+    let labels = Named::open(chosen.weights.metadata(), args.labels.as_deref())?.labels;
     let k = args.topk.min(chosen.weights.metadata().classes);
     if chosen.by_default || verbose {
         output::note(&chosen.describe());

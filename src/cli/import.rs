@@ -55,7 +55,8 @@ pub struct Args {
     /// Name to record in the packed file [default: the published name, else FILE's].
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
-    /// Class names: a file with one a line, imagenet, or none
+    /// Class names: a file with one a line, or JSON as id2label, class_to_idx or a list; imagenet;
+    /// or none
     /// [default: imagenet if there are 1000 classes].
     #[arg(long, value_name = "FILE|imagenet|none", value_parser = args::labels)]
     labels: Option<LabelsArg>,

@@ -192,7 +192,8 @@ pub fn is_passed_over(name: &OsStr) -> bool {
     name.as_encoded_bytes().starts_with(b".") || PASSED_OVER.iter().any(|known| name == *known)
 }
 
-fn is_image_name(path: &Path) -> bool {
+/// Whether a name ends as an image's does.
+pub fn is_image_name(path: &Path) -> bool {
     let extension = path.extension().and_then(|extension| extension.to_str());
     extension.is_some_and(|extension| {
         EXTENSIONS.iter().any(|known| known.eq_ignore_ascii_case(extension))

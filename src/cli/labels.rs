@@ -1,48 +1,62 @@
 //! What a model's classes are called, on the command line.
 
-use super::dataset::Classes;
+use super::classes::Classes;
 use anyhow::{anyhow, bail};
-use effnet::labels;
+use effnet::labels::{self, LabelFile};
 use effnet::weights::{Labels, Metadata};
 use std::path::Path;
 
 /// WordNet ids of ImageNet-1k's classes in their usual order, one a line.
 const SYNSETS: &str = include_str!("imagenet1k_synsets.txt");
 
-/// The labels of `file`, which must name every class, else those of the weights.
-pub fn labels(metadata: &Metadata, file: Option<&Path>) -> anyhow::Result<Labels> {
-    let Some(path) = file else { return Ok(metadata.labels.clone()) };
-    let labels = open(path)?;
-    match &labels {
-        Labels::Names(names) if names.len() != metadata.classes => bail!(
-            "--labels: {}: expected {} class names, one a line, found {}",
-            path.display(),
-            metadata.classes,
-            names.len(),
-        ),
-        _ => Ok(labels),
+/// What a model's classes are called.
+pub struct Named {
+    /// Their names.
+    pub labels: Labels,
+    /// Their ids, where a label file gives them.
+    ids: Option<Vec<String>>,
+}
+
+impl Named {
+    /// By the label file `file`, which must name every class, else as the weights say.
+    pub fn open(metadata: &Metadata, file: Option<&Path>) -> anyhow::Result<Named> {
+        let Some(path) = file else {
+            return Ok(Named { labels: metadata.labels.clone(), ids: None });
+        };
+        let LabelFile { names, ids } = read(path)?;
+        if names.len() != metadata.classes {
+            bail!(
+                "--labels: {}: expected {} class names, found {}",
+                path.display(),
+                metadata.classes,
+                names.len(),
+            );
+        }
+        Ok(Named { labels: Labels::Names(names), ids })
+    }
+
+    /// How a dataset may name the classes.
+    pub fn classes(&self, metadata: &Metadata) -> Classes {
+        let owned = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
+        let names: Option<Vec<String>> = match &self.labels {
+            Labels::Imagenet1k => Some(owned(labels::imagenet1k())),
+            Labels::Names(names) => Some(names.clone()),
+            Labels::None => None,
+        };
+        let is_imagenet = metadata.labels == Labels::Imagenet1k;
+        let imagenet = || is_imagenet.then(|| SYNSETS.lines().map(str::to_owned).collect());
+        let ids: Option<Vec<String>> = self.ids.clone().or_else(imagenet);
+        Classes::new(metadata.classes, names.as_deref(), ids.as_deref())
     }
 }
 
 /// The labels of the file that --labels names.
 pub fn open(path: &Path) -> anyhow::Result<Labels> {
-    Labels::open(path).map_err(|error| anyhow!("--labels: {error}"))
+    Ok(Labels::Names(read(path)?.names))
 }
 
-/// How a dataset may name the classes.
-pub fn classes(metadata: &Metadata, labels: &Labels) -> Classes {
-    let imagenet = metadata.labels == Labels::Imagenet1k;
-    Classes {
-        count: metadata.classes,
-        names: match labels {
-            Labels::Imagenet1k => {
-                Some(labels::imagenet1k().iter().map(|&name| name.to_owned()).collect())
-            }
-            Labels::Names(names) => Some(names.clone()),
-            Labels::None => None,
-        },
-        synsets: imagenet.then(|| SYNSETS.lines().collect()),
-    }
+fn read(path: &Path) -> anyhow::Result<LabelFile> {
+    LabelFile::open(path).map_err(|error| anyhow!("--labels: {error}"))
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 
 mod args;
 mod bench;
+mod classes;
 mod classify;
 mod compare;
 mod completions;
@@ -18,6 +19,7 @@ mod import;
 mod info;
 mod inputs;
 mod labels;
+mod list;
 mod models;
 mod output;
 mod paths;

@@ -10,7 +10,6 @@ pub fn path_bytes(path: &Path) -> Option<String> {
     (!is_text).then(|| BASE64_STANDARD.encode(as_bytes(path)))
 }
 
-#[allow(dead_code)] // for lists
 /// The path of what [`path_bytes`] has written; none where it was not that.
 pub fn from_base64(text: &str) -> Option<PathBuf> {
     from_bytes(&BASE64_STANDARD.decode(text).ok()?)
@@ -21,7 +20,6 @@ pub fn as_bytes(path: &Path) -> &[u8] {
     path.as_os_str().as_encoded_bytes()
 }
 
-#[allow(dead_code)] // for lists
 /// The path of these bytes; none where no path of this system has them.
 #[cfg(unix)]
 pub fn from_bytes(bytes: &[u8]) -> Option<PathBuf> {
@@ -30,7 +28,6 @@ pub fn from_bytes(bytes: &[u8]) -> Option<PathBuf> {
     (!bytes.contains(&0)).then(|| OsStr::from_bytes(bytes).into())
 }
 
-#[allow(dead_code)] // for lists
 /// The path of these bytes; none where no path of this system has them.
 #[cfg(not(unix))]
 pub fn from_bytes(bytes: &[u8]) -> Option<PathBuf> {
