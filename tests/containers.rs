@@ -178,8 +178,27 @@ fn files_of_paddle_are_read_exactly() {
 #[test]
 fn a_training_checkpoint_gives_its_state_dict() {
     for name in ["torch_zip_training.pth", "torch_legacy_training.pth"] {
-        // `module.` is gone, the averaged weights (all zero) are passed over.
-        assert_is_fixture(name, &fixture(name), Dtype::F32, 1);
+        // The averaged weights are all zero here.
+        let checkpoint = fixture(name);
+        assert_eq!(checkpoint.taken().key, "state_dict_ema", "{name}");
+        assert_eq!(checkpoint.read_f32("conv.weight").unwrap(), [0.0], "{name}");
+        let note = "took state_dict_ema, the moving average; state_dict is there too: \
+                    --key state_dict";
+        assert_eq!(checkpoint.note(), Some(note), "{name}");
+        let keys: Vec<_> = checkpoint.dicts().iter().map(|dict| dict.key.as_str()).collect();
+        assert_eq!(keys, ["state_dict_ema", "state_dict"], "{name}");
+        assert_eq!(checkpoint.dicts()[1].tensors[0].0, "module.conv.weight", "{name}");
+
+        // `module.` is gone.
+        let plain = checkpoint.at("state_dict").unwrap();
+        assert_eq!(plain.note(), None, "{name}");
+        assert_is_fixture(name, &plain, Dtype::F32, 1);
+        let error = plain.at("model").unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "expected a key of the checkpoint, found \"model\"; there are \"state_dict_ema\" (6 \
+             tensors), \"state_dict\" (6 tensors)"
+        );
     }
     let name = "torch_zip_ema_only.pth";
     assert_is_fixture(name, &fixture(name), Dtype::F32, 1);

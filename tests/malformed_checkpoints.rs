@@ -352,7 +352,7 @@ fn malformed_pickles() {
         (
             "eval",
             reduce_eval.0,
-            &["offset 34", "\"model\"", "\"builtins.eval\""],
+            &["offset 35", "\"model\"", "\"builtins.eval\""],
             is!(ForbiddenGlobal),
         ),
         (
@@ -371,7 +371,7 @@ fn malformed_pickles() {
         (
             "global of a million letters",
             stack_global("os", &"x".repeat(1_000_000)),
-            &["\"os.xxx", "xxx...\"", "more bytes"],
+            &["\"os.xxx", "more bytes"],
             is!(ForbiddenGlobal),
         ),
         (

@@ -164,6 +164,14 @@ pub enum CheckpointError {
         /// Content of the outermost object.
         found: String,
     },
+    /// No dict of tensors, and no start of tensor names, is the key that was asked for.
+    #[error("expected a key of the checkpoint, found {}; there are {there}", quote(key))]
+    UnknownKey {
+        /// The key asked for.
+        key: String,
+        /// The keys that there are.
+        there: String,
+    },
     /// [`Checkpoint::read_f32`](super::Checkpoint::read_f32) was asked for a tensor that is not
     /// there.
     #[error("expected one of the checkpoint's {tensors} tensors, found no {}", quote(name))]

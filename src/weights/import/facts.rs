@@ -1,5 +1,6 @@
 //! What a checkpoint says about itself beside its tensors.
 
+use super::modules::{self, ModuleKind};
 use super::pickle::{Id, Node, Pickle};
 use std::collections::{BTreeMap, VecDeque};
 
@@ -34,7 +35,7 @@ pub(super) fn of_pickle(pickle: &Pickle<'_>) -> Facts {
             if visits > MAX_VISITS || facts.len() == MAX_FACTS {
                 return facts;
             }
-            let Some(name) = pickle.text(key) else { continue };
+            let Some(name) = pickle.name(key) else { continue };
             let transparent = is_object && TRANSPARENT.contains(&name);
             // The private attributes of modules and configurations are machinery.
             if is_object && name.starts_with('_') && !transparent {
@@ -61,6 +62,8 @@ pub(super) fn of_pickle(pickle: &Pickle<'_>) -> Facts {
                 facts.entry(path).or_insert(text);
             } else if depth < MAX_DEPTH
                 && matches!(pickle.node(value), Node::Dict(_) | Node::Opaque(_))
+                // The submodules of a script say nothing of their own.
+                && modules::kind(pickle, value) != Some(ModuleKind::Script)
             {
                 queue.push_back((path, value, depth + 1));
             }
@@ -85,7 +88,7 @@ fn plain(pickle: &Pickle<'_>, id: Id) -> Option<String> {
         Node::Bool(value) => Some(value.to_string()),
         Node::Int(value) => Some(value.to_string()),
         Node::Float(value) => Some(value.to_string()),
-        _ => pickle.text(id).filter(|text| text.len() <= MAX_VALUE_BYTES).map(str::to_owned),
+        _ => pickle.text_within(id, MAX_VALUE_BYTES).map(str::to_owned),
     }
 }
 

@@ -19,17 +19,28 @@
 //!
 //! # Which tensors
 //!
-//! The state dict may be the pickle's outermost dict or sit under a usual key of a training
-//! checkpoint: `state_dict`, `model_state_dict`, `model`, `params`, `module`, `net`, `network` or
-//! `weights`, the first that holds tensors; failing those, under `state_dict_ema`, `model_ema`,
-//! `params_ema`, `ema_state_dict` or `ema`. Two such levels may be nested. Its entries that are no
-//! tensors (epochs, optimiser state, arguments) are skipped. A prefix `module.` that all names
-//! share is removed, as `torch.nn.DataParallel` adds it; so is `torch.compile`'s `_orig_mod.`.
+//! A pickle may hold several dicts of tensors, up to three keys deep: [`Checkpoint::dicts`] has all
+//! of them, and [`Checkpoint::open_at`] takes the one under a key. Without a key it is
+//!
+//! 1. a moving average, as timm takes it (`state_dict_ema`, `model_ema`, `ema` and the like; `teacher`
+//!    beside `student`), if it is one of the whole model;
+//! 2. the first under a usual key: `state_dict`, `model_state_dict`, `model`, `params`, `module`,
+//!    `net`, `network`, `weights`;
+//! 3. the one with the most tensors.
+//!
+//! Entries that are no tensors (epochs, optimiser state, arguments, objects of any class) are
+//! skipped; the plain ones among them are [`Checkpoint::facts`]. A module that was pickled whole, or
+//! archived by TorchScript, counts as the dict that its `state_dict()` would be (`modules`). A prefix
+//! `module.` that all names share is removed, as `torch.nn.DataParallel` adds it; so is
+//! `torch.compile`'s `_orig_mod.`.
 
 mod archive;
+mod choice;
+mod contents;
 mod error;
 mod facts;
 mod latin1;
+mod modules;
 mod npz;
 mod paddle;
 mod pickle;
@@ -41,15 +52,18 @@ mod torch_legacy;
 mod torch_zip;
 mod what;
 
+pub use choice::TensorDict;
+pub use contents::Foreign;
 pub use error::CheckpointError;
 pub use facts::Facts;
 pub use shards::{locate, stem};
 pub use tensor::{Dtype, TensorInfo};
 
+use contents::Contents;
+use error::quote;
 use memmap2::Mmap;
 use sha2::{Digest, Sha256};
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Write};
 use std::fs::File;
 use std::ops::Deref;
@@ -119,13 +133,10 @@ pub struct Checkpoint {
     infos: BTreeMap<String, TensorInfo>,
     /// Number of the part that each tensor is in, and its place there.
     views: BTreeMap<String, (usize, View)>,
-    facts: Facts,
-}
-
-/// What the reader of a container found in a file.
-struct Contents {
-    tensors: Vec<(String, View)>,
-    facts: Facts,
+    /// What else the file holds; its own tensors are `views`.
+    contents: Contents,
+    /// What was taken, where there was a choice.
+    note: Option<String>,
 }
 
 impl fmt::Debug for Checkpoint {
@@ -154,7 +165,7 @@ impl Part {
     }
 
     /// Recognises the container, and finds its tensors.
-    fn index(&self) -> Result<(Container, Contents), CheckpointError> {
+    fn index(&self, key: Option<&str>) -> Result<(Container, Contents), CheckpointError> {
         let file: &[u8] = &self.source;
         let path = self.path.as_deref();
         Ok(if archive::recognises(file) {
@@ -163,18 +174,18 @@ impl Part {
             if npz::recognises(&members) {
                 (Container::Npz, Contents::of(npz::index(file, members)?))
             } else if let Some(folder) = torch_zip::folder(&members) {
-                (Container::TorchZip, torch_zip::index(file, members, &folder)?)
+                (Container::TorchZip, torch_zip::index(file, members, &folder, key)?)
             } else {
                 return Err(no_checkpoint(what::zip(&members)));
             }
         } else if npz::recognises_array(file) {
             (Container::Npy, Contents::of(npz::index_array(file)?))
         } else if torch_legacy::recognises(file) {
-            (Container::TorchLegacy, torch_legacy::index(file)?)
+            (Container::TorchLegacy, torch_legacy::index(file, key)?)
         } else if let Some(other) = what::pickle(file) {
             return Err(no_checkpoint(other));
         } else if paddle::recognises(file) {
-            (Container::Paddle, paddle::index(file)?)
+            (Container::Paddle, paddle::index(file, key)?)
         } else if safetensors::recognises(file) && !what::is_text(file) {
             (Container::Safetensors, safetensors::index(file)?)
         } else {
@@ -193,43 +204,68 @@ impl Checkpoint {
     /// The files must not be truncated by another process while the checkpoint is open: like every
     /// mapped file, they would then fault when read.
     pub fn open(path: &Path) -> Result<Checkpoint, CheckpointError> {
+        Checkpoint::open_at(path, None)
+    }
+
+    /// Like [`open`](Checkpoint::open), with the dict of tensors under `key`, as in
+    /// `state_dict_ema` or `model.state_dict`, instead of the preferred one. A key may go on into
+    /// the names of the tensors, or be the start of such names alone, as in `teacher`: then those
+    /// tensors are taken, and named without it.
+    ///
+    /// # Errors
+    ///
+    /// Also if there is no such key; the error lists those that there are.
+    pub fn open_at(path: &Path, key: Option<&str>) -> Result<Checkpoint, CheckpointError> {
         let files = shards::files(&locate(path)?)?;
         let parts = files.paths.into_iter().map(Part::map).collect::<Result<_, _>>()?;
-        Checkpoint::from_parts(parts, &files.places)
+        Checkpoint::from_parts(parts, &files.places, key)
     }
 
     /// Like [`open`](Checkpoint::open), from memory.
     pub fn from_bytes(bytes: Vec<u8>) -> Result<Checkpoint, CheckpointError> {
         let part = Part { path: None, source: Source::Owned(bytes) };
-        Checkpoint::from_parts(vec![part], &BTreeMap::new())
+        Checkpoint::from_parts(vec![part], &BTreeMap::new(), None)
+    }
+
+    /// The same file with the dict of tensors under `key`: see [`open_at`](Checkpoint::open_at).
+    pub fn at(self, key: &str) -> Result<Checkpoint, CheckpointError> {
+        Checkpoint::from_parts(self.parts, &BTreeMap::new(), Some(key))
     }
 
     /// `places` gives the file of each tensor, where an index says so.
     fn from_parts(
         parts: Vec<Part>,
         places: &BTreeMap<String, String>,
+        key: Option<&str>,
     ) -> Result<Checkpoint, CheckpointError> {
         let mut tensors = Vec::new();
-        let mut facts = Facts::new();
-        let mut container = None;
+        let mut merged: Option<(Container, Contents)> = None;
         for (number, part) in parts.iter().enumerate() {
             let of_shard = |error| shards::in_shard(&parts, number, error);
-            let (kind, contents) = part.index().map_err(of_shard)?;
+            let (kind, mut contents) = part.index(key).map_err(of_shard)?;
             if contents.tensors.is_empty() {
                 let found = format!("a {kind} file without any");
                 return Err(of_shard(CheckpointError::NoTensors { offset: 0, found }));
             }
-            container.get_or_insert(kind);
-            facts.extend(contents.facts);
-            let views = contents.tensors.into_iter();
+            let views = std::mem::take(&mut contents.tensors).into_iter();
             tensors.extend(views.map(|(name, view)| (name, (number, view))));
+            match &mut merged {
+                Some((_, merged)) => merged.join(contents),
+                None => merged = Some((kind, contents)),
+            }
         }
         shards::all_found(&tensors, places)?;
         // There is one part at least, and none was of no container.
-        let container = container.unwrap_or(Container::Safetensors);
-        let views = by_name(tensors)?;
+        let (container, mut contents) =
+            merged.unwrap_or_else(|| (Container::Safetensors, Contents::of(Vec::new())));
+        let views = contents.named(tensors, key)?;
         let infos = views.iter().map(|(name, (_, view))| (name.clone(), view.info())).collect();
-        Ok(Checkpoint { parts, container, infos, views, facts })
+        // The user who gave a key knows what it took.
+        let note = match key {
+            Some(_) => None,
+            None => choice::note(&contents.dicts, &contents.choice),
+        };
+        Ok(Checkpoint { parts, container, infos, views, contents, note })
     }
 
     /// The files that the checkpoint is read from; none where it came from memory.
@@ -255,7 +291,55 @@ impl Checkpoint {
     /// `__metadata__`. At most 4096 of up to 4096 bytes are kept, those nearest to the top; the other
     /// containers have none.
     pub fn facts(&self) -> &Facts {
-        &self.facts
+        &self.contents.facts
+    }
+
+    /// Every dict of tensors in the file, and every module, the preferred ones first: a moving
+    /// average, then those under usual keys, then by the number of tensors. Names are the file's
+    /// own.
+    pub fn dicts(&self) -> &[TensorDict] {
+        &self.contents.dicts
+    }
+
+    /// The dict that [`tensors`](Checkpoint::tensors) are of.
+    pub fn taken(&self) -> &TensorDict {
+        &self.contents.dicts[self.contents.choice.index]
+    }
+
+    /// What was taken of several models, or that a moving average was: one sentence without a full
+    /// stop. `None` where there was nothing to choose, and where a key was given.
+    pub fn note(&self) -> Option<&str> {
+        self.note.as_deref()
+    }
+
+    /// Objects of a pickle that stand in the dict under a name, as a tensor would; none was made.
+    pub fn foreign(&self) -> &BTreeMap<String, Foreign> {
+        &self.contents.foreign
+    }
+
+    /// Pickle globals outside the closed list that objects in the file were to be made by, at most
+    /// 64 of them. None was looked up or called.
+    pub fn objects(&self) -> &BTreeSet<String> {
+        &self.contents.objects
+    }
+
+    /// Keeps the tensors whose names start with `prefix`, named without it. Gives the names of the
+    /// others.
+    pub fn keep_prefix(&mut self, prefix: &str) -> Vec<String> {
+        let mut others = Vec::new();
+        for (name, view) in std::mem::take(&mut self.views) {
+            match name.strip_prefix(prefix) {
+                Some(rest) => drop(self.views.insert(rest.to_owned(), view)),
+                None => others.push(name),
+            }
+        }
+        let infos = self.views.iter().map(|(name, (_, view))| (name.clone(), view.info()));
+        self.infos = infos.collect();
+        let foreign = std::mem::take(&mut self.contents.foreign).into_iter();
+        let kept = foreign
+            .filter_map(|(name, object)| Some((name.strip_prefix(prefix)?.to_owned(), object)));
+        self.contents.foreign = kept.collect();
+        others
     }
 
     /// The elements of a tensor in row-major order of its logical shape, whatever its strides.
@@ -285,7 +369,16 @@ impl Checkpoint {
         read: impl Fn(&View, &[u8]) -> Result<T, CheckpointError>,
     ) -> Result<T, CheckpointError> {
         let (number, view) = self.views.get(name).ok_or_else(|| {
-            CheckpointError::UnknownTensor { name: name.to_owned(), tensors: self.views.len() }
+            let name = name.to_owned();
+            match self.contents.foreign.get(&name) {
+                Some(Foreign { global, offset }) => CheckpointError::ForbiddenGlobal {
+                    what: quote(&name),
+                    expected: "a tensor",
+                    offset: *offset,
+                    global: global.clone(),
+                },
+                None => CheckpointError::UnknownTensor { name, tensors: self.views.len() },
+            }
         })?;
         let of_shard = |error| shards::in_shard(&self.parts, *number, error);
         read(view, &self.parts[*number].source).map_err(of_shard)
@@ -304,40 +397,6 @@ impl Checkpoint {
     }
 }
 
-impl Contents {
-    /// Tensors and nothing else.
-    fn of(tensors: Vec<(String, View)>) -> Contents {
-        Contents { tensors, facts: Facts::new() }
-    }
-}
-
 fn no_checkpoint(What { found, advice }: What) -> CheckpointError {
     CheckpointError::UnknownContainer { found, advice }
-}
-
-/// Orders tensors by name, without the prefixes that wrappers add to every name.
-fn by_name(
-    tensors: Vec<(String, (usize, View))>,
-) -> Result<BTreeMap<String, (usize, View)>, CheckpointError> {
-    const WRAPPER_PREFIXES: [&str; 2] = ["module.", "_orig_mod."];
-    let mut skip = 0;
-    while let Some(prefix) = WRAPPER_PREFIXES
-        .iter()
-        .find(|prefix| tensors.iter().all(|(name, _)| name[skip..].starts_with(**prefix)))
-    {
-        skip += prefix.len();
-    }
-    let mut views = BTreeMap::new();
-    for (name, view) in tensors {
-        match views.entry(name[skip..].to_owned()) {
-            Entry::Vacant(entry) => entry.insert(view),
-            Entry::Occupied(entry) => {
-                return Err(CheckpointError::DuplicateTensor {
-                    name: entry.key().clone(),
-                    offset: view.1.offset() as u64,
-                });
-            }
-        };
-    }
-    Ok(views)
 }

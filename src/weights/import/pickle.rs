@@ -18,8 +18,9 @@ mod operands;
 pub(super) use globals::Global;
 pub(super) use node::{Class, Id, NdArray, Node, Opaque, Storage, Tensor};
 
-use super::{CheckpointError, Dtype};
+use super::{CheckpointError, Dtype, TensorInfo};
 use machine::Machine;
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 /// The outcome of one pickle.
@@ -48,6 +49,37 @@ impl<'a> Pickle<'a> {
     /// The text of a string object.
     pub(super) fn text(&self, id: Id) -> Option<&'a str> {
         self.node(id).text_range().and_then(|range| std::str::from_utf8(&self.bytes[range]).ok())
+    }
+
+    /// The text of a string object that is fit for a name: one string can be a key many times.
+    pub(super) fn name(&self, id: Id) -> Option<&'a str> {
+        self.text_within(id, 1024)
+    }
+
+    /// The text of a string object of at most `max` bytes.
+    pub(super) fn text_within(&self, id: Id, max: usize) -> Option<&'a str> {
+        self.node(id).text_range().filter(|range| range.len() <= max)?;
+        self.text(id)
+    }
+
+    /// The element type and shape of a tensor or array, as described.
+    pub(super) fn tensor_info(&self, id: Id) -> Option<TensorInfo> {
+        let (dtype, shape) = match self.node(id) {
+            Node::Tensor(tensor) => {
+                let Node::Storage(storage) = self.node(tensor.storage) else { return None };
+                (tensor.dtype.unwrap_or(storage.dtype), &tensor.shape)
+            }
+            Node::NdArray(Some(array)) => {
+                (Dtype::from_numpy(self.text_at(&array.descr))?, &array.shape)
+            }
+            _ => return None,
+        };
+        Some(TensorInfo { dtype, shape: shape.clone() })
+    }
+
+    /// The bytes of a name that an object holds.
+    pub(super) fn bytes_at(&self, range: &Range<usize>) -> &'a [u8] {
+        &self.bytes[range.clone()]
     }
 
     /// Whether an object is a string, without a look at its bytes.
@@ -146,6 +178,26 @@ impl<'a> Pickle<'a> {
             Node::Storage(storage) => Some(&**storage),
             _ => None,
         })
+    }
+
+    /// Number of tensors that the pickle describes.
+    pub(super) fn tensors(&self) -> usize {
+        self.nodes.iter().filter(|node| matches!(node, Node::Tensor(_))).count()
+    }
+
+    /// Names of the globals that opaque objects were to be made by, the first ones found.
+    pub(super) fn objects(&self) -> BTreeSet<String> {
+        const MAX_NAMES: usize = 64;
+        let mut names = BTreeSet::new();
+        for node in &self.nodes {
+            if names.len() == MAX_NAMES {
+                break;
+            }
+            if let Node::Opaque(object) = node {
+                names.insert(self.class_name(&object.class));
+            }
+        }
+        names
     }
 
     /// Kind of an object, for messages.

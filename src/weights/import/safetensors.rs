@@ -45,7 +45,7 @@ pub(super) fn index(file: &[u8]) -> Result<Contents, CheckpointError> {
         tensors.push((name, view));
     }
     let facts = facts::of_texts(metadata.metadata().iter().flatten());
-    Ok(Contents { tensors, facts })
+    Ok(Contents { facts, ..Contents::of(tensors) })
 }
 
 /// The crate's errors in this reader's words: with offsets, and with the expected content of the

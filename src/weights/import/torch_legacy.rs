@@ -4,7 +4,7 @@
 use super::error::{corrupt, quote, unsupported};
 use super::pickle::{Id, Node, Pickle};
 use super::tensor::{Data, View};
-use super::{CheckpointError, Contents, facts, state_dict};
+use super::{CheckpointError, Contents, state_dict};
 use std::collections::HashMap;
 
 /// A pickle of 0x1950a86a20f9469cfc6c, as every version of PyTorch wrote it.
@@ -17,7 +17,7 @@ pub(super) fn recognises(file: &[u8]) -> bool {
     file.starts_with(MAGIC)
 }
 
-pub(super) fn index(file: &[u8]) -> Result<Contents, CheckpointError> {
+pub(super) fn index(file: &[u8], key: Option<&str>) -> Result<Contents, CheckpointError> {
     let at = MAGIC.len();
     let protocol = Pickle::load(file, at)?;
     if !matches!(protocol.node(protocol.root), Node::Int(PROTOCOL)) {
@@ -39,26 +39,27 @@ pub(super) fn index(file: &[u8]) -> Result<Contents, CheckpointError> {
 
     let at = system.end;
     let object = Pickle::load(file, at)?;
-    let tensors = state_dict::find(&object, at, |id| {
+    let found = state_dict::find(&object, at, key, |id| {
         matches!(object.node(id), Node::Tensor(_)).then_some(id)
     })?;
     let storages = storages(file, &object)?;
-    let tensors = tensors
-        .into_iter()
-        .map(|(name, id)| {
-            let view = view(&object, &name, id, |key, at| match storages.get(key) {
+    let tensors = found
+        .tensors
+        .iter()
+        .map(|&(ref name, id)| {
+            let view = view(&object, name, id, |key, at| match storages.get(key) {
                 Some(data) => Ok(data.clone()),
                 None => Err(corrupt(
-                    format!("storage of tensor {}", quote(&name)),
+                    format!("storage of tensor {}", quote(name)),
                     at,
                     format!("key {} in the file's list", quote(key)),
                     "none",
                 )),
             })?;
-            Ok((name, view))
+            Ok((name.clone(), view))
         })
         .collect::<Result<_, _>>()?;
-    Ok(Contents { tensors, facts: facts::of_pickle(&object) })
+    Ok(Contents::of_pickle(&object, found, tensors))
 }
 
 /// The storages behind the pickles, by key.

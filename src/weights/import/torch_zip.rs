@@ -4,7 +4,7 @@ use super::archive::Member;
 use super::error::{corrupt, quote, too_large, unsupported};
 use super::pickle::{Node, Pickle};
 use super::tensor::Data;
-use super::{CheckpointError, Contents, facts, state_dict, torch_legacy};
+use super::{CheckpointError, Contents, state_dict, torch_legacy};
 use std::collections::{BTreeMap, HashMap};
 
 const PICKLE: &str = "data.pkl";
@@ -24,6 +24,7 @@ pub(super) fn index(
     file: &[u8],
     mut members: BTreeMap<String, Member>,
     folder: &str,
+    key: Option<&str>,
 ) -> Result<Contents, CheckpointError> {
     for member in members.values_mut() {
         member.check_crc = false;
@@ -55,23 +56,47 @@ pub(super) fn index(
         .filter_map(|(name, member)| Some((name.strip_prefix(&storages_at)?, member)))
         .collect();
     let pickle = Pickle::load(bytes, start)?;
-    let tensors = state_dict::find(&pickle, start, |id| {
+    let found = state_dict::find(&pickle, start, key, |id| {
         matches!(pickle.node(id), Node::Tensor(_)).then_some(id)
-    })?;
-    let tensors = tensors
-        .into_iter()
-        .map(|(name, id)| {
-            let view = torch_legacy::view(&pickle, &name, id, |key, at| match storages.get(key) {
+    })
+    .map_err(|error| frozen(file, &members, folder).unwrap_or(error))?;
+    let tensors = found
+        .tensors
+        .iter()
+        .map(|&(ref name, id)| {
+            let view = torch_legacy::view(&pickle, name, id, |key, at| match storages.get(key) {
                 Some(member) => Ok(Data::Member { member: (*member).clone(), skip: 0 }),
                 None => Err(corrupt(
-                    format!("storage of tensor {}", quote(&name)),
+                    format!("storage of tensor {}", quote(name)),
                     at,
                     format!("a zip entry {}", quote(&format!("{storages_at}{key}"))),
                     "none",
                 )),
             })?;
-            Ok((name, view))
+            Ok((name.clone(), view))
         })
         .collect::<Result<_, _>>()?;
-    Ok(Contents { tensors, facts: facts::of_pickle(&pickle) })
+    Ok(Contents::of_pickle(&pickle, found, tensors))
+}
+
+/// The error of a TorchScript archive whose modules have no tensors left, because all of them are
+/// constants of its code.
+fn frozen(
+    file: &[u8],
+    members: &BTreeMap<String, Member>,
+    folder: &str,
+) -> Option<CheckpointError> {
+    let member = members.get(&format!("{folder}constants.pkl"))?;
+    if member.size > MAX_INFLATED_PICKLE {
+        return None;
+    }
+    let bytes = member.bytes(file).ok()?;
+    let tensors = Pickle::load(&bytes, 0).ok()?.tensors();
+    (tensors > 0).then(|| {
+        let expected = "parameters and buffers in its modules; save it before torch.jit.freeze \
+                        or torch.jit.optimize_for_inference, or save the state dict of the model \
+                        that it was made from";
+        let found = format!("a frozen module, whose {tensors} weights are constants without names");
+        unsupported("TorchScript archive", member.range.start, expected, found)
+    })
 }

@@ -4,7 +4,7 @@ use super::{Dtype, Global};
 use std::ops::Range;
 
 /// Index of an object in its pickle.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(in super::super) struct Id(u32);
 
 impl Id {
