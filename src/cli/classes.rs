@@ -108,8 +108,9 @@ impl Classes {
         *self.ids.get(id)?
     }
 
-    /// The class that has this index.
+    /// The class that has this index; `3.0` is 3, as pandas writes a column with gaps.
     pub fn numbered(&self, word: &str) -> Option<usize> {
+        let word = word.strip_suffix(".0").unwrap_or(word);
         let index = word.parse().ok().filter(|_| is_number(word))?;
         (index < self.count).then_some(index)
     }
@@ -249,6 +250,8 @@ mod tests {
             ("5", None),
             ("-1", None),
             ("+1", None),
+            ("2.0", Some(2)),
+            ("2.5", None),
             ("n02", Some(1)),
             ("tench", Some(0)),
             ("tench, Tinca tinca", Some(0)),

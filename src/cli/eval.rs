@@ -39,7 +39,7 @@ tells that accuracy.
 A list is UTF-8, or UTF-16 with a byte order mark, and one of
   TABLE  separated by tabs, semicolons, commas or spaces, quoted as in RFC 4180, with headings such
          as filename,label or image,class or path,target; or without, the path in the first column
-         and the class in the second; other columns do not count
+         and the class in the second, or a column for each class with 0 and 1; others do not count
   LINES  PATH, a tab, semicolon, comma or spaces, and CLASS, where paths may have separators in them
   JSON   {\"PATH\": CLASS}, {\"PATH\": {\"label\": CLASS}}, a list of [PATH, CLASS], or records with a
          path and a class, in a list or one a line

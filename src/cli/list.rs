@@ -239,6 +239,24 @@ mod tests {
     }
 
     #[test]
+    fn a_column_for_each_class_has_one_for_the_images_own() {
+        let rows = "a,0,1\nb,1.0,0\n";
+        let text = format!("image_id,tench,great_white_shark\n{rows}");
+        assert_eq!(read("l.csv", &text), ["a=great_white_shark", "b=tench"]);
+        // Neither more than one, nor columns that are no classes.
+        for (headings, rows) in [
+            ("image_id,tench,goldfish", "a,1,1\n"),
+            ("image_id,tench,goldfish", "a,0,0\n"),
+            ("image_id,tench,goldfish", "a,1\n"),
+            ("image_id,rust,scab", rows),
+            ("image_id,tench,scab", rows),
+        ] {
+            let found = open("l.csv", format!("{headings}\n{rows}").as_bytes(), &|_| false);
+            assert!(matches!(found, Err(ListFault::Line { .. })), "{headings}: {found:?}");
+        }
+    }
+
+    #[test]
     fn lines_are_counted_through_blank_ones_comments_and_both_line_ends() {
         for text in [
             "file,label\r\n\r\n# c\r\na.jpg,1\r\n,2\r\n",

@@ -67,6 +67,12 @@ pub struct Columns {
 }
 
 impl Columns {
+    /// The column with the image's path.
+    pub fn image(headings: &[String]) -> Option<usize> {
+        let place = |name: &&str| headings.iter().position(|heading| plain(heading) == *name);
+        PATHS.iter().find_map(place)
+    }
+
     /// The columns under these headings; none where they are no headings of a list.
     pub fn under(headings: &[String]) -> Option<Columns> {
         let headings: Vec<String> = headings.iter().map(|heading| plain(heading)).collect();
@@ -76,7 +82,7 @@ impl Columns {
         {
             return Some(Columns { path, class, rank: Some(rank), is_first_word: false });
         }
-        let path = PATHS.iter().find_map(|name| place(name))?;
+        let path = Columns::image(&headings)?;
         let class = CLASSES.iter().find_map(|name| place(name))?;
         let is_first_word = headings[class] == PREDICTION;
         Some(Columns { path, class, rank: None, is_first_word })

@@ -29,9 +29,14 @@ pub fn read(
         if let Some(columns) = Columns::under(&headings) {
             return headed(rest, separator, columns, before);
         }
+        if let Some(path) = Columns::image(&headings)
+            && are_classes(&headings, path, classes)
+        {
+            return one_hot(rest, separator, &headings, path, before);
+        }
     }
     for &separator in separators {
-        if let Some(list) = plain(rest, separator, classes, is_file) {
+        if let Some(list) = plain(rest, separator, classes, is_file, before) {
             return Ok(list);
         }
     }
@@ -116,30 +121,84 @@ fn headed(bytes: &[u8], separator: u8, columns: Columns, before: u64) -> Result<
     Ok(List { entries, notes: Vec::new() })
 }
 
+/// Whether all headings but the path's are names of classes, of which there are several.
+fn are_classes(headings: &[String], path: usize, classes: &Classes) -> bool {
+    let mut others = headings.iter().enumerate().filter(|(at, _)| *at != path);
+    headings.len() > 2 && others.all(|(_, heading)| classes.named(heading).is_some())
+}
+
+/// A table with a column for each class, 1 for the image's own and 0 for the others.
+fn one_hot(
+    bytes: &[u8],
+    separator: u8,
+    headings: &[String],
+    path_at: usize,
+    before: u64,
+) -> Result<List, ListFault> {
+    let mut entries = Vec::new();
+    for (line, record) in records(bytes, separator, true).skip(1) {
+        let place = Place::Line(line + before);
+        let fault = || {
+            let found = record.iter().map(lossy).collect::<Vec<_>>().join(", ");
+            ListFault::Line { line: line + before, found, word: String::new() }
+        };
+        let path = record.get(path_at).and_then(|file| path(file.trim_ascii()));
+        let path = path.ok_or_else(fault)?;
+        let class = the_one(&record, path_at).filter(|_| record.len() == headings.len());
+        let class = Class::Word(headings[class.ok_or_else(fault)?].clone());
+        entries.push(Entry { path, class, place });
+    }
+    Ok(List { entries, notes: Vec::new() })
+}
+
+/// The place of the one field that is 1 where all but the path's are 0 otherwise.
+fn the_one(record: &ByteRecord, path_at: usize) -> Option<usize> {
+    let mut one = None;
+    for (at, field) in record.iter().enumerate().filter(|(at, _)| *at != path_at) {
+        match lossy(field).parse() {
+            Ok(0.0) => {}
+            Ok(1.0) if one.is_none() => one = Some(at),
+            _ => return None,
+        }
+    }
+    one
+}
+
 /// A table without headings that are known: path, class, and what else there may be. A first row
-/// that is unlike all others is headings.
+/// that is unlike all others is headings. A table with a column for each class is none of these.
 fn plain(
     bytes: &[u8],
     separator: u8,
     classes: &Classes,
     is_file: &dyn Fn(&Path) -> bool,
+    before: u64,
 ) -> Option<List> {
     let mut list = List::default();
     let mut headings = None;
+    let (mut first_has_one, mut others_have_one) = (false, true);
     for (place, (line, record)) in records(bytes, separator, true).enumerate() {
+        let has_one = record.len() > 2 && the_one(&record, 0).is_some();
+        match place {
+            0 => first_has_one = has_one,
+            _ => others_have_one &= has_one,
+        }
         let (file, class) = (record.get(0)?.trim_ascii(), lossy(record.get(1)?));
         let file = path(file)?;
         if classes.knows(&class) {
             list.entries.push(Entry {
                 path: file,
                 class: Class::Word(class),
-                place: Place::Line(line),
+                place: Place::Line(line + before),
             });
         } else if place == 0 && separator != b' ' && is_heading(&record) && !is_file(&file) {
             headings = Some(record.iter().map(lossy).collect::<Vec<_>>().join(", "));
         } else {
             return None;
         }
+    }
+    let rows = list.entries.len() + usize::from(headings.is_some());
+    if rows > 1 && others_have_one && !first_has_one {
+        return None;
     }
     if let Some(headings) = headings {
         list.notes.push(format!("the list's first line is taken for headings: {headings}"));
