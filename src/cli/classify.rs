@@ -137,6 +137,7 @@ pub fn run(args: Args, verbose: bool, out: &mut Out) -> anyhow::Result<Status> {
     let total = images.len();
 
     let chosen = args.model.open()?;
+    chosen.expect_classifier()?;
     let labels = Named::open(chosen.weights.metadata(), args.labels.as_deref())?.labels;
     let k = args.topk.min(chosen.weights.metadata().classes);
     if chosen.by_default || verbose {

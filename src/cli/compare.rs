@@ -130,6 +130,7 @@ pub fn run(args: Args, verbose: bool, out: &mut Out) -> anyhow::Result<Status> {
         return Ok(Status::Complete);
     }
     let chosen = args.model.open()?;
+    chosen.expect_classifier()?;
     let choice = args.run.choose(chosen.weights.metadata())?;
     if args.driver {
         answer(chosen.weights, &choice)?;

@@ -125,6 +125,7 @@ const K: usize = 5;
 /// Runs the dataset through the network and prints the accuracy.
 pub fn run(args: Args, verbose: bool, out: &mut Out) -> anyhow::Result<Status> {
     let chosen = args.model.open()?;
+    chosen.expect_classifier()?;
     let metadata = chosen.weights.metadata().clone();
     let path = chosen.weights.path().display().to_string();
     let classes = Named::open(&metadata, args.labels.as_deref())?.classes(&metadata);

@@ -36,7 +36,8 @@ enum Format {
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Input `input` is [N, 3, height, width], f32: an image normalised by the weights' recipe, which is in
-the file's metadata under effnet.*. Output `logits` is [N, classes], f32.
+the file's metadata under effnet.*. Output `logits` is [N, classes], f32;
+of weights without a classifier, `features` is the only output.
 
 FP16 files are strongly typed: maps and weights are f16, and a cast stands beside input and outputs.
 Squeeze, pool and classifier are f32 there unless --reductions says otherwise.
@@ -197,7 +198,7 @@ fn onnx(args: OnnxArgs, verbose: bool, out: &mut Out) -> anyhow::Result<Status> 
             Batch::Dynamic => None,
         },
         size: written.size,
-        outputs: if options.features { vec!["logits", "features"] } else { vec!["logits"] },
+        outputs: options.outputs(&chosen.weights).to_vec(),
         nodes: written.nodes,
         initializers: written.initializers,
     };

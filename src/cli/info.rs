@@ -349,12 +349,16 @@ pub fn metadata(metadata: &Metadata, out: &mut Out) -> anyhow::Result<()> {
         Labels::Names(names) => format!("{}, ...", names.first().map_or("", String::as_str)),
         Labels::None => "unnamed".to_owned(),
     };
+    let classes = match metadata.classes {
+        0 => "none: features only".to_owned(),
+        classes => format!("{classes} ({labels})"),
+    };
     let rgb = |[r, g, b]: [f32; 3]| format!("{r} {g} {b}");
     out.line(format_args!(
         "  name       {}\n  \
            variant    {}, {}\n  \
            family     {}: padding {}, batch-norm eps {}\n  \
-           classes    {} ({labels})\n  \
+           classes    {classes}\n  \
            activation {}\n  \
            input      {}, {interpolation}, {framing}, EXIF orientation {exif}\n  \
            normalise  mean {}, std {}\n  \
@@ -366,7 +370,6 @@ pub fn metadata(metadata: &Metadata, out: &mut Out) -> anyhow::Result<()> {
         metadata.family,
         metadata.padding,
         metadata.bn_eps,
-        metadata.classes,
         metadata.activation(),
         recipe.size,
         rgb(recipe.mean),

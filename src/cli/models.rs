@@ -33,6 +33,20 @@ pub struct Chosen {
 }
 
 impl Chosen {
+    /// Refuses weights without a classifier, for commands that need logits.
+    pub fn expect_classifier(&self) -> anyhow::Result<()> {
+        if self.weights.metadata().classes == 0 {
+            anyhow::bail!(
+                "{}: expected a model with a classifier, found one without: its checkpoint was \
+                 saved without (as timm does for num_classes=0), so that there are no classes to \
+                 tell; `effnet export onnx` gives the features, and `effnet import` of a \
+                 checkpoint with a classifier gives the classes",
+                self.weights.path().display(),
+            );
+        }
+        Ok(())
+    }
+
     /// The file, and what is in it, for people.
     pub fn describe(&self) -> String {
         let metadata = self.weights.metadata();

@@ -109,7 +109,8 @@ impl Pipeline {
 
     /// Finds the `k` best classes of each image, the best first, and gives them in the order of the
     /// images. An image with a logit that is NaN or infinite has the error
-    /// [`ImageFailureKind::NonFinite`]. See [`map`](Pipeline::map).
+    /// [`ImageFailureKind::NonFinite`]. A network without a classifier is refused with
+    /// [`SessionError::NoClassifier`]. See [`map`](Pipeline::map).
     pub fn classify<'a, I>(
         &'a mut self,
         images: I,
@@ -118,6 +119,9 @@ impl Pipeline {
     where
         I: IntoIterator<Item: Into<ImageInput> + 'a, IntoIter: 'a>,
     {
+        if !self.session.has_classifier() {
+            return Err(SessionError::NoClassifier.into());
+        }
         self.try_map(images, move |outputs, image| Ok(outputs.top_k(image, k)?))
     }
 

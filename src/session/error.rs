@@ -54,6 +54,13 @@ pub enum SessionError {
         /// The number of runs under way.
         under_way: usize,
     },
+    /// Classes were asked of a network without a classifier.
+    #[error(
+        "the model has no classifier, so that there are no classes to tell; it was imported from a \
+         checkpoint without one, and gives features: ask for those, or import a checkpoint with a \
+         classifier"
+    )]
+    NoClassifier,
     /// A run was to be collected that nobody has submitted.
     #[error("no run is under way: submit one before collecting it")]
     NothingSubmitted,

@@ -177,6 +177,11 @@ impl Session {
         self.compute
     }
 
+    /// Whether the network ends in classes. Without a classifier there are features and no logits.
+    pub fn has_classifier(&self) -> bool {
+        self.weights.metadata().classes > 0
+    }
+
     /// From logits to probabilities.
     pub fn activation(&self) -> OutputActivation {
         self.activation
@@ -324,6 +329,7 @@ impl Session {
     /// Logits and features of the last run, of `n` images.
     fn outputs(&self, n: usize) -> Outputs<'_> {
         let (logits, features) = self.machine.outputs();
+        let logits = if self.has_classifier() { logits } else { &[] };
         Outputs::new(n, logits, features, self.activation)
     }
 }

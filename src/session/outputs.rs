@@ -7,7 +7,7 @@ use crate::weights::OutputActivation;
 #[derive(Clone, Copy, Debug)]
 pub struct Outputs<'a> {
     n: usize,
-    /// `[n, classes]`.
+    /// `[n, classes]`; empty without a classifier.
     logits: &'a [f32],
     /// `[n, c_head]`.
     features: &'a [f32],
@@ -48,7 +48,7 @@ impl<'a> Outputs<'a> {
     }
 
     /// An image's logits, one per class, as the network computed them: NaN and infinities are
-    /// among them where its values overflow.
+    /// among them where its values overflow. A network without a classifier has none.
     ///
     /// # Panics
     ///

@@ -16,6 +16,9 @@
 //! | `*.scale`, `*.shift` | `[c]` | gamma, beta, mean, variance, eps | always f32 |
 //! | `*.bias` | `[c]` | the same | always f32 |
 //!
+//! Without a classifier, [`Metadata::outputs`](crate::weights::Metadata::outputs) is 1: its tensors
+//! are there for that one output, and zeros.
+//!
 //! Batch-norm is kept as `scale = gamma / sqrt(variance + eps)` and `shift = beta - mean * scale`,
 //! computed in f64, and applied after the convolution's f32 sums: folding `scale` into f16 weights
 //! would push the zero-variance channels of the Lite checkpoints into f16 subnormals.

@@ -1,7 +1,7 @@
 //! Metadata of a packed file, which it carries itself.
 
 use super::{Family, OutputActivation, Precision};
-use crate::arch::{Padding, Size, Variant};
+use crate::arch::{Network, Padding, Size, Variant};
 use crate::image::Recipe;
 use serde::{Deserialize, Serialize};
 
@@ -27,7 +27,7 @@ pub struct Metadata {
     /// Steps from a photograph to the input tensor; the recipe's size is the input size unless
     /// overridden.
     pub recipe: Recipe,
-    /// Outputs of the classifier.
+    /// Outputs of the classifier; 0 where the checkpoint has none, and only features can be had.
     pub classes: usize,
     /// From logits to probabilities; files of earlier versions have none, see
     /// [`Metadata::activation`].
@@ -86,6 +86,18 @@ impl Metadata {
         self.variant.native()
     }
 
+    /// The network of the file's tensors.
+    pub fn network(&self) -> Network {
+        Network::new(self.variant, Metadata::outputs(self.classes))
+    }
+
+    /// Outputs of the classifier that is packed and run for this number of classes. Where there are
+    /// none it is one of zeros, so that every machine runs the same network; a session does not show
+    /// its output, and an exported file does not have it.
+    pub fn outputs(classes: usize) -> usize {
+        classes.max(1)
+    }
+
     /// From logits to probabilities: as recorded, else the usual function of this number of classes.
     pub fn activation(&self) -> OutputActivation {
         self.activation.unwrap_or(OutputActivation::usual(self.classes))
@@ -94,8 +106,8 @@ impl Metadata {
     /// Checks the conditions that the types do not: ranges, and that labels and classes agree.
     /// Returns the fault as `(field, expected, found)`.
     pub(crate) fn fault(&self) -> Option<(&'static str, String, String)> {
-        if !(1..=Metadata::MAX_CLASSES).contains(&self.classes) {
-            let expected = format!("1 to {}", Metadata::MAX_CLASSES);
+        if self.classes > Metadata::MAX_CLASSES {
+            let expected = format!("at most {}", Metadata::MAX_CLASSES);
             return Some(("classes", expected, self.classes.to_string()));
         }
         if !(self.bn_eps > 0.0 && self.bn_eps < 1.0) {

@@ -13,6 +13,7 @@ mod evidence;
 mod family;
 #[cfg(feature = "cli")]
 mod find;
+mod head;
 pub mod import;
 mod layout;
 mod metadata;

@@ -185,9 +185,9 @@ pub(super) fn stem_weight(family: Family) -> String {
     format!("{}.weight", names(family).stem.0)
 }
 
-/// The classifier's bias: its length is the number of classes.
-pub(super) fn classifier_bias(family: Family) -> String {
-    format!("{}.bias", names(family).classifier)
+/// The classifier, as the family itself calls it.
+pub(super) fn classifier(family: Family) -> &'static str {
+    names(family).classifier
 }
 
 /// Whether inference has no use for a tensor of this name, whatever the family: PyTorch's step

@@ -159,7 +159,7 @@ pub fn import(
     for tensor in packed_tensors(&recognised.network) {
         data.push(match tensor.kind {
             TensorKind::Weight => packer.weight(&tensor)?,
-            TensorKind::Bias => packer.read(tensor.layer, SourceRole::Bias)?,
+            TensorKind::Bias => packer.bias(&tensor)?,
             TensorKind::BnScale => {
                 let scale;
                 (scale, shift) = packer.batch_norm(tensor.layer)?;
@@ -238,7 +238,7 @@ fn metadata(
         None => (&told.recipe, told.whose.as_str()),
     };
     let overrides = options.recipe.or(known);
-    let classes = recognised.network.classes;
+    let classes = recognised.classes;
     let usual = if classes == 1000 { Labels::Imagenet1k } else { Labels::None };
     let named = told.labels.clone().filter(|labels| labels.count().is_none_or(|n| n == classes));
     let labels = options.labels.clone().or(named).unwrap_or(usual);
@@ -322,6 +322,10 @@ impl Packer<'_> {
 
     /// The weights of a convolution or of the classifier in the packed layout.
     fn weight(&mut self, tensor: &PackedTensor) -> Result<Vec<f32>, ImportError> {
+        if !self.names.contains_key(&(tensor.layer, SourceRole::Weight)) {
+            // Only a classifier may be missing.
+            return Ok(vec![0.0; tensor.elems()]);
+        }
         let data = self.read(tensor.layer, SourceRole::Weight)?;
         if self.metadata.precision == Precision::Fp16 {
             self.check_f16(tensor.layer, &data)?;
@@ -351,6 +355,14 @@ impl Packer<'_> {
             Layer::Classifier if transposed_classifier => transpose(&data, shape[1]),
             _ => data,
         })
+    }
+
+    /// A bias; zeros where the checkpoint has none.
+    fn bias(&self, tensor: &PackedTensor) -> Result<Vec<f32>, ImportError> {
+        match self.names.contains_key(&(tensor.layer, SourceRole::Bias)) {
+            true => self.read(tensor.layer, SourceRole::Bias),
+            false => Ok(vec![0.0; tensor.elems()]),
+        }
     }
 
     fn check_f16(&mut self, layer: Layer, data: &[f32]) -> Result<(), ImportError> {
@@ -457,6 +469,7 @@ mod tests {
             family: Family::Timm,
             why: "x".into(),
             network,
+            classes: 1000,
             tensors: vec![],
             notes: vec![],
         };

@@ -1,7 +1,8 @@
 //! Recognition of a checkpoint's family and variant from its tensors' names and shapes.
 
 use super::evidence::Clue;
-use super::names::{classifier_bias, is_ignored, source_names, stem_weight};
+use super::head::Head;
+use super::names::{classifier, is_ignored, stem_weight};
 use super::strangers::{Stranger, stranger};
 use super::{CatalogueEntry, Family, Metadata, SourceTensor};
 use crate::arch::{Network, Variant};
@@ -31,7 +32,9 @@ pub(super) struct Recognised {
     /// Why it is this family, for people.
     pub why: String,
     pub network: Network,
-    /// Every tensor that the family has for this network.
+    /// Outputs of the checkpoint's classifier; 0 where it has none.
+    pub classes: usize,
+    /// Every tensor that the family has for this network, named as the checkpoint names them.
     pub tensors: Vec<SourceTensor>,
     /// Assumptions that were made, for people.
     pub notes: Vec<String>,
@@ -121,12 +124,38 @@ pub enum RecogniseError {
         faults: usize,
     },
     /// The classifier has no outputs, or more than any model.
-    #[error("{name}: expected [classes] with 1 to {max} classes, found {found:?}",
+    #[error("{name}: expected {shape} with 1 to {max} classes, found {found:?}",
+            shape = if name.ends_with(".bias") { "[classes]" } else { "a matrix" },
             max = Metadata::MAX_CLASSES)]
     Classes {
-        /// The classifier's bias.
+        /// The classifier's bias; its weight where it has no bias.
         name: String,
-        /// Shape of the bias.
+        /// Shape of the tensor.
+        found: Vec<usize>,
+    },
+    /// The classifier is more than one linear layer.
+    #[error(
+        "the classifier has {layers} layers, expected one linear layer:\n{list}\nsave the model with \
+         one, or without any (timm: reset_classifier(0)) for its features alone"
+    )]
+    Classifier {
+        /// Number of layers.
+        layers: usize,
+        /// Its tensors with their shapes, one a line.
+        list: String,
+    },
+    /// The network is for images of another number of channels.
+    #[error(
+        "{name}: expected {expected:?}, found {found:?}: a network for images of {channels} \
+         channel{s}, and this runtime reads three, R, G and B{advice}",
+        channels = found[1], s = if found[1] == 1 { "" } else { "s" }, advice = channel_advice(found[1])
+    )]
+    Channels {
+        /// The stem's weights.
+        name: String,
+        /// The shape with three channels.
+        expected: Vec<usize>,
+        /// Shape of the tensor, `[c_stem, channels, k, k]`.
         found: Vec<usize>,
     },
     /// Tensors are missing, unexpected, or of other shapes: all of them, one a line.
@@ -189,9 +218,9 @@ pub(super) fn recognise(shapes: &Shapes, hints: Hints) -> Result<Recognised, Rec
 fn fitting(shapes: &Shapes, hints: Hints) -> Result<Recognised, RecogniseError> {
     let spelling = spelling(shapes, hints.family)?;
     // Any of the spelling's families gives the same names.
-    let classes = classes(shapes, spelling[0])?;
+    let head = Head::of(shapes, spelling[0])?;
 
-    let variant_of = |family: Family| nearest(shapes, family, classes);
+    let variant_of = |family: Family| nearest(shapes, family, &head);
     let mut notes = Vec::new();
     let published = hints.published.filter(|entry| spelling.contains(&entry.family));
     let (family, why) = match (hints.family, published, spelling) {
@@ -219,7 +248,7 @@ fn fitting(shapes: &Shapes, hints: Hints) -> Result<Recognised, RecogniseError> 
         (Some(variant), _) => variant,
         (None, Some((variant, faults))) => {
             if faults > shapes.len() / 2 {
-                let seen = seen(shapes, family, classes);
+                let seen = seen(shapes, family, head.classes());
                 return Err(RecogniseError::UnknownShapes {
                     family,
                     seen,
@@ -232,9 +261,14 @@ fn fitting(shapes: &Shapes, hints: Hints) -> Result<Recognised, RecogniseError> 
         (None, None) => unreachable!("every family has variants"),
     };
 
-    let network = Network::new(variant, classes);
-    let tensors = source_names(family, &network);
+    let tensors = head.tensors(family, variant);
     let faults = faults(shapes, &tensors);
+    if let [TensorFault { name, expected: Some(expected), found: Some(found) }] = &faults[..]
+        && is_of_other_channels(name, expected, found, family)
+    {
+        let (name, expected, found) = (name.clone(), expected.clone(), found.clone());
+        return Err(RecogniseError::Channels { name, expected, found });
+    }
     if !faults.is_empty() {
         let hint = match best {
             Some((better, 0)) if better != variant => {
@@ -244,7 +278,41 @@ fn fitting(shapes: &Shapes, hints: Hints) -> Result<Recognised, RecogniseError> 
         };
         return Err(RecogniseError::Tensors { family, variant, hint, faults });
     }
-    Ok(Recognised { family, why, network, tensors, notes })
+    match &head {
+        Head::None => notes.push(
+            "the checkpoint has no classifier: its features can be had, and no classes".to_owned(),
+        ),
+        Head::Linear { name, bias, .. } => {
+            if !bias {
+                notes.push(format!(
+                    "the classifier '{}' has no bias: took zeros",
+                    name.escape_debug()
+                ));
+            }
+        }
+    }
+    let (network, classes) = (head.network(variant), head.classes());
+    Ok(Recognised { family, why, network, classes, tensors, notes })
+}
+
+/// Whether a stem that does not fit differs in the number of the image's channels alone.
+fn is_of_other_channels(name: &str, expected: &[usize], found: &[usize], family: Family) -> bool {
+    let others = |shape: &[usize]| [&shape[..1], &shape[2..]].concat();
+    name == stem_weight(family)
+        && found.len() == expected.len()
+        && found[1] > 0
+        && others(found) == others(expected)
+}
+
+fn channel_advice(channels: usize) -> &'static str {
+    match channels {
+        1 => {
+            "; for grey images, pad the weights with zeros for two more channels, \
+             torch.nn.functional.pad(w, (0, 0, 0, 0, 0, 2)), and import that: of an image whose three \
+             channels are equal it computes the same, with the same mean and std for all three"
+        }
+        _ => "; no part of the weights can be left out without other logits",
+    }
 }
 
 /// The families whose stem the checkpoint has.
@@ -262,7 +330,9 @@ fn spelling(shapes: &Shapes, asked: Option<Family>) -> Result<&'static [Family],
                 actual: other[0],
             }),
             // A stem is missing: the list of faults says so, with all the rest.
-            (Some(own), None) if shapes.contains_key(&classifier_bias(asked)) => Ok(own),
+            (Some(own), None) if shapes.contains_key(&format!("{}.bias", classifier(asked))) => {
+                Ok(own)
+            }
             _ => Err(unknown_names(shapes)),
         };
     }
@@ -295,16 +365,6 @@ fn unknown_names(shapes: &Shapes) -> RecogniseError {
     }
 }
 
-/// The number of classes, from the classifier's bias; 1000 where that is missing.
-fn classes(shapes: &Shapes, family: Family) -> Result<usize, RecogniseError> {
-    let name = classifier_bias(family);
-    match shapes.get(&name).map(Vec::as_slice) {
-        None => Ok(1000),
-        Some(&[classes]) if (1..=Metadata::MAX_CLASSES).contains(&classes) => Ok(classes),
-        Some(found) => Err(RecogniseError::Classes { name, found: found.to_vec() }),
-    }
-}
-
 /// The right one of the two families that share timm's names, and why.
 fn timm_or_tf(
     variant: Option<Variant>,
@@ -333,12 +393,9 @@ fn timm_or_tf(
 }
 
 /// The variant of the family that differs in the fewest tensors, and the number of those.
-fn nearest(shapes: &Shapes, family: Family, classes: usize) -> Option<(Variant, usize)> {
+fn nearest(shapes: &Shapes, family: Family, head: &Head) -> Option<(Variant, usize)> {
     variants(family)
-        .map(|variant| {
-            let tensors = source_names(family, &Network::new(variant, classes));
-            (variant, faults(shapes, &tensors).len())
-        })
+        .map(|variant| (variant, faults(shapes, &head.tensors(family, variant)).len()))
         .min_by_key(|&(_, faults)| faults)
 }
 
@@ -380,6 +437,7 @@ mod tests {
     use crate::weights::catalogue;
     use crate::weights::evidence::Evidence;
     use crate::weights::import::Facts;
+    use crate::weights::source_names;
     use std::path::Path;
 
     fn shapes(family: Family, variant: Variant, classes: usize) -> Shapes {
@@ -454,6 +512,37 @@ mod tests {
              features.0.1.bias: expected [32], found nothing\n  \
              aux.weight: expected nothing, found [2]"
         );
+    }
+
+    #[test]
+    fn a_checkpoint_without_a_classifier_has_features() {
+        let mut shapes = shapes(Family::Timm, Variant::B2, 1000);
+        shapes.retain(|name, _| !name.starts_with("classifier."));
+        let hints = Hints { family: Some(Family::TimmTf), ..Hints::default() };
+        let found = recognise(&shapes, hints).unwrap();
+        assert_eq!((found.classes, found.network.classes), (0, 1));
+        assert_eq!(found.network.variant, Variant::B2);
+        assert!(found.notes[0].contains("no classifier"), "{:?}", found.notes);
+        // What is missing beside it is a fault, and no classifier is asked for.
+        shapes.remove("bn2.bias");
+        let error = recognise(&shapes, hints).unwrap_err().to_string();
+        assert!(error.starts_with("1 tensors do not fit") && error.contains("bn2.bias"), "{error}");
+    }
+
+    #[test]
+    fn other_numbers_of_channels_are_refused_plainly() {
+        for (channels, advice) in [(1, "(0, 0, 0, 0, 0, 2)"), (4, "no part of the weights")] {
+            let mut shapes = shapes(Family::TimmTf, Variant::B0, 3);
+            shapes.insert("conv_stem.weight".into(), vec![32, channels, 3, 3]);
+            let error = recognise(&shapes, Hints::default()).unwrap_err();
+            assert!(matches!(error, RecogniseError::Channels { .. }), "{error}");
+            let error = error.to_string();
+            let start = format!(
+                "conv_stem.weight: expected [32, 3, 3, 3], found [32, {channels}, 3, 3]: a network \
+                 for images of {channels} channel"
+            );
+            assert!(error.starts_with(&start) && error.contains(advice), "{error}");
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use super::{
     Family, Labels, Layer, Metadata, PackedTensor, Precision, Source, StoreError, TensorKind,
     Weights, packed_tensors, write_packed,
 };
-use crate::arch::{Network, Padding, Size, Variant};
+use crate::arch::{Padding, Size, Variant};
 use crate::image::{Framing, Interpolation, Recipe, Rounding, ShortSide};
 use std::path::Path;
 
@@ -94,7 +94,7 @@ pub fn weights(metadata: &Metadata, seed: u64) -> Result<Weights, StoreError> {
 /// Writes a packed file of random weights from a seed.
 pub fn write(path: &Path, metadata: &Metadata, seed: u64) -> Result<(), StoreError> {
     let mut random = Random::new(seed);
-    let tensors = packed_tensors(&Network::new(metadata.variant, metadata.classes));
+    let tensors = packed_tensors(&metadata.network());
     let data: Vec<Vec<f32>> = tensors.iter().map(|tensor| values(tensor, &mut random)).collect();
     write_packed(path, metadata, &data)
 }

@@ -188,7 +188,7 @@ impl Weights {
             return Err(fault(field, expected, found));
         }
 
-        let network = Network::new(metadata.variant, metadata.classes);
+        let network = metadata.network();
         let tensors = packed_tensors(&network);
         let mut present = header.tensors();
         let mut ranges = Vec::with_capacity(tensors.len());
@@ -329,7 +329,7 @@ impl View for Outgoing<'_> {
 ///
 /// If `data` does not have the tensors' number and sizes: that is a fault of the caller's code.
 pub fn write_packed(path: &Path, metadata: &Metadata, data: &[Vec<f32>]) -> Result<(), StoreError> {
-    let network = Network::new(metadata.variant, metadata.classes);
+    let network = metadata.network();
     let tensors = packed_tensors(&network);
     assert_eq!(data.len(), tensors.len(), "one vector per packed tensor");
     let views = tensors.iter().zip(data).map(|(tensor, data)| {
@@ -406,7 +406,7 @@ mod tests {
 
     /// Packed bytes whose element `i` of tensor `t` is `t + i / 4096`.
     fn packed(metadata: &Metadata) -> Vec<u8> {
-        let network = Network::new(metadata.variant, metadata.classes);
+        let network = metadata.network();
         let data: Vec<Vec<f32>> = packed_tensors(&network)
             .iter()
             .enumerate()
@@ -477,7 +477,10 @@ mod tests {
             ("unknown_variant", with_header(&good, "lite0", "lite9"), "unknown variant 'lite9'"),
             ("classes_disagree", with_header(&good, "classes\\\":7", "classes\\\":8"),
              "classifier.bias: expected F32 [8], found F32 [7]"),
-            ("no_classes", with_header(&good, "classes\\\":7", "classes\\\":0"), "classes: expected 1"),
+            ("no_classes", with_header(&good, "classes\\\":7", "classes\\\":0"),
+             "classifier.bias: expected F32 [1], found F32 [7]"),
+            ("too_many_classes", with_header(&good, "classes\\\":7", "classes\\\":1048577"),
+             "classes: expected at most 1048576, found 1048577"),
             ("labels_disagree",
              with_header(&good, &format!("labels{q}:{q}none{q}"), &format!("labels{q}:{q}imagenet1k{q}")),
              "labels: expected 7 names, found 1000"),

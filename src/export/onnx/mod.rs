@@ -7,8 +7,8 @@
 //! | | name | shape | type |
 //! |---|---|---|---|
 //! | input | `input` | `[N, 3, h, w]` | f32, an image normalised by the recipe |
-//! | output | `logits` | `[N, classes]` | f32 |
-//! | output, if asked for | `features` | `[N, c_head]` | f32 |
+//! | output, if there is a classifier | `logits` | `[N, classes]` | f32 |
+//! | output, if asked for or the only one | `features` | `[N, c_head]` | f32 |
 //!
 //! The recipe, and where the weights come from, are in the file's metadata, under `effnet.*`.
 //!
@@ -98,13 +98,23 @@ pub struct OnnxOptions {
     pub batch_norm: BatchNorm,
     /// Type of squeeze, pool and classifier; an FP32 file has only f32.
     pub reductions: Precision,
-    /// Whether the pooled features are an output too.
+    /// Whether the pooled features are an output too. Without a classifier they are the only one,
+    /// whatever this says.
     pub features: bool,
     /// Version of the operators: one of [`OPSETS`].
     pub opset: i64,
 }
 
 impl OnnxOptions {
+    /// Names of the outputs of the file made from `weights`, in their order.
+    pub fn outputs(&self, weights: &Weights) -> &'static [&'static str] {
+        match (weights.metadata().classes, self.features) {
+            (0, _) => &[network::FEATURES],
+            (_, false) => &[network::LOGITS],
+            (_, true) => &[network::LOGITS, network::FEATURES],
+        }
+    }
+
     /// A file of `precision` for one image of the recipe's size, with folded batch-norms, f32
     /// reductions, logits as its only output, and opset [`OPSET`].
     pub fn new(precision: Precision) -> OnnxOptions {

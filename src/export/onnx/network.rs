@@ -226,6 +226,11 @@ impl Builder<'_> {
                 );
                 self.set(output, flat);
             }
+            // The classifier that stands in for none is not written.
+            Op::Classifier { input, .. } if self.weights.metadata().classes == 0 => {
+                let features = self.cast(FEATURES, self.value(input), Precision::Fp32);
+                self.graph.output(&features);
+            }
             Op::Classifier { c_in, classes, input, output, weight, bias } => {
                 let x = self.value(input);
                 let weight = self.constant(weight, &[classes, c_in], x.precision)?;
