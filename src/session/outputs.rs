@@ -83,8 +83,8 @@ impl<'a> Outputs<'a> {
         }
     }
 
-    /// The probability of each of an image's classes by the session's activation; none where that is
-    /// [`OutputActivation::None`].
+    /// The probability of each of an image's classes by the session's activation; none where that
+    /// is [`OutputActivation::None`].
     ///
     /// # Errors
     ///

@@ -92,13 +92,14 @@ impl Metadata {
     }
 
     /// Outputs of the classifier that is packed and run for this number of classes. Where there are
-    /// none it is one of zeros, so that every machine runs the same network; a session does not show
-    /// its output, and an exported file does not have it.
+    /// none it is one of zeros, so that every machine runs the same network; a session does not
+    /// show its output, and an exported file does not have it.
     pub fn outputs(classes: usize) -> usize {
         classes.max(1)
     }
 
-    /// From logits to probabilities: as recorded, else the usual function of this number of classes.
+    /// From logits to probabilities: as recorded, else the usual function of this number of
+    /// classes.
     pub fn activation(&self) -> OutputActivation {
         self.activation.unwrap_or(OutputActivation::usual(self.classes))
     }

@@ -1,9 +1,10 @@
 //! Weights: from public checkpoints to packed files, and from packed files to typed views.
 //!
 //! Reading order: [`Family`] (who publishes weights), `names` (how they spell the tensors),
-//! `evidence` (what is known beside the tensors), `recognise` (which of them a file is), [`settings`] (the padding, eps and recipe that belong to
-//! it), [`import`](fn@import) (into the layouts of `layout`), [`Weights`] (the packed file,
-//! opened), [`catalogue`] (known checkpoints), [`find`](fn@find) and [`pull`](fn@pull) (by name, fetched:
+//! `evidence` (what is known beside the tensors), `head` (the classifier), `recognise` (which
+//! family and variant a file is), [`settings`] (the padding, eps and recipe that belong to it),
+//! [`import`](fn@import) (into the layouts of `layout`), [`Weights`] (the packed file, opened),
+//! [`catalogue`] (known checkpoints), [`find`](fn@find) and [`pull`](fn@pull) (by name, fetched:
 //! with the feature `cli`), [`stand_in`] (random ones). The module [`import`](mod@import) reads the
 //! containers.
 

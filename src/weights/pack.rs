@@ -190,6 +190,7 @@ pub fn import(
     let decision = (metadata.family, metadata.variant);
     notes.extend(evidence.contradictions(decision, options.family.is_some()));
     notes.extend(evidence.notes);
+    notes.extend(told.notes);
     // A few in a thousand are, in every public checkpoint; more hints at an odd scaling.
     if flushed_to_zero > weights / 100 {
         notes.push(format!(

@@ -83,6 +83,8 @@ pub(super) struct Told {
     pub labels: Option<Labels>,
     /// Whose recipe it is, as in `config.json's`.
     pub whose: String,
+    /// Values of it that make no sense here.
+    pub notes: Vec<String>,
 }
 
 impl Evidence {
@@ -179,8 +181,10 @@ impl Evidence {
         let trained = trained.filter(|recipe| **recipe != RecipeOverrides::default());
         let config = self.config.as_ref().filter(|config| match &config.architecture {
             Some(_) => at(Place::Config).next().as_ref().is_some_and(fits),
-            None => true,
+            // Any program may call its file so: only timm's form says how images are prepared.
+            None => config.value.get("pretrained_cfg").is_some(),
         });
+        let notes = config.map(|config| config.notes.clone()).unwrap_or_default();
         let labels = config.and_then(|config| config.labels.clone());
         let config = config.filter(|config| is_timm && config.recipe != RecipeOverrides::default());
         let entry = self.clues.iter().filter(fits).find_map(|clue| clue.entry);
@@ -200,7 +204,7 @@ impl Evidence {
         for (other, _) in layers {
             recipe = recipe.or(other);
         }
-        Told { recipe, labels, whose }
+        Told { recipe, labels, whose, notes }
     }
 }
 

@@ -135,6 +135,16 @@ fn a_configuration_of_another_network_gives_nothing() {
         let told = evidence.told(Family::Timm, Variant::B0, true);
         assert_eq!(told.recipe.interpolation, bilinear.filter(|_| fits), "{architecture}");
     }
+    // What timm would not read is not read either; what makes no sense in what it reads is noted.
+    let recipe = r#""interpolation": "bilinear", "mean": [1, 2], "labels": ["a"]"#;
+    for (config, fits) in
+        [(format!("{{{recipe}}}"), false), (format!(r#"{{"pretrained_cfg": {{{recipe}}}}}"#), true)]
+    {
+        fs::write(place.path().join("config.json"), config).unwrap();
+        let told = Evidence::of(&path, &Facts::new()).told(Family::TimmTf, Variant::B0, false);
+        assert_eq!(told.recipe != RecipeOverrides::default(), fits);
+        assert_eq!((told.labels.is_some(), told.notes.len()), (fits, usize::from(fits)));
+    }
     fs::write(place.path().join("config.json"), "{").unwrap();
     let evidence = Evidence::of(&path, &Facts::new());
     assert!(evidence.clues.is_empty() && evidence.notes.len() == 1, "{evidence:?}");
