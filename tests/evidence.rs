@@ -61,6 +61,10 @@ fn fp32() -> ImportOptions {
     ImportOptions { precision: Precision::Fp32, ..ImportOptions::default() }
 }
 
+fn bytes(values: &[f32]) -> Vec<u8> {
+    values.iter().flat_map(|x| x.to_le_bytes()).collect()
+}
+
 /// Exit status, standard output, standard error.
 fn effnet(args: &[&str]) -> (i32, String, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_effnet"))
@@ -374,6 +378,17 @@ fn a_checkpoint_without_a_classifier_gives_its_features() {
             assert!(stderr.contains(part), "{command:?}: {part}: {stderr}");
         }
     }
+    // A ready tensor gives the same features as the library's.
+    let [input, logits, features] = ["x.f32", "logits.npy", "features.npy"].map(|n| place.path(n));
+    fs::write(&input, bytes(&image)).unwrap();
+    let [from, to, aside] = [&input, &features, &logits].map(|path| path.to_str().unwrap());
+    let run = ["run", from, "--raw", "f32", "--size", "64", "--weights", path, "--device", "cpu"];
+    let (status, _, stderr) = effnet(&[&run[..], &["-o", aside]].concat());
+    assert!(status == 2 && stderr.contains("give --features FILE"), "{stderr}");
+    let (status, stdout, stderr) = effnet(&[&run[..], &["-o", aside, "--features", to]].concat());
+    assert!(status == 0 && stdout.contains("[1, 1280]"), "{stdout}{stderr}");
+    assert!(!logits.exists() && fs::read(&features).unwrap().ends_with(&bytes(&expected)));
+
     let output = place.path("features.onnx");
     let export = ["export", "onnx", "--weights", path, "-o", output.to_str().unwrap(), "--json"];
     let (status, stdout, stderr) = effnet(&export);
@@ -415,8 +430,7 @@ fn write_training(path: &Path, arch: &str, model_name: &str, tensors: &[NamedTen
     entry("data.pkl", &pickle.0);
     entry("byteorder", b"little");
     for (index, tensor) in tensors.iter().enumerate() {
-        let bytes: Vec<u8> = tensor.data.iter().flat_map(|x| x.to_le_bytes()).collect();
-        entry(&format!("data/{index}"), &bytes);
+        entry(&format!("data/{index}"), &bytes(&tensor.data));
     }
     entry("version", b"3\n");
     zip.finish().unwrap();

@@ -39,8 +39,8 @@ impl Chosen {
             anyhow::bail!(
                 "{}: expected a model with a classifier, found one without: its checkpoint was \
                  saved without (as timm does for num_classes=0), so that there are no classes to \
-                 tell; `effnet export onnx` gives the features, and `effnet import` of a \
-                 checkpoint with a classifier gives the classes",
+                 tell; `effnet run --features FILE` and `effnet export onnx` give the features, \
+                 `effnet import` of a checkpoint with a classifier the classes",
                 self.weights.path().display(),
             );
         }

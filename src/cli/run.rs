@@ -29,7 +29,7 @@ Height and width are the input size that the network runs at.
   u8                   pixels, 0 to 255: normalised by the weights' recipe, not resized
 
 The logits go to logits.npy, f32 [n, classes]; those that are no numbers are written as they are,
-and reported. An .npy file on standard output (-o -) leaves the report to standard error.
+and reported. Weights without a classifier have none: --features alone is written. An .npy file on standard output (-o -) leaves the report to standard error.
 
 With --json, one object: {\"schema\": \"effnet-run/1\", \"input\": {\"path\", \"tensor\", \"dtype\",
 \"layout\", \"shape\"}, \"weights\", \"device\", \"compute\", \"batch\", \"images\", \"size\",
@@ -122,6 +122,14 @@ pub fn run(args: Args, verbose: bool, out: &mut Out) -> anyhow::Result<Status> {
         output::note(&chosen.describe());
     }
     let metadata = chosen.weights.metadata().clone();
+    let has_classifier = metadata.classes > 0;
+    if !has_classifier && args.features.is_none() {
+        bail!(
+            "{}: the model has no classifier, so that there are no logits; give --features FILE for \
+             its features",
+            chosen.weights.path().display()
+        );
+    }
     let bare = args.raw.map(|raw| (raw, args.run.size().unwrap_or(metadata.recipe.size)));
     let input = Input::open(&args.file, args.tensor.as_deref(), bare, args.layout)?;
     if let Some(asked) = args.run.size().filter(|&asked| asked != input.size) {
@@ -141,7 +149,8 @@ pub fn run(args: Args, verbose: bool, out: &mut Out) -> anyhow::Result<Status> {
         output::note(&format_args!("{}{}", session.description(), choice.reason(verbose)));
     }
     let network = &session.plan().network;
-    let widths = [("logits", Some(&args.output), network.classes)].into_iter().chain([(
+    let logits = Some(&args.output).filter(|_| has_classifier);
+    let widths = [("logits", logits, network.classes)].into_iter().chain([(
         "features",
         args.features.as_ref(),
         network.c_head,
