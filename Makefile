@@ -15,6 +15,9 @@ PHOTOS := tests/fixtures/images/photos
 ONNX := .venv/onnx
 BASELINES := .venv/baselines
 
+# What writes checkpoints and images as people bring them.
+FIELD := .venv/field
+
 # CUDA's compiler: what build.rs would find, else one from PyPI in .cuda.
 NVCC_FOUND := $(firstword $(EFFNET_NVCC) $(wildcard $(CUDA_HOME)/bin/nvcc $(CUDA_PATH)/bin/nvcc) \
 	$(shell command -v nvcc 2>/dev/null) $(wildcard /usr/local/cuda/bin/nvcc))
@@ -31,7 +34,7 @@ GPU_ARCH = $(shell nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2>/d
 DEMO := target/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help demo quick test test-onnx test-baselines check fmt weights cuda bench gpu-bundle \
+.PHONY: help demo quick test test-onnx test-baselines test-field check fmt weights cuda bench gpu-bundle \
 	gpu-check clean
 
 help: ## list the targets
@@ -53,6 +56,13 @@ test-onnx: $(NVCC) $(WHEELS) $(ONNX)/installed ## exported ONNX files against ON
 test-baselines: $(NVCC) $(BASELINES)/installed ## compare's drivers against the real ONNX Runtime and PyTorch, which PyPI has
 	EFFNET_TEST_PYTHON=$(CURDIR)/$(BASELINES)/bin/python $(CARGO) test --locked --test compare_baselines -- \
 		--ignored --test-threads 1
+
+test-field: $(NVCC) $(WHEELS) $(FIELD)/installed ## checkpoints and images as the real libraries write them, which PyPI has
+	$(CARGO) build --release --locked --bin effnet
+	@for script in tests/field/*.py; do \
+		echo "== $$script"; \
+		$(FIELD)/bin/python $$script check target/release/effnet || exit 1; \
+	done
 
 check: cuda ## formatting, lints and documentation, all without warnings; the runtime alone
 	$(CARGO) fmt --all --check
@@ -84,6 +94,11 @@ bench: ## the cargo benches
 
 clean: ## remove what was built (what was fetched stays in .cache and .cuda)
 	$(CARGO) clean
+
+$(FIELD)/installed: tests/field/requirements.txt
+	$(PYTHON) -m venv $(FIELD)
+	$(FIELD)/bin/pip install --quiet --requirement $<
+	touch $@
 
 .cuda/nvidia/cu13/bin/nvcc:
 	@echo "Fetching CUDA's compiler, 270 MB, this once: usually a minute or two." >&2
