@@ -125,7 +125,6 @@ fn what_is_no_checkpoint_is_named_as_what_it_is() {
         (zip("model.weights.h5"), ["a Keras model (.keras)", "keras.models.load_model"]),
         (zip("efficientnet/b0.pth"), ["1 files, as \"efficientnet/b0.pth\"", "unpack it"]),
         (zip("MAR-INF/MANIFEST.json"), ["TorchServe", "unpack it"]),
-        (b"\x08\x08\x12\x07pytorch\x3a\x02\x0a\x00".to_vec(), ["an ONNX model", "made from"]),
         (b"\x08\x01\x12\x02\x0a\x00".to_vec(), ["a TensorFlow SavedModel", "made from"]),
         (table, ["the index of a TensorFlow checkpoint", "made from"]),
         (at(4, b"TFL3", 80), ["a TensorFlow Lite model", "made from"]),

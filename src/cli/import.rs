@@ -21,6 +21,9 @@ use std::path::{Path, PathBuf};
 #[command(after_help = "\
 Containers: safetensors; PyTorch .pth and .pt, zip and legacy; Paddle .pdparams; .npz; a Python
 wheel (.whl) with one of them inside; shards, by their index or any of them; a folder with one.
+Exported graphs: ONNX, with tensors in it or in files beside it; Paddle inference models, given as
+.pdmodel, .json or .pdiparams, as their folder, or as a .tar or .tar.gz of it. A graph proves its
+padding, eps and input size; --family says whose recipe it is where its names do not.
 Families: timm, timm-tf, torchvision, lukemelas, lite-pytorch, paddle-clas.
 
 Variant and family are recognised from the tensors' names and shapes. What these leave open is told

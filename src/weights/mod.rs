@@ -2,7 +2,7 @@
 //!
 //! Reading order: [`Family`] (who publishes weights), `names` (how they spell the tensors),
 //! `evidence` (what is known beside the tensors), `head` (the classifier), `recognise` (which
-//! family and variant a file is), [`settings`] (the padding, eps and recipe that belong to it),
+//! family and variant a file is), `graph` (the same for exported graphs), [`settings`] (the padding, eps and recipe that belong to it),
 //! [`import`](fn@import) (into the layouts of `layout`), [`Weights`] (the packed file, opened),
 //! [`catalogue`] (known checkpoints), [`find`](fn@find) and [`pull`](fn@pull) (by name, fetched:
 //! with the feature `cli`), [`stand_in`] (random ones). The module [`import`](mod@import) reads the
@@ -14,6 +14,7 @@ mod evidence;
 mod family;
 #[cfg(feature = "cli")]
 mod find;
+mod graph;
 mod head;
 pub mod import;
 mod layout;
@@ -34,6 +35,7 @@ pub use catalogue::{CatalogueEntry, Package, catalogue};
 pub use family::{Family, UnknownFamily};
 #[cfg(feature = "cli")]
 pub use find::{UnknownModel, find};
+pub use graph::GraphFault;
 pub use layout::{Layer, PackedTensor, Precision, TensorId, TensorKind, packed_tensors};
 pub use metadata::{Labels, Metadata, Source};
 pub use names::{SourceRole, SourceTensor, source_names};

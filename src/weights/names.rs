@@ -16,7 +16,8 @@ use crate::arch::{BlockSpec, Network};
 pub enum SourceRole {
     /// Weights of a convolution, `[c_out, c_in, k, k]`, or of the classifier.
     Weight,
-    /// Bias of a squeeze-excite convolution or of the classifier, `[c_out]`.
+    /// Bias of a squeeze-excite convolution or of the classifier, `[c_out]`; in an exported graph
+    /// also of a convolution that its batch-norm is folded into.
     Bias,
     /// Batch-norm's factor, `[c]`.
     Gamma,

@@ -5,9 +5,10 @@ mod error;
 pub use error::ImportError;
 
 use super::evidence::{Evidence, Told};
+use super::graph::{self, Proven};
 use super::import::{Checkpoint, Facts, locate, stem};
 use super::names::classifier_transposed;
-use super::recognise::{Hints, Recognised, recognise};
+use super::recognise::{Hints, Recognised, Shapes, recognise};
 use super::settings::{PaddingChoice, RecipeOverrides, SettingError, settings};
 use super::wheel;
 use super::{
@@ -103,7 +104,8 @@ pub fn import(
         None => lossy(source.file_name()),
     };
     let checkpoint = Checkpoint::open(path).map_err(failed)?;
-    checkpoint.paths().try_for_each(|path| same_file(path, output))?;
+    let mut read = checkpoint.paths().chain(checkpoint.beside());
+    read.try_for_each(|path| same_file(path, output))?;
     let sha256 = checkpoint.sha256();
     let published = catalogue().iter().find(|entry| entry.has_digest(&sha256));
 
@@ -111,7 +113,7 @@ pub fn import(
         .tensors()
         .iter()
         .map(|(name, info)| (name.clone(), info.shape.clone()))
-        .collect();
+        .collect::<Shapes>();
     let evidence = match &extracted {
         // What is beside a wheel has nothing to do with the file inside it.
         Some(_) => Evidence::of(Path::new(&file_name), &Facts::new()),
@@ -123,7 +125,11 @@ pub fn import(
         published,
         clues: &evidence.clues,
     };
-    let recognised = recognise(&shapes, hints)
+    let recognised = match checkpoint.graph() {
+        Some(graph) => graph::recognise(graph, &shapes, hints),
+        None => recognise(&shapes, hints),
+    };
+    let recognised = recognised
         .map_err(|error| ImportError::Recognise { path: source.to_owned(), source: error })?;
     let told = {
         let Recognised { family, network, .. } = &recognised;
@@ -151,6 +157,11 @@ pub fn import(
             .map(|tensor| ((tensor.layer, tensor.role), tensor.name.as_str()))
             .collect(),
         metadata: &metadata,
+        bn_eps: match (&recognised.proven, options.bn_eps) {
+            (Some(proven), None) => proven.scale_eps,
+            _ => metadata.bn_eps,
+        },
+        proven: recognised.proven.as_ref(),
         weights: 0,
         flushed_to_zero: 0,
     };
@@ -162,7 +173,7 @@ pub fn import(
             TensorKind::Bias => packer.bias(&tensor)?,
             TensorKind::BnScale => {
                 let scale;
-                (scale, shift) = packer.batch_norm(tensor.layer)?;
+                (scale, shift) = packer.batch_norm(tensor.layer, tensor.elems())?;
                 scale
             }
             // Each shift follows its scale.
@@ -233,12 +244,25 @@ fn metadata(
     let (family, variant) = (recognised.family, recognised.network.variant);
     // An entry's recipe belongs to its own family and variant: explicit options may say otherwise.
     let published = published.filter(|entry| (entry.family, entry.variant) == (family, variant));
-    let settings = settings(family, variant);
+    let mut settings = settings(family, variant);
+    let proven = recognised.proven.as_ref();
+    if let Some(proven) = proven {
+        settings.padding = proven.padding;
+        settings.bn_eps = proven.bn_eps.unwrap_or(settings.bn_eps);
+        settings.recipe = proven.recipe.clone().unwrap_or(settings.recipe);
+        settings.recipe.size = proven.size.unwrap_or(settings.recipe.size);
+    }
+    let nothing = &RecipeOverrides::default();
     let (known, whose) = match published {
         Some(entry) => (&entry.recipe, "the catalogue's"),
+        None if proven.is_some_and(|proven| proven.recipe.is_some()) => (nothing, "the file's own"),
         None => (&told.recipe, told.whose.as_str()),
     };
-    let overrides = options.recipe.or(known);
+    let mut overrides = options.recipe.or(known);
+    if proven.is_some_and(|proven| proven.size.is_some()) {
+        // A fixed size goes before what others say of the model.
+        overrides.size = options.recipe.size;
+    }
     let classes = recognised.classes;
     let usual = if classes == 1000 { Labels::Imagenet1k } else { Labels::None };
     let named = told.labels.clone().filter(|labels| labels.count().is_none_or(|n| n == classes));
@@ -258,7 +282,10 @@ fn metadata(
         bn_eps: options.bn_eps.unwrap_or(settings.bn_eps),
         recipe: overrides.apply(&settings.recipe)?,
         classes,
-        activation: Some(options.activation.unwrap_or(OutputActivation::usual(classes))),
+        activation: options
+            .activation
+            .or(proven.and_then(|proven| proven.activation))
+            .or(Some(OutputActivation::usual(classes))),
         labels,
         source,
     };
@@ -289,6 +316,10 @@ struct Packer<'a> {
     /// Names in the checkpoint.
     names: HashMap<(Layer, SourceRole), &'a str>,
     metadata: &'a Metadata,
+    /// Eps that the scales are computed with.
+    bn_eps: f64,
+    /// What an exported graph proves.
+    proven: Option<&'a Proven>,
     /// Number of weights seen so far; `flushed_to_zero` counts those that f16 makes zero.
     weights: u64,
     flushed_to_zero: u64,
@@ -331,7 +362,10 @@ impl Packer<'_> {
         if self.metadata.precision == Precision::Fp16 {
             self.check_f16(tensor.layer, &data)?;
         }
-        let transposed_classifier = classifier_transposed(self.metadata.family);
+        let transposed_classifier = match self.proven {
+            Some(proven) => proven.classifier_transposed,
+            None => classifier_transposed(self.metadata.family),
+        };
         let shape = &tensor.shape;
         Ok(match tensor.layer {
             // [c_out, c_in * k * k] to [c_in * k * k, c_out], then [c_in, k * k, c_out] to
@@ -383,8 +417,22 @@ impl Packer<'_> {
         Ok(())
     }
 
-    /// Scale and shift of a layer's batch-norm: computed in f64, rounded once.
-    fn batch_norm(&self, layer: Layer) -> Result<(Vec<f32>, Vec<f32>), ImportError> {
+    fn has(&self, layer: Layer, role: SourceRole) -> bool {
+        self.names.contains_key(&(layer, role))
+    }
+
+    /// Scale and shift of a layer's batch-norm of `c` channels: computed in f64, rounded once.
+    ///
+    /// A convolution of an exported graph may have a bias, which the shift takes up, and no
+    /// batch-norm, which is then part of its weights: its scale is 1.
+    fn batch_norm(&self, layer: Layer, c: usize) -> Result<(Vec<f32>, Vec<f32>), ImportError> {
+        let bias = match self.has(layer, SourceRole::Bias) {
+            true => self.read(layer, SourceRole::Bias)?,
+            false => vec![0.0; c],
+        };
+        if self.proven.is_some() && !self.has(layer, SourceRole::Gamma) {
+            return Ok((vec![1.0; c], bias));
+        }
         let gamma = self.read(layer, SourceRole::Gamma)?;
         let beta = self.read(layer, SourceRole::Beta)?;
         let mean = self.read(layer, SourceRole::Mean)?;
@@ -397,12 +445,12 @@ impl Packer<'_> {
                 value: variance[channel],
             });
         }
-        let c = gamma.len();
         let (mut scales, mut shifts) = (Vec::with_capacity(c), Vec::with_capacity(c));
         for channel in 0..c {
-            let eps = self.metadata.bn_eps;
-            let scale = f64::from(gamma[channel]) / (f64::from(variance[channel]) + eps).sqrt();
-            let shift = f64::from(beta[channel]) - f64::from(mean[channel]) * scale;
+            let scale =
+                f64::from(gamma[channel]) / (f64::from(variance[channel]) + self.bn_eps).sqrt();
+            let shift = f64::from(beta[channel])
+                + (f64::from(bias[channel]) - f64::from(mean[channel])) * scale;
             let (scale, shift) = (scale as f32, shift as f32);
             if !(scale.is_finite() && shift.is_finite()) {
                 return Err(ImportError::BatchNormOverflow {
@@ -473,6 +521,7 @@ mod tests {
             classes: 1000,
             tensors: vec![],
             notes: vec![],
+            proven: None,
         };
         let nothing = Evidence::default().told(Family::Timm, Variant::B1, false);
         let source = || Source {

@@ -1,6 +1,7 @@
 //! Recognition of a checkpoint's family and variant from its tensors' names and shapes.
 
 use super::evidence::Clue;
+use super::graph::{GraphFault, Proven};
 use super::head::Head;
 use super::names::{classifier, is_ignored, stem_weight};
 use super::strangers::{Stranger, stranger};
@@ -38,6 +39,8 @@ pub(super) struct Recognised {
     pub tensors: Vec<SourceTensor>,
     /// Assumptions that were made, for people.
     pub notes: Vec<String>,
+    /// What an exported graph proves beside the tensors.
+    pub proven: Option<Proven>,
 }
 
 /// A tensor that is missing, unexpected, or of another shape.
@@ -172,6 +175,12 @@ pub enum RecogniseError {
         /// Tensors that do not fit.
         faults: Vec<TensorFault>,
     },
+    /// An exported graph is another network's.
+    #[error(
+        "{0}: this graph is none of the family's that can be run; import the checkpoint that it \
+         was exported from"
+    )]
+    Graph(Box<GraphFault>),
 }
 
 /// Families of one spelling, of which names alone cannot tell more.
@@ -292,7 +301,7 @@ fn fitting(shapes: &Shapes, hints: Hints) -> Result<Recognised, RecogniseError> 
         }
     }
     let (network, classes) = (head.network(variant), head.classes());
-    Ok(Recognised { family, why, network, classes, tensors, notes })
+    Ok(Recognised { family, why, network, classes, tensors, notes, proven: None })
 }
 
 /// Whether a stem that does not fit differs in the number of the image's channels alone.

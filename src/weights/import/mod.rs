@@ -14,6 +14,8 @@
 //! | Paddle `.pdparams` | `paddle` | NumPy arrays in one pickle of protocol 2 to 4 |
 //! | `.npz` | `npz` | one `.npy` a zip entry |
 //! | `.npy` | `npz` | one array, called `arr_0` |
+//! | ONNX | `onnx` | constants of a [`Graph`], in the file or in files beside it |
+//! | Paddle inference model | `paddle_inference` | parameters of a [`Graph`], in a file of their own |
 //!
 //! State dicts in shards are read as one checkpoint, and of a folder its usual file: `shards`.
 //!
@@ -38,15 +40,21 @@ mod archive;
 mod choice;
 mod contents;
 mod error;
+mod exported;
 mod facts;
+pub mod graph;
 mod latin1;
 mod modules;
 mod npz;
+mod onnx;
 mod paddle;
+mod paddle_inference;
 mod pickle;
+mod proto;
 mod safetensors;
 mod shards;
 mod state_dict;
+mod tar;
 mod tensor;
 mod torch_legacy;
 mod torch_zip;
@@ -61,6 +69,8 @@ pub use tensor::{Dtype, TensorInfo};
 
 use contents::Contents;
 use error::quote;
+use exported::{Beside, Exported};
+use graph::Graph;
 use memmap2::Mmap;
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
@@ -86,6 +96,10 @@ pub enum Container {
     Npz,
     /// `numpy.save`.
     Npy,
+    /// An exported graph.
+    Onnx,
+    /// A program and its parameters, in two files or in a tar archive.
+    PaddleInference,
 }
 
 impl fmt::Display for Container {
@@ -97,6 +111,8 @@ impl fmt::Display for Container {
             Container::Paddle => "Paddle",
             Container::Npz => "npz",
             Container::Npy => "npy",
+            Container::Onnx => "ONNX",
+            Container::PaddleInference => "Paddle inference model",
         })
     }
 }
@@ -137,6 +153,10 @@ pub struct Checkpoint {
     contents: Contents,
     /// What was taken, where there was a choice.
     note: Option<String>,
+    /// The network, where the file says it.
+    graph: Option<Graph>,
+    /// Files beside the only part that hold tensors.
+    beside: Vec<Beside>,
 }
 
 impl fmt::Debug for Checkpoint {
@@ -238,6 +258,11 @@ impl Checkpoint {
         places: &BTreeMap<String, String>,
         key: Option<&str>,
     ) -> Result<Checkpoint, CheckpointError> {
+        if let [part] = &parts[..]
+            && let Some(exported) = exported::index(part)?
+        {
+            return Checkpoint::from_graph(parts, exported, key);
+        }
         let mut tensors = Vec::new();
         let mut merged: Option<(Container, Contents)> = None;
         for (number, part) in parts.iter().enumerate() {
@@ -265,7 +290,40 @@ impl Checkpoint {
             Some(_) => None,
             None => choice::note(&contents.dicts, &contents.choice),
         };
-        Ok(Checkpoint { parts, container, infos, views, contents, note })
+        let (graph, beside) = (None, vec![]);
+        Ok(Checkpoint { parts, container, infos, views, contents, note, graph, beside })
+    }
+
+    /// A checkpoint whose tensors' names are its graph's own.
+    fn from_graph(
+        parts: Vec<Part>,
+        exported: Exported,
+        key: Option<&str>,
+    ) -> Result<Checkpoint, CheckpointError> {
+        let Exported { container, graph, tensors, beside } = exported;
+        let mut contents = Contents::of(tensors);
+        let mut views = BTreeMap::new();
+        for (name, view) in std::mem::take(&mut contents.tensors) {
+            let offset = view.offset() as u64;
+            if views.insert(name.clone(), (0, view)).is_some() {
+                return Err(CheckpointError::DuplicateTensor { name, offset });
+            }
+        }
+        // A graph has one dict: any key is a mistake, which is told as for other containers.
+        contents.choice = choice::choose(&contents.dicts, key)?;
+        let infos = views.iter().map(|(name, (_, view))| (name.clone(), view.info())).collect();
+        let graph = Some(graph);
+        Ok(Checkpoint { parts, container, infos, views, contents, note: None, graph, beside })
+    }
+
+    /// The network, in the containers that say it: its constants are among the tensors.
+    pub fn graph(&self) -> Option<&Graph> {
+        self.graph.as_ref()
+    }
+
+    /// Files beside the checkpoint that hold tensors of it, but are no shards.
+    pub fn beside(&self) -> impl Iterator<Item = &Path> {
+        self.beside.iter().map(|file| file.path.as_path())
     }
 
     /// The files that the checkpoint is read from; none where it came from memory.
@@ -385,10 +443,11 @@ impl Checkpoint {
     }
 
     /// SHA-256 of the whole file in lower-case hexadecimal; of shards, of their bytes one after
-    /// another in order of their names.
+    /// another in order of their names; files [`beside`](Checkpoint::beside) it follow.
     pub fn sha256(&self) -> String {
         let mut digest = Sha256::new();
         self.parts.iter().for_each(|part| digest.update(&*part.source));
+        self.beside.iter().for_each(|file| digest.update(&file.map[..]));
         digest.finalize().iter().fold(String::with_capacity(64), |mut hex, byte| {
             // Writing to a string cannot fail.
             let _ = write!(hex, "{byte:02x}");

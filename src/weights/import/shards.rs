@@ -7,7 +7,7 @@
 use super::error::{corrupt, quote, too_large, unsupported};
 use super::tensor::View;
 use super::what::{self, What};
-use super::{CheckpointError, Part};
+use super::{CheckpointError, Part, paddle_inference};
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
@@ -56,6 +56,9 @@ pub fn locate(path: &Path) -> Result<PathBuf, CheckpointError> {
     }
     if let Some(usual) = USUAL.iter().map(|name| path.join(name)).find(|file| file.exists()) {
         return Ok(usual);
+    }
+    if let Some(pair) = paddle_inference::in_folder(path) {
+        return Ok(pair.program);
     }
     let failed = |source| CheckpointError::Io { path: path.to_owned(), source };
     let mut found = BTreeSet::new();

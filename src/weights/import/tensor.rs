@@ -4,9 +4,11 @@ use super::archive::Member;
 use super::error::{corrupt, quote, too_large, unsupported};
 use super::{CheckpointError, latin1};
 use half::{bf16, f16};
+use memmap2::Mmap;
 use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
+use std::sync::Arc;
 
 /// The element type of a stored tensor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -101,6 +103,15 @@ pub(super) enum Data {
         /// Number of code points in the text.
         len: usize,
     },
+    /// The bytes stand in a file beside the checkpoint.
+    Beside {
+        /// That file.
+        map: Arc<Mmap>,
+        /// The bytes in it.
+        range: Range<usize>,
+    },
+    /// The bytes were made of numbers that are stored in another form.
+    Owned(Arc<[u8]>),
     /// The bytes are in a zip entry, after the first `skip` bytes.
     Member {
         /// The entry.
@@ -114,7 +125,8 @@ impl Data {
     /// Bytes, once decoded.
     pub(super) fn len(&self) -> usize {
         match self {
-            Data::File(range) => range.len(),
+            Data::File(range) | Data::Beside { range, .. } => range.len(),
+            Data::Owned(bytes) => bytes.len(),
             Data::Latin1 { len, .. } => *len,
             Data::Member { member, skip } => member.size.saturating_sub(*skip),
         }
@@ -122,15 +134,18 @@ impl Data {
 
     fn offset(&self) -> usize {
         match self {
-            Data::File(range) => range.start,
+            Data::File(range) | Data::Beside { range, .. } => range.start,
+            Data::Owned(_) => 0,
             Data::Latin1 { text, .. } => text.start,
             Data::Member { member, .. } => member.range.start,
         }
     }
 
-    fn bytes<'a>(&self, file: &'a [u8]) -> Result<Cow<'a, [u8]>, CheckpointError> {
+    pub(super) fn bytes<'a>(&'a self, file: &'a [u8]) -> Result<Cow<'a, [u8]>, CheckpointError> {
         match self {
             Data::File(range) => Ok(file[range.clone()].into()),
+            Data::Beside { map, range } => Ok(map[range.clone()].into()),
+            Data::Owned(bytes) => Ok(bytes[..].into()),
             Data::Latin1 { text, len } => Ok(latin1::decode(&file[text.clone()], *len).into()),
             Data::Member { member, skip } => Ok(match member.bytes(file)? {
                 Cow::Borrowed(bytes) => bytes[*skip..].into(),
