@@ -23,7 +23,7 @@ fn bench(c: &mut Criterion) {
     let mut out = vec![0.0; recipe.size.pixels() * 3];
     let mut group = c.benchmark_group("preprocess");
     group.bench_function("decode", |b| b.iter(|| decode(black_box(encoded), false)));
-    let image = decode(encoded, false).expect("a valid photograph");
+    let image = decode(encoded, false).expect("a valid photograph").image;
     for interpolation in [
         Interpolation::PillowBicubic,
         Interpolation::PillowBilinear,

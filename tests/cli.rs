@@ -382,6 +382,47 @@ fn the_weights_are_found_or_the_error_says_how_to_get_them() {
 }
 
 #[test]
+fn without_a_home_nothing_is_looked_for_or_written_in_a_folder_of_others() {
+    let place = Place::new();
+    place.picture("a.png", 1);
+    let run = |args: &[&str]| {
+        let mut command = place.command(args);
+        for variable in ["EFFNET_CACHE", "XDG_CACHE_HOME", "HOME"] {
+            command.env_remove(variable);
+        }
+        Ran::new(args, command.env("TMPDIR", place.path("tmp")).output().unwrap())
+    };
+    // Weights in the folder that a fall-back to TMPDIR would take.
+    packed(&place.path("tmp/effnet/tiny.safetensors"), Labels::None, 10);
+    let ran = run(&["classify", "a.png"]).exits(2).says(&["EFFNET_CACHE", "HOME", "found 0"]);
+    assert!(!ran.stderr.contains("tmp"), "{ran:#?}");
+    run(&["classify", "--model", "tiny", "a.png"]).exits(2).says(&["no user's cache"]);
+    for command in ["pull", "import"] {
+        let name = if command == "pull" { "lite0" } else { "a.png" };
+        run(&[command, name]).exits(2);
+        let found: Vec<_> = fs::read_dir(place.path("tmp/effnet")).unwrap().collect();
+        assert_eq!(found.len(), 1, "{command}");
+    }
+    run(&["pull", "lite0"]).exits(2).says(&["EFFNET_WEIGHTS_DIR", "-o"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_pipe_in_a_folder_is_passed_over_and_a_named_one_is_read() {
+    let place = Place::with_weights();
+    place.picture("in/a.png", 1);
+    let pipe = place.path("in/pipe.png");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let expected = place.run(&["classify", "--json", "in"]).exits(0).json();
+    assert_eq!(paths(&expected), ["in/a.png"]);
+    let image = fs::read(place.path("in/a.png")).unwrap();
+    let writer = std::thread::spawn(move || fs::write(pipe, image).unwrap());
+    let found = place.run(&["classify", "--json", "in/pipe.png"]).exits(0).json();
+    writer.join().unwrap();
+    assert_eq!(found[0]["top"], expected[0]["top"]);
+}
+
+#[test]
 fn text_is_for_people() {
     let place = Place::with_weights();
     place.picture("one.png", 1);
@@ -423,7 +464,8 @@ fn json_has_an_object_a_line_in_the_order_of_the_paths() {
     for line in &lines {
         assert_eq!(line["error"], Value::Null);
         let keys: Vec<&String> = line.as_object().unwrap().keys().collect();
-        assert_eq!(keys, ["activation", "error", "path", "top"]);
+        assert_eq!(keys, ["activation", "error", "path", "top", "warnings"]);
+        assert_eq!(line["warnings"], Value::Array(Vec::new()));
         let top = line["top"].as_array().unwrap();
         assert_eq!(top.len(), 5);
         for class in top {

@@ -3,8 +3,8 @@
 
 use effnet::arch::Size;
 use effnet::image::{
-    Format, Framing, ImageError, Interpolation, Recipe, RgbImage8, Rounding, ShortSide, decode,
-    preprocess, resize_and_crop,
+    Decoded, Format, Framing, ImageError, Interpolation, Recipe, RgbImage8, Rounding, ShortSide,
+    decode, preprocess, resize_and_crop,
 };
 use proptest::prelude::*;
 use serde::Deserialize;
@@ -74,8 +74,9 @@ fn decoded_pixels_equal_pillows() {
     let cases = expected().decode;
     assert!(cases.len() > 40);
     for case in cases {
-        let found = decode(&fixture(&case.file), case.exif)
+        let Decoded { image: found, warnings } = decode(&fixture(&case.file), case.exif)
             .unwrap_or_else(|e| panic!("{}: {e}", case.file));
+        assert_eq!(warnings, [], "{}", case.file);
         let wanted = image::load_from_memory(&fixture(&case.expected)).unwrap().into_rgb8();
         let size = (wanted.width() as usize, wanted.height() as usize);
         assert_eq!((found.width, found.height), size, "{} (width, height)", case.file);
@@ -97,7 +98,7 @@ fn crops_equal_torchvisions_and_paddles() {
     let cases = expected().resize;
     assert!(cases.len() > 150);
     for case in cases {
-        let image = decode(&fixture(&case.file), false).unwrap();
+        let image = decode(&fixture(&case.file), false).unwrap().image;
         let mut levels = vec![-1.0; case.recipe.size.pixels() * 3];
         resize_and_crop(&image, &case.recipe, &mut levels).unwrap();
         let bytes: Vec<u8> = levels.iter().map(|&level| level as u8).collect();
@@ -121,7 +122,7 @@ fn crops_equal_googles() {
     let cases: Vec<TensorflowCase> = serde_json::from_slice(&fixture("tensorflow.json")).unwrap();
     assert!(!cases.is_empty());
     for case in cases {
-        let image = decode(&fixture(&case.file), false).unwrap();
+        let image = decode(&fixture(&case.file), false).unwrap().image;
         let mut levels = vec![f32::NAN; case.recipe.size.pixels() * 3];
         resize_and_crop(&image, &case.recipe, &mut levels).unwrap();
         let found: Vec<f32> = levels.iter().step_by(case.step).copied().collect();
@@ -144,7 +145,7 @@ fn preprocess_is_decode_crop_and_normalise() {
     let mut tensor = vec![f32::NAN; recipe.size.pixels() * 3];
     preprocess(&encoded, &recipe, &mut tensor).unwrap();
     let mut levels = tensor.clone();
-    resize_and_crop(&decode(&encoded, false).unwrap(), &recipe, &mut levels).unwrap();
+    resize_and_crop(&decode(&encoded, false).unwrap().image, &recipe, &mut levels).unwrap();
     for (i, (x, level)) in tensor.iter().zip(&levels).enumerate() {
         let c = i % 3;
         assert_eq!(*x, (level / 255.0 - recipe.mean[c]) / recipe.std[c], "value {i}");
@@ -154,8 +155,8 @@ fn preprocess_is_decode_crop_and_normalise() {
 #[test]
 fn orientation_follows_the_recipe() {
     let encoded = fixture("formats/exif-6.jpg");
-    let lying = decode(&encoded, false).unwrap();
-    let upright = decode(&encoded, true).unwrap();
+    let lying = decode(&encoded, false).unwrap().image;
+    let upright = decode(&encoded, true).unwrap().image;
     assert_eq!((lying.width, lying.height), (upright.height, upright.width));
     let mut tensors = [false, true].map(|exif_orientation| {
         let recipe = Recipe { exif_orientation, ..recipe(Size::square(24)) };
@@ -403,7 +404,7 @@ proptest! {
         if let Some(cut) = cut {
             encoded.truncate(cut.index(encoded.len()));
         }
-        if let Ok(image) = decode(&encoded, true) {
+        if let Ok(Decoded { image, .. }) = decode(&encoded, true) {
             prop_assert_eq!(image.pixels.len(), image.width * image.height * 3);
         }
     }

@@ -60,7 +60,7 @@ fn options(cache: &TempDir) -> PullOptions {
     PullOptions {
         url: None,
         index_url: "http://127.0.0.1:1/simple".into(),
-        cache_dir: cache.path().to_owned(),
+        cache_dir: Some(cache.path().to_owned()),
         output: None,
         precision: Precision::Fp16,
         proxy: None,
@@ -377,7 +377,7 @@ fn a_package_is_found_on_the_index_and_unpacked() {
         assert_eq!(fetch(&entry, &options).unwrap().downloaded_bytes, 0);
 
         let cache = tempfile::tempdir().unwrap();
-        let options = PullOptions { cache_dir: cache.path().to_owned(), ..options };
+        let options = PullOptions { cache_dir: Some(cache.path().to_owned()), ..options };
         let later = Package { version: "0.2.0".into(), ..package };
         let entry = CatalogueEntry { package: Some(later), ..entry };
         let error = fetch(&entry, &options).unwrap_err().to_string();

@@ -23,8 +23,8 @@ use std::sync::Arc;
 #[command(after_help = "\
 A PATH is a file, a folder, a pattern or `-`:
   FILE     JPEG, PNG, WebP, BMP, GIF (first frame) or TIFF, recognised by content
-  FOLDER   the files in it and below it that end in .jpg .jpeg .png .webp .bmp .gif .tif .tiff,
-           sorted; hidden ones, __MACOSX and @eaDir are left out
+  FOLDER   the files in it and below it that end in .jpg .jpeg .jpe .jfif .png .apng .webp .bmp
+           .gif .tif .tiff, sorted; hidden ones, pipes, devices, __MACOSX and @eaDir are left out
   PATTERN  quoted, with * ? [...] or **: what it matches, sorted
   -        one encoded image on standard input
 
@@ -33,10 +33,11 @@ read or decoded, or whose logits are not finite, is reported, and the others go 
 is then 1.
 
 With --json each line is {\"path\", \"activation\", \"top\": [{\"index\", \"label\", \"probability\",
-\"logit\"}], \"error\"}; error is null, or a text, and then top is empty. A path that is not Unicode
-has \"path_bytes\" too: its bytes in base64. With --csv the columns are path, rank, index, label,
-probability, and a path is written byte by byte as the system has it. `effnet eval` reads either as
-a list.
+\"logit\"}], \"error\", \"warnings\"}; error is null, or a text, and then top is empty; warnings tell what
+is wrong with a file that is decoded all the same, as a JPEG that lacks a restart marker. A path that
+is not Unicode has \"path_bytes\" too: its bytes in base64. With --csv the columns are path, rank,
+index, label, probability, and a path is written byte by byte as the system has it. `effnet eval`
+reads either as a list.
 
 The activation is the weights' own, softmax, sigmoid or none, or that of --activation. The order is
 by logit with each. With none there are no probabilities: null in JSON, empty in CSV, and the text
@@ -84,6 +85,7 @@ struct ImageReport<'a> {
     activation: Option<OutputActivation>,
     top: Vec<ClassReport<'a>>,
     error: Option<String>,
+    warnings: Vec<String>,
 }
 
 impl<'a> ImageReport<'a> {
@@ -94,7 +96,7 @@ impl<'a> ImageReport<'a> {
         error: &dyn std::fmt::Display,
     ) -> ImageReport<'a> {
         let error = Some(error.to_string());
-        ImageReport { path, path_bytes, activation, top: Vec::new(), error }
+        ImageReport { path, path_bytes, activation, top: Vec::new(), error, warnings: Vec::new() }
     }
 }
 
@@ -170,7 +172,10 @@ pub fn run(args: Args, verbose: bool, out: &mut Out) -> anyhow::Result<Status> {
     let mut pipeline = Pipeline::new(session, options).map_err(device::with_options)?;
     for result in pipeline.classify(images, k).map_err(device::with_options)? {
         match result {
-            Ok(image) => writer.image(&image, out)?,
+            Ok(image) => {
+                bar.suspend(|| output::warnings(&image.name, &image.warnings));
+                writer.image(&image, out)?
+            }
             Err(PipelineError::Image(failure)) => {
                 failed += 1;
                 bar.suspend(|| output::error(&failure));
@@ -242,8 +247,10 @@ impl Writer<'_> {
                     probability: prediction.probability,
                     logit: prediction.logit,
                 });
+                let warnings = image.warnings.iter().map(ToString::to_string).collect();
                 let (activation, top) = (Some(self.activation), top.collect());
-                out.json(&ImageReport { path, path_bytes, activation, top, error: None })
+                let error = None;
+                out.json(&ImageReport { path, path_bytes, activation, top, error, warnings })
             }
             Format::Csv => {
                 let path = no_text.map_or(path.as_bytes(), |path| paths::as_bytes(path));

@@ -154,6 +154,7 @@ pub fn run(args: Args, verbose: bool, out: &mut Out) -> anyhow::Result<Status> {
     for result in pipeline.classify(paths, k).map_err(device::with_options)? {
         match result {
             Ok(image) => {
+                bar.suspend(|| output::warnings(&image.name, &image.warnings));
                 let classes: Vec<usize> = image.output.iter().map(|best| best.class).collect();
                 let instead = other.as_ref().map(|other| other.classes[image.index]);
                 tally.add(&classes, truths[image.index], instead);

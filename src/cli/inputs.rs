@@ -12,7 +12,8 @@ use std::path::{Path, PathBuf};
 type List = Vec<Result<Found, InputError>>;
 
 /// Endings, in lower case, of the files that are taken from a folder.
-pub const EXTENSIONS: [&str; 8] = ["bmp", "gif", "jpeg", "jpg", "png", "tif", "tiff", "webp"];
+pub const EXTENSIONS: [&str; 11] =
+    ["apng", "bmp", "gif", "jfif", "jpe", "jpeg", "jpg", "png", "tif", "tiff", "webp"];
 
 /// Names of folders in which an archiver or a file server keeps what belongs to images and is none
 /// of them.
@@ -92,11 +93,12 @@ impl From<InputError> for Found {
 
 /// Expands PATHs in their order. Each is
 /// - `-`: standard input;
-/// - a file: itself, whatever its name;
+/// - a file: itself, whatever its name; a pipe or a device is read like `-`;
 /// - a folder: the files below it whose names end as an image's do, sorted by path; names that
-///   begin with a dot are left out, and so are `__MACOSX` and `@eaDir`; a folder reached twice
-///   through links is walked once;
-/// - else a pattern with `*`, `?`, `[...]` or `**`: its matches, sorted, each taken as if given.
+///   begin with a dot are left out, and so are `__MACOSX`, `@eaDir`, pipes, sockets and devices; a
+///   folder reached twice through links is walked once;
+/// - else a pattern with `*`, `?`, `[...]` or `**`: its matches, sorted, each taken as if given, but
+///   for pipes, sockets and devices.
 ///
 /// A PATH that gives no image becomes an error at its place in the list.
 pub fn expand(paths: &[PathBuf]) -> List {
@@ -148,6 +150,7 @@ fn pattern(path: &Path, list: &mut List) {
     let before = list.len();
     for (path, error) in matches {
         match error {
+            None if is_special(&path) => {}
             None => existing(&path, list),
             Some(error) => list.push(Err(InputError::new(&path, InputErrorKind::Io(error)))),
         }
@@ -180,7 +183,7 @@ pub fn walk(
         }
         if path.is_dir() {
             walk(&path, seen, found);
-        } else if is_image_name(&path) {
+        } else if is_image_name(&path) && !is_special(&path) {
             found(Ok(path));
         }
     }
@@ -190,6 +193,12 @@ pub fn walk(
 /// what belongs to images and is none.
 pub fn is_passed_over(name: &OsStr) -> bool {
     name.as_encoded_bytes().starts_with(b".") || PASSED_OVER.iter().any(|known| name == *known)
+}
+
+/// Whether it is a pipe, a socket or a device, which may give nothing for ever. A link that leads
+/// nowhere is none: reading it tells what is wrong.
+fn is_special(path: &Path) -> bool {
+    path.metadata().is_ok_and(|found| !found.is_file() && !found.is_dir())
 }
 
 /// Whether a name ends as an image's does.
@@ -239,6 +248,8 @@ mod tests {
         let folder = folder(&[
             "b.jpg",
             "a.PNG",
+            "c.JFIF",
+            "d.jpe",
             "notes.txt",
             ".hidden.jpg",
             "sub/c.webp",
@@ -247,7 +258,10 @@ mod tests {
             "__MACOSX/e.jpg",
             "sub/@eaDir/c.webp/SYNOPHOTO_THUMB_M.jpg",
         ]);
-        assert_eq!(expanded(folder.path(), &["."]), ["./a.PNG", "./b.jpg", "./sub/c.webp"]);
+        assert_eq!(
+            expanded(folder.path(), &["."]),
+            ["./a.PNG", "./b.jpg", "./c.JFIF", "./d.jpe", "./sub/c.webp"]
+        );
     }
 
     #[test]
@@ -278,6 +292,27 @@ mod tests {
         assert!(found[4].starts_with("![: not a pattern"), "{}", found[4]);
         assert_eq!(found[5], "-");
         assert_eq!(found[6], "!-: standard input can be read only once");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn pipes_and_sockets_in_a_folder_are_passed_over_and_a_named_one_is_read() {
+        let folder = folder(&["a.jpg"]);
+        let _socket =
+            std::os::unix::net::UnixListener::bind(folder.path().join("socket.jpg")).unwrap();
+        let device = folder.path().join("zeros.jpg");
+        std::os::unix::fs::symlink("/dev/zero", device).unwrap();
+        std::os::unix::fs::symlink("nowhere", folder.path().join("z-broken.jpg")).unwrap();
+        assert_eq!(expanded(folder.path(), &["."]), ["./a.jpg", "./z-broken.jpg"]);
+        assert_eq!(
+            expanded(folder.path(), &["*s.jpg", "a*"]),
+            [
+                "!*s.jpg: no file matches this \
+            pattern",
+                "a.jpg"
+            ]
+        );
+        assert_eq!(expanded(folder.path(), &["zeros.jpg"]), ["zeros.jpg"]);
     }
 
     #[cfg(unix)]

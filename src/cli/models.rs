@@ -107,6 +107,13 @@ pub enum ModelError {
         /// What the system said.
         source: io::Error,
     },
+    /// No folder for packed weights is known.
+    #[error(
+        "no folder for the packed weights: neither EFFNET_WEIGHTS_DIR, EFFNET_CACHE, \
+         XDG_CACHE_HOME nor HOME is set, and there is no folder ./weights; name a file with -o, or \
+         set EFFNET_WEIGHTS_DIR to a folder"
+    )]
+    NoFolder,
     /// The only packed file with the name cannot be used.
     #[error("{0}")]
     Store(StoreError),
@@ -129,6 +136,11 @@ impl fmt::Display for Listing {
             for file in files {
                 write!(f, "\n    {}", file.display())?;
             }
+        }
+        if default_cache_dir().is_none() {
+            f.write_str(
+                "\n  (no user's cache: neither EFFNET_CACHE, XDG_CACHE_HOME nor HOME is set)",
+            )?;
         }
         Ok(())
     }
@@ -166,7 +178,9 @@ pub fn folders() -> Vec<Folder> {
         list.push(Folder { path: path.into(), origin: "EFFNET_WEIGHTS_DIR" });
     }
     list.push(Folder { path: "weights".into(), origin: CURRENT });
-    list.push(Folder { path: default_cache_dir(), origin: "the user's cache" });
+    if let Some(path) = default_cache_dir() {
+        list.push(Folder { path, origin: "the user's cache" });
+    }
     list
 }
 
@@ -189,7 +203,7 @@ impl ModelArgs {
 /// It is made if need be.
 pub fn default_folder() -> Result<PathBuf, ModelError> {
     let wanted = |folder: &Folder| folder.origin != CURRENT || folder.path.is_dir();
-    let folder = folders().into_iter().find(wanted).map_or_else(default_cache_dir, |f| f.path);
+    let folder = folders().into_iter().find(wanted).ok_or(ModelError::NoFolder)?.path;
     fs::create_dir_all(&folder)
         .map_err(|source| ModelError::Folder { path: folder.clone(), source })?;
     Ok(folder)

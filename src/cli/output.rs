@@ -1,5 +1,6 @@
 //! Standard output for programs and people, standard error for the person at the terminal.
 
+use effnet::image::ImageWarning;
 pub use effnet::report::table::{Align, Table, bytes, count, thousands};
 use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 use serde::Serialize;
@@ -104,6 +105,13 @@ pub fn error(message: &dyn fmt::Display) {
 /// Says what makes a result doubtful.
 pub fn warning(message: &dyn fmt::Display) {
     say("warning", "33", message);
+}
+
+/// Says what is wrong with an image that has a result all the same.
+pub fn warnings(name: &str, warnings: &[ImageWarning]) {
+    for message in warnings {
+        warning(&format_args!("{name}: {message}"));
+    }
 }
 
 /// Says what was chosen or assumed.

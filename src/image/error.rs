@@ -74,6 +74,14 @@ pub enum ImageError {
         /// The decoder's own words.
         detail: String,
     },
+    /// The decoder gave up in a way that it should not: it panicked. The panic is caught.
+    #[error("the {format} decoder failed on this image: {detail}; re-encode it, as PNG perhaps")]
+    Decoder {
+        /// The format that the file begins as.
+        format: Format,
+        /// The panic's message.
+        detail: String,
+    },
     /// A valid file with a feature that is not decoded.
     #[error("unsupported {format} image: {detail}; convert it to 8-bit RGB first")]
     Unsupported {

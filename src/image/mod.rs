@@ -6,7 +6,7 @@
 //!
 //! | step | model | agreement |
 //! |---|---|---|
-//! | JPEG | libjpeg-turbo: accurate integer IDCT, triangle-filtered chroma | bit for bit |
+//! | JPEG | libjpeg-turbo: accurate integer IDCT, triangle-filtered chroma; its ways with damaged files | bit for bit |
 //! | [`Interpolation::PillowBicubic`], [`Interpolation::PillowBilinear`] | Pillow `Image.resize` on RGB | bit for bit |
 //! | [`Interpolation::OpencvBilinear`] | `cv2.resize`, `INTER_LINEAR`, 8-bit | bit for bit |
 //! | [`Interpolation::TensorflowBicubic`] | `tf.compat.v1.image.resize_bicubic` | f32 rounding |
@@ -21,14 +21,19 @@
 mod decode;
 mod error;
 pub(crate) mod frame;
+mod guard;
+mod jpeg;
 mod opencv;
 pub(crate) mod pillow;
 mod recipe;
+mod restarts;
 mod tensorflow;
+mod warning;
 
 pub use decode::{MAX_IMAGE_PIXELS, MAX_IMAGE_SIDE, decode};
 pub use error::{Format, ImageError};
 pub use recipe::{Framing, Interpolation, Recipe, RecipeError, Rounding, ShortSide};
+pub use warning::ImageWarning;
 
 use crate::arch::Size;
 use frame::Frame;
@@ -43,6 +48,15 @@ pub struct RgbImage8 {
     pub height: usize,
     /// Samples, [height, width, 3].
     pub pixels: Vec<u8>,
+}
+
+/// A decoded picture, and what is wrong with the file that it comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decoded {
+    /// The picture.
+    pub image: RgbImage8,
+    /// Faults of the file that the picture was decoded in spite of; empty as a rule.
+    pub warnings: Vec<ImageWarning>,
 }
 
 impl RgbImage8 {
@@ -111,7 +125,8 @@ impl Window<'_> {
 /// An encoded image as the normalised NHWC tensor that the recipe describes.
 ///
 /// `out` is [size.h, size.w, 3] of `recipe.size` and is written as a whole, or left in an
-/// unspecified state with an error. Value: `(x / 255 - mean) / std`, evaluated in f32 in that
+/// unspecified state with an error. The result is what is wrong with the image that was decoded all
+/// the same. Value: `(x / 255 - mean) / std`, evaluated in f32 in that
 /// order, as torchvision's `ToTensor` and `Normalize` do.
 ///
 /// ```
@@ -134,13 +149,17 @@ impl Window<'_> {
 /// preprocess(encoded, &recipe, &mut tensor)?;
 /// # Ok::<(), effnet::image::ImageError>(())
 /// ```
-pub fn preprocess(encoded: &[u8], recipe: &Recipe, out: &mut [f32]) -> Result<(), ImageError> {
+pub fn preprocess(
+    encoded: &[u8],
+    recipe: &Recipe,
+    out: &mut [f32],
+) -> Result<Vec<ImageWarning>, ImageError> {
     recipe.validate()?;
     check_length(recipe, out)?;
-    let image = decode(encoded, recipe.exif_orientation)?;
+    let Decoded { image, warnings } = decode(encoded, recipe.exif_orientation)?;
     resize_and_crop(&image, recipe, out)?;
     normalise(out, recipe.mean, recipe.std);
-    Ok(())
+    Ok(warnings)
 }
 
 /// Resizes and crops by the recipe's framing and interpolation, without normalising.

@@ -2,7 +2,7 @@
 
 use super::PipelineError;
 use super::input::{Encoded, ImageFailureKind};
-use crate::image::ImageError;
+use crate::image::{ImageError, ImageWarning};
 use rayon::prelude::*;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use std::fmt;
@@ -11,7 +11,9 @@ use std::sync::{Arc, Weak};
 use std::thread;
 
 /// From encoded bytes to one image's part of the input tensor, `[h, w, 3]`.
-type Prepare = dyn Fn(&[u8], &mut [f32]) -> Result<(), ImageError> + Send + Sync;
+type Prepare = dyn Fn(&[u8], &mut [f32]) -> Prepared + Send + Sync;
+/// What is wrong with an image that was prepared all the same.
+pub(super) type Prepared = Result<Vec<ImageWarning>, ImageError>;
 
 /// Threads that decode.
 pub(super) struct Decoder {
@@ -39,10 +41,10 @@ pub(super) struct Handover {
     pub images: Vec<DecodedImage>,
 }
 
-/// An image whose tensor is ready, or why it is not.
+/// An image whose tensor is ready, and what is wrong with it all the same; or why it is not.
 pub(super) struct DecodedImage {
     pub name: String,
-    pub result: Result<(), ImageFailureKind>,
+    pub result: Result<Vec<ImageWarning>, ImageFailureKind>,
 }
 
 /// Groups on their way through a decoder. When it is dropped, no further image is begun.
@@ -60,7 +62,7 @@ impl Decoder {
         threads: usize,
         batch: usize,
         image_elems: usize,
-        prepare: impl Fn(&[u8], &mut [f32]) -> Result<(), ImageError> + Send + Sync + 'static,
+        prepare: impl Fn(&[u8], &mut [f32]) -> Prepared + Send + Sync + 'static,
     ) -> Result<Decoder, PipelineError> {
         let pool = ThreadPoolBuilder::new()
             .num_threads(threads)

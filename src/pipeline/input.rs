@@ -1,6 +1,6 @@
 //! Where an encoded image comes from, and why one has no result.
 
-use crate::image::{ImageError, Recipe, preprocess};
+use crate::image::{ImageError, ImageWarning, Recipe, preprocess};
 use crate::session::NonFiniteLogits;
 use std::borrow::Cow;
 use std::error::Error;
@@ -67,7 +67,12 @@ impl ImageInput {
 
     /// The way of one image without a pipeline: reads it, decodes it and prepares it by the recipe.
     /// `tensor` is `[size.h, size.w, 3]` of `recipe.size`; after an error its values mean nothing.
-    pub fn prepare(self, recipe: &Recipe, tensor: &mut [f32]) -> Result<(), ImageFailureKind> {
+    /// The result is what is wrong with the image that was decoded all the same.
+    pub fn prepare(
+        self,
+        recipe: &Recipe,
+        tensor: &mut [f32],
+    ) -> Result<Vec<ImageWarning>, ImageFailureKind> {
         let mut encoded = self.encoded;
         Ok(preprocess(&encoded.read()?, recipe, tensor)?)
     }

@@ -2,6 +2,7 @@
 
 use super::decode::{DecodedImage, Decoder, Decoding, Group, Handover, Panicked};
 use super::{ImageFailure, ImageFailureKind, ImageInput, PipelineError};
+use crate::image::ImageWarning;
 use crate::session::SessionError;
 use std::collections::VecDeque;
 use std::fmt;
@@ -32,6 +33,8 @@ pub struct ImageOutput<T> {
     pub name: String,
     /// The result, as the best classes.
     pub output: T,
+    /// What is wrong with the image's file; empty as a rule.
+    pub warnings: Vec<ImageWarning>,
 }
 
 /// The results of images, in the order of the images: an iterator, see
@@ -130,12 +133,12 @@ impl<'a, T> Results<'a, T> {
         let DecodedImage { name, result } = self.decoded.pop_front()?;
         let index = self.reported;
         self.reported += 1;
-        let output = match result {
-            Ok(()) => self.outputs.pop_front()?,
-            Err(kind) => Err(kind),
+        let (output, warnings) = match result {
+            Ok(warnings) => (self.outputs.pop_front()?, warnings),
+            Err(kind) => (Err(kind), Vec::new()),
         };
         Some(match output {
-            Ok(output) => Ok(ImageOutput { index, name, output }),
+            Ok(output) => Ok(ImageOutput { index, name, output, warnings }),
             Err(kind) => Err(ImageFailure { index, name, kind }),
         })
     }
@@ -252,11 +255,11 @@ mod tests {
         (0..n).map(file).collect()
     }
 
-    fn parse(bytes: &[u8], image: &mut [f32]) -> Result<(), ImageError> {
+    fn parse(bytes: &[u8], image: &mut [f32]) -> Result<Vec<ImageWarning>, ImageError> {
         let broken = || ImageError::UnknownFormat { first: bytes.to_vec() };
         let text = std::str::from_utf8(bytes).map_err(|_| broken())?;
         image.fill(text.parse().map_err(|_| broken())?);
-        Ok(())
+        Ok(Vec::new())
     }
 
     /// Runs a function when a run is collected, as late as may be.
@@ -340,7 +343,7 @@ mod tests {
                 let ahead = 1 + decoded.fetch_add(1, Ordering::SeqCst) - run.load(Ordering::SeqCst);
                 // Images that come out one after the other still count as not run.
                 assert!(ahead <= GROUPS * 2 + 2, "{ahead} images in memory");
-                Ok(())
+                Ok(Vec::new())
             }
         };
         let decoder = Decoder::new(2, 2, 1, prepare).unwrap();

