@@ -3,7 +3,8 @@
 use criterion::{Criterion, criterion_group, criterion_main};
 use effnet::arch::Size;
 use effnet::image::{
-    Framing, Interpolation, Recipe, Rounding, ShortSide, decode, preprocess, resize_and_crop,
+    Framing, Interpolation, Library, Recipe, Rounding, ShortSide, decode, preprocess,
+    resize_and_crop,
 };
 use std::hint::black_box;
 
@@ -22,8 +23,10 @@ fn bench(c: &mut Criterion) {
     };
     let mut out = vec![0.0; recipe.size.pixels() * 3];
     let mut group = c.benchmark_group("preprocess");
-    group.bench_function("decode", |b| b.iter(|| decode(black_box(encoded), false)));
-    let image = decode(encoded, false).expect("a valid photograph").image;
+    group.bench_function("decode", |b| {
+        b.iter(|| decode(black_box(encoded), Library::Pillow, false))
+    });
+    let image = decode(encoded, Library::Pillow, false).expect("a valid photograph").image;
     for interpolation in [
         Interpolation::PillowBicubic,
         Interpolation::PillowBilinear,

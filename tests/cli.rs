@@ -392,10 +392,12 @@ fn without_a_home_nothing_is_looked_for_or_written_in_a_folder_of_others() {
         }
         Ran::new(args, command.env("TMPDIR", place.path("tmp")).output().unwrap())
     };
-    // Weights in the folder that a fall-back to TMPDIR would take.
+    // Without ./weights too; weights are in the folder that a fall-back to TMPDIR would take.
+    fs::remove_dir_all(place.path("weights")).unwrap();
+    fs::create_dir_all(place.path("tmp/effnet")).unwrap();
     packed(&place.path("tmp/effnet/tiny.safetensors"), Labels::None, 10);
     let ran = run(&["classify", "a.png"]).exits(2).says(&["EFFNET_CACHE", "HOME", "found 0"]);
-    assert!(!ran.stderr.contains("tmp"), "{ran:#?}");
+    assert!(!ran.stderr.contains("tmp/effnet"), "{ran:#?}");
     run(&["classify", "--model", "tiny", "a.png"]).exits(2).says(&["no user's cache"]);
     for command in ["pull", "import"] {
         let name = if command == "pull" { "lite0" } else { "a.png" };
@@ -404,6 +406,26 @@ fn without_a_home_nothing_is_looked_for_or_written_in_a_folder_of_others() {
         assert_eq!(found.len(), 1, "{command}");
     }
     run(&["pull", "lite0"]).exits(2).says(&["EFFNET_WEIGHTS_DIR", "-o"]);
+}
+
+#[test]
+fn a_damaged_jpeg_is_classified_with_a_warning_and_odd_ones_are_refused_by_name() {
+    let place = Place::with_weights();
+    let odd = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/images/odd/");
+    let names = ["plain-behind.jpg", "restarts-no-marker.jpg", "a.heic", "planes-tiles.tiff"];
+    for name in names {
+        fs::copy(format!("{odd}{name}"), place.path(name)).unwrap();
+    }
+    let ran = place.run(&[&["classify", "--json"], &names[..]].concat()).exits(1);
+    let lines = ran.json();
+    assert_eq!(paths(&lines), names);
+    let ran = ran.says(&["warning: restarts-no-marker.jpg: corrupt JPEG data", "heif-convert"]);
+    assert_eq!(ran.stderr.matches("warning:").count(), 2, "{ran:#?}");
+    for (line, warnings) in lines.iter().zip([0, 2, 0, 0]) {
+        assert_eq!(line["warnings"].as_array().unwrap().len(), warnings, "{line}");
+        assert_eq!(line["error"].is_null(), line["path"] != "a.heic", "{line}");
+    }
+    assert!(lines[2]["error"].as_str().unwrap().contains("a HEIC image"), "{}", lines[2]);
 }
 
 #[cfg(unix)]

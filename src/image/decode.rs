@@ -1,7 +1,10 @@
 //! Encoded images to 8-bit RGB.
 
 use super::error::{Format, ImageError};
-use super::{Decoded, RgbImage8, guard, jpeg};
+use super::kind::{Kind, kind};
+use super::recipe::Library;
+use super::samples::{clipped, first_repeated, first_three};
+use super::{Decoded, ImageWarning, RgbImage8, gif, guard, jpeg, tiff};
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbImage};
 use std::error::Error;
@@ -16,7 +19,7 @@ pub const MAX_IMAGE_SIDE: usize = 65_535;
 
 /// The most bytes that a decoder may allocate: 16-bit RGBA of the largest picture, and 64 MiB of
 /// its own.
-const MAX_DECODER_BYTES: u64 = MAX_IMAGE_PIXELS as u64 * 8 + (64 << 20);
+pub(super) const MAX_DECODER_BYTES: u64 = MAX_IMAGE_PIXELS as u64 * 8 + (64 << 20);
 
 /// Up to this many pixels, any file length is believed; beyond it a file must have a byte for
 /// every [`PIXELS_PER_BYTE`].
@@ -27,41 +30,79 @@ const PIXELS_PER_BYTE: usize = 8256;
 /// An encoded image as 8-bit RGB, with what is wrong with it.
 ///
 /// The format is recognised from the content. Alpha is dropped and a palette applied, as Pillow's
-/// `convert("RGB")` does; grey is repeated; of 16-bit samples the high byte is kept, as OpenCV and
-/// TensorFlow do and Pillow does for colour. CMYK is taken as Adobe's, inverted, and multiplied out
-/// with Pillow's arithmetic. Of a GIF, an animated WebP or a TIFF of many pages the first picture
-/// counts. Embedded colour profiles are ignored, again as in Pillow.
+/// `convert("RGB")` does; grey is repeated. Of 16-bit samples the high byte is kept, except of grey
+/// ones for `Library::Pillow`, which makes everything above level 255 white (checked with Pillow
+/// 11.3 and 13.0). CMYK is multiplied out with Pillow's arithmetic; in JPEG it is taken as Adobe's,
+/// inverted. Of a GIF, an animated WebP or a TIFF of many pages the first picture counts; a GIF's
+/// canvas around its first frame has the transparent colour, else the first. Embedded colour
+/// profiles are ignored, again as in Pillow.
 ///
 /// The EXIF orientation is applied only if `exif_orientation` is true, except in TIFF, where it is
 /// part of the format and applied always (Pillow and OpenCV agree).
 ///
 /// Sizes are checked against [`MAX_IMAGE_PIXELS`] and [`MAX_IMAGE_SIDE`] before anything is
 /// allocated for the pixels. A truncated image is an error, never a half grey picture; a JPEG with a
-/// fault that libjpeg mends is decoded with an [`ImageWarning`](super::ImageWarning). A panic of a
-/// decoder is an [`ImageError::Decoder`], and nothing of it is printed; for that, the first call
-/// puts a panic hook before the one that is there, which passes all other panics on to it.
-pub fn decode(encoded: &[u8], exif_orientation: bool) -> Result<Decoded, ImageError> {
-    if encoded.is_empty() {
-        return Err(ImageError::Empty);
-    }
-    let (format, codec) = match image::guess_format(encoded) {
-        Ok(codec @ ImageFormat::Jpeg) => (Format::Jpeg, codec),
-        Ok(codec @ ImageFormat::Png) => (Format::Png, codec),
-        Ok(codec @ ImageFormat::WebP) => (Format::WebP, codec),
-        Ok(codec @ ImageFormat::Bmp) => (Format::Bmp, codec),
-        Ok(codec @ ImageFormat::Gif) => (Format::Gif, codec),
-        Ok(codec @ ImageFormat::Tiff) => (Format::Tiff, codec),
-        _ => {
+/// fault that libjpeg mends is decoded with an [`ImageWarning`]. A panic of a decoder is an
+/// [`ImageError::Decoder`], and nothing of it is printed; for that, the first call puts a panic hook
+/// before the one that is there, which passes all other panics on to it.
+pub fn decode(
+    encoded: &[u8],
+    library: Library,
+    exif_orientation: bool,
+) -> Result<Decoded, ImageError> {
+    let format = match kind(encoded) {
+        Kind::Accepted(format) => format,
+        Kind::Other { name, advice } => return Err(ImageError::OtherFormat { name, advice }),
+        Kind::Unknown if encoded.is_empty() => return Err(ImageError::Empty),
+        Kind::Unknown => {
             let first = encoded[..encoded.len().min(8)].to_vec();
             return Err(ImageError::UnknownFormat { first });
         }
     };
+    let plain = |codec| decode_with(format, codec, encoded, library, exif_orientation);
     let decode = || match format {
         Format::Jpeg => jpeg::decode(encoded, exif_orientation),
-        _ => decode_with(format, codec, encoded, exif_orientation),
+        Format::Tiff => tiff::decode(encoded, library),
+        Format::Gif => decode_gif(encoded),
+        Format::Png => plain(ImageFormat::Png),
+        Format::WebP => plain(ImageFormat::WebP),
+        Format::Bmp => plain(ImageFormat::Bmp).map(|decoded| as_pillows_bmp(encoded, decoded)),
     };
     let failed = |detail| Err(ImageError::Decoder { format, detail });
     guard::caught(decode).unwrap_or_else(failed)
+}
+
+fn decode_gif(encoded: &[u8]) -> Result<Decoded, ImageError> {
+    let frame = gif::first_frame(encoded);
+    let roomy = frame.as_ref().map_or(encoded.into(), |frame| gif::with_room(encoded, frame));
+    let decoded = decode_with(Format::Gif, ImageFormat::Gif, &roomy, Library::Pillow, false);
+    let Decoded { mut image, warnings } = decoded?;
+    if let Some(frame) = frame {
+        frame.fill_around(&mut image.pixels, image.width);
+    }
+    Ok(Decoded { image, warnings })
+}
+
+/// Levels of 5 and 6 bits as Pillow widens them, `level * 255 / 31` rounded down; the decoder rounds
+/// to the nearest.
+fn as_pillows_bmp(encoded: &[u8], mut decoded: Decoded) -> Decoded {
+    let number = |at: usize, bytes: usize| {
+        encoded
+            .get(at..at + bytes)
+            .map_or(0, |n| n.iter().rev().fold(0, |n, &b| n << 8 | u32::from(b)))
+    };
+    // A header of 40 bytes or more, 16 bits a pixel; the mask of the green levels.
+    if number(14, 4) < 40 || number(28, 2) != 16 {
+        return decoded;
+    }
+    let green = if number(30, 4) == 3 && number(58, 4) == 0x7e0 { 63 } else { 31 };
+    for pixel in decoded.image.pixels.as_chunks_mut::<3>().0 {
+        for (level, most) in pixel.iter_mut().zip([31, green, 31]) {
+            let narrow = (u32::from(*level) * most + 127) / 255;
+            *level = (narrow * 255 / most) as u8;
+        }
+    }
+    decoded
 }
 
 /// The formats of the `image` crate.
@@ -69,6 +110,7 @@ fn decode_with(
     format: Format,
     codec: ImageFormat,
     encoded: &[u8],
+    library: Library,
     exif_orientation: bool,
 ) -> Result<Decoded, ImageError> {
     let fail = |error| codec_error(format, encoded.len(), error);
@@ -79,15 +121,24 @@ fn decode_with(
     let mut decoder = reader.into_decoder().map_err(fail)?;
     let (width, height) = decoder.dimensions();
     check_size(format, width as usize, height as usize, encoded.len())?;
-    let orientation = if exif_orientation || format == Format::Tiff {
+    let orientation = if exif_orientation {
         // Broken metadata does not spoil a picture.
         decoder.orientation().unwrap_or(Orientation::NoTransforms)
     } else {
         Orientation::NoTransforms
     };
-    let pixels = to_rgb8(format, DynamicImage::from_decoder(decoder).map_err(fail)?)?;
+    let mut clips = false;
+    let image = DynamicImage::from_decoder(decoder).map_err(fail)?;
+    // A transparent level gives 16-bit grey an alpha channel that it has not in Pillow.
+    let deep_grey = format == Format::Png && encoded.get(24..26) == Some(&[16, 0]);
+    let image = match image {
+        DynamicImage::ImageLumaA16(_) if deep_grey => image.into_luma16().into(),
+        image => image,
+    };
+    let pixels = to_rgb8(format, image, library, &mut clips)?;
     let image = oriented(width as usize, height as usize, pixels, orientation);
-    Ok(Decoded { image, warnings: Vec::new() })
+    let warnings = if clips { vec![ImageWarning::ClippedGrey] } else { Vec::new() };
+    Ok(Decoded { image, warnings })
 }
 
 pub(super) fn check_size(
@@ -110,31 +161,30 @@ pub(super) fn check_size(
 }
 
 /// [h, w, 3] of any 8- or 16-bit picture.
-fn to_rgb8(format: Format, image: DynamicImage) -> Result<Vec<u8>, ImageError> {
-    let narrow = |samples: Vec<u16>| samples.into_iter().map(|s| (s >> 8) as u8).collect();
+fn to_rgb8(
+    format: Format,
+    image: DynamicImage,
+    library: Library,
+    clips: &mut bool,
+) -> Result<Vec<u8>, ImageError> {
+    let narrow = |levels: Vec<u16>| levels.into_iter().map(|level| (level >> 8) as u8).collect();
     Ok(match image {
         DynamicImage::ImageRgb8(image) => image.into_raw(),
-        DynamicImage::ImageLuma8(image) => first_repeated::<1>(&image.into_raw()),
-        DynamicImage::ImageLumaA8(image) => first_repeated::<2>(&image.into_raw()),
-        DynamicImage::ImageRgba8(image) => first_three::<4>(&image.into_raw()),
+        DynamicImage::ImageLuma8(image) => first_repeated(&image.into_raw(), 1),
+        DynamicImage::ImageLumaA8(image) => first_repeated(&image.into_raw(), 2),
+        DynamicImage::ImageRgba8(image) => first_three(&image.into_raw(), 4),
         DynamicImage::ImageRgb16(image) => narrow(image.into_raw()),
-        DynamicImage::ImageLuma16(image) => first_repeated::<1>(&narrow(image.into_raw())),
-        DynamicImage::ImageLumaA16(image) => first_repeated::<2>(&narrow(image.into_raw())),
-        DynamicImage::ImageRgba16(image) => first_three::<4>(&narrow(image.into_raw())),
+        DynamicImage::ImageLuma16(image) if library == Library::Pillow => {
+            first_repeated(&clipped(image.into_raw().into_iter().map(i64::from), clips), 1)
+        }
+        DynamicImage::ImageLuma16(image) => first_repeated(&narrow(image.into_raw()), 1),
+        DynamicImage::ImageLumaA16(image) => first_repeated(&narrow(image.into_raw()), 2),
+        DynamicImage::ImageRgba16(image) => first_three(&narrow(image.into_raw()), 4),
         other => {
             let detail = format!("samples of type {:?}", other.color());
             return Err(ImageError::Unsupported { format, detail });
         }
     })
-}
-
-fn first_repeated<const CHANNELS: usize>(samples: &[u8]) -> Vec<u8> {
-    samples.as_chunks::<CHANNELS>().0.iter().flat_map(|pixel| [pixel[0]; 3]).collect()
-}
-
-fn first_three<const CHANNELS: usize>(samples: &[u8]) -> Vec<u8> {
-    let three = |pixel: &[u8; CHANNELS]| [pixel[0], pixel[1], pixel[2]];
-    samples.as_chunks::<CHANNELS>().0.iter().flat_map(three).collect()
 }
 
 /// `pixels` is [height, width, 3].

@@ -53,6 +53,14 @@ pub enum ImageError {
         /// Up to eight first bytes.
         first: Vec<u8>,
     },
+    /// The first bytes belong to a format that is not decoded.
+    #[error("{name}, which is not decoded: expected a {ACCEPTED} file; {advice}")]
+    OtherFormat {
+        /// What the file is.
+        name: &'static str,
+        /// A way to an image that is decoded.
+        advice: &'static str,
+    },
     /// The data end before the picture does.
     #[error(
         "truncated {format} image: {detail}; the file has {len} bytes and is probably an \

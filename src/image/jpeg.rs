@@ -16,6 +16,7 @@
 use super::decode::{MAX_IMAGE_PIXELS, MAX_IMAGE_SIDE, check_size, oriented};
 use super::error::{Format, ImageError};
 use super::restarts::{Unrepairable, Walk, walk};
+use super::samples::inverted_cmyk_to_rgb;
 use super::{Decoded, ImageWarning};
 use image::metadata::Orientation;
 use libjpeg_turbo_rs::{
@@ -29,6 +30,21 @@ const MAX_JPEG_SCANS: usize = 512;
 const MISSING_PART: usize = 10;
 
 pub(super) fn decode(encoded: &[u8], exif_orientation: bool) -> Result<Decoded, ImageError> {
+    decode_with(encoded, exif_orientation, inverted_cmyk_to_rgb)
+}
+
+/// A JPEG inside another file. CMYK is taken as it is there: not inverted.
+pub(super) fn decode_part(encoded: &[u8]) -> Result<Decoded, ImageError> {
+    decode_with(encoded, false, |pixels| {
+        inverted_cmyk_to_rgb(&pixels.iter().map(|ink| 255 - ink).collect::<Vec<_>>())
+    })
+}
+
+fn decode_with(
+    encoded: &[u8],
+    exif_orientation: bool,
+    cmyk_to_rgb: impl FnOnce(&[u8]) -> Vec<u8>,
+) -> Result<Decoded, ImageError> {
     let walked = walk(encoded).map_err(|Unrepairable(detail)| corrupt(detail))?;
     let mended = walked.repaired.as_ref().map_or(encoded, |repaired| &repaired.bytes);
     let fail = |error| jpeg_error(encoded.len(), walked.ended, error);
@@ -80,7 +96,7 @@ pub(super) fn decode(encoded: &[u8], exif_orientation: bool) -> Result<Decoded, 
     let warnings = warnings(&walked, &decoded, encoded.len())?;
     let mut pixels = decoded.data;
     if cmyk {
-        pixels = inverted_cmyk_to_rgb(&pixels);
+        pixels = cmyk_to_rgb(&pixels);
     }
     if pixels.len() != width * height * 3 {
         return Err(corrupt(format!("{} samples decoded of {width}x{height}", pixels.len())));
@@ -132,20 +148,6 @@ fn warnings(walked: &Walk, decoded: &Image, len: usize) -> Result<Vec<ImageWarni
         warnings.push(ImageWarning::NoEnd);
     }
     Ok(warnings)
-}
-
-/// [.., 4] of 255 minus cyan, magenta, yellow and black to [.., 3] of red, green and blue.
-pub(super) fn inverted_cmyk_to_rgb(pixels: &[u8]) -> Vec<u8> {
-    let rgb = |&[c, m, y, k]: &[u8; 4]| {
-        let (k, [c, m, y]) = (u32::from(k), [c, m, y].map(|ink| 255 - u32::from(ink)));
-        // k - ink * k / 255, the quotient rounded.
-        let level = |ink: u32| {
-            let product = ink * k + 128;
-            (k - (((product >> 8) + product) >> 8)) as u8
-        };
-        [level(c), level(m), level(y)]
-    };
-    pixels.as_chunks::<4>().0.iter().flat_map(rgb).collect()
 }
 
 fn jpeg_error(len: usize, ended: bool, error: JpegError) -> ImageError {

@@ -21,18 +21,22 @@
 mod decode;
 mod error;
 pub(crate) mod frame;
+mod gif;
 mod guard;
 mod jpeg;
+mod kind;
 mod opencv;
 pub(crate) mod pillow;
 mod recipe;
 mod restarts;
+mod samples;
 mod tensorflow;
+mod tiff;
 mod warning;
 
 pub use decode::{MAX_IMAGE_PIXELS, MAX_IMAGE_SIDE, decode};
 pub use error::{Format, ImageError};
-pub use recipe::{Framing, Interpolation, Recipe, RecipeError, Rounding, ShortSide};
+pub use recipe::{Framing, Interpolation, Library, Recipe, RecipeError, Rounding, ShortSide};
 pub use warning::ImageWarning;
 
 use crate::arch::Size;
@@ -156,7 +160,8 @@ pub fn preprocess(
 ) -> Result<Vec<ImageWarning>, ImageError> {
     recipe.validate()?;
     check_length(recipe, out)?;
-    let Decoded { image, warnings } = decode(encoded, recipe.exif_orientation)?;
+    let Decoded { image, warnings } =
+        decode(encoded, recipe.interpolation.library(), recipe.exif_orientation)?;
     resize_and_crop(&image, recipe, out)?;
     normalise(out, recipe.mean, recipe.std);
     Ok(warnings)

@@ -38,6 +38,28 @@ pub enum Interpolation {
     TensorflowBicubic,
 }
 
+/// The library that a family's images are read with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Library {
+    /// Pillow, with `convert("RGB")`.
+    Pillow,
+    /// OpenCV, with `IMREAD_COLOR`.
+    OpenCv,
+    /// TensorFlow's `decode_image` to 8 bits.
+    TensorFlow,
+}
+
+impl Interpolation {
+    /// The library whose arithmetic is matched.
+    pub fn library(self) -> Library {
+        match self {
+            Interpolation::PillowBicubic | Interpolation::PillowBilinear => Library::Pillow,
+            Interpolation::OpencvBilinear => Library::OpenCv,
+            Interpolation::TensorflowBicubic => Library::TensorFlow,
+        }
+    }
+}
+
 /// The part of an image that is resized and the part that is cut away.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

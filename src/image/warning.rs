@@ -23,6 +23,8 @@ pub enum ImageWarning {
         /// Blocks in all.
         blocks: usize,
     },
+    /// Grey levels above 255, of 16 bits or more, became white.
+    ClippedGrey,
     /// A JPEG has all its data and no end marker.
     NoEnd,
 }
@@ -41,6 +43,10 @@ impl fmt::Display for ImageWarning {
                 f,
                 "corrupt JPEG data: the first {found} of {blocks} blocks are there, and not all \
                  after them; what is missing is grey"
+            ),
+            ImageWarning::ClippedGrey => f.write_str(
+                "grey levels above 255 became white, as in Pillow, with which these weights' images \
+                 are read; scale the image to 8 bits first if it is a photograph",
             ),
             ImageWarning::NoEnd => f.write_str("the JPEG has no end marker"),
         }
