@@ -306,11 +306,7 @@ mod tests {
         assert_eq!(expanded(folder.path(), &["."]), ["./a.jpg", "./z-broken.jpg"]);
         assert_eq!(
             expanded(folder.path(), &["*s.jpg", "a*"]),
-            [
-                "!*s.jpg: no file matches this \
-            pattern",
-                "a.jpg"
-            ]
+            ["!*s.jpg: no file matches this pattern", "a.jpg"]
         );
         assert_eq!(expanded(folder.path(), &["zeros.jpg"]), ["zeros.jpg"]);
     }

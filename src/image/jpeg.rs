@@ -10,6 +10,7 @@
 //! | data that end before their segment does, and go on after a restart marker | a warning; grey, as libjpeg |
 //! | data that end before the picture, with the end marker there | a warning and grey, up to one block in [`MISSING_PART`]; else [`ImageError::Corrupt`] (libjpeg: grey) |
 //! | a code that no Huffman table has | [`ImageError::Corrupt`] (libjpeg takes a zero, and the decoder used here cannot) |
+//! | a coefficient beyond 16 bits, as damaged data may give | the arithmetic of libjpeg's C code; its SIMD code, which Pillow uses, saturates |
 //! | no end marker, the data being all there | a warning (Pillow refuses, libjpeg warns) |
 //! | a file that ends before the picture | [`ImageError::Truncated`], as in Pillow |
 
@@ -78,6 +79,8 @@ fn decode_with(
     if cmyk && (sampling(3) != sampling(0) || (1..3).any(coarser)) {
         return unsupported("CMYK whose first or black component is subsampled".into());
     }
+    // As libjpeg does unless it is told otherwise; a whole picture is not changed by it.
+    decoder.set_block_smoothing(true);
     decoder.set_output_format(if cmyk { PixelFormat::Cmyk } else { PixelFormat::Rgb });
     let orientation = decoder
         .exif_orientation()

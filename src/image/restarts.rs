@@ -312,7 +312,8 @@ pub(super) fn walk(jpeg: &[u8]) -> Result<Walk, Unrepairable> {
         at += length;
         match marker.code {
             0xc0..=0xc2 => frame = FrameHeader::new(marker.code, body),
-            0xc4 if codes.define(body).is_none() => break,
+            // The decoder tells what is wrong with a table, or a kind of JPEG that is not known here.
+            0xc4 => codes.define(body).unwrap_or_default(),
             0xdd => interval = body.iter().take(2).fold(0, |n, &byte| n << 8 | usize::from(byte)),
             0xda => {
                 let components = usize::from(body.first().copied().unwrap_or(0));
@@ -324,8 +325,8 @@ pub(super) fn walk(jpeg: &[u8]) -> Result<Walk, Unrepairable> {
                 if interval == 0 {
                     continue;
                 }
-                let Some(frame) = &frame else { break };
-                let Some(components) = scan_components(frame, body) else { break };
+                let Some(frame) = &frame else { continue };
+                let Some(components) = scan_components(frame, body) else { continue };
                 let blocks = frame.blocks(&components);
                 let Some(scan) = segments(jpeg, at, blocks, interval) else { break };
                 let start = std::mem::replace(&mut at, scan.end);

@@ -321,16 +321,17 @@ def jpegs():
         scan = jpeg.index(b"\xff\xda")
         cut = scan + (len(jpeg) - scan) // 2
         if kind == "progressive":
-            refused = dict(refused="truncated JPEG")
             add("progressive-no-end.jpg", jpeg[:-2], "ends after")
         else:
-            refused = {}
             reason = "Pillow refuses what has no end marker, though nothing is missing"
             add(f"{kind}-no-end.jpg", jpeg[:-2], warned=["NoEnd"], differs=reason)
         add(f"{kind}-cut.jpg", jpeg[:cut].rstrip(b"\xff"), "truncated JPEG")
         add(f"{kind}-before-scan.jpg", jpeg[:scan] + b"\0\x12\x34" + jpeg[scan:], warned=["ExtraneousBytes"])
         add(f"{kind}-behind.jpg", jpeg + b"more bytes")
         add(f"{kind}-before-end.jpg", jpeg[:-2] + b"garbage" + jpeg[-2:])
+    # Three of ten scans: libjpeg smooths what they leave open.
+    ends = [at for at in range(len(jpeg)) if jpeg[at : at + 2] == b"\xff\xda"]
+    add("progressive-three-scans.jpg", jpeg[: jpeg.rindex(b"\xff\xc4", 0, ends[3])] + b"\xff\xd9")
     jpeg = kinds["plain"]
     scan = jpeg.index(b"\xff\xda")
     reason = "Pillow gives a picture that is half grey"

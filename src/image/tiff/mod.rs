@@ -15,25 +15,18 @@
 //!
 //! Anything else is refused by its name.
 
-use super::decode::{MAX_DECODER_BYTES, check_size, oriented};
-use super::error::{Format, ImageError};
-use super::jpeg;
-use super::recipe::Library;
+mod layout;
+mod names;
+mod patch;
+
+use super::decode::{MAX_DECODER_BYTES, oriented};
 use super::samples::{clipped, first_repeated, first_three, inverted_cmyk_to_rgb};
-use super::{Decoded, ImageWarning};
-use image::metadata::Orientation;
+use super::{Decoded, Format, ImageError, ImageWarning, Library, jpeg};
+use layout::{Colour, JPEG, Layout, UNCOMPRESSED};
 use std::io::{self, Cursor};
 use tiff::TiffError;
 use tiff::decoder::{Decoder, DecodingResult};
-use tiff::tags::Tag;
-
-/// The longest side of a tile, and the most samples of a pixel.
-const MAX_TILE_SIDE: u32 = 1 << 16;
-const MAX_SAMPLES: usize = 8;
-
-/// Values of the tag `Compression`.
-const UNCOMPRESSED: u16 = 1;
-const JPEG: u16 = 7;
+use tiff::tags::{ByteOrder, Tag};
 
 fn unsupported(detail: impl Into<String>) -> ImageError {
     ImageError::Unsupported { format: Format::Tiff, detail: detail.into() }
@@ -52,38 +45,6 @@ fn tiff_error(len: usize, error: TiffError) -> ImageError {
         TiffError::UnsupportedError(_) => ImageError::Unsupported { format, detail },
         _ => ImageError::Corrupt { format, detail },
     }
-}
-
-/// What the samples of a pixel mean.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Colour {
-    Grey,
-    Palette,
-    Rgb,
-    /// The fourth sample is alpha, by which the others are multiplied.
-    RgbPremultiplied,
-    Cmyk,
-    /// Only as JPEG, whose decoder makes it RGB.
-    Ycbcr,
-}
-
-/// What the directory says about the samples.
-struct Layout {
-    width: usize,
-    height: usize,
-    colour: Colour,
-    bits: u16,
-    /// Samples of a pixel in the file.
-    samples: usize,
-    planes_apart: bool,
-    compression: u16,
-    /// Lowest bit first, as fax machines send.
-    bits_reversed: bool,
-    orientation: Orientation,
-    /// Size of a whole strip or tile.
-    chunk: (usize, usize),
-    /// Place and length of each strip or tile.
-    chunks: Vec<(u64, u64)>,
 }
 
 type Reader<'a> = Decoder<Cursor<&'a [u8]>>;
@@ -109,7 +70,7 @@ pub(super) fn decode(encoded: &[u8], library: Library) -> Result<Decoded, ImageE
         };
         layout.assembled(&mut found)?
     } else {
-        let patched = layout.patched(encoded, &reader)?;
+        let patched = layout.patched(encoded, reader.byte_order() == ByteOrder::BigEndian)?;
         let bytes = patched.as_deref().unwrap_or(encoded);
         let mut limits = tiff::decoder::Limits::default();
         limits.decoding_buffer_size = MAX_DECODER_BYTES as usize;
@@ -164,152 +125,6 @@ pub(super) fn decode(encoded: &[u8], library: Library) -> Result<Decoded, ImageE
 }
 
 impl Layout {
-    fn new(reader: &mut Reader<'_>, len: usize) -> Result<Layout, ImageError> {
-        let fail = |error| tiff_error(len, error);
-        let (width, height) = reader.dimensions().map_err(fail)?;
-        check_size(Format::Tiff, width as usize, height as usize, len)?;
-        let mut number = |tag, usual: u16| -> Result<u16, ImageError> {
-            let found = reader.find_tag_unsigned_vec::<u16>(tag).map_err(fail)?;
-            Ok(found.and_then(|values| values.first().copied()).unwrap_or(usual))
-        };
-        let photometric = number(Tag::PhotometricInterpretation, u16::MAX)?;
-        let compression = number(Tag::Compression, UNCOMPRESSED)?;
-        let bits = number(Tag::BitsPerSample, 1)?;
-        let samples = usize::from(number(Tag::SamplesPerPixel, 1)?);
-        let sample_format = number(Tag::SampleFormat, 1)?;
-        let planes_apart = number(Tag::PlanarConfiguration, 1)? == 2 && samples > 1;
-        let bits_reversed = number(Tag::FillOrder, 1)? == 2;
-        let extra = number(Tag::ExtraSamples, 0)?;
-        let predictor = number(Tag::Predictor, 1)?;
-        let orientation = number(Tag::Orientation, 1)?;
-        let kind = SAMPLE_FORMATS.get(usize::from(sample_format)).copied();
-        let kind = kind.ok_or_else(|| unsupported(format!("sample format {sample_format}")))?;
-        if let Some(name) = compression_name(compression) {
-            return Err(unsupported(format!("compressed with {name}")));
-        }
-        let colour = match photometric {
-            0 | 1 => Colour::Grey,
-            2 if extra == 1 && samples == 4 => Colour::RgbPremultiplied,
-            2 => Colour::Rgb,
-            3 => Colour::Palette,
-            5 => Colour::Cmyk,
-            6 if compression == JPEG => Colour::Ycbcr,
-            _ => return Err(unsupported(photometric_name(photometric))),
-        };
-        let as_jpeg = compression == JPEG;
-        let taken = match colour {
-            _ if samples == 0 || samples > MAX_SAMPLES => false,
-            Colour::Ycbcr => bits == 8 && kind == "unsigned" && samples == 3 && !planes_apart,
-            _ if as_jpeg => {
-                let whole = matches!(
-                    (colour, samples),
-                    (Colour::Grey, 1) | (Colour::Rgb, 3) | (Colour::Cmyk, 4)
-                );
-                whole && photometric != 0 && bits == 8 && kind == "unsigned" && !planes_apart
-            }
-            Colour::Grey if samples == 1 => match (bits, kind) {
-                (1 | 2 | 4 | 8, "unsigned") => true,
-                (16 | 32, "unsigned") | (8 | 16 | 32, "signed") | (32, "float") => photometric == 1,
-                _ => false,
-            },
-            // The other samples are alpha, or unnamed.
-            Colour::Grey => {
-                matches!(bits, 8 | 16) && kind == "unsigned" && photometric == 1 && extra != 1
-            }
-            Colour::Palette => matches!(bits, 1 | 2 | 4 | 8) && kind == "unsigned" && samples == 1,
-            Colour::Rgb => matches!(bits, 8 | 16) && kind == "unsigned" && samples >= 3,
-            Colour::RgbPremultiplied => bits == 8 && kind == "unsigned",
-            Colour::Cmyk => matches!(bits, 8 | 16) && kind == "unsigned" && samples >= 4,
-        };
-        let odd = if as_jpeg { " as JPEG" } else { "" };
-        let described = || {
-            let s = if samples == 1 { "" } else { "s" };
-            let name = photometric_name(photometric);
-            format!("{samples} {kind} {bits}-bit sample{s} a pixel, {name}{odd}")
-        };
-        if !taken {
-            return Err(unsupported(described()));
-        }
-        // The crate reads fewer samples than there are, and then predicts from the wrong ones.
-        let named = if colour == Colour::Cmyk { 4 } else { 3 };
-        if predictor != 1 && colour != Colour::Grey && samples > named && extra != 2 {
-            return Err(unsupported(format!("{}, with a predictor", described())));
-        }
-        if width as u64 * height as u64 * samples as u64 > MAX_DECODER_BYTES {
-            return Err(ImageError::TooLarge { width: width.into(), height: height.into() });
-        }
-        let (chunk_w, chunk_h) = reader.chunk_dimensions();
-        if chunk_w.max(chunk_h) > MAX_TILE_SIDE {
-            return Err(corrupt(format!("strips or tiles of {chunk_w}x{chunk_h}")));
-        }
-        let mut list = |strip, tile| {
-            let found = reader.find_tag_unsigned_vec::<u64>(strip).map_err(fail)?;
-            let found = match found {
-                None => reader.find_tag_unsigned_vec::<u64>(tile).map_err(fail)?,
-                found => found,
-            };
-            found.ok_or_else(|| corrupt("it has neither strips nor tiles"))
-        };
-        let offsets = list(Tag::StripOffsets, Tag::TileOffsets)?;
-        let lengths = list(Tag::StripByteCounts, Tag::TileByteCounts)?;
-        let orientation = u8::try_from(orientation).ok().and_then(Orientation::from_exif);
-        let layout = Layout {
-            width: width as usize,
-            height: height as usize,
-            colour,
-            bits,
-            samples,
-            planes_apart,
-            compression,
-            bits_reversed,
-            orientation: orientation.unwrap_or(Orientation::NoTransforms),
-            chunk: (chunk_w as usize, chunk_h as usize),
-            chunks: offsets.into_iter().zip(lengths).collect(),
-        };
-        let planes = if planes_apart { samples } else { 1 };
-        if layout.chunks_per_plane() * planes != layout.chunks.len() {
-            return Err(corrupt(format!("{} strips or tiles", layout.chunks.len())));
-        }
-        Ok(layout)
-    }
-
-    /// Samples of a pixel in one strip or tile.
-    fn chunk_samples(&self) -> usize {
-        if self.planes_apart { 1 } else { self.samples }
-    }
-
-    fn chunks_across(&self) -> usize {
-        self.width.div_ceil(self.chunk.0)
-    }
-
-    fn chunks_per_plane(&self) -> usize {
-        self.chunks_across() * self.height.div_ceil(self.chunk.1)
-    }
-
-    /// The file with the bytes of its strips in the usual order of bits, and a palette's indices
-    /// declared as grey levels, for the `tiff` crate; none where nothing is to be changed.
-    fn patched(&self, encoded: &[u8], reader: &Reader<'_>) -> Result<Option<Vec<u8>>, ImageError> {
-        if !self.bits_reversed && self.colour != Colour::Palette {
-            return Ok(None);
-        }
-        let mut bytes = encoded.to_vec();
-        if self.bits_reversed {
-            for &(at, len) in &self.chunks {
-                let end = at.saturating_add(len).min(bytes.len() as u64) as usize;
-                let start = (at.min(end as u64)) as usize;
-                // Strips that overlap would be turned round twice: they are no longer than the file.
-                for byte in &mut bytes[start..end] {
-                    *byte = byte.reverse_bits();
-                }
-            }
-        }
-        if self.colour == Colour::Palette {
-            set_grey(&mut bytes, reader.byte_order() == tiff::tags::ByteOrder::BigEndian)
-                .ok_or_else(|| corrupt("its directory cannot be read"))?;
-        }
-        Ok(Some(bytes))
-    }
-
     /// The whole picture from its strips or tiles, each `[h, w, samples]` of its own size: the
     /// samples and how many there are of a pixel.
     #[allow(clippy::type_complexity)]
@@ -331,7 +146,9 @@ impl Layout {
                 pixels = vec![0; self.width * self.height * samples];
             }
             let expected = if self.planes_apart { 1 } else { samples };
-            if w < wanted.0 || h < wanted.1 || found != expected || levels.len() != w * h * found {
+            let fits =
+                (wanted.0..=self.chunk.0).contains(&w) && (wanted.1..=self.chunk.1).contains(&h);
+            if !fits || found != expected || levels.len() != w * h * found {
                 return Err(corrupt(format!(
                     "strip or tile {index} is {w}x{h} of {found} samples"
                 )));
@@ -434,67 +251,4 @@ fn palette(
     }
     let level = |at: usize| (levels[at] >> 8) as u8;
     Ok(Ok((0..colours).map(|i| [level(i), level(colours + i), level(2 * colours + i)]).collect()))
-}
-
-/// Declares the first directory's samples as grey levels with black as zero.
-fn set_grey(bytes: &mut [u8], big_endian: bool) -> Option<()> {
-    let number = |bytes: &[u8], at: usize, len: usize| {
-        let part = bytes.get(at..at.checked_add(len)?)?;
-        let add = |n: u64, &byte: &u8| n << 8 | u64::from(byte);
-        Some(if big_endian { part.iter().fold(0, add) } else { part.iter().rev().fold(0, add) })
-    };
-    let big = number(bytes, 2, 2)? == 43;
-    let (at, offset, count, entry) = if big { (8, 8, 8, 20) } else { (4, 4, 2, 12) };
-    let directory = usize::try_from(number(bytes, at, offset)?).ok()?;
-    let entries = number(bytes, directory, count)?.min(u64::from(u16::MAX)) as usize;
-    for i in 0..entries {
-        let at = directory.checked_add(count + i * entry)?;
-        if number(bytes, at, 2)? == u64::from(Tag::PhotometricInterpretation.to_u16()) {
-            let value = at + if big { 12 } else { 8 };
-            let field = bytes.get_mut(value..value + 2)?;
-            field.copy_from_slice(&if big_endian { [0, 1] } else { [1, 0] });
-            return Some(());
-        }
-    }
-    None
-}
-
-/// By the value of the tag `SampleFormat`.
-const SAMPLE_FORMATS: [&str; 7] =
-    ["unsigned", "unsigned", "signed", "float", "untyped", "complex integer", "complex float"];
-
-/// The name of a compression that is not taken.
-fn compression_name(compression: u16) -> Option<String> {
-    Some(match compression {
-        // None, group 4, LZW, JPEG, deflate twice, PackBits.
-        1 | 4 | 5 | JPEG | 8 | 32_946 | 32_773 => return None,
-        2 => "CCITT Huffman run lengths".into(),
-        3 => "CCITT group 3".into(),
-        6 => "JPEG of the old kind".into(),
-        9 | 10 => "JBIG".into(),
-        33_003 | 33_005 | 34_712 => "JPEG 2000".into(),
-        34_887 => "LERC".into(),
-        34_925 => "LZMA".into(),
-        34_926 | 50_000 => "Zstandard".into(),
-        34_927 | 50_001 => "WebP".into(),
-        50_002 => "JPEG XL".into(),
-        other => format!("method {other}"),
-    })
-}
-
-fn photometric_name(photometric: u16) -> String {
-    match photometric {
-        0 => "grey with white as zero".into(),
-        1 => "grey".into(),
-        2 => "RGB".into(),
-        3 => "palette".into(),
-        4 => "transparency mask".into(),
-        5 => "CMYK".into(),
-        6 => "YCbCr without JPEG".into(),
-        8..=10 => "CIE L*a*b*".into(),
-        32_803 => "colour filter array (raw sensor data)".into(),
-        34_892 => "linear raw sensor data".into(),
-        u16::MAX => "no photometric interpretation".into(),
-        other => format!("photometric interpretation {other}"),
-    }
 }
