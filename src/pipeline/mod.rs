@@ -77,7 +77,8 @@ pub enum PipelineError {
         /// Bytes of one group of images.
         bytes: usize,
     },
-    /// A panic of a decoder or of a caller's reader. No further result comes.
+    /// A panic of a caller's reader, or of this library: a decoder's is its image's error. No further
+    /// result comes.
     #[error(
         "a decoding thread has panicked, in or after image {index}; its message is on standard \
          error"
