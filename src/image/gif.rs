@@ -67,12 +67,12 @@ pub(super) fn first_frame(gif: &[u8]) -> Option<FirstFrame> {
     }
 }
 
-/// The GIF with a canvas that holds its first frame.
+/// The GIF with a canvas that holds its first frame. A canvas without pixels stays one.
 pub(super) fn with_room<'a>(gif: &'a [u8], frame: &FirstFrame) -> Cow<'a, [u8]> {
     let sides = number(gif, 6).zip(number(gif, 8));
     let room = (frame.left + frame.width, frame.top + frame.height);
     match (sides, u16::try_from(room.0), u16::try_from(room.1)) {
-        (Some((w, h)), Ok(right), Ok(bottom)) if w < room.0 || h < room.1 => {
+        (Some((w @ 1.., h @ 1..)), Ok(right), Ok(bottom)) if w < room.0 || h < room.1 => {
             let mut gif = gif.to_vec();
             gif[6..8].copy_from_slice(&right.max(w as u16).to_le_bytes());
             gif[8..10].copy_from_slice(&bottom.max(h as u16).to_le_bytes());

@@ -276,7 +276,7 @@ def others():
     add("only-local.gif", gif((W, H), inset, local=True, table=False))
     add("band.gif", gif((W, H), (0, 3, W, 12), 9))
     add("overhang.gif", gif((20, 20), (3, 4, 26, 20), 2))
-    add("no-palette.gif", gif((W, H), inset, table=False), "no color palette")
+    add("no-palette.gif", gif((W, H), inset, table=False), "no color table")
     add("interlaced.gif", saved(PALETTE, "GIF", interlace=1))
     clip = ["ClippedGrey"]
     add("grey16.png", png(GREY16, 16, 0), warned=clip)
@@ -321,7 +321,7 @@ def jpegs():
         scan = jpeg.index(b"\xff\xda")
         cut = scan + (len(jpeg) - scan) // 2
         if kind == "progressive":
-            add("progressive-no-end.jpg", jpeg[:-2], "ends after")
+            add("progressive-no-end.jpg", jpeg[:-2], "truncated JPEG")
         else:
             reason = "Pillow refuses what has no end marker, though nothing is missing"
             add(f"{kind}-no-end.jpg", jpeg[:-2], warned=["NoEnd"], differs=reason)
