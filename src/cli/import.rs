@@ -60,7 +60,7 @@ pub struct Args {
     name: Option<String>,
     /// Class names: a file with one a line, or JSON as id2label, class_to_idx or a list; imagenet;
     /// or none
-    /// [default: imagenet if there are 1000 classes].
+    /// [default: those of a config.json; else imagenet if there are 1000 classes].
     #[arg(long, value_name = "FILE|imagenet|none", value_parser = args::labels)]
     labels: Option<LabelsArg>,
     /// From logits to probabilities: softmax, sigmoid (several classes may be right, or the only

@@ -37,7 +37,8 @@ pub struct ImportOptions {
     pub bn_eps: Option<f64>,
     /// Changes to the family's recipe.
     pub recipe: RecipeOverrides,
-    /// Names of the classes; otherwise ImageNet's where there are 1000, else none.
+    /// Names of the classes; otherwise those of a `config.json` beside the file, as many as there
+    /// are classes; else ImageNet's where there are 1000, else none.
     pub labels: Option<Labels>,
     /// From logits to probabilities; otherwise softmax, or sigmoid for one class.
     pub activation: Option<OutputActivation>,
