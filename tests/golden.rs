@@ -169,6 +169,11 @@ fn paddle_clas() {
     check_family(Family::PaddleClas);
 }
 
+#[test]
+fn transformers() {
+    check_family(Family::Transformers);
+}
+
 /// Against the same public implementations with their weights rounded to f16, everything else in
 /// f64: so nothing but the weights is rounded, and each to the nearest.
 #[test]

@@ -2,10 +2,12 @@
 
 mod support;
 
-use effnet::arch::{Network, Variant};
+use effnet::arch::{Network, Padding, Size, Variant};
+use effnet::image::{Framing, Interpolation};
 use effnet::weights::import::{Checkpoint, CheckpointError};
 use effnet::weights::{
-    Family, ImportError, ImportOptions, Precision, SourceRole, Weights, import, source_names,
+    Family, ImportError, ImportOptions, Labels, PaddingChoice, Precision, SourceRole, Weights,
+    import, source_names,
 };
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -67,6 +69,76 @@ impl Sharded {
         assert!(text.contains(from));
         fs::write(self.path(name), text.replacen(from, to, 1)).unwrap();
     }
+}
+
+/// A folder as transformers writes it: the fixture's two configurations, and a checkpoint.
+fn snapshot() -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let list = source_names(Family::Transformers, &Network::new(Variant::B0, 3));
+    let tensors: Vec<NamedTensor> = list
+        .into_iter()
+        .map(|tensor| {
+            let data = vec![0.5; tensor.shape.iter().product()];
+            NamedTensor { name: tensor.name, shape: tensor.shape, data }
+        })
+        .collect();
+    let path = folder.path().join("model.safetensors");
+    write_container(&path, ContainerKind::Safetensors, &tensors);
+    for name in ["config.json", "preprocessor_config.json"] {
+        let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/hub").join(name);
+        fs::copy(fixture, folder.path().join(name)).unwrap();
+    }
+    folder
+}
+
+/// The fixture's blocks with symmetric pads, 3 and 11, are those before which 204 pixels are odd.
+#[test]
+fn transformers_own_files_tell_padding_recipe_and_labels() {
+    let folder = snapshot();
+    let packed = folder.path().join("packed");
+    let report = import(folder.path(), &packed, &ImportOptions::default()).unwrap();
+    let metadata = &report.metadata;
+    assert_eq!((metadata.family, metadata.variant), (Family::Transformers, Variant::B0));
+    assert_eq!(metadata.padding, Padding::SameFrozen(Size::square(204)));
+    assert_eq!(metadata.bn_eps, 1e-3);
+    assert_eq!(metadata.labels, Labels::Names(["cat", "dog", "bird"].map(str::to_owned).to_vec()));
+    let recipe = &metadata.recipe;
+    assert_eq!(recipe.size, Size::square(240));
+    assert_eq!(recipe.framing, Framing::Squash { crop_pct: 1.0 });
+    assert_eq!(recipe.interpolation, Interpolation::PillowBicubic);
+    // The processor divides by the roots of these twice.
+    for (found, expected) in recipe.std.iter().zip([0.229, 0.224, 0.225]) {
+        assert!((found - expected).abs() < 1e-6, "{:?}", recipe.std);
+    }
+    assert!(report.evidence.contains("preprocessor_config.json's 240"), "{}", report.evidence);
+    assert_eq!(report.notes, ["took model.safetensors in the folder"]);
+
+    // The user's word goes before the file's.
+    let options = ImportOptions {
+        padding: Some(PaddingChoice::SameFrozen),
+        bn_eps: Some(0.01),
+        ..ImportOptions::default()
+    };
+    let metadata = import(folder.path(), &packed, &options).unwrap().metadata;
+    assert_eq!(metadata.padding, Padding::SameFrozen(Size::square(224)));
+    assert_eq!(metadata.bn_eps, 0.01);
+}
+
+#[test]
+fn what_transformers_has_and_this_runtime_has_not_is_refused() {
+    let folder = snapshot();
+    let config = folder.path().join("config.json");
+    let text = fs::read_to_string(&config).unwrap();
+    fs::write(&config, text.replace("\"swish\"", "\"gelu\"")).unwrap();
+    let packed = folder.path().join("packed");
+    let error = import(folder.path(), &packed, &ImportOptions::default()).unwrap_err().to_string();
+    assert!(error.contains("hidden_act of config.json: expected swish, found gelu"), "{error}");
+    assert!(!packed.exists());
+    // Without the configurations: the family's own conventions.
+    fs::remove_file(config).unwrap();
+    let metadata = import(folder.path(), &packed, &ImportOptions::default()).unwrap().metadata;
+    assert_eq!(metadata.padding, Padding::SameFrozen(Size::square(224)));
+    assert_eq!((metadata.recipe.size, metadata.labels), (Size::square(224), Labels::None));
 }
 
 fn values(path: &Path) -> Vec<Vec<f32>> {

@@ -161,6 +161,7 @@ fn every_family_is_packed_in_the_documented_layouts() {
         (Family::Lukemelas,   Variant::B2,      TorchLegacy,     "efficientnet-b2.pth",         frozen(260),          1e-3),
         (Family::LitePytorch, Variant::Lite2,   TorchLegacy,     "efficientnet-lite2.pth",      frozen(260),          1e-3),
         (Family::PaddleClas,  Variant::B1,      PaddleProtocol4, "b1.pdparams",                 frozen(240),          1e-3),
+        (Family::Transformers, Variant::B1,     Safetensors,     "model.safetensors",           frozen(240),          1e-3),
         (Family::PaddleClas,  Variant::B0Small, Npz,             "b0_small.npz",                Padding::Symmetric,   1e-3),
     ];
     for (family, variant, kind, file_name, padding, eps) in table {

@@ -21,17 +21,21 @@ pub enum Family {
     LitePytorch,
     /// PaddleClas: SAME padding frozen at the native size (B0_small: symmetric), eps 1e-3.
     PaddleClas,
+    /// Hugging Face transformers' `EfficientNetForImageClassification`, converted from Keras: SAME
+    /// padding frozen at the native size, eps 1e-3.
+    Transformers,
 }
 
 impl Family {
     /// Every family.
-    pub const ALL: [Family; 6] = [
+    pub const ALL: [Family; 7] = [
         Family::Timm,
         Family::TimmTf,
         Family::Torchvision,
         Family::Lukemelas,
         Family::LitePytorch,
         Family::PaddleClas,
+        Family::Transformers,
     ];
 
     /// The name used on the command line and in packed files.
@@ -43,6 +47,7 @@ impl Family {
             Family::Lukemelas => "lukemelas",
             Family::LitePytorch => "lite-pytorch",
             Family::PaddleClas => "paddle-clas",
+            Family::Transformers => "transformers",
         }
     }
 }

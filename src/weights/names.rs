@@ -167,12 +167,33 @@ const PADDLE_CLAS: Names = Names {
     classifier_transposed: true,
 };
 
+const TRANSFORMERS_BLOCK: BlockNames = BlockNames {
+    expand: ConvBn("expansion.expand_conv", "expansion.expand_bn"),
+    depthwise: ConvBn("depthwise_conv.depthwise_conv", "depthwise_conv.depthwise_norm"),
+    se_reduce: "squeeze_excite.reduce",
+    se_expand: "squeeze_excite.expand",
+    project: ConvBn("projection.project_conv", "projection.project_bn"),
+};
+
+const TRANSFORMERS: Names = Names {
+    stem: ConvBn("efficientnet.embeddings.convolution", "efficientnet.embeddings.batchnorm"),
+    block: |block| format!("efficientnet.encoder.blocks.{}.", block.index),
+    with_expand: TRANSFORMERS_BLOCK,
+    without_expand: TRANSFORMERS_BLOCK,
+    head_conv: ConvBn("efficientnet.encoder.top_conv", "efficientnet.encoder.top_bn"),
+    classifier: "classifier",
+    statistics: ["running_mean", "running_var"],
+    batches_tracked: true,
+    classifier_transposed: false,
+};
+
 fn names(family: Family) -> &'static Names {
     match family {
         Family::Timm | Family::TimmTf => &TIMM,
         Family::Torchvision => &TORCHVISION,
         Family::Lukemelas | Family::LitePytorch => &LUKEMELAS,
         Family::PaddleClas => &PADDLE_CLAS,
+        Family::Transformers => &TRANSFORMERS,
     }
 }
 
@@ -302,6 +323,7 @@ mod tests {
             (Family::LitePytorch, Variant::Lite1,   386),
             (Family::PaddleClas,  Variant::B0,      311),
             (Family::PaddleClas,  Variant::B0Small, 247),
+            (Family::Transformers, Variant::B0,     360),
         ];
         for (family, variant, count) in table {
             let tensors = source_names(family, &Network::new(variant, 1000));
@@ -330,6 +352,9 @@ mod tests {
             (Family::PaddleClas, "_ef.block.1.._dcn._conv._bn._variance", &[16], Layer::Depthwise(1), SourceRole::Variance),
             (Family::PaddleClas, "_ef._blocks.2.._ecn._conv._conv._conv.weight", &[96, 16, 1, 1], Layer::Expand(2), SourceRole::Weight),
             (Family::PaddleClas, "_conv._bn.weight", &[1280], Layer::HeadConv, SourceRole::Gamma),
+            (Family::Transformers, "efficientnet.encoder.blocks.1.projection.project_conv.weight", &[16, 16, 1, 1], Layer::Project(1), SourceRole::Weight),
+            (Family::Transformers, "efficientnet.encoder.blocks.2.depthwise_conv.depthwise_norm.running_var", &[96], Layer::Depthwise(2), SourceRole::Variance),
+            (Family::Transformers, "efficientnet.encoder.top_bn.weight", &[1280], Layer::HeadConv, SourceRole::Gamma),
             (Family::PaddleClas, "_fc.weight", &[1280, 1000], Layer::Classifier, SourceRole::Weight),
         ];
         for &(family, name, shape, layer, role) in table {

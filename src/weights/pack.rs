@@ -253,7 +253,12 @@ fn metadata(
     // An entry's recipe belongs to its own family and variant: explicit options may say otherwise.
     let published = published.filter(|entry| (entry.family, entry.variant) == (family, variant));
     let mut settings = settings(family, variant);
+    settings.padding = told.conventions.padding.unwrap_or(settings.padding);
+    settings.bn_eps = told.conventions.bn_eps.unwrap_or(settings.bn_eps);
     let proven = recognised.proven.as_ref();
+    if let (None, Some(refused)) = (proven, &told.conventions.refused) {
+        return Err(refused.clone());
+    }
     if let Some(proven) = proven {
         settings.padding = proven.padding;
         settings.bn_eps = proven.bn_eps.unwrap_or(settings.bn_eps);

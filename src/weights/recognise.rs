@@ -184,11 +184,12 @@ pub enum RecogniseError {
 }
 
 /// Families of one spelling, of which names alone cannot tell more.
-const SPELLINGS: [&[Family]; 4] = [
+const SPELLINGS: [&[Family]; 5] = [
     &[Family::Timm, Family::TimmTf],
     &[Family::Torchvision],
     &[Family::Lukemelas, Family::LitePytorch],
     &[Family::PaddleClas],
+    &[Family::Transformers],
 ];
 
 /// The variants that a family publishes a model definition for.
@@ -200,7 +201,9 @@ fn variants(family: Family) -> impl Iterator<Item = Variant> {
         Family::Torchvision => {
             !variant.is_lite() && !matches!(variant, Variant::B8 | Variant::B0Small)
         }
-        Family::Lukemelas => !variant.is_lite() && variant != Variant::B0Small,
+        Family::Lukemelas | Family::Transformers => {
+            !variant.is_lite() && variant != Variant::B0Small
+        }
         Family::LitePytorch => variant.is_lite(),
     })
 }

@@ -126,6 +126,13 @@ pub fn settings(family: Family, variant: Variant) -> Settings {
                 )
             },
         },
+        // Keras's pads, which its conversion wrote down as a list of blocks, are those of SAME at
+        // the native size. The processor divides by the root of the deviation, twice.
+        Family::Transformers => Settings {
+            padding: frozen,
+            bn_eps: EPS_TENSORFLOW,
+            recipe: recipe(bicubic, Framing::Squash { crop_pct: 1.0 }, IMAGENET, native),
+        },
     }
 }
 
@@ -276,7 +283,7 @@ pub struct RecipeOverrides {
 }
 
 /// A setting that makes no sense.
-#[derive(Debug, thiserror::Error, PartialEq)]
+#[derive(Clone, Debug, thiserror::Error, PartialEq)]
 #[error("{setting}: expected {expected}, found {found}")]
 pub struct SettingError {
     /// The setting, as in `crop_pct`.

@@ -229,6 +229,41 @@ mod tests {
         }
     }
 
+    /// What `tests/field/hub.py` took from the networks of timm and torchvision.
+    #[test]
+    fn the_libraries_own_networks_are_named() {
+        let text = include_str!("../../tests/fixtures/hub/strangers.json");
+        let mut found: std::collections::BTreeMap<String, Shapes> =
+            serde_json::from_str(text).unwrap();
+        #[rustfmt::skip]
+        let table = [
+            ("timm/efficientnetv2_rw_t", "EfficientNetV2"),
+            ("timm/efficientnet_es", "EfficientNet-EdgeTPU"),
+            ("timm/mixnet_s", "MixNet"),
+            ("timm/mobilenetv2_100", "MobileNetV2"),
+            ("timm/mobilenetv3_large_100", "MobileNetV3"),
+            ("timm/mobilenetv4_conv_small", "MobileNetV4"),
+            ("timm/tf_efficientnet_cc_b0_4e", "CondConv"),
+            ("timm/efficientnet_b0_gn", "group-norm"),
+            ("timm/efficientnet_b0_g16_evos", "grouped convolutions"),
+            ("timm/efficientnet_x_b3", "EfficientNet-X"),
+            ("timm/semnasnet_100", "MnasNet-A1"),
+            ("timm/fbnetc_100", "FBNet"),
+            ("timm/ghostnet_100", "GhostNet"),
+            ("timm/resnet18", "ResNet"),
+            // Its first convolution is V2's; its norms are EvoNorm's.
+            ("timm/test_efficientnet_evos", "EfficientNetV2"),
+            ("torchvision/efficientnet_v2_s", "EfficientNetV2"),
+            ("torchvision/mobilenet_v2", "MobileNetV2"),
+            ("torchvision/mobilenet_v3_large", "MobileNetV3"),
+        ];
+        for (name, network) in table {
+            let found = stranger(&found.remove(name).unwrap()).map(|stranger| stranger.network);
+            assert!(found.is_some_and(|found| found.contains(network)), "{name}: {found:?}");
+        }
+        assert!(found.is_empty(), "{:?}", found.keys());
+    }
+
     #[test]
     fn relatives_without_a_tensor_of_their_own_are_known_by_their_depths() {
         for (depths, se, network) in DEPTHS {

@@ -10,6 +10,7 @@ import efficientnet_lite_pytorch
 import efficientnet_pytorch
 import timm
 import torchvision
+import transformers
 from torch import nn
 
 BN = {"weight": "gamma", "bias": "beta", "running_mean": "mean", "running_var": "var"}
@@ -79,13 +80,73 @@ TORCHVISION = rules(
     (r"classifier\.1", "classifier", CONV),
 )
 
+TRANSFORMERS = rules(
+    (r"efficientnet\.embeddings\.convolution", "stem", CONV),
+    (r"efficientnet\.embeddings\.batchnorm", "stem", BN),
+    (r"efficientnet\.encoder\.blocks\.(\d+)\.expansion\.expand_conv", "expand", CONV),
+    (r"efficientnet\.encoder\.blocks\.(\d+)\.expansion\.expand_bn", "expand", BN),
+    (r"efficientnet\.encoder\.blocks\.(\d+)\.depthwise_conv\.depthwise_conv", "depthwise", CONV),
+    (r"efficientnet\.encoder\.blocks\.(\d+)\.depthwise_conv\.depthwise_norm", "depthwise", BN),
+    (r"efficientnet\.encoder\.blocks\.(\d+)\.squeeze_excite\.reduce", "se_reduce", CONV),
+    (r"efficientnet\.encoder\.blocks\.(\d+)\.squeeze_excite\.expand", "se_expand", CONV),
+    (r"efficientnet\.encoder\.blocks\.(\d+)\.projection\.project_conv", "project", CONV),
+    (r"efficientnet\.encoder\.blocks\.(\d+)\.projection\.project_bn", "project", BN),
+    (r"efficientnet\.encoder\.top_conv", "head_conv", CONV),
+    (r"efficientnet\.encoder\.top_bn", "head_conv", BN),
+    (r"classifier", "classifier", CONV),
+)
+
 NAME_MAPS = {
     "timm": TIMM,
     "timm-tf": TIMM,
     "torchvision": TORCHVISION,
     "lukemelas": LUKEMELAS,
     "lite-pytorch": LUKEMELAS,
+    "transformers": TRANSFORMERS,
 }
+
+# Width, depth, native size and the blocks with symmetric pads, as the published configurations have
+# them (transformers, models/efficientnet/convert_efficientnet_to_pytorch.py).
+TRANSFORMERS_CONFIGS = {
+    "b0": (1.0, 1.0, 224, []),
+    "b1": (1.0, 1.1, 240, [16]),
+    "b2": (1.1, 1.2, 260, [5, 8, 16]),
+    "b3": (1.2, 1.4, 300, [5, 18]),
+    "b4": (1.4, 1.8, 380, [6]),
+    "b5": (1.6, 2.2, 456, [13, 27]),
+    "b6": (1.8, 2.6, 528, [31]),
+    "b7": (2.0, 3.1, 600, [18]),
+}
+
+
+class TransformersLogits(nn.Module):
+    """transformers' classifier, from an image to logits as the other networks go."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+
+    def forward(self, image):
+        return self.model(pixel_values=image).logits
+
+    def state_dict(self, *args, **kwargs):
+        return self.model.state_dict(*args, **kwargs)
+
+    def load_state_dict(self, *args, **kwargs):
+        return self.model.load_state_dict(*args, **kwargs)
+
+
+def transformers_model(variant, classes, **changes):
+    width, depth, size, padding = TRANSFORMERS_CONFIGS[variant]
+    config = transformers.EfficientNetConfig(
+        width_coefficient=width,
+        depth_coefficient=depth,
+        image_size=size,
+        hidden_dim=max(8, int(1280 * width + 4) // 8 * 8),
+        num_labels=classes,
+        **{"depthwise_padding": padding, **changes},
+    )
+    return transformers.EfficientNetForImageClassification(config)
 
 
 def canonical_names(implementation, keys):
@@ -180,6 +241,8 @@ def build(family, variant, classes, **changes):
         model = efficientnet_lite_pytorch.EfficientNet.from_name(
             f"efficientnet-{variant}", num_classes=classes, **changes
         )
+    elif family == "transformers":
+        model = TransformersLogits(transformers_model(variant, classes, **changes))
     else:
         raise ValueError(f"unknown family {family}")
     return model, family

@@ -44,25 +44,27 @@ def cases():
         "lukemelas": B,
         "lite-pytorch": LITE,
         "paddle-clas": B[:8] + ["b0-small"],
+        "transformers": B[:8],
     }
     for family, variants in families.items():
         for index, variant in enumerate(variants):
             native = NATIVE[variant]
             h, w = SMALL.get(variant, (native, native))
             # The conventions differ where sides are even: look from another side in each family.
-            if family in ("timm-tf", "lukemelas") and variant in SMALL:
+            if family in ("timm-tf", "lukemelas", "transformers") and variant in SMALL:
                 h, w = w, h
             yield family, variant, h, w, 1000 if index == 0 else CLASSES
     # The conventions against each other, at sizes odd, even, and neither.
-    for family in ("timm", "timm-tf", "torchvision", "lukemelas", "paddle-clas"):
+    frozen = ("lukemelas", "paddle-clas", "transformers")
+    for family in ("timm", "timm-tf", "torchvision", *frozen):
         # Frozen pads leave nothing of 30 pixels by the last stage.
-        small = (45, 75) if family in ("lukemelas", "paddle-clas") else (30, 75)
+        small = (45, 75) if family in frozen else (30, 75)
         for h, w in ((97, 65), (128, 160), small):
             yield family, "b0", h, w, CLASSES
     for family in ("timm", "timm-tf", "lite-pytorch"):
         yield family, "lite0", 75, 114, CLASSES
     # Frozen pads at sizes whose parity differs from the native one's at some stage.
-    for family in ("lukemelas", "paddle-clas"):
+    for family in frozen:
         yield family, "b1", 256, 256, CLASSES
         yield family, "b2", 128, 191, CLASSES
     yield "lite-pytorch", "lite2", 128, 191, CLASSES

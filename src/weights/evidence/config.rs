@@ -42,33 +42,7 @@ impl Config {
     /// with a file that cannot be used, and names it.
     pub(super) fn beside(folder: &Path) -> Result<Option<Config>, String> {
         let path = folder.join(NAME);
-        let fault = |what: String| Err(format!("{}: {what}; it was left out", path.display()));
-        match std::fs::metadata(&path) {
-            Ok(metadata) if !metadata.is_file() => return fault("it is no regular file".into()),
-            Ok(metadata) if metadata.len() > MAX_BYTES => {
-                return fault(format!(
-                    "expected at most {MAX_BYTES} bytes, found {}",
-                    metadata.len()
-                ));
-            }
-            Ok(_) => {}
-            Err(error)
-                if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) =>
-            {
-                return Ok(None);
-            }
-            Err(error) => return fault(error.to_string()),
-        }
-        let mut bytes = Vec::new();
-        let read = File::open(&path).and_then(|file| file.take(MAX_BYTES).read_to_end(&mut bytes));
-        if let Err(error) = read {
-            return fault(error.to_string());
-        }
-        match serde_json::from_slice(&bytes) {
-            Ok(value @ Value::Object(_)) => Ok(Some(Config::new(path, value))),
-            Ok(_) => fault("expected a JSON object".into()),
-            Err(error) => fault(format!("expected JSON: {error}")),
-        }
+        Ok(object(&path)?.map(|value| Config::new(path, value)))
     }
 
     fn new(path: PathBuf, value: Value) -> Config {
@@ -86,6 +60,33 @@ impl Config {
         let names = find("label_names").or_else(|| find("labels"));
         let labels = names.and_then(|names| labels(names, find("label_descriptions")));
         Config { architecture, recipe, labels, notes, path, value }
+    }
+}
+
+/// The JSON object of a file; none where there is no file. The error says what is wrong with a file
+/// that cannot be used, and names it.
+pub(super) fn object(path: &Path) -> Result<Option<Value>, String> {
+    let fault = |what: String| Err(format!("{}: {what}; it was left out", path.display()));
+    match std::fs::metadata(path) {
+        Ok(metadata) if !metadata.is_file() => return fault("it is no regular file".into()),
+        Ok(metadata) if metadata.len() > MAX_BYTES => {
+            return fault(format!("expected at most {MAX_BYTES} bytes, found {}", metadata.len()));
+        }
+        Ok(_) => {}
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            return Ok(None);
+        }
+        Err(error) => return fault(error.to_string()),
+    }
+    let mut bytes = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(MAX_BYTES).read_to_end(&mut bytes));
+    if let Err(error) = read {
+        return fault(error.to_string());
+    }
+    match serde_json::from_slice(&bytes) {
+        Ok(value @ Value::Object(_)) => Ok(Some(value)),
+        Ok(_) => fault("expected a JSON object".into()),
+        Err(error) => fault(format!("expected JSON: {error}")),
     }
 }
 
@@ -179,7 +180,7 @@ pub(super) fn recipe(config: &Map<String, Value>, note: &mut dyn FnMut(String)) 
 
 /// The names of the classes: a list, or an object from `"0"` on. The built-in ones where they are
 /// ImageNet's ids; where they are other ids of WordNet's, their descriptions.
-fn labels(names: &Value, descriptions: Option<&Value>) -> Option<Labels> {
+pub(super) fn labels(names: &Value, descriptions: Option<&Value>) -> Option<Labels> {
     let text = |value: &Value| value.as_str().map(str::to_owned);
     let names: Vec<String> = match names {
         Value::Array(list) => list.iter().map(text).collect::<Option<_>>()?,

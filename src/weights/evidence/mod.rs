@@ -17,6 +17,7 @@
 
 mod architecture;
 mod config;
+mod transformers;
 
 pub(crate) use config::Config;
 
@@ -26,6 +27,7 @@ use crate::arch::Variant;
 use architecture::{Architecture, mentioned, mentions_tf, named};
 use serde_json::{Map, Value};
 use std::path::{Path, PathBuf};
+use transformers::Conventions;
 
 /// Folders above a file whose names are looked at: in a cache of the Hugging Face Hub, the third is
 /// the model's.
@@ -72,6 +74,8 @@ pub(crate) struct Evidence {
     pub config: Option<Config>,
     /// The recipe that the file was trained with, by its own words.
     trained: RecipeOverrides,
+    /// transformers' configuration of its processor, where `config` is transformers'.
+    processor: Option<Value>,
     /// For people: what could not be used.
     pub notes: Vec<String>,
 }
@@ -85,6 +89,8 @@ pub(super) struct Told {
     pub whose: String,
     /// Values of it that make no sense here.
     pub notes: Vec<String>,
+    /// Padding and eps, where they are written down.
+    pub conventions: Conventions,
 }
 
 impl Evidence {
@@ -111,6 +117,12 @@ impl Evidence {
         }
         if let Some(config) = &evidence.config {
             let whose = format!("{} beside it", config::NAME);
+            if transformers::is_ours(&config.value) {
+                match config::object(&config.path.with_file_name(transformers::PROCESSOR)) {
+                    Ok(processor) => evidence.processor = processor,
+                    Err(note) => evidence.notes.push(note),
+                }
+            }
             let found = config.architecture.as_deref().and_then(named);
             evidence.clues.extend(found.map(|found| Clue::new(Place::Config, &whose, found)));
         }
@@ -171,6 +183,9 @@ impl Evidence {
 
     /// The recipe and labels for a checkpoint of this family and variant; `asked` as above.
     pub(super) fn told(&self, family: Family, variant: Variant, asked: bool) -> Told {
+        if family == Family::Transformers {
+            return self.told_by_transformers(variant);
+        }
         // Of the user's family, a text may say the other: its recipe is as good.
         let fits =
             |clue: &&Clue| clue.fits(family, variant) || (asked && clue.fits(clue.family, variant));
@@ -204,7 +219,29 @@ impl Evidence {
         for (other, _) in layers {
             recipe = recipe.or(other);
         }
-        Told { recipe, labels, whose, notes }
+        Told { recipe, labels, whose, notes, conventions: Conventions::default() }
+    }
+
+    /// What transformers' own files say of a checkpoint of this variant.
+    fn told_by_transformers(&self, variant: Variant) -> Told {
+        let config = self.config.as_ref().filter(|config| transformers::is_ours(&config.value));
+        let conventions = config.map(|config| transformers::conventions(&config.value, variant));
+        let labels = config.and_then(|config| transformers::labels(&config.value));
+        let mut notes = Vec::new();
+        let mut note = |what: String| notes.push(format!("{}: {what}", transformers::PROCESSOR));
+        let processor = self.processor.as_ref().and_then(Value::as_object);
+        let recipe = processor.map(|processor| transformers::recipe(processor, &mut note));
+        let whose = match recipe {
+            Some(_) => format!("{}'s", transformers::PROCESSOR),
+            None => "the family's".to_owned(),
+        };
+        Told {
+            recipe: recipe.unwrap_or_default(),
+            labels,
+            whose,
+            notes,
+            conventions: conventions.unwrap_or_default(),
+        }
     }
 }
 
