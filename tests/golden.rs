@@ -174,6 +174,11 @@ fn transformers() {
     check_family(Family::Transformers);
 }
 
+#[test]
+fn keras() {
+    check_family(Family::Keras);
+}
+
 /// Against the same public implementations with their weights rounded to f16, everything else in
 /// f64: so nothing but the weights is rounded, and each to the nearest.
 #[test]
@@ -230,10 +235,7 @@ fn the_generator_and_the_names_are_the_public_models() {
             for source in &sources {
                 let name = generator::canonical_name(source.layer, source.role);
                 let Some(expected) = case.tensors_sha256.get(&name) else { continue };
-                let mut shape = source.shape.clone();
-                if family == Family::PaddleClas && shape.len() == 2 {
-                    shape.reverse();
-                }
+                let shape = generator::canonical_shape(family, source);
                 let (layer, role) = (source.layer, source.role);
                 let values = generator::tensor(case.weights_seed, &network, layer, role, &shape);
                 assert_eq!(&generator::digest(&values), expected, "{}: {name}", case.name);

@@ -78,6 +78,17 @@ fn fp32() -> ImportOptions {
 fn source_element(tensor: &SourceTensor, packed: &[usize], index: usize) -> usize {
     let split = |index: usize, columns: usize| (index / columns, index % columns);
     match tensor.layer {
+        // Keras's [k, k, c_in, c_out], [k, k, c, 1] and [1, 1, c_se, c_mid] are the packed ones.
+        Layer::Stem | Layer::Depthwise(_) | Layer::SeExpand(_) if tensor.name.contains('/') => {
+            index
+        }
+        // [c_out, c_in] from Keras's [1, 1, c_in, c_out].
+        Layer::SeReduce(_) | Layer::Expand(_) | Layer::Project(_) | Layer::HeadConv
+            if tensor.name.ends_with("/kernel") =>
+        {
+            let (c_out, c_in) = split(index, packed[1]);
+            c_in * packed[0] + c_out
+        }
         // [k, k, c_in, c_out] from [c_out, c_in, k, k].
         Layer::Stem => {
             let (rest, c_out) = split(index, packed[3]);
@@ -162,6 +173,7 @@ fn every_family_is_packed_in_the_documented_layouts() {
         (Family::LitePytorch, Variant::Lite2,   TorchLegacy,     "efficientnet-lite2.pth",      frozen(260),          1e-3),
         (Family::PaddleClas,  Variant::B1,      PaddleProtocol4, "b1.pdparams",                 frozen(240),          1e-3),
         (Family::Transformers, Variant::B1,     Safetensors,     "model.safetensors",           frozen(240),          1e-3),
+        (Family::Keras,       Variant::B2,      Npz,             "b2.npz",                      frozen(260),          1e-3),
         (Family::PaddleClas,  Variant::B0Small, Npz,             "b0_small.npz",                Padding::Symmetric,   1e-3),
     ];
     for (family, variant, kind, file_name, padding, eps) in table {

@@ -24,7 +24,8 @@ wheel (.whl) with one of them inside; shards, by their index or any of them; a f
 Exported graphs: ONNX, with tensors in it or in files beside it; Paddle inference models, given as
 .pdmodel, .json or .pdiparams, as their folder, or as a .tar or .tar.gz of it. A graph proves its
 padding, eps and input size; --family says whose recipe it is where its names do not.
-Families: timm, timm-tf, torchvision, lukemelas, lite-pytorch, paddle-clas, transformers.
+Families: timm, timm-tf, torchvision, lukemelas, lite-pytorch, paddle-clas, transformers, keras
+(as .npz).
 
 Variant and family are recognised from the tensors' names and shapes. What these leave open is told
 by, in this order: the digest of known files; the file's own words (arch, args.model and the like);

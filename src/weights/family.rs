@@ -21,6 +21,8 @@ pub enum Family {
     LitePytorch,
     /// PaddleClas: SAME padding frozen at the native size (B0_small: symmetric), eps 1e-3.
     PaddleClas,
+    /// `keras.applications.EfficientNet*`: SAME padding frozen at the native size, eps 1e-3.
+    Keras,
     /// Hugging Face transformers' `EfficientNetForImageClassification`, converted from Keras: SAME
     /// padding frozen at the native size, eps 1e-3.
     Transformers,
@@ -28,7 +30,7 @@ pub enum Family {
 
 impl Family {
     /// Every family.
-    pub const ALL: [Family; 7] = [
+    pub const ALL: [Family; 8] = [
         Family::Timm,
         Family::TimmTf,
         Family::Torchvision,
@@ -36,6 +38,7 @@ impl Family {
         Family::LitePytorch,
         Family::PaddleClas,
         Family::Transformers,
+        Family::Keras,
     ];
 
     /// The name used on the command line and in packed files.
@@ -48,6 +51,7 @@ impl Family {
             Family::LitePytorch => "lite-pytorch",
             Family::PaddleClas => "paddle-clas",
             Family::Transformers => "transformers",
+            Family::Keras => "keras",
         }
     }
 }

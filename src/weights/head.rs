@@ -5,7 +5,9 @@
 //! are wanted. One linear layer under one of the usual names is the classifier, whatever it is
 //! called; several layers are no classifier that this runtime has.
 
-use super::names::{classifier, classifier_transposed, is_ignored, source_names};
+use super::names::{
+    classifier, classifier_transposed, is_ignored, separator_and_weight, source_names,
+};
 use super::recognise::{RecogniseError, Shapes};
 use super::{Family, Layer, Metadata, SourceRole, SourceTensor};
 use crate::arch::{Network, Variant};
@@ -27,22 +29,23 @@ pub(super) enum Head {
 }
 
 /// Names that trainers give to a classifier, or to the sequence that has it.
-const USUAL: [&str; 6] = ["classifier", "fc", "_fc", "head", "last_linear", "linear"];
+const USUAL: [&str; 7] = ["classifier", "fc", "_fc", "head", "last_linear", "linear", "dense"];
 
 impl Head {
     /// The classifier of a checkpoint of `family`.
     pub(super) fn of(shapes: &Shapes, family: Family) -> Result<Head, RecogniseError> {
         let own = classifier(family);
+        let (separator, _) = separator_and_weight(family);
         // torchvision's is the second of a sequence.
         let (root, _) = own.split_once('.').unwrap_or((own, ""));
         for root in [root].into_iter().chain(USUAL) {
             let inside = |name: &&String| {
-                name.strip_prefix(root).is_some_and(|rest| rest.starts_with('.'))
+                name.strip_prefix(root).is_some_and(|rest| rest.starts_with(separator))
                     && !is_ignored(name)
             };
             let tensors: Vec<&String> = shapes.keys().filter(inside).collect();
             let mut layers: Vec<&str> =
-                tensors.iter().filter_map(|name| Some(name.rsplit_once('.')?.0)).collect();
+                tensors.iter().filter_map(|name| Some(name.rsplit_once(separator)?.0)).collect();
             layers.dedup();
             match layers[..] {
                 [] => continue,
@@ -54,7 +57,9 @@ impl Head {
     }
 
     fn linear(shapes: &Shapes, family: Family, layer: &str) -> Result<Head, RecogniseError> {
-        let [weight, bias] = ["weight", "bias"].map(|end| format!("{layer}.{end}"));
+        let (separator, weight) = separator_and_weight(family);
+        let [weight, bias] = [weight, "bias"].map(|end| format!("{layer}{separator}{end}"));
+        let has_bias = shapes.contains_key(&bias);
         let (name, shape, classes) = match (shapes.get(&bias), shapes.get(&weight)) {
             (Some(shape), _) => (bias, shape, (shape.len() == 1).then(|| shape[0])),
             (None, Some(shape)) => {
@@ -68,8 +73,7 @@ impl Head {
         };
         match classes {
             Some(classes) if (1..=Metadata::MAX_CLASSES).contains(&classes) => {
-                let bias = name.ends_with(".bias");
-                Ok(Head::Linear { name: layer.to_owned(), bias, classes })
+                Ok(Head::Linear { name: layer.to_owned(), bias: has_bias, classes })
             }
             _ => Err(RecogniseError::Classes { name, found: shape.clone() }),
         }
@@ -98,8 +102,9 @@ impl Head {
                 let absent = |tensor: &SourceTensor| !bias && tensor.role == SourceRole::Bias;
                 tensors.retain(|tensor| !(is_classifier(tensor) && absent(tensor)));
                 for tensor in tensors.iter_mut().filter(|tensor| is_classifier(tensor)) {
-                    let end = if tensor.role == SourceRole::Bias { "bias" } else { "weight" };
-                    tensor.name = format!("{name}.{end}");
+                    let (separator, weight) = separator_and_weight(family);
+                    let end = if tensor.role == SourceRole::Bias { "bias" } else { weight };
+                    tensor.name = format!("{name}{separator}{end}");
                 }
             }
         }

@@ -6,6 +6,8 @@
 //!   `conv_pw` is the *projection* there, and `bn1` the depthwise's.
 //! - PaddleClas names the first block of a stage `_blocks` and the others `block`, with two dots
 //!   after the number, and stores the classifier as `[in, out]`.
+//! - Keras keeps a convolution as `[k, k, c_in, c_out]`, a depthwise one as `[k, k, c, 1]`, and the
+//!   classifier as `[in, out]`.
 //! - The PyTorch families carry `num_batches_tracked` beside each batch-norm; inference ignores it.
 
 use super::{Family, Layer};
@@ -14,7 +16,7 @@ use crate::arch::{BlockSpec, Network};
 /// Role of a checkpoint's tensor in its layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum SourceRole {
-    /// Weights of a convolution, `[c_out, c_in, k, k]`, or of the classifier.
+    /// Weights of a convolution, `[c_out, c_in, k, k]` but for Keras, or of the classifier.
     Weight,
     /// Bias of a squeeze-excite convolution or of the classifier, `[c_out]`; in an exported graph
     /// also of a convolution that its batch-norm is folded into.
@@ -65,11 +67,20 @@ struct Names {
     without_expand: BlockNames,
     head_conv: ConvBn,
     classifier: &'static str,
-    /// Running mean and running variance; factor and summand are `weight` and `bias` everywhere.
+    /// Stands between a module's name and a tensor's.
+    separator: &'static str,
+    /// The weights of convolutions and of the classifier; their biases are `bias` everywhere.
+    weight: &'static str,
+    /// Batch-norm's factor and summand.
+    affine: [&'static str; 2],
+    /// Running mean and running variance.
     statistics: [&'static str; 2],
     batches_tracked: bool,
     /// Whether the classifier's weights are `[c_head, classes]`, not `[classes, c_head]`.
     classifier_transposed: bool,
+    /// Whether a convolution's weights are `[k, k, c_in, c_out]`, and a depthwise one's
+    /// `[k, k, c, 1]`.
+    channels_last: bool,
 }
 
 /// Stands where a block has no expand convolution: never read.
@@ -94,9 +105,13 @@ const TIMM: Names = Names {
     },
     head_conv: ConvBn("conv_head", "bn2"),
     classifier: "classifier",
+    separator: ".",
+    weight: "weight",
+    affine: ["weight", "bias"],
     statistics: ["running_mean", "running_var"],
     batches_tracked: true,
     classifier_transposed: false,
+    channels_last: false,
 };
 
 const TORCHVISION: Names = Names {
@@ -118,9 +133,13 @@ const TORCHVISION: Names = Names {
     },
     head_conv: ConvBn("features.8.0", "features.8.1"),
     classifier: "classifier.1",
+    separator: ".",
+    weight: "weight",
+    affine: ["weight", "bias"],
     statistics: ["running_mean", "running_var"],
     batches_tracked: true,
     classifier_transposed: false,
+    channels_last: false,
 };
 
 const LUKEMELAS_BLOCK: BlockNames = BlockNames {
@@ -138,9 +157,13 @@ const LUKEMELAS: Names = Names {
     without_expand: LUKEMELAS_BLOCK,
     head_conv: ConvBn("_conv_head", "_bn1"),
     classifier: "_fc",
+    separator: ".",
+    weight: "weight",
+    affine: ["weight", "bias"],
     statistics: ["running_mean", "running_var"],
     batches_tracked: true,
     classifier_transposed: false,
+    channels_last: false,
 };
 
 const PADDLE_CLAS_BLOCK: BlockNames = BlockNames {
@@ -162,9 +185,13 @@ const PADDLE_CLAS: Names = Names {
     without_expand: PADDLE_CLAS_BLOCK,
     head_conv: ConvBn("_conv._conv._conv", "_conv._bn"),
     classifier: "_fc",
+    separator: ".",
+    weight: "weight",
+    affine: ["weight", "bias"],
     statistics: ["_mean", "_variance"],
     batches_tracked: false,
     classifier_transposed: true,
+    channels_last: false,
 };
 
 const TRANSFORMERS_BLOCK: BlockNames = BlockNames {
@@ -182,9 +209,41 @@ const TRANSFORMERS: Names = Names {
     without_expand: TRANSFORMERS_BLOCK,
     head_conv: ConvBn("efficientnet.encoder.top_conv", "efficientnet.encoder.top_bn"),
     classifier: "classifier",
+    separator: ".",
+    weight: "weight",
+    affine: ["weight", "bias"],
     statistics: ["running_mean", "running_var"],
     batches_tracked: true,
     classifier_transposed: false,
+    channels_last: false,
+};
+
+const KERAS_BLOCK: BlockNames = BlockNames {
+    expand: ConvBn("expand_conv", "expand_bn"),
+    depthwise: ConvBn("dwconv", "bn"),
+    se_reduce: "se_reduce",
+    se_expand: "se_expand",
+    project: ConvBn("project_conv", "project_bn"),
+};
+
+const KERAS: Names = Names {
+    stem: ConvBn("stem_conv", "stem_bn"),
+    block: |block| {
+        // No variant has as many blocks in a stage as there are letters.
+        let letter = char::from(b'a' + (block.index_in_stage % 26) as u8);
+        format!("block{}{letter}_", block.stage + 1)
+    },
+    with_expand: KERAS_BLOCK,
+    without_expand: KERAS_BLOCK,
+    head_conv: ConvBn("top_conv", "top_bn"),
+    classifier: "predictions",
+    separator: "/",
+    weight: "kernel",
+    affine: ["gamma", "beta"],
+    statistics: ["moving_mean", "moving_variance"],
+    batches_tracked: false,
+    classifier_transposed: true,
+    channels_last: true,
 };
 
 fn names(family: Family) -> &'static Names {
@@ -194,6 +253,7 @@ fn names(family: Family) -> &'static Names {
         Family::Lukemelas | Family::LitePytorch => &LUKEMELAS,
         Family::PaddleClas => &PADDLE_CLAS,
         Family::Transformers => &TRANSFORMERS,
+        Family::Keras => &KERAS,
     }
 }
 
@@ -202,9 +262,28 @@ pub(super) fn classifier_transposed(family: Family) -> bool {
     names(family).classifier_transposed
 }
 
+/// Whether the family stores convolutions as `[k, k, c_in, c_out]`, and depthwise ones as
+/// `[k, k, c, 1]`.
+pub(super) fn channels_last(family: Family) -> bool {
+    names(family).channels_last
+}
+
 /// The stem's weights: the tensor that a family is known by.
 pub(super) fn stem_weight(family: Family) -> String {
-    format!("{}.weight", names(family).stem.0)
+    let Names { stem: ConvBn(stem, _), separator, weight, .. } = names(family);
+    format!("{stem}{separator}{weight}")
+}
+
+/// What stands between a module's name and a tensor's, and the name of weights.
+pub(super) fn separator_and_weight(family: Family) -> (&'static str, &'static str) {
+    let Names { separator, weight, .. } = names(family);
+    (separator, weight)
+}
+
+/// The classifier's bias, as the family itself calls it.
+pub(super) fn classifier_bias(family: Family) -> String {
+    let Names { classifier, separator, .. } = names(family);
+    format!("{classifier}{separator}bias")
 }
 
 /// The classifier, as the family itself calls it.
@@ -218,6 +297,19 @@ pub(super) fn is_ignored(name: &str) -> bool {
     name == "num_batches_tracked"
         || name.ends_with(".num_batches_tracked")
         || name.starts_with("StructuredToParameterName@@")
+        || is_normalization(name)
+}
+
+/// Whether a tensor is of the layer that normalises Keras's images: the recipe's.
+pub(super) fn is_normalization(name: &str) -> bool {
+    ["mean", "variance", "count"].iter().any(|end| {
+        name.strip_suffix(end)
+            .and_then(|layer| layer.strip_suffix('/'))
+            .and_then(|layer| layer.strip_prefix("normalization"))
+            .is_some_and(|number| {
+                number.trim_start_matches('_').bytes().all(|b| b.is_ascii_digit())
+            })
+    })
 }
 
 /// The tensors of a checkpoint, as they are listed.
@@ -239,15 +331,23 @@ impl List {
         ConvBn(conv, bn): &ConvBn,
         shape: [usize; 4],
     ) {
-        self.push(format!("{prefix}{conv}.weight"), &shape, layer, SourceRole::Weight);
-        let [mean, variance] = self.names.statistics;
+        let Names { separator, weight, affine: [gamma, beta], statistics, .. } = self.names;
+        let [mean, variance] = *statistics;
+        let stored = match shape {
+            [c, 1, h, w] if self.names.channels_last && matches!(layer, Layer::Depthwise(_)) => {
+                [h, w, c, 1]
+            }
+            [c_out, c_in, h, w] if self.names.channels_last => [h, w, c_in, c_out],
+            _ => shape,
+        };
+        self.push(format!("{prefix}{conv}{separator}{weight}"), &stored, layer, SourceRole::Weight);
         for (suffix, role) in [
-            ("weight", SourceRole::Gamma),
-            ("bias", SourceRole::Beta),
+            (*gamma, SourceRole::Gamma),
+            (*beta, SourceRole::Beta),
             (mean, SourceRole::Mean),
             (variance, SourceRole::Variance),
         ] {
-            self.push(format!("{prefix}{bn}.{suffix}"), &shape[..1], layer, role);
+            self.push(format!("{prefix}{bn}{separator}{suffix}"), &shape[..1], layer, role);
         }
         if self.names.batches_tracked {
             let name = format!("{prefix}{bn}.num_batches_tracked");
@@ -257,8 +357,13 @@ impl List {
 
     /// A convolution or classifier with a bias of `c_out`.
     fn biased(&mut self, layer: Layer, name: &str, shape: &[usize], c_out: usize) {
-        self.push(format!("{name}.weight"), shape, layer, SourceRole::Weight);
-        self.push(format!("{name}.bias"), &[c_out], layer, SourceRole::Bias);
+        let Names { separator, weight, channels_last, .. } = self.names;
+        let stored = match *shape {
+            [c_out, c_in, h, w] if *channels_last => vec![h, w, c_in, c_out],
+            _ => shape.to_vec(),
+        };
+        self.push(format!("{name}{separator}{weight}"), &stored, layer, SourceRole::Weight);
+        self.push(format!("{name}{separator}bias"), &[c_out], layer, SourceRole::Bias);
     }
 
     fn block(&mut self, block: &BlockSpec) {
@@ -324,6 +429,7 @@ mod tests {
             (Family::PaddleClas,  Variant::B0,      311),
             (Family::PaddleClas,  Variant::B0Small, 247),
             (Family::Transformers, Variant::B0,     360),
+            (Family::Keras,       Variant::B0,      311),
         ];
         for (family, variant, count) in table {
             let tensors = source_names(family, &Network::new(variant, 1000));
@@ -355,6 +461,10 @@ mod tests {
             (Family::Transformers, "efficientnet.encoder.blocks.1.projection.project_conv.weight", &[16, 16, 1, 1], Layer::Project(1), SourceRole::Weight),
             (Family::Transformers, "efficientnet.encoder.blocks.2.depthwise_conv.depthwise_norm.running_var", &[96], Layer::Depthwise(2), SourceRole::Variance),
             (Family::Transformers, "efficientnet.encoder.top_bn.weight", &[1280], Layer::HeadConv, SourceRole::Gamma),
+            (Family::Keras, "block1b_dwconv/kernel", &[3, 3, 16, 1], Layer::Depthwise(1), SourceRole::Weight),
+            (Family::Keras, "block2a_expand_bn/moving_variance", &[96], Layer::Expand(2), SourceRole::Variance),
+            (Family::Keras, "block2a_se_expand/kernel", &[1, 1, 4, 96], Layer::SeExpand(2), SourceRole::Weight),
+            (Family::Keras, "predictions/kernel", &[1280, 1000], Layer::Classifier, SourceRole::Weight),
             (Family::PaddleClas, "_fc.weight", &[1280, 1000], Layer::Classifier, SourceRole::Weight),
         ];
         for &(family, name, shape, layer, role) in table {
@@ -362,6 +472,17 @@ mod tests {
             let found = tensors.iter().find(|tensor| tensor.name == name);
             let expected = SourceTensor { name: name.into(), shape: shape.into(), layer, role };
             assert_eq!(found, Some(&expected), "{family}");
+        }
+    }
+
+    #[test]
+    fn what_inference_has_no_use_for_is_known() {
+        for name in ["bn1.num_batches_tracked", "normalization/mean", "normalization_3/count"] {
+            assert!(is_ignored(name), "{name}");
+        }
+        for name in ["normalization_a/mean", "x/normalization/mean", "normalization/gamma", "mean"]
+        {
+            assert!(!is_ignored(name), "{name}");
         }
     }
 

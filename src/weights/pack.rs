@@ -6,10 +6,12 @@ pub use error::ImportError;
 
 use super::evidence::{Evidence, Told};
 use super::graph::{self, Proven};
-use super::import::{Checkpoint, Facts, locate, stem};
-use super::names::classifier_transposed;
+use super::import::{Checkpoint, CheckpointError, Facts, locate, stem};
+use super::names::{channels_last, classifier_transposed, is_normalization};
 use super::recognise::{Hints, Recognised, Shapes, recognise};
-use super::settings::{PaddingChoice, RecipeOverrides, SettingError, settings};
+use super::settings::{
+    PaddingChoice, RecipeOverrides, SettingError, keras_normalization, settings,
+};
 use super::wheel;
 use super::{
     CatalogueEntry, Family, Labels, Layer, Metadata, OutputActivation, PackedTensor, Precision,
@@ -131,10 +133,15 @@ pub fn import(
     };
     let recognised = recognised
         .map_err(|error| ImportError::Recognise { path: source.to_owned(), source: error })?;
-    let told = {
+    let mut told = {
         let Recognised { family, network, .. } = &recognised;
         evidence.told(*family, network.variant, options.family.is_some())
     };
+    if recognised.family == Family::Keras
+        && let Some(normalization) = normalization(&checkpoint).map_err(failed)?
+    {
+        told.recipe = told.recipe.or(&normalization);
+    }
     let (metadata, decided) = metadata(
         &recognised,
         options,
@@ -218,6 +225,21 @@ pub fn import(
         ignored_tensors: checkpoint.tensors().len().saturating_sub(needed),
         flushed_to_zero,
     })
+}
+
+/// The normalisation that a Keras model has among its layers; none where it has no such tensors.
+fn normalization(checkpoint: &Checkpoint) -> Result<Option<RecipeOverrides>, CheckpointError> {
+    let read = |end: &str| {
+        let name = checkpoint
+            .tensors()
+            .iter()
+            .find(|(name, info)| is_normalization(name) && name.ends_with(end) && info.shape == [3])
+            .map(|(name, _)| name);
+        let values = name.map(|name| checkpoint.read_f32(name)).transpose()?;
+        Ok(values.and_then(|values| <[f32; 3]>::try_from(values).ok()))
+    };
+    let (mean, variance) = (read("/mean")?, read("/variance")?);
+    Ok(mean.zip(variance).map(|(mean, variance)| keras_normalization(mean, variance)))
 }
 
 /// Refuses to write over a file that is read.
@@ -379,8 +401,14 @@ impl Packer<'_> {
             Some(proven) => proven.classifier_transposed,
             None => classifier_transposed(self.metadata.family),
         };
+        // A graph's convolutions are in PyTorch's layout.
+        let channels_last = self.proven.is_none() && channels_last(self.metadata.family);
         let shape = &tensor.shape;
         Ok(match tensor.layer {
+            // [k, k, 3, c_out], [k, k, c, 1] and [1, 1, c_se, c_mid] as they are.
+            Layer::Stem | Layer::Depthwise(_) | Layer::SeExpand(_) if channels_last => data,
+            // [1, 1, c_in, c_out] to [c_out, c_in], as the classifier's [c_head, classes].
+            _ if channels_last => transpose(&data, shape[1]),
             // [c_out, c_in * k * k] to [c_in * k * k, c_out], then [c_in, k * k, c_out] to
             // [k * k, c_in, c_out].
             Layer::Stem => {

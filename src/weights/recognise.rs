@@ -3,7 +3,7 @@
 use super::evidence::Clue;
 use super::graph::{GraphFault, Proven};
 use super::head::Head;
-use super::names::{classifier, is_ignored, stem_weight};
+use super::names::{classifier_bias, is_ignored, stem_weight};
 use super::strangers::{Stranger, stranger};
 use super::{CatalogueEntry, Family, Metadata, SourceTensor};
 use crate::arch::{Network, Variant};
@@ -184,12 +184,13 @@ pub enum RecogniseError {
 }
 
 /// Families of one spelling, of which names alone cannot tell more.
-const SPELLINGS: [&[Family]; 5] = [
+const SPELLINGS: [&[Family]; 6] = [
     &[Family::Timm, Family::TimmTf],
     &[Family::Torchvision],
     &[Family::Lukemelas, Family::LitePytorch],
     &[Family::PaddleClas],
     &[Family::Transformers],
+    &[Family::Keras],
 ];
 
 /// The variants that a family publishes a model definition for.
@@ -201,7 +202,7 @@ fn variants(family: Family) -> impl Iterator<Item = Variant> {
         Family::Torchvision => {
             !variant.is_lite() && !matches!(variant, Variant::B8 | Variant::B0Small)
         }
-        Family::Lukemelas | Family::Transformers => {
+        Family::Lukemelas | Family::Transformers | Family::Keras => {
             !variant.is_lite() && variant != Variant::B0Small
         }
         Family::LitePytorch => variant.is_lite(),
@@ -342,9 +343,7 @@ fn spelling(shapes: &Shapes, asked: Option<Family>) -> Result<&'static [Family],
                 actual: other[0],
             }),
             // A stem is missing: the list of faults says so, with all the rest.
-            (Some(own), None) if shapes.contains_key(&format!("{}.bias", classifier(asked))) => {
-                Ok(own)
-            }
+            (Some(own), None) if shapes.contains_key(&classifier_bias(asked)) => Ok(own),
             _ => Err(unknown_names(shapes)),
         };
     }

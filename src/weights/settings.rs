@@ -133,6 +133,17 @@ pub fn settings(family: Family, variant: Variant) -> Settings {
             bn_eps: EPS_TENSORFLOW,
             recipe: recipe(bicubic, Framing::Squash { crop_pct: 1.0 }, IMAGENET, native),
         },
+        // Keras has Google's weights and no code of its own that prepares images.
+        Family::Keras => Settings {
+            padding: frozen,
+            bn_eps: EPS_TENSORFLOW,
+            recipe: recipe(
+                Interpolation::TensorflowBicubic,
+                Framing::CropThenResize { margin: 32 },
+                IMAGENET,
+                native,
+            ),
+        },
     }
 }
 
@@ -191,6 +202,19 @@ fn torchvision(variant: Variant) -> (usize, usize) {
         Variant::B7 => (600, 0),
         _ => (variant.native_size(), 0),
     }
+}
+
+/// The normalisation that Keras's layers do, from the tensors of its `normalization` layer, of
+/// `x / 255`: `(x - mean) / sqrt(variance)`.
+///
+/// With ImageNet's weights the variance is ImageNet's deviation, and a layer without tensors
+/// divides by its root once more (keras/src/applications/efficientnet.py).
+pub(super) fn keras_normalization(mean: [f32; 3], variance: [f32; 3]) -> RecipeOverrides {
+    let near = |a: f32, b: f32| (a - b).abs() < 1e-4;
+    let (mean_of, deviation) = IMAGENET;
+    let is_imagenet = (0..3).all(|c| near(mean[c], mean_of[c]) && near(variance[c], deviation[c]));
+    let std = if is_imagenet { deviation } else { variance.map(f32::sqrt) };
+    RecipeOverrides { mean: Some(mean), std: Some(std), ..RecipeOverrides::default() }
 }
 
 /// A padding convention as it is asked for; [`Padding`] with the native size left open.

@@ -212,6 +212,52 @@ def check_photograph(check, packed, folder, model):
     close(found, expected, "transformers' processor, probabilities")
 
 
+def check_keras(check):
+    """The program's own two lines convert each of Keras's files; then the logits are Keras's."""
+    import keras
+
+    rng = np.random.default_rng(1)
+    for variant, side in (("b0", 224), ("b1", 240)):
+        build = getattr(keras.applications, f"EfficientNet{variant.upper()}")
+        model = build(weights=None, classifier_activation=None)
+        fan_in = lambda shape: np.prod(shape[:-1]) if shape[-1] > 1 else np.prod(shape[:-2])
+        for weight in model.weights:
+            name, shape = weight.path, weight.shape
+            if name.startswith("normalization"):
+                continue
+            if len(shape) > 1:
+                values = rng.normal(0, (1.5 / fan_in(shape)) ** 0.5, shape)
+            elif name.endswith(("variance", "gamma")):
+                values = rng.uniform(0.75, 1.25, shape)
+            else:
+                values = rng.uniform(-0.2, 0.2, shape)
+            weight.assign(values.astype(np.float32))
+        image = rng.uniform(0, 255, (side, side, 3)).astype(np.float32)
+        expected = keras.ops.convert_to_numpy(model(image[None], training=False))[0]
+        endings = (".keras", ".h5", ".weights.h5") if variant == "b0" else (".keras",)
+        for ending in endings:
+            path = check.folder / f"{variant}{ending}"
+            model.save_weights(path) if "weights" in ending else model.save(path)
+            status, _, err = check.run("import", path, "-o", "x")
+            assert status != 0 and "two lines of Python" in err, err
+            load = re.search(r"model = (keras\.models\.load_model\(\S+\))", err)
+            by_weights = re.search(r"model = (keras\.applications\.\S+\(\S+\))", err)
+            save = re.search(r"(numpy\.savez\(.*?model\.weights}\))", err)
+            first = (by_weights if "weights" in ending else load)[1].replace("FILE", str(path))
+            target = str(check.folder / "model.npz")
+            second = save[1].replace("model.npz", target)
+            names = {"keras": keras, "numpy": np}
+            exec(f"model = {first}\n{second}", names)
+            packed, report = check.imported(target)
+            metadata = report["metadata"]
+            assert (metadata["family"], metadata["variant"]) == ("keras", variant), metadata
+            recipe = metadata["recipe"]
+            mean, std = np.array(recipe["mean"]), np.array(recipe["std"])
+            ready = (image / 255 - mean) / std
+            found = check.logits(packed, ready.transpose(2, 0, 1))
+            close(found, expected, f"keras {variant}{ending}")
+
+
 def check_strangers(check):
     for name in ("efficientnetv2_rw_t", "efficientnet_es", "mixnet_s", "efficientnet_b0_gn"):
         path = check.folder / f"{name}.pth"
@@ -228,6 +274,7 @@ def main():
         with tempfile.TemporaryDirectory() as folder:
             check = Check(sys.argv[2], folder)
             check_transformers(check)
+            check_keras(check)
             check_strangers(check)
     else:
         sys.exit(__doc__)

@@ -4,11 +4,15 @@ The name maps are regular expressions over the public models' own `state_dict` k
 those projects' sources and independent of the importer's.
 """
 
+import os
 import re
+
+os.environ.setdefault("KERAS_BACKEND", "torch")
 
 import efficientnet_lite_pytorch
 import efficientnet_pytorch
 import timm
+import torch
 import torchvision
 import transformers
 from torch import nn
@@ -96,6 +100,28 @@ TRANSFORMERS = rules(
     (r"classifier", "classifier", CONV),
 )
 
+KERAS_BN = {"gamma": "gamma", "beta": "beta", "moving_mean": "mean", "moving_variance": "var"}
+KERAS_CONV = {"kernel": "weight", "bias": "bias"}
+# Here a slash stands between layer and tensor.
+KERAS = [
+    (re.compile(pattern + r"/(\w+)$"), layer, kinds)
+    for pattern, layer, kinds in (
+        (r"stem_conv", "stem", KERAS_CONV),
+        (r"stem_bn", "stem", KERAS_BN),
+        (r"block(\d\w)_expand_conv", "expand", KERAS_CONV),
+        (r"block(\d\w)_expand_bn", "expand", KERAS_BN),
+        (r"block(\d\w)_dwconv", "depthwise", KERAS_CONV),
+        (r"block(\d\w)_bn", "depthwise", KERAS_BN),
+        (r"block(\d\w)_se_reduce", "se_reduce", KERAS_CONV),
+        (r"block(\d\w)_se_expand", "se_expand", KERAS_CONV),
+        (r"block(\d\w)_project_conv", "project", KERAS_CONV),
+        (r"block(\d\w)_project_bn", "project", KERAS_BN),
+        (r"top_conv", "head_conv", KERAS_CONV),
+        (r"top_bn", "head_conv", KERAS_BN),
+        (r"predictions", "classifier", KERAS_CONV),
+    )
+]
+
 NAME_MAPS = {
     "timm": TIMM,
     "timm-tf": TIMM,
@@ -103,6 +129,7 @@ NAME_MAPS = {
     "lukemelas": LUKEMELAS,
     "lite-pytorch": LUKEMELAS,
     "transformers": TRANSFORMERS,
+    "keras": KERAS,
 }
 
 # Width, depth, native size and the blocks with symmetric pads, as the published configurations have
@@ -134,6 +161,57 @@ class TransformersLogits(nn.Module):
 
     def load_state_dict(self, *args, **kwargs):
         return self.model.load_state_dict(*args, **kwargs)
+
+
+class KerasLogits(nn.Module):
+    """Keras's classifier in f64, with the tensors and images of PyTorch's order.
+
+    Its pads are frozen at the size that it is built for. It takes pixels, which its first layers bring
+    to `x / 255`: the inverse goes before.
+    """
+
+    def __init__(self, variant, classes, size):
+        super().__init__()
+        import keras
+
+        keras.config.set_floatx("float64")
+        keras.backend.clear_session()
+        build = getattr(keras.applications, f"EfficientNet{variant.upper()}")
+        self.network = build(
+            weights=None, classes=classes, input_shape=(*size, 3), classifier_activation=None
+        )
+        self.tensors = {
+            weight.path: weight
+            for weight in self.network.weights
+            if not weight.path.startswith("normalization")
+        }
+
+    @staticmethod
+    def from_keras(name, shape):
+        """The axes of a tensor of Keras's in PyTorch's order."""
+        if len(shape) == 4:
+            return (2, 3, 0, 1) if "dwconv" in name else (3, 2, 0, 1)
+        return (1, 0) if len(shape) == 2 else (0,)
+
+    def state_dict(self):
+        return {
+            name: torch.from_numpy(weight.numpy()).permute(self.from_keras(name, weight.shape))
+            for name, weight in self.tensors.items()
+        }
+
+    def load_state_dict(self, state, strict):
+        for name, values in state.items():
+            axes = self.from_keras(name, self.tensors[name].shape)
+            back = [axes.index(axis) for axis in range(len(axes))]
+            self.tensors[name].assign(values.permute(back).numpy())
+        return sorted(set(self.tensors) - set(state)), sorted(set(state) - set(self.tensors))
+
+    def stored_shapes(self):
+        return {name: list(weight.shape) for name, weight in self.tensors.items()}
+
+    def forward(self, image):
+        logits = self.network(image.permute(0, 2, 3, 1) * 255.0, training=False)
+        return logits.detach()
 
 
 def transformers_model(variant, classes, **changes):
@@ -168,7 +246,9 @@ def canonical_names(implementation, keys):
         found[key] = matches[0]
     # Flat block numbers: the order of (stage, position) pairs, or of flat numbers.
     places = {block[0] for block, _, _ in found.values() if block}
-    ordered = sorted(places, key=lambda place: [int(part) for part in place.split(".")])
+    # Keras's places are a digit and a letter.
+    parts = lambda place: [int(part) if part.isdigit() else part for part in place.split(".")]
+    ordered = sorted(places, key=parts)
     flat = {place: index for index, place in enumerate(ordered)}
     names = {
         key: (f"blocks.{flat[block[0]]}." if block else "") + f"{layer}.{kind}"
@@ -243,6 +323,8 @@ def build(family, variant, classes, **changes):
         )
     elif family == "transformers":
         model = TransformersLogits(transformers_model(variant, classes, **changes))
+    elif family == "keras":
+        model = KerasLogits(variant, classes, **changes)
     else:
         raise ValueError(f"unknown family {family}")
     return model, family

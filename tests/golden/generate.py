@@ -69,6 +69,14 @@ def cases():
         yield family, "b2", 128, 191, CLASSES
     yield "lite-pytorch", "lite2", 128, 191, CLASSES
     yield "paddle-clas", "b0-small", 97, 66, CLASSES
+    # Sides like the native one modulo 32, which have its pads in every stage.
+    keras = {
+        "b0": (224, 224), "b1": (240, 240), "b2": (100, 132), "b3": (108, 140), "b4": (124, 92),
+        "b5": (72, 104), "b6": (112, 80), "b7": (88, 88),
+    }
+    for variant, (h, w) in keras.items():
+        yield "keras", variant, h, w, CLASSES
+    yield "keras", "b0", 96, 160, 1000
     # Smaller than the network's own reduction: one pixel in the last stage.
     for family in ("timm", "timm-tf"):
         yield family, "b0", 7, 20, CLASSES
@@ -90,7 +98,9 @@ FP16 = [
 
 def run(family, variant, h, w, classes, f16=False):
     seed = 10_000 * h + w
-    net = Network(family, variant, classes, WEIGHTS_SEED)
+    # Keras's pads are those of the size that a model is built for.
+    changes = {"size": (h, w)} if family == "keras" else {}
+    net = Network(family, variant, classes, WEIGHTS_SEED, **changes)
     if f16:
         net.round_weights_to_f16()
     image = generator.image(seed, h, w)

@@ -39,6 +39,8 @@ class Network:
         published = {key: list(state[key].shape) for key in self.names}
         if family == "paddle-clas":
             published = self.paddle_names(shapes)
+        if family == "keras":
+            published = self.model.stored_shapes()
         lines = "".join(f"{key} {shape}\n" for key, shape in sorted(published.items()))
         self.names_sha256 = hashlib.sha256(lines.encode()).hexdigest()
 

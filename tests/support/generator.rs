@@ -127,19 +127,41 @@ pub fn tensor(
     }
 }
 
-/// A tensor as its family stores it: PaddleClas has the classifier's weights as `[in, out]`.
+/// The shape that PyTorch gives a tensor which its family may store transposed.
+pub fn canonical_shape(family: Family, source: &SourceTensor) -> Vec<usize> {
+    let weight = source.role == SourceRole::Weight;
+    match (family, source.layer, &source.shape[..]) {
+        (Family::Keras, Layer::Depthwise(_), &[h, w, c, 1]) if weight => vec![c, 1, h, w],
+        (Family::Keras, _, &[h, w, c_in, c_out]) if weight => vec![c_out, c_in, h, w],
+        (Family::PaddleClas | Family::Keras, Layer::Classifier, &[c_in, c_out]) if weight => {
+            vec![c_out, c_in]
+        }
+        (.., shape) => shape.to_vec(),
+    }
+}
+
+/// A tensor as its family stores it.
 fn stored(seed: u64, family: Family, network: &Network, source: &SourceTensor) -> NamedTensor {
-    let transposed = family == Family::PaddleClas
-        && (source.layer, source.role) == (Layer::Classifier, SourceRole::Weight);
-    let data = if transposed {
-        let (inputs, outputs) = (source.shape[0], source.shape[1]);
-        let rows = tensor(seed, network, source.layer, source.role, &[outputs, inputs]);
-        (0..inputs)
-            .flat_map(|i| (0..outputs).map(move |o| (i, o)))
-            .map(|(i, o)| rows[o * inputs + i])
-            .collect()
-    } else {
-        tensor(seed, network, source.layer, source.role, &source.shape)
+    let shape = canonical_shape(family, source);
+    let values = tensor(seed, network, source.layer, source.role, &shape);
+    let data = match (shape == source.shape, &shape[..]) {
+        (true, _) => values,
+        // [c, 1, h, w] to [h, w, c, 1], [c_out, c_in, h, w] to [h, w, c_in, c_out], and rows to
+        // columns.
+        (false, [rows, rest @ ..]) => {
+            let (a, b) = match (rest, source.layer) {
+                (&[c_in, h, w], _) => (c_in, h * w),
+                (&[c_in], _) => (c_in, 1),
+                _ => panic!("{}: {shape:?}", source.name),
+            };
+            let element = |tap, i, o| values[(o * a + i) * b + tap];
+            let order = (0..b).flat_map(|tap| (0..a).map(move |i| (tap, i)));
+            order
+                .flat_map(|(tap, i)| (0..*rows).map(move |o| (tap, i, o)))
+                .map(|(tap, i, o)| element(tap, i, o))
+                .collect()
+        }
+        (false, []) => panic!("{}: a scalar is stored as it is", source.name),
     };
     NamedTensor { name: source.name.clone(), shape: source.shape.clone(), data }
 }

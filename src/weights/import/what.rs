@@ -28,10 +28,10 @@ const NO_WEIGHTS: &str = "give the file that holds the weights";
 const FETCH: &str = "fetch the file again";
 const SAVE_AGAIN: &str = "save the state dict again in one of these containers";
 /// Two lines of Python from a Keras model to an `.npz` of named arrays.
-const KERAS: &str = "convert it with the model's own library, in two lines of Python: \
-     model = keras.models.load_model(\"FILE\") (or, where FILE holds weights alone, \
-     keras.applications.EfficientNetB0(weights=\"FILE\")), then \
-     numpy.savez(\"model.npz\", **{w.path: w.numpy() for w in model.weights})";
+const KERAS: &str = "convert it with Keras 3, in two lines of Python, and import model.npz: \
+     model = keras.models.load_model(\"FILE\") or, where FILE holds weights alone, model = \
+     keras.applications.EfficientNetB0(weights=\"FILE\"); then numpy.savez(\"model.npz\", \
+     **{w.path: w.numpy() for w in model.weights})";
 
 /// First bytes that tell a format, where they stand, and what the file then is.
 const MAGICS: &[(usize, &[u8], &str, &str)] = &[
