@@ -1,5 +1,7 @@
 //! `effnet import`: from a public checkpoint to packed weights.
 
+mod list;
+
 use super::args::{self, LabelsArg};
 use super::models;
 use super::output::{self, Out};
@@ -27,6 +29,11 @@ padding, eps and input size; --family says whose recipe it is where its names do
 Families: timm, timm-tf, torchvision, lukemelas, lite-pytorch, paddle-clas, transformers, keras
 (as .npz).
 
+Of several models in a file the moving average is taken, as timm takes it, and said: --list shows what
+there is, --key takes another. What a trainer puts before the names (model., backbone., ...) is found
+and left out, and so are tensors outside it. Modules saved whole (torch.save(model)) and TorchScript
+archives are read as their state dicts.
+
 Variant and family are recognised from the tensors' names and shapes. What these leave open is told
 by, in this order: the digest of known files; the file's own words (arch, args.model and the like);
 a config.json beside it; the names of the folders above it, and its own. The line `evidence` says
@@ -40,6 +47,8 @@ folder EFFNET_WEIGHTS_DIR, else ./weights if there is one, else the user's cache
 Examples:
   effnet import efficientnet_b0_rwightman-7f5810bc.pth
   effnet import EfficientNetB4_pretrained.pdparams --precision fp32 -o b4.safetensors
+  effnet import model_best.pth.tar --list
+  effnet import model_best.pth.tar --key state_dict
   effnet import mine.pth --variant b0 --family timm --labels names.txt --crop-pct 0.95")]
 pub struct Args {
     /// The checkpoint.
@@ -59,6 +68,13 @@ pub struct Args {
     /// Name to record in the packed file [default: the published name, else FILE's].
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
+    /// Dict of tensors to take, as in state_dict_ema or model.state_dict, or what stands before the
+    /// names of its tensors, as in teacher [default: the moving average, else the usual key].
+    #[arg(long, value_name = "KEY")]
+    key: Option<String>,
+    /// Show what the file holds (dicts of tensors, tensors, facts) and write nothing.
+    #[arg(long, conflicts_with_all = ["output", "variant", "family", "name", "labels", "activation"])]
+    list: bool,
     /// Class names: a file with one a line, or JSON as id2label, class_to_idx or a list; imagenet;
     /// or none
     /// [default: those of a config.json; else imagenet if there are 1000 classes].
@@ -119,6 +135,9 @@ struct Report<'a> {
 
 /// Imports, and prints what was recognised.
 pub fn run(args: Args, out: &mut Out) -> anyhow::Result<Status> {
+    if args.list {
+        return list::run(&args.file, args.key.as_deref(), args.json, out);
+    }
     let labels = match &args.labels {
         None => None,
         Some(LabelsArg::Imagenet) => Some(Labels::Imagenet1k),
@@ -144,6 +163,7 @@ pub fn run(args: Args, out: &mut Out) -> anyhow::Result<Status> {
         labels,
         activation: args.activation,
         name: args.name.clone(),
+        key: args.key.clone(),
     };
     let output = match args.output {
         Some(output) => output,

@@ -21,6 +21,7 @@ mod layout;
 mod metadata;
 mod names;
 mod pack;
+mod prefix;
 #[cfg(feature = "cli")]
 mod pull;
 mod recognise;
@@ -39,7 +40,7 @@ pub use graph::GraphFault;
 pub use layout::{Layer, PackedTensor, Precision, TensorId, TensorKind, packed_tensors};
 pub use metadata::{Labels, Metadata, Source};
 pub use names::{SourceRole, SourceTensor, source_names};
-pub use pack::{ImportError, ImportOptions, ImportReport, import};
+pub use pack::{ImportError, ImportOptions, ImportReport, import, open_checkpoint};
 #[cfg(feature = "cli")]
 pub use pull::{PullError, PullOptions, PullReport, default_cache_dir, packed_path, pull};
 pub use recognise::{RecogniseError, TensorFault};

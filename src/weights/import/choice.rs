@@ -2,6 +2,7 @@
 
 use super::error::quote;
 use super::{CheckpointError, TensorInfo};
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 /// A dict of named tensors in a checkpoint, or the tensors of a module in it.
@@ -102,13 +103,9 @@ fn there(dicts: &[TensorDict]) -> String {
     const SHOWN: usize = 16;
     let keyed: Vec<_> = dicts.iter().filter(|dict| !dict.key.is_empty()).collect();
     let (list, more) = if keyed.is_empty() {
-        let mut starts: Vec<(&str, usize)> = Vec::new();
+        let mut starts: BTreeMap<&str, usize> = BTreeMap::new();
         for (name, _) in dicts.iter().flat_map(|dict| &dict.tensors) {
-            let start = name.split('.').next().unwrap_or(name);
-            match starts.last_mut() {
-                Some((last, count)) if *last == start => *count += 1,
-                _ => starts.push((start, 1)),
-            }
+            *starts.entry(name.split('.').next().unwrap_or(name)).or_default() += 1;
         }
         let list = starts.iter().take(SHOWN).map(|(start, count)| entry(start, *count));
         (list.collect::<Vec<_>>(), starts.len() > SHOWN)

@@ -16,7 +16,7 @@ mod objects;
 mod operands;
 
 pub(super) use globals::Global;
-pub(super) use node::{Class, Id, NdArray, Node, Opaque, Storage, Tensor};
+pub(super) use node::{Class, Id, NdArray, Node, Opaque, OtherStorage, Storage, Tensor};
 
 use super::{CheckpointError, Dtype, TensorInfo};
 use machine::Machine;
@@ -27,6 +27,8 @@ use std::ops::Range;
 pub(super) struct Pickle<'a> {
     bytes: &'a [u8],
     nodes: Vec<Node>,
+    /// Storages of other elements than plain numbers.
+    pub(super) others: Vec<OtherStorage>,
     /// The object that STOP left.
     pub(super) root: Id,
     /// Offset of the byte after STOP.
@@ -39,7 +41,8 @@ impl<'a> Pickle<'a> {
     pub(super) fn load(bytes: &'a [u8], start: usize) -> Result<Pickle<'a>, CheckpointError> {
         let mut machine = Machine::new(bytes, start);
         let root = machine.run()?;
-        Ok(Pickle { bytes, nodes: machine.nodes, root, end: machine.pos })
+        let Machine { nodes, others, pos: end, .. } = machine;
+        Ok(Pickle { bytes, nodes, others, root, end })
     }
 
     pub(super) fn node(&self, id: Id) -> &Node {

@@ -44,6 +44,8 @@ pub(super) fn index(file: &[u8]) -> Result<Contents, CheckpointError> {
         let view = View::new(&name, start, data, dtype, info.shape.clone(), strides, 0)?;
         tensors.push((name, view));
     }
+    // The crate lists them in no order.
+    tensors.sort_by_key(|(_, view)| view.offset());
     let facts = facts::of_texts(metadata.metadata().iter().flatten());
     Ok(Contents { facts, ..Contents::of(tensors) })
 }

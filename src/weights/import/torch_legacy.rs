@@ -69,13 +69,18 @@ fn storages<'a>(
 ) -> Result<HashMap<&'a str, Data>, CheckpointError> {
     // Neither the list of keys nor the storages say how wide an element is.
     let mut described = HashMap::new();
-    for storage in object.storages() {
-        let key = object.text_at(&storage.key);
-        let of = (storage.elems, storage.dtype);
+    let plain = object.storages().map(|storage| {
+        (&storage.key, storage.at, (storage.elems, storage.dtype.elem_bytes(), Some(storage.dtype)))
+    });
+    let others = object.others.iter();
+    let others =
+        others.map(|storage| (&storage.key, storage.at, (storage.elems, storage.elem_bytes, None)));
+    for (key, at, of) in plain.chain(others) {
+        let key = object.text_at(key);
         if *described.entry(key).or_insert(of) != of {
             return Err(corrupt(
                 format!("storage {}", quote(key)),
-                storage.at,
+                at,
                 "one type and size",
                 "another than before",
             ));
@@ -95,7 +100,7 @@ fn storages<'a>(
             return Err(corrupt("key of a storage", object.end, "a string", found));
         };
         let what = || format!("storage {}", quote(key));
-        let Some(&(elems, dtype)) = described.get(key) else {
+        let Some(&(elems, elem_bytes, _)) = described.get(key) else {
             return Err(corrupt(what(), pos, "a tensor that tells its type", "none"));
         };
         let Some((count, rest)) = file[pos..].split_first_chunk::<COUNT_BYTES>() else {
@@ -112,7 +117,7 @@ fn storages<'a>(
             return Err(corrupt(what(), pos, format!("{elems} elements, as described"), found));
         }
         pos += COUNT_BYTES;
-        let len = count.saturating_mul(dtype.elem_bytes() as u64);
+        let len = count.saturating_mul(elem_bytes as u64);
         if len > rest.len() as u64 {
             return Err(CheckpointError::Truncated {
                 what: "storage",

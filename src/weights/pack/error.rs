@@ -16,6 +16,18 @@ pub enum ImportError {
         /// Error of the checkpoint's reader.
         source: CheckpointError,
     },
+    /// The names of the tensors are those of several models, under these prefixes.
+    #[error(
+        "{path}: expected one model, or one and its moving average, found several: {prefixes}; \
+         choose with --key",
+        path = path.display()
+    )]
+    SeveralModels {
+        /// The file given.
+        path: PathBuf,
+        /// What stands before the names of their tensors.
+        prefixes: String,
+    },
     /// The wheel has no checkpoint to be had.
     #[error(transparent)]
     Wheel(#[from] WheelError),

@@ -121,3 +121,14 @@ pub(super) fn find(module: &[u8], name: &[u8]) -> Option<Global> {
         _ => return None,
     })
 }
+
+/// Bytes of an element of the `torch` storages that do not hold plain numbers.
+pub(super) fn other_storage_bytes(name: &[u8]) -> Option<usize> {
+    Some(match name {
+        b"QInt8Storage" | b"QUInt8Storage" => 1,
+        b"QInt32Storage" => 4,
+        b"ComplexFloatStorage" => 8,
+        b"ComplexDoubleStorage" => 16,
+        _ => return None,
+    })
+}

@@ -2,7 +2,7 @@
 
 use super::super::CheckpointError;
 use super::super::error::{corrupt, too_large};
-use super::{Id, Node};
+use super::{Id, Node, OtherStorage};
 use std::collections::HashMap;
 
 /// Opcodes of one pickle.
@@ -29,6 +29,8 @@ pub(super) struct Machine<'a> {
     pub(super) memo: HashMap<u32, Id>,
     /// Bytes that Latin-1 texts stand for, by where they start.
     pub(super) decoded: HashMap<usize, usize>,
+    /// Storages of other elements than plain numbers.
+    pub(super) others: Vec<OtherStorage>,
     /// Items copied from one object to another.
     pub(super) charged: usize,
 }
@@ -46,6 +48,7 @@ impl<'a> Machine<'a> {
             marks: Vec::new(),
             memo: HashMap::new(),
             decoded: HashMap::new(),
+            others: Vec::new(),
             charged: 0,
         }
     }

@@ -120,6 +120,18 @@ pub(in super::super) struct Storage {
     pub(in super::super) elems: usize,
 }
 
+/// A storage of elements that are not plain numbers: nothing is read from it, but a container that
+/// has storages one after another needs its length.
+#[derive(Debug)]
+pub(in super::super) struct OtherStorage {
+    /// Offset of the storage's description.
+    pub(in super::super) at: usize,
+    /// Name of the storage in the file.
+    pub(in super::super) key: Range<usize>,
+    pub(in super::super) elems: usize,
+    pub(in super::super) elem_bytes: usize,
+}
+
 /// A strided view of a [`Storage`].
 #[derive(Debug)]
 pub(in super::super) struct Tensor {

@@ -4,7 +4,7 @@
 use super::super::error::corrupt;
 use super::super::{Dtype, latin1};
 use super::machine::{EMPTY_TUPLE, Machine, NONE, Outcome};
-use super::{Class, Global, Id, NdArray, Node, Opaque, Storage, Tensor, globals};
+use super::{Class, Global, Id, NdArray, Node, Opaque, OtherStorage, Storage, Tensor, globals};
 use std::ops::Range;
 
 /// Arguments of any known call.
@@ -406,6 +406,26 @@ impl Machine<'_> {
         })
     }
 
+    /// Keeps the length of a storage whose elements are not plain numbers.
+    fn other_storage(&mut self, class: &Class, key: Id, elems: Id) -> Outcome {
+        let Class::Foreign(module, name) = class else { return Ok(()) };
+        let elem_bytes = match (&self.bytes[module.clone()], &self.bytes[name.clone()]) {
+            (b"torch", name) => globals::other_storage_bytes(name),
+            _ => None,
+        };
+        let (Node::Text(key) | Node::ByteText(key)) = &self.nodes[key.index()] else {
+            return Ok(());
+        };
+        if let (Some(elem_bytes), Some(elems)) = (elem_bytes, self.int(elems))
+            && key.len() <= MAX_KEY_BYTES
+        {
+            let storage = OtherStorage { at: self.op_at, key: key.clone(), elems, elem_bytes };
+            self.charge(1)?;
+            self.others.push(storage);
+        }
+        Ok(())
+    }
+
     /// PyTorch's `('storage', class, key, location, elements[, view])`, or the legacy container's
     /// `('module', class, file, source)`, which stands for the class.
     pub(super) fn persistent(&mut self, id: Id) -> Outcome {
@@ -433,7 +453,9 @@ impl Machine<'_> {
             return Err(self.wrong("persistent id", expected, "one of another kind"));
         }
         if let Node::Foreign(class) = &self.nodes[class.index()] {
-            return self.push(self.opaque((**class).clone(), EMPTY_TUPLE));
+            let class = (**class).clone();
+            self.other_storage(&class, key, elems)?;
+            return self.push(self.opaque(class, EMPTY_TUPLE));
         }
         let Node::Global(Global::Storage(dtype)) = self.nodes[class.index()] else {
             let found = self.nodes[class.index()].kind();
