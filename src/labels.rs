@@ -87,6 +87,23 @@ mod tests {
         assert!(imagenet1k().iter().all(|name| !name.is_empty() && name.trim() == *name));
     }
 
+    /// `tests/field/lists.py` has written them with torchvision, transformers and timm.
+    #[test]
+    fn labels_of_the_usual_libraries_are_read() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/lists/labels");
+        let names: Vec<String> = (0..12).map(|class| format!("class {class}")).collect();
+        let mut sorted = names.clone();
+        sorted.sort();
+        for (file, expected) in [
+            ("torchvision_class_to_idx.json", sorted),
+            ("transformers_config.json", names.clone()),
+            ("timm_config.json", names),
+        ] {
+            let found = Labels::open(&folder.join(file)).unwrap();
+            assert_eq!(found, Labels::Names(expected), "{file}");
+        }
+    }
+
     #[test]
     fn label_files_are_read_or_the_error_names_them() {
         let file = tempfile::NamedTempFile::new().unwrap();

@@ -212,8 +212,8 @@ fn with_order(reading: Reading, names: &[&str], classes: &Classes, by: Option<By
     };
     let (name, class, advice) = (names[at], sorted[at], "--classes-by name");
     let note = format!(
-        "the folders' numbers are taken for indices; torchvision and Keras sort folders as text, by \
-         which folder '{name}' is class {class}: {advice} takes that order"
+        "the folders' numbers are taken for indices; torchvision and Keras sort folders as text, \
+         by which folder '{name}' is class {class}: {advice} takes that order"
     );
     Reading { other: Some(Other { classes: sorted, by: "order", note, advice }), ..reading }
 }

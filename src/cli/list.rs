@@ -184,7 +184,7 @@ mod tests {
                    \" b,.jpg\",1,2,7,0.9\n";
         assert_eq!(read("own.csv", csv), ["#1.jpg#3", " b,.jpg#2"]);
         let lines = [
-            r#"{"path":"a.jpg","top":[{"index":3,"label":"0"},{"index":1,"label":"2"}],"error":null}"#,
+            r#"{"path":"a.jpg","top":[{"index":3,"label":"0"},{"index":1,"label":"2"}]}"#,
             r#"{"path":"b.jpg","top":[],"error":"corrupt"}"#,
             r#"{"path":"r\ufffd.jpg","path_bytes":"cukuanBn","top":[{"index":2}],"error":null}"#,
         ];
@@ -235,6 +235,34 @@ mod tests {
         ] {
             let found = open("l.csv", text.as_bytes(), &|_| is_file);
             assert!(matches!(found, Err(ListFault::Line { .. })), "{text}: {found:?}");
+        }
+    }
+
+    /// `tests/field/lists.py` has written them with pandas and Python's csv.
+    #[test]
+    fn lists_of_the_usual_libraries_are_read() {
+        let names: Vec<String> = (0..12).map(|class| format!("class {class}")).collect();
+        let classes = Classes::new(12, Some(&names), None);
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/lists");
+        let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        let files: Vec<PathBuf> = files.filter(|path| path.is_file()).collect();
+        assert!(files.len() > 10, "{files:?}");
+        for file in files {
+            let list = List::open(&file, &classes, &|_| false)
+                .unwrap_or_else(|fault| panic!("{}: {fault:?}", file.display()));
+            let paths: Vec<&Path> = list.entries.iter().map(|entry| &*entry.path).collect();
+            let expected = ["a, b.png", "sub dir/c.png", "é.png"].map(Path::new);
+            assert_eq!(paths, expected, "{}", file.display());
+            let words: Vec<&str> = list
+                .entries
+                .iter()
+                .map(|entry| match &entry.class {
+                    Class::Word(word) => &**word,
+                    Class::Index(_) => panic!("{}: {entry:?}", file.display()),
+                })
+                .collect();
+            let found = classes.read(&words, None).unwrap().classes;
+            assert_eq!(found, [10, 2, 0], "{}", file.display());
         }
     }
 

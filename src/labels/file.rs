@@ -29,7 +29,8 @@ impl LabelFile {
     /// every line begins with is cut off: its class's number (`0 tench`, `0: tench`, `0,tench`),
     /// counted from 0 in any order or from 1 in order, unless more than one name in a hundred would
     /// then be another's too; and after it a WordNet id (`n01440764 tench`), which becomes the
-    /// class's id. A Python dictionary, `{0: 'tench', ...}` with an entry a line, is read as well.
+    /// class's id. A line of headings before numbered lines is left out. A Python dictionary,
+    /// `{0: 'tench', ...}` with an entry a line, is read as well.
     ///
     /// JSON is a list of names; an object from numbers to names (`id2label`); from names to numbers
     /// (`class_to_idx`); from numbers to `[id, name]` (Keras' `imagenet_class_index.json`); or an
@@ -71,7 +72,10 @@ fn lines(text: &str) -> LabelFile {
     while lines.last().is_some_and(|line| line.is_empty()) {
         lines.pop();
     }
-    let headed = lines.split_first().filter(|(first, _)| first.contains([',', ';', '\t']));
+    let is_heading = |line: &str| {
+        line.contains([',', ';', '\t']) && !line.starts_with(|c: char| c.is_ascii_digit())
+    };
+    let headed = lines.split_first().filter(|(first, _)| is_heading(first));
     let names = numbered(&lines)
         .or_else(|| headed.and_then(|(_, rest)| numbered(rest)))
         .unwrap_or_else(|| lines.iter().map(|line| (*line).to_owned()).collect());
