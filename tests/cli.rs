@@ -673,7 +673,9 @@ fn labels_can_be_replaced() {
     for class in classify(&names.join("\n")).exits(0).json()[0]["top"].as_array().unwrap() {
         assert_eq!(class["label"], names[class["index"].as_u64().unwrap() as usize]);
     }
-    let json = serde_json::json!({ "id2label": names.iter().enumerate().map(|(class, name)| (class.to_string(), name)).collect::<std::collections::BTreeMap<_, _>>() });
+    let numbered = names.iter().enumerate().map(|(class, name)| (class.to_string(), name));
+    let numbered: std::collections::BTreeMap<_, _> = numbered.collect();
+    let json = serde_json::json!({ "id2label": numbered });
     assert_eq!(classify(&json.to_string()).stdout, classify(&names.join("\n")).stdout);
     classify("only one\n").exits(2).says(&["labels.txt", "expected 10", "found 1"]);
 }
@@ -890,7 +892,10 @@ fn wrong_files_are_named_with_what_would_do() {
     place.run(&["import", "weights/tiny.safetensors"]).exits(2).says(&["already", "--weights"]);
     let help = place.run(&["classify", "--help"]).exits(0).stdout;
     assert!(help.find("--csv") < help.find("--verbose"), "{help}");
-    for (file, cause) in [("folder", "is a directory"), ("nowhere.pth", "expected a checkpoint")] {
+    for (file, cause) in [
+        ("folder", "a folder with one checkpoint, found none"),
+        ("nowhere.pth", "expected a checkpoint"),
+    ] {
         let ran = place.run(&["import", file]).exits(2).says(&[cause]);
         assert_eq!(ran.stderr.matches(file).count(), 1, "{ran:#?}");
     }

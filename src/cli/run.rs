@@ -29,7 +29,8 @@ Height and width are the input size that the network runs at.
   u8                   pixels, 0 to 255: normalised by the weights' recipe, not resized
 
 The logits go to logits.npy, f32 [n, classes]; those that are no numbers are written as they are,
-and reported. Weights without a classifier have none: --features alone is written. An .npy file on standard output (-o -) leaves the report to standard error.
+and reported. Weights without a classifier have none: --features alone is written. An .npy file on
+standard output (-o -) leaves the report to standard error.
 
 With --json, one object: {\"schema\": \"effnet-run/1\", \"input\": {\"path\", \"tensor\", \"dtype\",
 \"layout\", \"shape\"}, \"weights\", \"device\", \"compute\", \"batch\", \"images\", \"size\",

@@ -4,9 +4,9 @@
     python lists.py check EFFNET    evaluates folders and lists of real libraries with the program
 
 `check` makes a random Lite0 of twelve classes with timm, lets the program classify random pictures,
-and files each under the class that was found: in folders that torchvision's ImageFolder numbers, and
-in lists of pandas and of Python's csv. Every evaluation must then give 100 %. Exit status 0, or a
-failure that says which did not.
+and files each under the class that was found: in folders that torchvision's ImageFolder numbers,
+and in lists of pandas and of Python's csv. Every evaluation must then give 100 %. Exit status 0, or
+a failure that says which did not.
 """
 
 import csv
@@ -110,7 +110,8 @@ def check(effnet):
         state = create_model("tf_efficientnet_lite0", num_classes=CLASSES).eval().state_dict()
         state["classifier.weight"] = torch.randn(state["classifier.weight"].shape)
         save_file(state, place / "model.safetensors")
-        run("import", place / "model.safetensors", "-o", packed, "--size", 64, "--family", "timm-tf")
+        model = place / "model.safetensors"
+        run("import", model, "-o", packed, "--size", 64, "--family", "timm-tf")
         random = numpy.random.default_rng(SEED)
         pictures = place / "pictures"
         pictures.mkdir()
