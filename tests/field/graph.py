@@ -170,7 +170,9 @@ def paddle_run(prefix, images):
 
 
 PADDLE = [("B0_small", "pdmodel"), ("B0_small", "json"), ("B0", "pdmodel"), ("B0", "json")]
-# The sizes of the maps are even where rows are dropped: see the module's notes on Paddle.
+# Sizes whose maps are even wherever they are at the native size. Elsewhere PaddleClas's B0 to B7 are
+# no SAME of any size: it pads by the stride on both sides and drops the first row and column, which
+# leaves a row more than SAME does of an odd map.
 PADDLE_SIZES = [(224, 224), (64, 96)]
 
 
@@ -366,8 +368,9 @@ def check(program):
             for h, w in {size, (75, 106)} if open_size and family != "lukemelas" else {size}:
                 x = image(h, w)
                 found, metadata = imported(program, path, x, temporary)
-                # Half precision rounds every map of the reference: 2^-11 each.
-                tolerance = 2e-2 if options.get("half") else TOLERANCE
+                # ONNX Runtime rounds the maps of 49 convolutions to half precision, each by a part
+                # of at most 2^-11: all in one direction, 49 times that.
+                tolerance = 49 * 2**-11 if options.get("half") else TOLERANCE
                 compare(f"{name} {h}x{w}", found, onnx_run(path, x), tolerance)
                 assert metadata["variant"] == variant, metadata
                 assert metadata["family"] == family, metadata
