@@ -109,7 +109,7 @@ fn one_of<T: Clone + Send + Sync + 'static>(
 
 /// Where the numbers are.
 enum Numbers {
-    Tensor(Checkpoint, String, Dtype),
+    Tensor(Box<Checkpoint>, String, Dtype),
     Bare(Raw, Vec<u8>),
 }
 
@@ -202,7 +202,7 @@ impl Input {
             n,
             size,
             layout,
-            numbers: Numbers::Tensor(file, name, dtype),
+            numbers: Numbers::Tensor(Box::new(file), name, dtype),
         })
     }
 

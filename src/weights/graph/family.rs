@@ -45,6 +45,9 @@ pub(super) fn family(
     if has("_fc_weights") || has("_fc.weight") && has("_ef.") {
         return names_of(Family::PaddleClas);
     }
+    if has("efficientnet.encoder.blocks.") {
+        return names_of(Family::Transformers);
+    }
     if has("_fc.weight") {
         return names_of(lukemelas);
     }
