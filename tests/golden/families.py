@@ -166,8 +166,8 @@ class TransformersLogits(nn.Module):
 class KerasLogits(nn.Module):
     """Keras's classifier in f64, with the tensors and images of PyTorch's order.
 
-    Its pads are frozen at the size that it is built for. It takes pixels, which its first layers bring
-    to `x / 255`: the inverse goes before.
+    Its pads are frozen at the size that it is built for. It takes pixels, which its first layers
+    bring to `x / 255`: the inverse goes before.
     """
 
     def __init__(self, variant, classes, size):
