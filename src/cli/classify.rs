@@ -34,10 +34,10 @@ is then 1.
 
 With --json each line is {\"path\", \"activation\", \"top\": [{\"index\", \"label\", \"probability\",
 \"logit\"}], \"error\", \"warnings\"}; error is null, or a text, and then top is empty; warnings tell what
-is wrong with a file that is decoded all the same, as a JPEG that lacks a restart marker. A path that
-is not Unicode has \"path_bytes\" too: its bytes in base64. With --csv the columns are path, rank,
-index, label, probability, and a path is written byte by byte as the system has it. `effnet eval`
-reads either as a list.
+is wrong with a file that is decoded all the same, as a JPEG that lacks a restart marker. A path
+that is not Unicode has \"path_bytes\" too: its bytes in base64. With --csv the columns are path,
+rank, index, label, probability, and a path is written byte by byte as the system has it.
+`effnet eval` reads either as a list.
 
 The activation is the weights' own, softmax, sigmoid or none, or that of --activation. The order is
 by logit with each. With none there are no probabilities: null in JSON, empty in CSV, and the text

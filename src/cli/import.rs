@@ -29,10 +29,10 @@ padding, eps and input size; --family says whose recipe it is where its names do
 Families: timm, timm-tf, torchvision, lukemelas, lite-pytorch, paddle-clas, transformers, keras
 (as .npz).
 
-Of several models in a file the moving average is taken, as timm takes it, and said: --list shows what
-there is, --key takes another. What a trainer puts before the names (model., backbone., ...) is found
-and left out, and so are tensors outside it. Modules saved whole (torch.save(model)) and TorchScript
-archives are read as their state dicts.
+Of several models in a file the moving average is taken, as timm takes it, and said: --list shows
+what there is, --key takes another. What a trainer puts before the names (model., backbone., ...) is
+found and left out, and so are tensors outside it. Modules saved whole (torch.save(model)) and
+TorchScript archives are read as their state dicts.
 
 Variant and family are recognised from the tensors' names and shapes. What these leave open is told
 by, in this order: the digest of known files; the file's own words (arch, args.model and the like);
