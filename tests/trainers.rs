@@ -303,3 +303,36 @@ fn a_key_that_is_empty_or_a_dot_is_no_prefix() {
     let checkpoint = Checkpoint::from_bytes(file).unwrap().at("").unwrap();
     assert_eq!(checkpoint.tensors().len(), 2);
 }
+
+#[test]
+#[cfg(feature = "cli")]
+fn import_lists_what_a_file_holds_and_writes_nothing() {
+    let run = |args: &[&str]| {
+        let path = fixture_path("module_checkpoint.pth");
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_effnet"));
+        let ran = command.arg("import").arg(path).arg("--list").args(args).output().unwrap();
+        (ran.status.success(), ran.stdout, String::from_utf8(ran.stderr).unwrap())
+    };
+    let (done, out, notes) = run(&[]);
+    let text = String::from_utf8(out).unwrap();
+    for part in [
+        "PyTorch zip",
+        "ema: 8 tensors, 72 elements, taken\n",
+        "model: 8 tensors, 72 elements\n",
+        "f32   [2, 3, 3, 3]\n",
+        "  epoch: 3\n",
+    ] {
+        assert!(done && text.contains(part), "{part}: {text}");
+    }
+    assert!(notes.contains("took ema, the moving average"), "{notes}");
+
+    let (done, out, _) = run(&["--json", "--key", "model"]);
+    let json: serde_json::Value = serde_json::from_slice(&out).unwrap();
+    assert!(done && json["dicts"].as_array().unwrap().len() == 1, "{json}");
+    assert_eq!(
+        (&json["dicts"][0]["key"], &json["dicts"][0]["elems"]),
+        (&"model".into(), &72.into())
+    );
+    let (done, out, error) = run(&["--key", "nothing"]);
+    assert!(!done && out.is_empty() && error.contains("\"ema\" (8 tensors)"), "{error}");
+}
