@@ -290,7 +290,7 @@ fn usage_errors_exit_with_2_and_help_with_0() {
             &["expected auto, cuda, cuda:N, emulator or cpu"],
         ),
         (&["classify", "a.png", "--size", "64x"], &["HEIGHTxWIDTH"]),
-        (&["import", "x.pth", "--family", "keras"], &["keras", "torchvision"]),
+        (&["import", "x.pth", "--family", "caffe"], &["caffe", "torchvision"]),
         (&["import", "x.pth", "--mean", "1,2"], &["three numbers"]),
         (&["import", "x.pth"], &["x.pth"]),
         (&["frobnicate"], &["frobnicate"]),
@@ -897,6 +897,7 @@ fn wrong_files_are_named_with_what_would_do() {
         ("nowhere.pth", "expected a checkpoint"),
     ] {
         let ran = place.run(&["import", file]).exits(2).says(&[cause]);
-        assert_eq!(ran.stderr.matches(file).count(), 1, "{ran:#?}");
+        let place = format!("{file}: ");
+        assert_eq!(ran.stderr.matches(&place).count(), 1, "{ran:#?}");
     }
 }

@@ -48,11 +48,16 @@ impl Place {
     /// As [`Place::classify`], with a driver that does work which no wait needs as late, or as
     /// early, as it may.
     fn classify_in_order(&self, device: &str, args: &[&str], fail: &str, order: &str) -> Output {
+        let args = [&["--verbose", "--json"], args].concat();
+        self.run(device, &args, fail, order)
+    }
+
+    fn run(&self, device: &str, args: &[&str], fail: &str, order: &str) -> Output {
         let photos = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/images/photos");
         let mut command = Command::new(env!("CARGO_BIN_EXE_effnet"));
         command
             .current_dir(self.folder.path())
-            .args(["-v", "classify", "--json", "--size", "64", "--weights", "random.safetensors"])
+            .args(["classify", "--size", "64", "--weights", "random.safetensors"])
             .args(["--device", device])
             .args(args)
             .arg(photos)
@@ -263,11 +268,12 @@ fn auto_takes_a_usable_gpu_and_else_the_cpu() {
     let cpu = place.classify("auto", &[], "no-device");
     succeeded(&cpu);
     let said = text(&cpu.stderr);
+    assert!(said.contains("CPU, f32") && said.contains("sees no GPU"), "{said}");
+    // Unasked, one short line.
+    let cpu = place.run("auto", &[], "no-device", "late");
+    let said = text(&cpu.stderr);
     let note = said.lines().find(|line| line.contains("CPU, f32")).unwrap_or_default();
     assert!(note.contains("no GPU") && note.len() <= 100, "{said}");
-    let cpu = place.classify("auto", &["--verbose"], "no-device");
-    let said = text(&cpu.stderr);
-    assert!(said.contains("CPU, f32") && said.contains("sees no GPU"), "{said}");
 }
 
 #[test]

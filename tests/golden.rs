@@ -265,7 +265,10 @@ fn every_variant_container_and_convention_has_its_case() {
             variants.push(case.variant());
         }
         let odd = |case: &&Case| case.height % 2 == 1 || case.width % 2 == 1;
-        assert!(cases.iter().filter(odd).count() >= 2, "{family}: no odd sizes");
+        // Keras's pads are those of the size that a model was built for, which is even by default:
+        // at another size the model is another one.
+        let odd_sizes = if family == Family::Keras { 0 } else { 2 };
+        assert!(cases.iter().filter(odd).count() >= odd_sizes, "{family}: no odd sizes");
         assert!(cases.iter().any(|case| case.height != case.width), "{family}: only squares");
         assert!(cases.iter().any(|case| case.classes == 1000), "{family}: never 1000 classes");
     }

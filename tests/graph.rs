@@ -89,9 +89,12 @@ fn check_tensors(given: &Weights, found: &Weights, batch_norm: BatchNorm) {
 #[test]
 fn exported_networks_come_back_tensor_by_tensor() {
     for (index, variant) in Variant::all().enumerate() {
-        let padding =
-            [Padding::Symmetric, Padding::SameDynamic, Padding::SameFrozen(variant.native())]
-                [index % 3];
+        let padding = [
+            Padding::Symmetric,
+            Padding::SameDynamic,
+            Padding::SameFrozen(variant.native()),
+            Padding::SameCropped(variant.native()),
+        ][index % 4];
         let given = weights(variant, padding);
         for batch_norm in [BatchNorm::Folded, BatchNorm::Separate] {
             let bytes = model_bytes(&given, &options(batch_norm)).unwrap();
@@ -484,7 +487,7 @@ fn tar(files: &[(&str, &[u8])]) -> Vec<u8> {
 #[test]
 fn paddle_s_inference_models_give_paddle_s_logits() {
     let cases = cases();
-    assert_eq!(cases.len(), 8, "two variants, two forms, two sizes");
+    assert_eq!(cases.len(), 12, "two variants, two forms, three sizes");
     for (index, case) in cases.iter().enumerate() {
         let variant: Variant = case.variant.parse().unwrap();
         let network = Network::new(variant, case.classes);
@@ -513,7 +516,7 @@ fn paddle_s_inference_models_give_paddle_s_logits() {
         assert_eq!((metadata.family, metadata.variant), (Family::PaddleClas, variant));
         let padding = match variant {
             Variant::B0Small => Padding::Symmetric,
-            _ => Padding::SameFrozen(variant.native()),
+            _ => Padding::SameCropped(variant.native()),
         };
         assert_eq!((metadata.padding, metadata.bn_eps), (padding, 1e-3));
         let took = report.notes.iter().all(|note| note.contains("in the folder"));

@@ -45,9 +45,15 @@ pub enum Padding {
     /// TensorFlow's SAME, computed from the actual input: timm `tf_efficientnet_*`. The sum of both
     /// sides is `max((ceil(x / stride) - 1) * stride + k - x, 0)`; the smaller half goes first.
     SameDynamic,
-    /// SAME as it is at the given (native) input size, kept for every other size: PaddleClas,
-    /// lukemelas, efficientnet-lite-pytorch.
+    /// SAME as it is at the given (native) input size, kept for every other size: lukemelas,
+    /// efficientnet-lite-pytorch, Hugging Face's transformers.
     SameFrozen(Size),
+    /// [`Padding::SameFrozen`] as PaddleClas's B0 to B7 compute it. Where the two sides differ, a
+    /// convolution is padded by the smaller one and the stride on both, and loses its first row and
+    /// column: what goes last is the smaller side and the stride. That is the same function, but
+    /// for an odd map where the native one is even: there it gives a row and a column more
+    /// (`cal_padding` and `need_crop` in `ppcls/arch/backbone/model_zoo/efficientnet.py`).
+    SameCropped(Size),
 }
 
 impl fmt::Display for Padding {
@@ -56,6 +62,7 @@ impl fmt::Display for Padding {
             Padding::Symmetric => f.write_str("symmetric"),
             Padding::SameDynamic => f.write_str("SAME"),
             Padding::SameFrozen(size) => write!(f, "SAME frozen at {size}"),
+            Padding::SameCropped(size) => write!(f, "SAME frozen at {size}, cropped"),
         }
     }
 }
@@ -119,8 +126,8 @@ impl NetworkGeometry {
         }
         // Frozen pads follow the sizes that a native input would have had at the same place.
         let mut frozen = match padding {
-            Padding::SameFrozen(native) => Some(native),
-            _ => None,
+            Padding::SameFrozen(native) | Padding::SameCropped(native) => Some(native),
+            Padding::Symmetric | Padding::SameDynamic => None,
         };
         let mut x = input;
         let mut conv = |k: usize, stride: usize| {
@@ -128,6 +135,12 @@ impl NetworkGeometry {
                 Padding::Symmetric => (k / 2, k / 2),
                 Padding::SameDynamic => same_padding(actual, k, stride),
                 Padding::SameFrozen(_) => same_padding(native.unwrap_or(actual), k, stride),
+                Padding::SameCropped(_) => {
+                    match same_padding(native.unwrap_or(actual), k, stride) {
+                        (first, last) if first == last => (first, last),
+                        (first, _) => (first, first + stride),
+                    }
+                }
             };
             let (top, bottom) = pads(x.h, frozen.map(|size| size.h));
             let (left, right) = pads(x.w, frozen.map(|size| size.w));
@@ -185,7 +198,10 @@ mod tests {
         ];
         for (variant, expected) in table {
             let network = Network::new(variant, 1000);
-            for padding in [Padding::SameDynamic, Padding::SameFrozen(variant.native())] {
+            let native = variant.native();
+            for padding in
+                [Padding::SameDynamic, Padding::SameFrozen(native), Padding::SameCropped(native)]
+            {
                 let sizes = NetworkGeometry::new(&network, variant.native(), padding).unwrap();
                 let found: Vec<_> = std::iter::once(&sizes.stem)
                     .chain(sizes.blocks.iter().filter(|conv| conv.stride == 2))
@@ -226,6 +242,27 @@ mod tests {
         assert_eq!(at(Padding::SameDynamic).pad_top, 1);
         let frozen = at(Padding::SameFrozen(Size::square(240)));
         assert_eq!((frozen.input.h, frozen.pad_top, frozen.output.h), (16, 2, 8));
+    }
+
+    /// Sizes of the stride-2 convolutions' maps as PaddleClas 2.6 computes them: at 65 the stem's
+    /// map is 33, where a frozen pad leaves 32.
+    #[test]
+    fn cropped_pads_keep_a_row_more_of_an_odd_map() {
+        let network = Network::new(Variant::B0, 1000);
+        let native = Variant::B0.native();
+        let sides = |side, padding| {
+            let sizes = NetworkGeometry::new(&network, Size::square(side), padding).unwrap();
+            let convs = std::iter::once(&sizes.stem)
+                .chain(sizes.blocks.iter().filter(|conv| conv.stride == 2));
+            convs.map(|conv| conv.output.h).collect::<Vec<_>>()
+        };
+        assert_eq!(sides(65, Padding::SameFrozen(native)), [32, 16, 8, 4, 2]);
+        assert_eq!(sides(65, Padding::SameCropped(native)), [33, 17, 9, 5, 3]);
+        for even in [64, 128, 224] {
+            let frozen = sides(even, Padding::SameFrozen(native));
+            assert_eq!(sides(even, Padding::SameCropped(native)), frozen);
+        }
+        assert_eq!(sides(1, Padding::SameCropped(native)), [1; 5]);
     }
 
     #[test]

@@ -50,6 +50,8 @@ pub enum PaddingArg {
     Same,
     /// `same-frozen`, or `same-frozen:HxW`: as at this size, else the variant's native size.
     SameFrozen(Option<Size>),
+    /// `same-cropped`, or `same-cropped:HxW`: the same as PaddleClas crops it.
+    SameCropped(Option<Size>),
 }
 
 impl PaddingArg {
@@ -60,6 +62,9 @@ impl PaddingArg {
             PaddingArg::Same => Padding::SameDynamic,
             PaddingArg::SameFrozen(size) => {
                 Padding::SameFrozen(size.unwrap_or_else(|| variant.native()))
+            }
+            PaddingArg::SameCropped(size) => {
+                Padding::SameCropped(size.unwrap_or_else(|| variant.native()))
             }
         }
     }
@@ -72,7 +77,11 @@ pub fn padding(text: &str) -> Result<PaddingArg, String> {
         None if text == "same" => Ok(PaddingArg::Same),
         None if text == "same-frozen" => Ok(PaddingArg::SameFrozen(None)),
         Some(("same-frozen", at)) => Ok(PaddingArg::SameFrozen(Some(size(at)?))),
-        _ => Err("expected symmetric, same, same-frozen or same-frozen:HxW".to_owned()),
+        None if text == "same-cropped" => Ok(PaddingArg::SameCropped(None)),
+        Some(("same-cropped", at)) => Ok(PaddingArg::SameCropped(Some(size(at)?))),
+        _ => Err("expected symmetric, same, same-frozen, same-cropped, or one of the last two \
+                  with a size, as same-frozen:HxW"
+            .to_owned()),
     }
 }
 
@@ -82,6 +91,7 @@ pub fn padding_text(padding: Padding) -> String {
         Padding::Symmetric => "symmetric".to_owned(),
         Padding::SameDynamic => "same".to_owned(),
         Padding::SameFrozen(size) => format!("same-frozen:{size}"),
+        Padding::SameCropped(size) => format!("same-cropped:{size}"),
     }
 }
 
@@ -231,6 +241,9 @@ mod tests {
 
     #[test]
     fn paddings_read_back_as_written() {
+        let cropped = Padding::SameCropped(Size { h: 7, w: 5 });
+        let same = padding(&padding_text(cropped)).unwrap().for_variant(Variant::B3);
+        assert_eq!(same, cropped);
         let frozen = Padding::SameFrozen(Size { h: 3, w: 5 });
         for expected in [Padding::Symmetric, Padding::SameDynamic, frozen] {
             let arg = padding(&padding_text(expected)).unwrap();

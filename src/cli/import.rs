@@ -84,7 +84,8 @@ pub struct Args {
     /// one), or none [default: softmax; sigmoid if there is one class].
     #[arg(long, value_name = "A", value_parser = args::activation)]
     activation: Option<OutputActivation>,
-    /// Padding: symmetric, same, or same-frozen (as at the native size) [default: the family's].
+    /// Padding: symmetric, same, same-frozen (as at the native size) or same-cropped (the same as
+    /// PaddleClas crops it) [default: the family's].
     #[arg(long, value_name = "PADDING", help_heading = OVERRIDES)]
     padding: Option<PaddingChoice>,
     /// Batch-norm eps [default: the family's].

@@ -40,7 +40,7 @@ pub struct Args {
     /// Input size: HxW, or one number for a square [default: the variant's native size].
     #[arg(long, value_name = "HxW", value_parser = args::size)]
     size: Option<Size>,
-    /// Padding: symmetric, same, same-frozen (as at the native size) or same-frozen:HxW.
+    /// Padding: symmetric, same, same-frozen or same-cropped (as at the native size, or :HxW).
     #[arg(long, value_name = "PADDING", default_value = "same", value_parser = args::padding)]
     padding: PaddingArg,
     /// Precision of activations, weights and products: fp16, fp32 or tf32.

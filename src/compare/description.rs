@@ -100,9 +100,12 @@ mod tests {
     #[test]
     fn pads_give_the_same_output_as_the_geometry() {
         for variant in Variant::all() {
-            for padding in
-                [Padding::Symmetric, Padding::SameDynamic, Padding::SameFrozen(Size::square(224))]
-            {
+            for padding in [
+                Padding::Symmetric,
+                Padding::SameDynamic,
+                Padding::SameFrozen(Size::square(224)),
+                Padding::SameCropped(variant.native()),
+            ] {
                 for size in [variant.native(), Size { h: 65, w: 97 }, Size::square(128)] {
                     let (found, geometry) = described(variant, size, padding);
                     let windows = std::iter::once(found.stem)

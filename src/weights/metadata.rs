@@ -119,7 +119,9 @@ impl Metadata {
             return Some(("labels", format!("{} names", self.classes), named.to_string()));
         }
         let sizes = match self.padding {
-            Padding::SameFrozen(native) => [self.recipe.size, native],
+            Padding::SameFrozen(native) | Padding::SameCropped(native) => {
+                [self.recipe.size, native]
+            }
             _ => [self.recipe.size; 2],
         };
         for size in sizes {

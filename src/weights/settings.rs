@@ -113,7 +113,10 @@ pub fn settings(family: Family, variant: Variant) -> Settings {
             ),
         },
         Family::PaddleClas => Settings {
-            padding: if variant == Variant::B0Small { Padding::Symmetric } else { frozen },
+            padding: match variant {
+                Variant::B0Small => Padding::Symmetric,
+                _ => Padding::SameCropped(native),
+            },
             bn_eps: EPS_TENSORFLOW,
             recipe: Recipe {
                 // OpenCV's decoder turns the image.
@@ -227,12 +230,18 @@ pub enum PaddingChoice {
     Same,
     /// [`Padding::SameFrozen`] at the variant's native size.
     SameFrozen,
+    /// [`Padding::SameCropped`] at the variant's native size.
+    SameCropped,
 }
 
 impl PaddingChoice {
     /// Every choice.
-    pub const ALL: [PaddingChoice; 3] =
-        [PaddingChoice::Symmetric, PaddingChoice::Same, PaddingChoice::SameFrozen];
+    pub const ALL: [PaddingChoice; 4] = [
+        PaddingChoice::Symmetric,
+        PaddingChoice::Same,
+        PaddingChoice::SameFrozen,
+        PaddingChoice::SameCropped,
+    ];
 
     /// The name used on the command line.
     pub fn name(self) -> &'static str {
@@ -240,6 +249,7 @@ impl PaddingChoice {
             PaddingChoice::Symmetric => "symmetric",
             PaddingChoice::Same => "same",
             PaddingChoice::SameFrozen => "same-frozen",
+            PaddingChoice::SameCropped => "same-cropped",
         }
     }
 
@@ -249,6 +259,7 @@ impl PaddingChoice {
             PaddingChoice::Symmetric => Padding::Symmetric,
             PaddingChoice::Same => Padding::SameDynamic,
             PaddingChoice::SameFrozen => Padding::SameFrozen(variant.native()),
+            PaddingChoice::SameCropped => Padding::SameCropped(variant.native()),
         }
     }
 }
@@ -423,7 +434,7 @@ mod tests {
             (Family::Torchvision, Variant::B5,      "symmetric",              1e-3, 456, 0.485),
             (Family::Lukemelas,   Variant::B3,      "SAME frozen at 300x300", 1e-3, 300, 0.485),
             (Family::LitePytorch, Variant::Lite3,   "SAME frozen at 280x280", 1e-3, 280, 127.0 / 255.0),
-            (Family::PaddleClas,  Variant::B2,      "SAME frozen at 260x260", 1e-3, 260, 0.485),
+            (Family::PaddleClas,  Variant::B2,      "SAME frozen at 260x260, cropped", 1e-3, 260, 0.485),
             (Family::PaddleClas,  Variant::B0Small, "symmetric",              1e-3, 224, 0.485),
         ];
         for (family, variant, padding, eps, side, mean) in table {

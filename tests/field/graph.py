@@ -170,10 +170,8 @@ def paddle_run(prefix, images):
 
 
 PADDLE = [("B0_small", "pdmodel"), ("B0_small", "json"), ("B0", "pdmodel"), ("B0", "json")]
-# Sizes whose maps are even wherever they are at the native size. Elsewhere PaddleClas's B0 to B7 are
-# no SAME of any size: it pads by the stride on both sides and drops the first row and column, which
-# leaves a row more than SAME does of an odd map.
-PADDLE_SIZES = [(224, 224), (64, 96)]
+# At odd maps PaddleClas's B0 to B7 keep a row more than SAME frozen at the native size.
+PADDLE_SIZES = [(224, 224), (64, 96), (97, 65)]
 
 
 def paddle(extra_folder, variant, form, folder):

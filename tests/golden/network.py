@@ -36,6 +36,8 @@ class Network:
         assert not unexpected, unexpected
         assert all(key.endswith(".num_batches_tracked") for key in missing), missing
         self.model.eval().double()
+        if family == "paddle-clas" and variant != "b0-small":
+            self.crop_as_paddle()
         published = {key: list(state[key].shape) for key in self.names}
         if family == "paddle-clas":
             published = self.paddle_names(shapes)
@@ -43,6 +45,17 @@ class Network:
             published = self.model.stored_shapes()
         lines = "".join(f"{key} {shape}\n" for key, shape in sorted(published.items()))
         self.names_sha256 = hashlib.sha256(lines.encode()).hexdigest()
+
+    def crop_as_paddle(self):
+        """Pads as PaddleClas: where the sides differ, a convolution is padded by the smaller one
+        and the stride on both, and loses its first row and column."""
+        for module in self.model.modules():
+            pad = getattr(module, "static_padding", None)
+            if isinstance(pad, torch.nn.ZeroPad2d):
+                left, right, top, bottom = pad.padding
+                stride = module.stride[0]
+                if left != right:
+                    pad.padding = (left, left + stride, top, top + stride)
 
     @staticmethod
     def skips(shapes, prefix):

@@ -361,5 +361,6 @@ fn padding(padding: Padding) -> String {
         Padding::Symmetric => "symmetric".to_owned(),
         Padding::SameDynamic => "same".to_owned(),
         Padding::SameFrozen(size) => format!("same-frozen:{size}"),
+        Padding::SameCropped(size) => format!("same-cropped:{size}"),
     }
 }

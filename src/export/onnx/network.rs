@@ -442,6 +442,7 @@ mod tests {
                 Padding::SameDynamic,
                 Padding::SameFrozen(variant.native()),
                 Padding::SameFrozen(Size::square(97)),
+                Padding::SameCropped(variant.native()),
             ] {
                 for size in sizes {
                     let geometry = NetworkGeometry::new(&network, size, padding).unwrap();
@@ -459,7 +460,7 @@ mod tests {
                                 Padding::SameDynamic => {
                                     ((output - 1) * stride + k).saturating_sub(input) - begin
                                 }
-                                Padding::SameFrozen(_) => end,
+                                Padding::SameFrozen(_) | Padding::SameCropped(_) => end,
                             };
                             assert_eq!(end, expected, "{variant} {padding} {size}: {conv:?}");
                         }

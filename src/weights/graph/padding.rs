@@ -2,9 +2,9 @@
 //!
 //! At one size of the image a window is the same function wherever its first zeros and its output
 //! size are the same. Pads that follow the image's size, by `auto_pad` or by the graph's own
-//! arithmetic, can be SAME and nothing else. Constant ones are symmetric, or SAME frozen at a size:
-//! at the size that the graph was exported for, frozen and SAME cannot be told apart, and are the
-//! same network.
+//! arithmetic, can be SAME and nothing else. Constant ones are symmetric, or SAME frozen at a size
+//! (cropped, where a row and a column are dropped): at the size that the graph was exported for,
+//! frozen and SAME cannot be told apart, and are the same network.
 
 use super::GraphFault;
 use super::sizes::{Placed, place};
@@ -37,11 +37,10 @@ pub(super) fn padding(
     let follows =
         place(graph, walked, odd).is_some_and(|other| first_zeros(&other) != first_zeros(&placed));
 
-    // A graph for any size must be the convention at sizes even and odd. One whose rows are dropped
-    // has its author's own sums of zeros below, which differ at odd sizes.
+    // A graph for any size must be the convention at sizes even and odd.
     let cropped = walked.windows.iter().any(|window| window.crop != [0; 2]);
     let mut sizes = vec![size];
-    if declared.is_none() && !cropped {
+    if declared.is_none() {
         sizes.extend([odd, Size { h: 97, w: 130 }]);
     }
     let fits = |padding: Padding, sizes: &[Size]| {
@@ -64,15 +63,15 @@ pub(super) fn padding(
     if fits(Padding::Symmetric, &sizes) {
         return Ok((Padding::Symmetric, declared));
     }
-    let frozen = |side| Padding::SameFrozen(Size::square(side));
-    let usual = [Some(Padding::SameFrozen(native)), declared.map(Padding::SameFrozen)];
-    // A fixed size is the one that pads were frozen at, but for rows dropped: these are Paddle's,
-    // who freezes at the native size.
+    // Rows are dropped by PaddleClas, who freezes pads at the native size; else a fixed size is the
+    // one that they were frozen at.
+    let kind = if cropped { Padding::SameCropped } else { Padding::SameFrozen };
+    let usual = [Some(native), declared].map(|size| size.map(kind));
     let usual = if cropped { usual } else { [usual[1], usual[0]] };
     const LARGEST_TRIED: usize = 1024;
-    let others = (32..=LARGEST_TRIED).map(frozen);
+    let others = (32..=LARGEST_TRIED).map(|side| kind(Size::square(side)));
     for padding in usual.into_iter().flatten().chain(others) {
-        if fits(padding, &sizes) || (cropped && fits(padding, &[native])) {
+        if fits(padding, &sizes) {
             return Ok((padding, declared));
         }
     }
@@ -80,7 +79,8 @@ pub(super) fn padding(
     let holds = |padding: &Padding| {
         first_difference(walked, &placed, size, *padding).map_or(usize::MAX, |(index, _)| index)
     };
-    let nearest = [Padding::SameFrozen(size), Padding::Symmetric].into_iter().max_by_key(holds);
+    let frozen = if cropped { kind(native) } else { kind(size) };
+    let nearest = [frozen, Padding::Symmetric].into_iter().max_by_key(holds);
     Err(differs(graph, walked, &placed, size, nearest.unwrap_or(Padding::Symmetric)))
 }
 
@@ -90,10 +90,15 @@ fn parse(text: &str) -> Option<Padding> {
         "symmetric" => Some(Padding::Symmetric),
         "same" => Some(Padding::SameDynamic),
         _ => {
-            let (h, w) = text.strip_prefix("same-frozen:")?.split_once('x')?;
+            let (kind, size): (fn(Size) -> Padding, _) = match text.split_once(':')? {
+                ("same-frozen", size) => (Padding::SameFrozen, size),
+                ("same-cropped", size) => (Padding::SameCropped, size),
+                _ => return None,
+            };
+            let (h, w) = size.split_once('x')?;
             let side =
                 |side: &str| side.parse().ok().filter(|side| (1..=Size::MAX_SIDE).contains(side));
-            Some(Padding::SameFrozen(Size { h: side(h)?, w: side(w)? }))
+            Some(kind(Size { h: side(h)?, w: side(w)? }))
         }
     }
 }
