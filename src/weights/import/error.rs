@@ -52,8 +52,8 @@ pub enum CheckpointError {
     },
     /// The file starts like none of the containers.
     #[error(
-        "offset 0: expected the start of a safetensors, PyTorch (zip or legacy), Paddle .pdparams \
-         or .npz checkpoint, found {found}; {advice}"
+        "offset 0: expected the start of a safetensors, PyTorch (zip or legacy), Paddle, NumPy or \
+         ONNX file, found {found}; {advice}"
     )]
     UnknownContainer {
         /// The file in words, where it is known; else its first bytes.
