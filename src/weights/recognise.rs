@@ -237,7 +237,7 @@ fn fitting(shapes: &Shapes, hints: Hints) -> Result<Recognised, RecogniseError> 
     let mut notes = Vec::new();
     let published = hints.published.filter(|entry| spelling.contains(&entry.family));
     let (family, why) = match (hints.family, published, spelling) {
-        (Some(family), ..) => (family, "as --family says".to_owned()),
+        (Some(family), ..) => (family, "as asked".to_owned()),
         (_, Some(entry), _) => {
             (entry.family, format!("its digest is that of {} in the catalogue", entry.name))
         }
@@ -502,7 +502,7 @@ mod tests {
         assert_eq!((family, notes), (Family::TimmTf, 0));
         assert!(why.contains("timm/tf_efficientnet_b0.ns_jft_in1k in the catalogue"), "{why}");
         let asked = Hints { family: Some(Family::Timm), clues: &folder, ..published };
-        assert_eq!(of(Variant::B0, asked), (Family::Timm, 0, "as --family says".to_owned()));
+        assert_eq!(of(Variant::B0, asked), (Family::Timm, 0, "as asked".to_owned()));
         let none = with(&none);
         let note = &recognise(&shapes(Family::Timm, Variant::B0, 1000), none).unwrap().notes[0];
         assert!(note.contains("--family timm-tf"), "{note}");

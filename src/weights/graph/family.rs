@@ -20,7 +20,7 @@ pub(super) fn family(
     notes: &mut Vec<String>,
 ) -> (Family, String) {
     if let Some(family) = hints.family {
-        return (family, "as --family says".to_owned());
+        return (family, "as asked".to_owned());
     }
     if let Some(entry) = hints.published {
         return (entry.family, format!("its digest is that of {} in the catalogue", entry.name));
