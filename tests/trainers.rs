@@ -278,6 +278,49 @@ fn prefixes_are_found_and_what_is_beside_them_is_named() {
     assert!(error.contains("loss.weight: expected nothing, found [3]"), "{error}");
 }
 
+/// A module of a body without a classifier and of a linear layer: its classifier, if it is one.
+#[test]
+fn a_linear_layer_beside_the_body_is_the_classifier() {
+    let matrix = |name: &str, shape: &[usize]| {
+        let elems = shape.iter().product();
+        NamedTensor { name: name.into(), shape: shape.into(), data: vec![0.125; elems] }
+    };
+    let body = |prefix: &str| {
+        let own = format!("{prefix}classifier.");
+        let tensors = model(prefix, 0.5).into_iter();
+        tensors.filter(|tensor| !tensor.name.starts_with(&own)).collect::<Vec<_>>()
+    };
+    for (prefix, layer) in [
+        ("backbone.", "head"),
+        ("model.encoder.", "model.fc"),
+        ("net.", "classifier.1"),
+        ("0.", "1"),
+        ("model.0.", "model.2"),
+    ] {
+        let head = [
+            matrix(&format!("{layer}.weight"), &[5, 1280]),
+            matrix(&format!("{layer}.bias"), &[5]),
+        ];
+        let (report, _) = imported(&[body(prefix), head.into()].concat(), None).unwrap();
+        assert_eq!(report.metadata.classes, 5, "{prefix}");
+        let note = format!("took {layer}, beside '{prefix}', as the classifier");
+        assert_eq!(report.notes, [note]);
+    }
+    // Neither a layer of another kind nor one of several is taken.
+    for beside in [
+        vec![matrix("head.weight", &[5, 1280, 1, 1])],
+        vec![matrix("head.0.weight", &[64, 1280]), matrix("head.2.weight", &[5, 64])],
+        vec![matrix("loss.weight", &[5, 1280])],
+    ] {
+        let (report, _) = imported(&[body("backbone."), beside].concat(), None).unwrap();
+        assert_eq!(report.metadata.classes, 0);
+        assert!(report.notes.iter().any(|note| note.contains("left out")), "{:?}", report.notes);
+    }
+    // A model with a classifier keeps its own.
+    let tensors = [model("model.", 0.5), vec![matrix("head.weight", &[5, 1280])]].concat();
+    assert_eq!(imported(&tensors, None).unwrap().0.metadata.classes, 2);
+}
+
 #[test]
 fn of_two_models_by_their_prefixes_the_average_is_taken() {
     let tensors = [model("model.", 0.25), model("ema_model.", 0.75)].concat();

@@ -29,7 +29,8 @@ pub(super) enum Head {
 }
 
 /// Names that trainers give to a classifier, or to the sequence that has it.
-const USUAL: [&str; 7] = ["classifier", "fc", "_fc", "head", "last_linear", "linear", "dense"];
+pub(super) const USUAL: [&str; 7] =
+    ["classifier", "fc", "_fc", "head", "last_linear", "linear", "dense"];
 
 impl Head {
     /// The classifier of a checkpoint of `family`.

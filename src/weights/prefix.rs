@@ -5,6 +5,7 @@
 //! before the stem's weights, in any family's spelling, up to a dot.
 
 use super::Family;
+use super::head::USUAL;
 use super::import::{Checkpoint, CheckpointError};
 use super::names::stem_weight;
 use std::collections::BTreeMap;
@@ -72,6 +73,16 @@ pub(super) fn open(
         notes.push(format!("took {name}, the moving average; {}", list.join("; ")));
     }
     if !prefix.is_empty() {
+        if let (true, Some(head)) = (others.is_empty(), head_beside(&checkpoint, &prefix)) {
+            for end in ["weight", "bias"] {
+                checkpoint.rename(&format!("{head}.{end}"), format!("{prefix}{HEAD}.{end}"));
+            }
+            notes.push(format!(
+                "took {}, beside '{}', as the classifier",
+                plain(&head),
+                plain(&prefix)
+            ));
+        }
         let mut left = checkpoint.keep_prefix(&prefix);
         left.retain(|name| !others.iter().any(|other| name.starts_with(other.as_str())));
         if !left.is_empty() {
@@ -86,6 +97,37 @@ pub(super) fn open(
         }
     }
     Ok((checkpoint, notes))
+}
+
+/// Name of a classifier that stood beside the prefix: one of those that `head` looks for.
+const HEAD: &str = "head";
+
+/// The one linear layer beside a body without a classifier, as in a module of `backbone` and `head`
+/// or in a sequence of both.
+fn head_beside(checkpoint: &Checkpoint, prefix: &str) -> Option<String> {
+    let root = |name: &str| name.split('.').next().unwrap_or(name).to_owned();
+    let usual = |name: &str| USUAL.contains(&root(name).as_str());
+    let tensors = checkpoint.tensors();
+    if tensors.keys().filter_map(|name| name.strip_prefix(prefix)).any(usual) {
+        return None;
+    }
+    let body = prefix.trim_end_matches('.');
+    let (parent, body) = body.rsplit_once('.').map_or(("", body), |(parent, body)| (parent, body));
+    let parent = if parent.is_empty() { String::new() } else { format!("{parent}.") };
+    let number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let beside = |name: &str| {
+        let rest = name.strip_prefix(&parent).filter(|_| !name.starts_with(prefix));
+        rest.is_some_and(|rest| usual(rest) || (number(body) && number(&root(rest))))
+    };
+    let mut layers: Vec<&str> = tensors
+        .keys()
+        .filter(|name| beside(name))
+        .filter_map(|name| Some(name.rsplit_once('.')?.0))
+        .collect();
+    layers.dedup();
+    let [layer] = layers[..] else { return None };
+    let matrix = tensors.get(&format!("{layer}.weight"))?;
+    (matrix.shape.len() == 2).then(|| layer.to_owned())
 }
 
 /// The part of a name before the stem's weights.

@@ -381,6 +381,15 @@ impl Checkpoint {
         &self.contents.objects
     }
 
+    /// Gives a tensor another name, which no other tensor may have.
+    pub(crate) fn rename(&mut self, from: &str, to: String) {
+        if let Some(view) = self.views.remove(from) {
+            self.infos.remove(from);
+            self.infos.insert(to.clone(), view.1.info());
+            self.views.insert(to, view);
+        }
+    }
+
     /// Keeps the tensors whose names start with `prefix`, named without it. Gives the names of the
     /// others.
     pub fn keep_prefix(&mut self, prefix: &str) -> Vec<String> {
