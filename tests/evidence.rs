@@ -16,7 +16,6 @@ use serde_json::{Value, json};
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::sync::Arc;
 use support::containers::{ContainerKind, NamedTensor, Pickle, TorchTensor, write_container};
 use support::generator;
@@ -65,15 +64,8 @@ fn bytes(values: &[f32]) -> Vec<u8> {
     values.iter().flat_map(|x| x.to_le_bytes()).collect()
 }
 
-/// Exit status, standard output, standard error.
 fn effnet(args: &[&str]) -> (i32, String, String) {
-    let output = Command::new(env!("CARGO_BIN_EXE_effnet"))
-        .args(args)
-        .stdin(Stdio::null())
-        .output()
-        .unwrap();
-    let text = |bytes| String::from_utf8(bytes).unwrap();
-    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+    support::run(env!("CARGO_BIN_EXE_effnet"), args)
 }
 
 /// timm's configuration as a hub has it.

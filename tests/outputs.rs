@@ -8,7 +8,6 @@ use effnet::session::{Session, SessionOptions};
 use effnet::weights::{Metadata, OutputActivation, Precision, TensorId, Weights, write_packed};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::sync::Arc;
 use support::{metadata, write_random};
 use tempfile::TempDir;
@@ -45,15 +44,8 @@ fn pipeline(path: &Path) -> Pipeline {
     Pipeline::new(session, PipelineOptions::default()).unwrap()
 }
 
-/// Exit status, standard output, standard error.
 fn effnet(args: &[&str]) -> (i32, String, String) {
-    let output = Command::new(env!("CARGO_BIN_EXE_effnet"))
-        .args(args)
-        .stdin(Stdio::null())
-        .output()
-        .unwrap();
-    let text = |bytes| String::from_utf8(bytes).unwrap();
-    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+    support::run(env!("CARGO_BIN_EXE_effnet"), args)
 }
 
 fn json(lines: &str) -> Vec<Value> {

@@ -15,6 +15,14 @@ use effnet::weights::stand_in;
 pub use effnet::weights::stand_in::{Random, metadata};
 use effnet::weights::{Metadata, Weights};
 use std::path::Path;
+use std::process::{Command, Stdio};
+
+/// Runs a program: exit status, standard output, standard error.
+pub fn run(program: &str, args: &[&str]) -> (i32, String, String) {
+    let output = Command::new(program).args(args).stdin(Stdio::null()).output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+}
 
 /// Writes a packed file of random weights.
 pub fn write_random(path: &Path, metadata: &Metadata, seed: u64) {
