@@ -204,6 +204,14 @@ fn malformed_safetensors() {
         ("bytes after its data", [&good[..], b"x"].concat(), &["as many bytes"], is!(Corrupt)),
         ("header of 2^63 bytes", lying(1 << 63), &["9223372036854775808"], is!(Truncated)),
         ("header of 2^64-1 bytes", lying(u64::MAX), &["offset 8"], is!(Truncated)),
+        (
+            // Would be a fault of the JSON if it were parsed.
+            "header of more than 4 MB",
+            safetensors(&"{".repeat(4_000_001), 0),
+            &["offset 0", "at most 4000000, found 4000001", "save the state dict alone"],
+            is!(TooLarge),
+        ),
+        ("header of 4 MB", safetensors(&"{".repeat(4_000_000), 0), &["JSON"], is!(Corrupt)),
         ("header cut by a shorter length", lying(40), &["offset ", "JSON"], is!(Corrupt)),
         ("header that is no JSON", safetensors("{]", 0), &["offset 10", "JSON"], is!(Corrupt)),
         (

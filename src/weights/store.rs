@@ -1,11 +1,12 @@
 //! Packed files: written once by the importer, mapped and validated by everything else.
 
+use super::import::safetensors::{HeaderError, read_header};
 use super::{Metadata, PackedTensor, Precision, TensorId, packed_tensors};
 use crate::arch::Network;
 use half::f16;
 use memmap2::{Mmap, MmapMut};
+use safetensors::View;
 use safetensors::tensor::{Dtype, SafeTensorError};
-use safetensors::{SafeTensors, View};
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fs::File;
@@ -59,7 +60,7 @@ pub enum StoreError {
         /// Length of the file.
         bytes: usize,
         /// Error of the safetensors reader.
-        source: SafeTensorError,
+        source: HeaderError,
     },
     /// A safetensors file that is no packed file.
     #[error(
@@ -157,9 +158,7 @@ impl Weights {
     fn validate(map: Mmap, path: PathBuf) -> Result<Weights, StoreError> {
         let container =
             |source| StoreError::Container { path: path.clone(), bytes: map.len(), source };
-        let (header_bytes, header) = SafeTensors::read_metadata(&map).map_err(container)?;
-        // The header is preceded by its own length, a u64.
-        let data_start = size_of::<u64>() + header_bytes;
+        let (data_start, header) = read_header(&map).map_err(container)?;
 
         let json = header
             .metadata()
@@ -354,7 +353,10 @@ pub fn write_packed(path: &Path, metadata: &Metadata, data: &[Vec<f32>]) -> Resu
                 };
                 StoreError::Output { path: path.to_owned(), source }
             }
-            source => StoreError::Container { path: path.to_owned(), bytes: 0, source },
+            source => {
+                let source = source.into();
+                StoreError::Container { path: path.to_owned(), bytes: 0, source }
+            }
         },
     )?;
     // Temporary files are private to their owner; packed files are as public as other files.
@@ -471,6 +473,8 @@ mod tests {
             ("data_cut", good[..good.len() - 1].to_vec(), "not a valid safetensors file"),
             ("trailing_byte", [&good[..], b"x"].concat(), "not a valid safetensors file"),
             ("huge_header", [&u64::MAX.to_le_bytes(), &good[8..]].concat(), "not a valid"),
+            ("long_header", [&4_000_001u64.to_le_bytes(), &vec![b'{'; 4_000_001][..]].concat(),
+             "header: expected at most 4000000 bytes, found 4000001"),
             ("no_metadata", with_header(&good, "\"effnet\"", "\"other\""), "not a packed file"),
             ("other_version", with_header(&good, "layout_version\\\":1", "layout_version\\\":2"),
              "layout version 2, expected 1"),

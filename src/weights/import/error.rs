@@ -134,7 +134,10 @@ pub enum CheckpointError {
         global: String,
     },
     /// More than the reader is ready to hold or do, or than the file's size can justify.
-    #[error("offset {offset}: {what}: expected at most {limit}, found {found}")]
+    #[error(
+        "offset {offset}: {what}: expected at most {limit}, found {found}; fetch the file again, or \
+         save the state dict alone"
+    )]
     TooLarge {
         /// The counted quantity.
         what: String,

@@ -51,7 +51,7 @@ mod paddle;
 mod paddle_inference;
 mod pickle;
 mod proto;
-mod safetensors;
+pub mod safetensors;
 mod shards;
 mod state_dict;
 mod tar;

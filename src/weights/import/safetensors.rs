@@ -1,12 +1,58 @@
 //! The safetensors container: a JSON header, then the tensors' bytes without a gap.
+//!
+//! # Budget
+//!
+//! A parsed header takes up to 24 bytes of memory a byte: of a list of zeros, as a tensor's shape
+//! may be one, every two bytes become a number of 8, in a vector that doubles as it grows; an empty
+//! tensor of 50 bytes becomes 200 in each of the maps that hold it. The header's length stands
+//! before it, and [`read_header`] refuses more than [`MAX_HEADER_BYTES`] before it parses any, so
+//! that a header takes 100 MB at most. A header of this family has 60 to 200 KB.
 
-use super::error::{corrupt, quote, unsupported};
+use super::error::{corrupt, quote, too_large, unsupported};
 use super::tensor::{Data, View, row_major};
 use super::{CheckpointError, Contents, Dtype, facts};
-use ::safetensors::tensor::{Dtype as StoredDtype, SafeTensorError, SafeTensors};
+use ::safetensors::tensor::{Dtype as StoredDtype, Metadata, SafeTensorError, SafeTensors};
 
 /// Bytes of the header's length.
 const LENGTH_BYTES: usize = 8;
+/// Largest header that is parsed.
+pub const MAX_HEADER_BYTES: u64 = 4_000_000;
+
+/// Why a safetensors header could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum HeaderError {
+    /// The header is larger than any that describes a network's tensors. None of it was parsed.
+    #[error("header: expected at most {MAX_HEADER_BYTES} bytes, found {found}")]
+    TooLarge {
+        /// Bytes of the header, all of which the file has.
+        found: u64,
+    },
+    /// The file is cut short, or its header contradicts itself or the file's length.
+    #[error(transparent)]
+    Invalid(#[from] SafeTensorError),
+}
+
+/// Reads the header of the safetensors file `file`: gives the offset of the tensors' data, and what
+/// the header says of them. Their extents are those of the file, without gap or overlap.
+///
+/// # Errors
+///
+/// [`HeaderError::TooLarge`] for a header of more than [`MAX_HEADER_BYTES`], which is not parsed.
+/// A header that goes on beyond the file's end is invalid, whatever length it claims.
+pub fn read_header(file: &[u8]) -> Result<(usize, Metadata), HeaderError> {
+    let Some((&length, rest)) = file.split_first_chunk::<LENGTH_BYTES>() else {
+        return Err(SafeTensorError::HeaderTooSmall.into());
+    };
+    let found = u64::from_le_bytes(length);
+    if found > rest.len() as u64 {
+        return Err(SafeTensorError::InvalidHeaderLength.into());
+    }
+    if found > MAX_HEADER_BYTES {
+        return Err(HeaderError::TooLarge { found });
+    }
+    let (header_bytes, metadata) = SafeTensors::read_metadata(file)?;
+    Ok((LENGTH_BYTES + header_bytes, metadata))
+}
 
 /// Whether a file starts like this container. The length is not compared with the file's, so that
 /// a truncated file is told so.
@@ -15,8 +61,12 @@ pub(super) fn recognises(file: &[u8]) -> bool {
 }
 
 pub(super) fn index(file: &[u8]) -> Result<Contents, CheckpointError> {
-    let (header_len, metadata) = SafeTensors::read_metadata(file).map_err(|e| fault(file, e))?;
-    let data_start = LENGTH_BYTES + header_len;
+    let (data_start, metadata) = read_header(file).map_err(|error| match error {
+        HeaderError::TooLarge { found } => {
+            too_large("bytes of the safetensors header", 0, MAX_HEADER_BYTES, found)
+        }
+        HeaderError::Invalid(error) => fault(file, error),
+    })?;
     let mut tensors = Vec::new();
     for (name, info) in metadata.tensors() {
         let (start, end) = (data_start + info.data_offsets.0, data_start + info.data_offsets.1);
