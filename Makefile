@@ -34,8 +34,8 @@ GPU_ARCH = $(shell nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2>/d
 DEMO := target/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help demo quick test test-onnx test-baselines test-field check fmt weights cuda bench gpu-bundle \
-	gpu-check clean
+.PHONY: help demo quick test test-onnx test-baselines test-field test-hostile check fmt weights cuda bench \
+	gpu-bundle gpu-check clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -63,6 +63,10 @@ test-field: $(NVCC) $(WHEELS) $(FIELD)/installed ## checkpoints and images as th
 		echo "== $$script"; \
 		$(FIELD)/bin/python $$script check target/release/effnet || exit 1; \
 	done
+
+test-hostile: $(NVCC) $(DEMO_WHEEL) ## hostile files under a meter of processor time and memory
+	$(CARGO) build --release --locked --bin effnet
+	$(PYTHON) tests/hostile/meter.py target/release/effnet $(DEMO_WHEEL)
 
 check: cuda ## formatting, lints and documentation, all without warnings; the runtime alone
 	$(CARGO) fmt --all --check
