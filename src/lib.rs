@@ -45,6 +45,7 @@ pub mod labels;
 pub mod launches;
 #[cfg(feature = "cli")]
 pub mod measure;
+pub mod memory;
 pub mod pipeline;
 pub mod plan;
 #[cfg(feature = "cli")]

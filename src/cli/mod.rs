@@ -136,6 +136,7 @@ pub fn main() -> ExitCode {
 }
 
 fn run(cli: Cli, out: &mut Out) -> anyhow::Result<Status> {
+    effnet::memory::allowed()?;
     match cli.command {
         Command::Classify(args) => classify::run(args, cli.verbose, out),
         Command::Eval(args) => eval::run(args, cli.verbose, out),

@@ -33,6 +33,7 @@ mod tests;
 mod tile;
 mod vector;
 
+use crate::memory::{self as system, TooLittleMemory};
 use crate::plan::Plan;
 use crate::weights::{Precision, TensorId, Weights};
 use layout::{Layout, Location};
@@ -88,6 +89,9 @@ pub enum CpuError {
         /// Error of the operating system.
         source: io::Error,
     },
+    /// A run would need more memory than this process can have.
+    #[error("{0}: use a smaller batch or size")]
+    TooLittleMemory(#[from] TooLittleMemory),
     /// A number of images that the plan has no room for.
     #[error("{found} images do not fit the plan: expected 1 to {batch}")]
     Images {
@@ -182,6 +186,8 @@ pub struct CpuExecutor {
     gate: Gate,
     team: Team,
     n: usize,
+    /// Most images of a run so far: memory for so many has been touched.
+    most: usize,
 }
 
 impl std::fmt::Debug for CpuExecutor {
@@ -201,7 +207,9 @@ impl CpuExecutor {
 
     /// Prepares to run `plan` with `weights` on `threads` threads, or on all cores.
     ///
-    /// Everything that a run needs is allocated and started here.
+    /// Everything that a run needs is allocated and started here. Activations take memory when a run
+    /// first touches them: the first run of more images than any before it is refused with
+    /// [`CpuError::TooLittleMemory`] where the system has not enough for them.
     pub fn new(
         plan: Plan,
         weights: Arc<Weights>,
@@ -251,6 +259,7 @@ impl CpuExecutor {
             gate: Gate::default(),
             team: Team::new(threads).map_err(|source| CpuError::Threads { threads, source })?,
             n: 0,
+            most: 0,
             plan,
             weights,
             isa,
@@ -261,6 +270,19 @@ impl CpuExecutor {
     /// The plan.
     pub fn plan(&self) -> &Plan {
         &self.plan
+    }
+
+    /// Bytes of memory that the first run of `n` images will touch and no run has touched yet.
+    pub fn untouched_bytes(&self, n: usize) -> u64 {
+        let batch = self.plan.batch;
+        let more = n.min(batch).saturating_sub(self.most) as u64;
+        let elems = [&self.arena, &self.partials, &self.reduced]
+            .iter()
+            .map(|floats| floats.as_slice().len() as u64)
+            .sum::<u64>();
+        let scratch = if self.most == 0 { self.scratch.as_slice().len() as u64 } else { 0 };
+        let bytes = (elems.saturating_mul(more) / batch as u64).saturating_add(scratch);
+        bytes.saturating_mul(size_of::<f32>() as u64)
     }
 
     /// The number of threads that a run uses.
@@ -309,6 +331,12 @@ impl CpuExecutor {
         if input.len() != expected {
             let size = self.plan.input_size();
             return Err(CpuError::Input { images: n, size, expected, found: input.len() });
+        }
+        if n > self.most {
+            let plural = if n == 1 { "" } else { "s" };
+            let what = || format!("the activations of {n} image{plural}");
+            system::require(what, self.untouched_bytes(n))?;
+            self.most = n;
         }
         self.n = n;
         self.tasks.iter_mut().for_each(Tasks::reset);

@@ -6,6 +6,7 @@ use crate::emulator::{
 };
 use crate::kernels::{self, NotBuilt, UnpackError};
 use crate::launches::{Address, Bases, LaunchPlan, LaunchPlanError, LaunchRecord, Region};
+use crate::memory::{self as system, TooLittleMemory};
 use crate::weights::{TensorId, Weights};
 use bytemuck::Pod;
 use std::ops::Range;
@@ -26,6 +27,9 @@ pub enum EmulatedError {
     /// There are no launches for this number of images.
     #[error(transparent)]
     Plan(#[from] LaunchPlanError),
+    /// The emulated device's memory would need more than this process can have.
+    #[error("{0}: use a smaller batch or size, or a GPU")]
+    TooLittleMemory(#[from] TooLittleMemory),
     /// Plan and weights are of different networks.
     #[error(
         "the launch plan has {plan} tensors of weights and the weights have {weights}: make the plan \
@@ -188,6 +192,10 @@ impl EmulatedDevice {
                 weights: tensors,
             });
         }
+        // Besides the bytes: whether each word was written, and the last accesses of each two or four
+        // bytes, 8 bytes for them.
+        let bytes = plan.device_bytes().saturating_mul(5).saturating_add(plan.device_bytes() / 4);
+        system::require(|| "the emulated device's memory and its checks".into(), bytes)?;
         let mut memory = Memory::new();
         let allocation = |bytes: u64| bytes.max(LaunchPlan::ALIGN_BYTES as u64) as usize;
         let weights_buffer = memory.uninitialised("weights", allocation(plan.weights_bytes));

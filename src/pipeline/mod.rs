@@ -40,6 +40,7 @@ pub use input::{ImageFailure, ImageFailureKind, ImageInput, MAX_ENCODED_BYTES};
 pub use results::{ImageOutput, Results};
 
 use crate::image::preprocess;
+use crate::memory::TooLittleMemory;
 use crate::session::{Outputs, Prediction, Session, SessionError};
 use decode::Decoder;
 use results::Network;
@@ -77,6 +78,9 @@ pub enum PipelineError {
         /// Bytes of one group of images.
         bytes: usize,
     },
+    /// Decoded images and the network's activations would need more memory than this process can have.
+    #[error("{0}: use a smaller batch or size, or fewer decoding threads")]
+    TooLittleMemory(#[from] TooLittleMemory),
     /// A panic of a caller's reader, or of this library: a decoder's is its image's error. No further
     /// result comes.
     #[error(
@@ -205,6 +209,10 @@ where
 {
     fn capacity(&self) -> usize {
         self.session.capacity()
+    }
+
+    fn untouched_bytes(&self, images: usize) -> u64 {
+        self.session.untouched_bytes(images)
     }
 
     fn submit(&mut self, images: &[f32]) -> Result<(), SessionError> {

@@ -3,6 +3,7 @@
 use super::decode::{DecodedImage, Decoder, Decoding, Group, Handover, Panicked};
 use super::{ImageFailure, ImageFailureKind, ImageInput, PipelineError};
 use crate::image::ImageWarning;
+use crate::memory;
 use crate::session::SessionError;
 use std::collections::VecDeque;
 use std::fmt;
@@ -16,6 +17,8 @@ const GROUPS: usize = 3;
 pub(super) trait Network<T> {
     /// Most runs that may be under way.
     fn capacity(&self) -> usize;
+    /// Bytes of memory that a run of so many images will use beside what is in use now.
+    fn untouched_bytes(&self, images: usize) -> u64;
     /// Begins a run. The images may be changed when this returns.
     fn submit(&mut self, images: &[f32]) -> Result<(), SessionError>;
     /// One result per image of the oldest run that was not collected; an image's error is its own.
@@ -73,8 +76,17 @@ impl<'a, T> Results<'a, T> {
         inputs: impl Iterator<Item = ImageInput> + 'a,
     ) -> Result<Results<'a, T>, PipelineError> {
         let (group, image_elems) = (decoder.group(), decoder.image_elems);
-        let most = inputs.size_hint().1.unwrap_or(group);
-        let elems = group.min(most).saturating_mul(image_elems);
+        // One more than three groups has the same memory: an unknown number counts as that.
+        let most = inputs.size_hint().1.unwrap_or(GROUPS * group + 1);
+        let images = group.min(most);
+        let elems = images.saturating_mul(image_elems);
+        let group_bytes = elems.saturating_mul(size_of::<f32>()) as u64;
+        let groups = most.div_ceil(group.max(1)).min(GROUPS) as u64;
+        let run_bytes = network.untouched_bytes(decoder.batch.min(most));
+        memory::require(
+            || format!("decoded images ({groups} x {images}) and the activations of a run"),
+            group_bytes.saturating_mul(groups).saturating_add(run_bytes),
+        )?;
         let mut empty = Vec::with_capacity(GROUPS);
         for _ in 0..GROUPS {
             let mut tensor = Vec::new();
@@ -276,6 +288,10 @@ mod tests {
     }
 
     impl<T, F: FnMut(&[f32]) -> Result<Vec<T>, SessionError>> Network<T> for Late<F> {
+        fn untouched_bytes(&self, _: usize) -> u64 {
+            0
+        }
+
         fn capacity(&self) -> usize {
             self.capacity
         }

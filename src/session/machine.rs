@@ -52,6 +52,15 @@ impl Machine {
         }
     }
 
+    /// Bytes of this process's memory that the first run of `n` images will touch and no run has
+    /// touched yet. What GPUs and the emulator need has been allocated before.
+    pub(super) fn untouched_bytes(&self, n: usize) -> u64 {
+        match self {
+            Machine::Cpu(executor) => executor.untouched_bytes(n),
+            Machine::Emulated(..) | Machine::Cuda(..) => 0,
+        }
+    }
+
     /// Runs `n` images and waits for them.
     pub(super) fn run(&mut self, input: &[f32], n: usize) -> Result<(), SessionError> {
         match self {

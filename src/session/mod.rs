@@ -264,6 +264,12 @@ impl Session {
         self.machine.capacity()
     }
 
+    /// Bytes of memory that a run of `n` images will use beside what is in use now; 0 where a run of so
+    /// many has been, and where a device has memory of its own.
+    pub fn untouched_bytes(&self, n: usize) -> u64 {
+        self.machine.untouched_bytes(n)
+    }
+
     /// Runs that were submitted and not collected.
     pub fn under_way(&self) -> usize {
         self.under_way.len()
