@@ -160,6 +160,7 @@ mod tests {
         available_below(root.path()).map(|memory| match memory.limit {
             MemoryLimit::Machine => (memory.bytes, None),
             MemoryLimit::ControlGroup(folder) => (memory.bytes, Some(folder)),
+            MemoryLimit::Variable => unreachable!("no variable is asked for"),
         })
     }
 

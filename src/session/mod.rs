@@ -126,7 +126,8 @@ pub struct Session {
 }
 
 impl Session {
-    /// Plans and prepares everything. A run on the CPU allocates nothing more. On a GPU the first
+    /// Plans and prepares everything. A run on the CPU allocates nothing more, but for the first of more
+    /// images than any before, which asks the system for how much memory is left. On a GPU the first
     /// runs of each number of images record their launches as CUDA graphs, which allocates memory;
     /// the runs after them replay the graphs, and allocate nothing.
     pub fn new(weights: Arc<Weights>, options: SessionOptions) -> Result<Session, SessionError> {
