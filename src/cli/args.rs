@@ -35,6 +35,14 @@ pub fn variant(text: &str) -> Result<Variant, String> {
     Variant::from_str(text).map_err(|error| error.to_string())
 }
 
+/// Parses a whole SHA-256, into lower case.
+pub fn sha256(text: &str) -> Result<String, String> {
+    if text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return Ok(text.to_ascii_lowercase());
+    }
+    Err("expected 64 hexadecimal digits, as sha256sum prints them".to_owned())
+}
+
 /// Parses `fp16` or `fp32`.
 pub fn precision() -> impl TypedValueParser<Value = Precision> {
     PossibleValuesParser::new(["fp16", "fp32"])

@@ -124,7 +124,7 @@ const OVERRIDES: &str = "Overrides";
 
 /// What was written, as JSON.
 #[derive(Serialize)]
-struct Report<'a> {
+pub struct Report<'a> {
     #[serde(serialize_with = "output::lossy")]
     output: &'a Path,
     output_bytes: u64,
@@ -185,20 +185,29 @@ pub fn run(args: Args, out: &mut Out) -> anyhow::Result<Status> {
     Ok(Status::Complete)
 }
 
-/// Prints what an import did; `effnet pull` ends in one too.
-pub fn print(report: &ImportReport, json: bool, out: &mut Out) -> anyhow::Result<()> {
-    for note in &report.notes {
-        output::note(note);
-    }
-    if json {
-        return out.json(&Report {
+impl<'a> Report<'a> {
+    /// The same in the words of JSON.
+    pub fn new(report: &'a ImportReport) -> Report<'a> {
+        Report {
             output: &report.output,
             output_bytes: report.output_bytes,
             metadata: &report.metadata,
             evidence: &report.evidence,
             notes: &report.notes,
-        });
+        }
     }
+}
+
+/// Prints what an import did.
+fn print(report: &ImportReport, json: bool, out: &mut Out) -> anyhow::Result<()> {
+    for note in &report.notes {
+        output::note(note);
+    }
+    if json { out.json(&Report::new(report)) } else { lines(report, out) }
+}
+
+/// What an import did, for people; `effnet pull` ends in one too.
+pub fn lines(report: &ImportReport, out: &mut Out) -> anyhow::Result<()> {
     out.line(format_args!("{}: {}", report.output.display(), output::bytes(report.output_bytes)))?;
     info::metadata(&report.metadata, out)?;
     out.line(format_args!("  evidence   {}", report.evidence))

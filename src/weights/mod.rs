@@ -42,7 +42,9 @@ pub use metadata::{Labels, Metadata, Source};
 pub use names::{SourceRole, SourceTensor, source_names};
 pub use pack::{ImportError, ImportOptions, ImportReport, import, open_checkpoint};
 #[cfg(feature = "cli")]
-pub use pull::{PullError, PullOptions, PullReport, default_cache_dir, packed_path, pull};
+pub use pull::{
+    Checked, Progress, PullError, PullOptions, PullReport, default_cache_dir, packed_path, pull,
+};
 pub use recognise::{RecogniseError, TensorFault};
 pub use settings::{
     PaddingChoice, RecipeOverrides, SettingError, Settings, UnknownPadding, settings,

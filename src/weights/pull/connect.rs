@@ -145,6 +145,11 @@ pub(super) fn advice(error: &ureq::Error) -> &'static str {
                 or date in it is the server's fault";
     }
     match error {
+        ureq::Error::RequireHttpsOnly(_) => {
+            "an https address leads to one without encryption, which only an address that begins \
+             with http itself may: give one with --url or PIP_INDEX_URL if you trust the net"
+        }
+        ureq::Error::TooManyRedirects => "its server sends on from address to address",
         ureq::Error::HostNotFound | ureq::Error::ConnectionFailed | ureq::Error::Timeout(_) => {
             "behind a proxy set HTTPS_PROXY; an index within reach is named with PIP_INDEX_URL, or \
              a mirror of the file with --url"

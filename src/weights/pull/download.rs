@@ -1,79 +1,98 @@
 //! One file over HTTP, resumed where an earlier attempt stopped.
+//!
+//! A part is resumed only where the server's own name for that version of the file is known, a
+//! strong `ETag` or a `Last-Modified` that counts as one (RFC 9110, 8.8.2.2), and only if the
+//! answer is of the same version and length and begins where the part ends. Whatever else is
+//! answered, the file is fetched from the start, in the same run.
 
-use super::{Downloaded, Job, PullError, check, io_at, without_login};
-use std::fs::{self, File, OpenOptions};
-use std::io::{ErrorKind, Read, Write};
+use super::digest::Expected;
+use super::{Downloaded, Job, Progress, PullError, io_at, own, without_login};
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use ureq::Body;
-use ureq::http::{Response, StatusCode, header};
+use ureq::http::{HeaderValue, Response, StatusCode, header};
 
-fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+pub(super) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     name.into()
 }
 
-/// Fetches `url` to `target` by way of `target.part`; `digest` is the expected SHA-256 or its first
-/// digits.
+/// Fetches `url` to `target` by way of `target.part`. The caller holds the lock of `target`.
 pub(super) fn download(
     job: &Job,
     url: &str,
     target: &Path,
-    digest: Option<&str>,
-    progress: &mut dyn FnMut(u64, Option<u64>),
+    expected: &Expected,
+    progress: &mut dyn FnMut(Progress),
 ) -> Result<Downloaded, PullError> {
-    let part = with_suffix(target, ".part");
-    let etag_file = with_suffix(target, ".part.etag");
-    // The rest of an earlier attempt, where something tells that it is of the same file: the
-    // server's own comparison, or the digest at the end.
-    let etag = fs::read_to_string(&etag_file).ok();
-    let mut resume_at = match fs::metadata(&part) {
-        Ok(metadata) if etag.is_some() || digest.is_some() => metadata.len(),
-        _ => 0,
-    };
-
-    let mut response = request(job, url, resume_at, etag.as_deref())?;
-    if response.status() == StatusCode::RANGE_NOT_SATISFIABLE && resume_at > 0 {
-        // The part is as long as the file, or longer. Its digest, if known, tells which.
-        if digest.is_some() && check(url, &part, digest).is_ok() {
-            finish(&part, &etag_file, target)?;
-            progress(resume_at, Some(resume_at));
-            return Ok(Downloaded { fetched: 0, resumed_at: resume_at });
-        }
-        resume_at = 0;
-        response = request(job, url, 0, None)?;
+    let mut part = Part::open(target)?;
+    let resume = part.resumable(expected.limit())?;
+    if let Some(resume) = resume
+        && let Some(downloaded) = attempt(job, url, &mut part, Some(&resume), expected, progress)?
+    {
+        part.finish(target)?;
+        return Ok(downloaded);
     }
-    match response.status() {
-        StatusCode::PARTIAL_CONTENT if range_start(&response) == Some(resume_at) => {}
+    let downloaded = attempt(job, url, &mut part, None, expected, progress)?;
+    part.finish(target)?;
+    Ok(downloaded.expect("only a resumed download asks for another attempt"))
+}
+
+/// Fetches the rest of the part, or all of the file; none if there is no rest of the same file to
+/// be had.
+fn attempt(
+    job: &Job,
+    url: &str,
+    part: &mut Part,
+    resume: Option<&Resume>,
+    expected: &Expected,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Option<Downloaded>, PullError> {
+    let response = request(job, url, resume)?;
+    let resumed_at = match (response.status(), resume) {
         // The whole file: the server cannot resume, or its file is another one by now.
-        StatusCode::OK => resume_at = 0,
-        status => return Err(job.status(url, status.as_u16())),
+        (StatusCode::OK, _) => 0,
+        (StatusCode::PARTIAL_CONTENT, Some(resume)) if resume.goes_on_with(&response) => resume.at,
+        // The part is as long as the file, or longer. Its digest, if known, tells which.
+        (StatusCode::RANGE_NOT_SATISFIABLE, Some(resume))
+            if expected.digest.is_some() && expected.is_digest_of(&part.path)?.is_ok() =>
+        {
+            progress(Progress::Bytes { done: resume.at, total: Some(resume.at) });
+            return Ok(Some(Downloaded { fetched: 0, resumed_at: resume.at }));
+        }
+        (_, Some(_)) => return Ok(None),
+        (status, None) => return Err(job.status(url, status.as_u16())),
+    };
+    let announced = response.body().content_length().map(|length| resumed_at + length);
+    let right = |length| match expected.bytes {
+        Some(bytes) => length == bytes,
+        None => length <= expected.limit(),
+    };
+    if let Some(length) = announced.filter(|&length| !right(length)) {
+        part.discard()?;
+        return Err(expected.length_error(url, Some(length)));
     }
-
-    let mut file = OpenOptions::new()
-        .create(true)
-        .write(true)
-        .truncate(resume_at == 0)
-        .append(resume_at > 0)
-        .open(&part)
-        .map_err(io_at(&part))?;
-    // Only a strong validator promises the same bytes.
-    match header_text(&response, header::ETAG).filter(|etag| !etag.starts_with("W/")) {
-        Some(etag) => fs::write(&etag_file, etag).map_err(io_at(&etag_file))?,
-        None => remove(&etag_file)?,
+    if resumed_at == 0 {
+        part.restart(validator(&response).as_deref(), announced)?;
     }
-    let total = response.body().content_length().map(|length| resume_at + length);
-    let mut done = resume_at;
-    progress(done, total);
+    let total = announced.or(expected.bytes);
+    let mut done = resumed_at;
+    progress(Progress::Bytes { done, total });
     let mut body = response.into_body().into_reader();
     let mut buffer = vec![0; 1 << 16];
     loop {
         match body.read(&mut buffer) {
             Ok(0) => break,
             Ok(length) => {
-                file.write_all(&buffer[..length]).map_err(io_at(&part))?;
+                if done + length as u64 > expected.limit() {
+                    part.discard()?;
+                    return Err(expected.length_error(url, None));
+                }
+                part.file.write_all(&buffer[..length]).map_err(io_at(&part.path))?;
                 done += length as u64;
-                progress(done, total);
+                progress(Progress::Bytes { done, total });
             }
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) => return Err(interrupted(job, url, done, total, error)),
@@ -82,49 +101,141 @@ pub(super) fn download(
     if let Some(expected) = total.filter(|&total| total != done) {
         return Err(truncated(job, url, expected, done));
     }
-    close(file, &part)?;
-    if let Err(error) = check(url, &part, digest) {
-        remove(&etag_file)?;
-        return Err(error);
+    part.file.sync_all().map_err(io_at(&part.path))?;
+    if let Err(found) = expected.is_digest_of(&part.path)? {
+        if resumed_at > 0 {
+            return Ok(None);
+        }
+        part.discard()?;
+        return Err(expected.digest_error(url, found));
     }
-    finish(&part, &etag_file, target)?;
-    Ok(Downloaded { fetched: done - resume_at, resumed_at: resume_at })
+    Ok(Some(Downloaded { fetched: done - resumed_at, resumed_at }))
 }
 
-fn request(
-    job: &Job,
-    url: &str,
-    resume_at: u64,
-    etag: Option<&str>,
-) -> Result<Response<Body>, PullError> {
+fn request(job: &Job, url: &str, resume: Option<&Resume>) -> Result<Response<Body>, PullError> {
     let mut request = job.agent(url).get(url);
-    if resume_at > 0 {
-        request = request.header(header::RANGE, format!("bytes={resume_at}-"));
-        if let Some(etag) = etag {
-            request = request.header(header::IF_RANGE, etag);
-        }
+    if let Some(resume) = resume {
+        request = request
+            .header(header::RANGE, format!("bytes={}-", resume.at))
+            .header(header::IF_RANGE, &resume.validator);
     }
-    request.call().map_err(|source| job.network(url, source, resume_at))
+    request.call().map_err(|source| job.network(url, source, resume.map_or(0, |part| part.at)))
+}
+
+/// What of an earlier attempt can be gone on with.
+struct Resume {
+    /// Bytes that are there.
+    at: u64,
+    /// An entity tag in quotes, or the date of the last change.
+    validator: String,
+    /// Length of the whole file, where the server told it.
+    total: Option<u64>,
+}
+
+impl Resume {
+    /// Whether a partial answer (206) is the rest of the same file.
+    fn goes_on_with(&self, response: &Response<Body>) -> bool {
+        let name = match self.validator.starts_with('"') {
+            true => header::ETAG,
+            false => header::LAST_MODIFIED,
+        };
+        let same = header_text(response, name) == Some(&self.validator);
+        let Some((first, last, total)) = content_range(response) else { return false };
+        let length = response.body().content_length();
+        same && first == self.at
+            && last.checked_add(1) == Some(total)
+            && self.total.is_none_or(|known| known == total)
+            && length.is_none_or(|length| Some(length) == total.checked_sub(first))
+    }
+}
+
+/// The server's name for this version of its file, if it promises the same bytes.
+fn validator(response: &Response<Body>) -> Option<String> {
+    if let Some(etag) = header_text(response, header::ETAG) {
+        return etag.starts_with('"').then(|| etag.to_owned());
+    }
+    // A file that changed in the second in which it was sent may change again in it.
+    let modified = header_text(response, header::LAST_MODIFIED)?;
+    let sent = header_text(response, header::DATE)?;
+    (modified != sent && !modified.starts_with('"')).then(|| modified.to_owned())
 }
 
 fn header_text(response: &Response<Body>, name: header::HeaderName) -> Option<&str> {
     response.headers().get(name)?.to_str().ok()
 }
 
-/// The first byte of a partial answer, from `Content-Range: bytes 100-199/200`.
-fn range_start(response: &Response<Body>) -> Option<u64> {
+/// First byte, last byte and length of the file, from `Content-Range: bytes 100-199/200`.
+fn content_range(response: &Response<Body>) -> Option<(u64, u64, u64)> {
     let range = header_text(response, header::CONTENT_RANGE)?.strip_prefix("bytes ")?;
-    range.split_once('-')?.0.trim().parse().ok()
+    let (range, total) = range.split_once('/')?;
+    let (first, last) = range.split_once('-')?;
+    let number = |text: &str| text.trim().parse().ok();
+    Some((number(first)?, number(last)?, number(total)?))
+}
+
+/// `FILE.part`, open, and `FILE.part.etag` beside it: the validator, and the length of the whole
+/// file where it is known, a line each.
+struct Part {
+    file: File,
+    path: PathBuf,
+    etag_path: PathBuf,
+}
+
+impl Part {
+    fn open(target: &Path) -> Result<Part, PullError> {
+        let (path, etag_path) = (with_suffix(target, ".part"), with_suffix(target, ".part.etag"));
+        let file = own::open_own(&path).map_err(io_at(&path))?;
+        Ok(Part { file, path, etag_path })
+    }
+
+    /// What can be gone on with; the file is left at its end.
+    fn resumable(&mut self, limit: u64) -> Result<Option<Resume>, PullError> {
+        let at = self.file.seek(SeekFrom::End(0)).map_err(io_at(&self.path))?;
+        let text = own::read_own(&self.etag_path).map_err(io_at(&self.etag_path))?;
+        let text = text.unwrap_or_default();
+        let mut lines = text.lines();
+        let validator = lines.next().unwrap_or_default().to_owned();
+        let total = lines.next().and_then(|line| line.parse().ok());
+        let sound = !validator.is_empty() && HeaderValue::from_str(&validator).is_ok();
+        Ok((at > 0 && at <= limit && sound).then_some(Resume { at, validator, total }))
+    }
+
+    /// Empties the part for a file that is sent from the start.
+    fn restart(&mut self, validator: Option<&str>, total: Option<u64>) -> Result<(), PullError> {
+        // In this order: a validator never stands beside the bytes of another version.
+        own::remove(&self.etag_path).map_err(io_at(&self.etag_path))?;
+        self.file
+            .set_len(0)
+            .and_then(|()| self.file.seek(SeekFrom::Start(0)))
+            .map_err(io_at(&self.path))?;
+        let Some(validator) = validator else { return Ok(()) };
+        let total = total.map(|total| total.to_string()).unwrap_or_default();
+        own::write_own(&self.etag_path, &format!("{validator}\n{total}\n"))
+            .map_err(io_at(&self.etag_path))
+    }
+
+    fn finish(&self, target: &Path) -> Result<(), PullError> {
+        fs::rename(&self.path, target).map_err(io_at(target))?;
+        own::remove(&self.etag_path).map_err(io_at(&self.etag_path))
+    }
+
+    fn discard(&self) -> Result<(), PullError> {
+        own::remove(&self.etag_path).map_err(io_at(&self.etag_path))?;
+        own::remove(&self.path).map_err(io_at(&self.path))
+    }
+}
+
+impl Drop for Part {
+    /// An empty part is nothing to go on with.
+    fn drop(&mut self) {
+        if self.file.metadata().is_ok_and(|metadata| metadata.len() == 0) {
+            let _ = own::remove(&self.path).and_then(|()| own::remove(&self.etag_path));
+        }
+    }
 }
 
 /// The connection broke in the middle of the body.
-fn interrupted(
-    job: &Job,
-    url: &str,
-    done: u64,
-    total: Option<u64>,
-    error: std::io::Error,
-) -> PullError {
+fn interrupted(job: &Job, url: &str, done: u64, total: Option<u64>, error: io::Error) -> PullError {
     match total {
         Some(expected) if error.kind() == ErrorKind::UnexpectedEof => {
             truncated(job, url, expected, done)
@@ -135,20 +246,4 @@ fn interrupted(
 
 fn truncated(job: &Job, url: &str, expected: u64, found: u64) -> PullError {
     PullError::Truncated { url: without_login(url), expected, found, by_hand: job.by_hand.clone() }
-}
-
-fn close(file: File, path: &Path) -> Result<(), PullError> {
-    file.sync_all().map_err(io_at(path))
-}
-
-fn finish(part: &Path, etag_file: &Path, target: &Path) -> Result<(), PullError> {
-    fs::rename(part, target).map_err(io_at(target))?;
-    remove(etag_file)
-}
-
-fn remove(path: &Path) -> Result<(), PullError> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != ErrorKind::NotFound => Err(io_at(path)(error)),
-        _ => Ok(()),
-    }
 }

@@ -104,7 +104,9 @@ fn from_html(page: &str) -> Vec<Wheel> {
 fn wheel(url: &str, file_name: &str, sha256: Option<String>) -> Option<Wheel> {
     let plain = !file_name.is_empty() && !file_name.contains(['/', '\\', '\0']);
     let (url, file_name) = (url.to_owned(), file_name.to_owned());
-    plain.then(|| Wheel { url, file_name, sha256: sha256.map(|hex| hex.to_ascii_lowercase()) })
+    // A part of a digest would be compared with as much.
+    let sha256 = sha256.filter(|hex| hex.len() == 64).map(|hex| hex.to_ascii_lowercase());
+    plain.then_some(Wheel { url, file_name, sha256 })
 }
 
 /// A link on a page, as a full URL.
@@ -155,16 +157,19 @@ mod tests {
         let expected = Wheel {
             url: "../a-1.0-py3-none-any.whl?x=1&y=2".into(),
             file_name: "a-1.0-py3-none-any.whl".into(),
-            sha256: Some("0a".into()),
+            sha256: Some("0a".repeat(32)),
         };
-        let html = "<html><a href='../b.whl'>b.whl</a>\n<a data-x=\"\" \
-                    href=\"../a-1.0-py3-none-any.whl?x=1&amp;y=2#sha256=0A\">\n \
-                    a-1.0-py3-none-any.whl </a><a href=\"x\">../../evil.whl</a><a href=";
+        let digest = "0A".repeat(32);
+        let html = &"<html><a href='../b.whl'>b.whl</a>\n<a data-x=\"\" \
+                    href=\"../a-1.0-py3-none-any.whl?x=1&amp;y=2#sha256=DIGEST\">\n \
+                    a-1.0-py3-none-any.whl </a><a href=\"x\">../../evil.whl</a><a href="
+            .replace("DIGEST", &digest);
         let files = from_html(html);
         assert_eq!((files.len(), &files[1]), (2, &expected));
-        let json = r#"{"meta": {}, "files": [{"filename": "a-1.0-py3-none-any.whl",
-            "url": "../a-1.0-py3-none-any.whl?x=1&y=2", "hashes": {"sha256": "0A"}},
-            {"filename": "..\\b.whl", "url": "b", "hashes": {}}]}"#;
+        let json = &r#"{"meta": {}, "files": [{"filename": "a-1.0-py3-none-any.whl",
+            "url": "../a-1.0-py3-none-any.whl?x=1&y=2", "hashes": {"sha256": "DIGEST"}},
+            {"filename": "..\\b.whl", "url": "b", "hashes": {}}]}"#
+            .replace("DIGEST", &digest);
         assert_eq!(from_json(json).unwrap(), [expected]);
         assert!(from_json("{}").is_err());
     }

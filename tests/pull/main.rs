@@ -1,11 +1,16 @@
-//! Downloads from a server on this machine: whole, resumed, refused, cut and wrong.
+//! Downloads from a server on this machine: whole, resumed, refused, cut and wrong; `hostile` has
+//! servers and folders that mean harm, `processes` the program, several at once.
 
+mod hostile;
+#[cfg(unix)]
+mod processes;
+#[path = "../support/mod.rs"]
 mod support;
 
 use effnet::arch::{Network, Variant};
 use effnet::weights::{
-    CatalogueEntry, Family, Package, Precision, PullError, PullOptions, PullReport,
-    RecipeOverrides, SourceRole, Weights, packed_path, pull, source_names,
+    CatalogueEntry, Checked, Family, Package, Precision, Progress, PullError, PullOptions,
+    PullReport, RecipeOverrides, SourceRole, Weights, packed_path, pull, source_names,
 };
 use sha2::{Digest, Sha256};
 use std::io::{Cursor, Read, Write};
@@ -45,6 +50,7 @@ fn entry(url: &str) -> CatalogueEntry {
         url: url.into(),
         package: None,
         file_name: "lite0.safetensors".into(),
+        bytes: None,
         sha256: Some(sha256(&CHECKPOINT)),
         sha256_prefix: None,
         recipe: RecipeOverrides { margin: Some(7), ..RecipeOverrides::default() },
@@ -63,6 +69,8 @@ fn options(cache: &TempDir) -> PullOptions {
         cache_dir: Some(cache.path().to_owned()),
         output: None,
         precision: Precision::Fp16,
+        sha256: None,
+        max_bytes: 1 << 30,
         proxy: None,
         authorities: vec![],
         connect_timeout: Duration::from_secs(5),
@@ -71,7 +79,7 @@ fn options(cache: &TempDir) -> PullOptions {
 }
 
 fn fetch(entry: &CatalogueEntry, options: &PullOptions) -> Result<PullReport, PullError> {
-    pull(entry, options, &mut |_, _| {})
+    pull(entry, options, &mut |_| {})
 }
 
 /// A server that answers every request with the same function, and notes each `Range`.
@@ -82,6 +90,17 @@ struct Local {
 }
 
 type Answer = Response<Cursor<Vec<u8>>>;
+
+/// What a client sends before the body, of which there is none.
+fn request_head(stream: &mut impl Read) -> std::io::Result<String> {
+    let mut request = vec![];
+    while !request.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        stream.read_exact(&mut byte)?;
+        request.push(byte[0]);
+    }
+    Ok(String::from_utf8(request).unwrap())
+}
 
 fn header(request: &Request, name: &'static str) -> Option<String> {
     let found = request.headers().iter().find(|header| header.field.equiv(name));
@@ -170,11 +189,14 @@ fn a_whole_download_is_checked_and_imported_and_kept() {
     let (server, cache) = (good_server(), tempfile::tempdir().unwrap());
     let entry = entry(&server.url("/lite0"));
     let mut seen = vec![];
-    let report =
-        pull(&entry, &options(&cache), &mut |done, total| seen.push((done, total))).unwrap();
+    let report = pull(&entry, &options(&cache), &mut |progress| match progress {
+        Progress::Bytes { done, total } => seen.push((done, total)),
+        Progress::Waiting => panic!("nobody to wait for"),
+    });
+    let report = report.unwrap();
     let total = CHECKPOINT.len() as u64;
     assert_eq!((report.downloaded_bytes, report.resumed_at_bytes), (total, 0));
-    assert!(report.verified && report.import.notes.is_empty(), "{report:?}");
+    assert!(report.is_verified() && report.import.notes.is_empty(), "{report:?}");
     assert_eq!(seen.first(), Some(&(0, Some(total))));
     assert_eq!(seen.last(), Some(&(total, Some(total))));
     assert!(seen.is_sorted());
@@ -226,6 +248,7 @@ fn a_complete_part_is_not_fetched_again_and_a_longer_one_is() {
     for (extra, resumed) in [(0, CHECKPOINT.len() as u64), (5, 0)] {
         let cache = tempfile::tempdir().unwrap();
         std::fs::write(part(&cache), [&CHECKPOINT[..], &vec![0; extra]].concat()).unwrap();
+        std::fs::write(etag_file(&cache), "\"one\"").unwrap();
         let report = fetch(&entry(&server.url("/")), &options(&cache)).unwrap();
         assert_eq!(report.resumed_at_bytes, resumed);
         assert_eq!(report.downloaded_bytes, CHECKPOINT.len() as u64 - resumed);
@@ -233,15 +256,29 @@ fn a_complete_part_is_not_fetched_again_and_a_longer_one_is() {
 }
 
 #[test]
-fn without_etag_and_digest_nothing_is_resumed() {
+fn without_etag_nothing_is_resumed_and_without_a_whole_digest_nothing_is_verified() {
     let server = Local::new(|_| Response::from_data(CHECKPOINT.as_slice()));
-    let cache = tempfile::tempdir().unwrap();
-    std::fs::write(part(&cache), &CHECKPOINT[..1000]).unwrap();
-    let entry = CatalogueEntry { sha256: None, ..entry(&server.url("/")) };
-    let report = fetch(&entry, &options(&cache)).unwrap();
-    assert_eq!(server.ranges(), [None]);
-    assert!(!report.verified);
-    assert!(report.import.notes[0].contains(&sha256(&CHECKPOINT)), "{report:?}");
+    let digits = sha256(&CHECKPOINT)[..8].to_owned();
+    for (sha256_prefix, checked, said) in [
+        (None, Checked::Nothing, "nothing of its SHA-256 is published"),
+        (Some(digits), Checked::Sha256Prefix, "only the first 8 digits of its SHA-256"),
+    ] {
+        let cache = tempfile::tempdir().unwrap();
+        std::fs::write(part(&cache), &CHECKPOINT[..1000]).unwrap();
+        let entry = CatalogueEntry { sha256: None, sha256_prefix, ..entry(&server.url("/")) };
+        let report = fetch(&entry, &options(&cache)).unwrap();
+        assert!(server.ranges().iter().all(Option::is_none));
+        assert_eq!(report.checked, checked);
+        assert!(!report.is_verified());
+        let note = &report.import.notes[0];
+        assert!(note.contains("unverified") && note.contains(said), "{note}");
+        assert!(note.contains(&sha256(&CHECKPOINT)), "{note}");
+
+        // What it says is what holds the next pull to it.
+        let pinned = PullOptions { sha256: Some(sha256(&CHECKPOINT)), ..options(&cache) };
+        let report = fetch(&entry, &pinned).unwrap();
+        assert!(report.is_verified() && report.import.notes.is_empty(), "{report:?}");
+    }
 }
 
 #[test]
@@ -301,12 +338,7 @@ fn a_connection_cut_midway_keeps_its_bytes_for_the_next_time() {
     let half = CHECKPOINT.len() / 2;
     let cutting = std::thread::spawn(move || {
         let (mut stream, _) = listener.accept().unwrap();
-        let mut request = vec![];
-        while !request.ends_with(b"\r\n\r\n") {
-            let mut byte = [0];
-            stream.read_exact(&mut byte).unwrap();
-            request.push(byte[0]);
-        }
+        request_head(&mut stream).unwrap();
         let length = CHECKPOINT.len();
         write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nETag: \"one\"\r\n\r\n")
             .unwrap();
@@ -389,6 +421,13 @@ fn a_package_is_found_on_the_index_and_unpacked() {
 /// A server behind TLS, whose certificate for `host` is signed by an authority of its own, and the
 /// authority in PEM. Answers one connection after the other with the checkpoint.
 fn private_server(host: &str) -> (std::net::SocketAddr, String) {
+    let length = CHECKPOINT.len();
+    let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n");
+    tls_server(host, [head.as_bytes(), &CHECKPOINT].concat())
+}
+
+/// The same with another answer, bytes as they are sent.
+fn tls_server(host: &str, answer: Vec<u8>) -> (std::net::SocketAddr, String) {
     use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
     use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
     let mut authority = CertificateParams::new(vec![]).unwrap();
@@ -419,10 +458,7 @@ fn private_server(host: &str) -> (std::net::SocketAddr, String) {
             // A client that does not trust the certificate goes away in the handshake.
             let mut request = [0; 4096];
             if tls.read(&mut request).is_ok() {
-                let length = CHECKPOINT.len();
-                let head =
-                    format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nConnection: close\r\n");
-                let _ = write!(tls, "{head}\r\n").and_then(|()| tls.write_all(&CHECKPOINT));
+                let _ = tls.write_all(&answer);
                 tls.conn.send_close_notify();
                 let _ = tls.flush();
             }
@@ -463,13 +499,7 @@ fn proxy(target: Option<std::net::SocketAddr>) -> (String, Arc<Mutex<Vec<String>
     std::thread::spawn(move || {
         for stream in listener.incoming() {
             let mut client = stream.unwrap();
-            let mut request = vec![];
-            while !request.ends_with(b"\r\n\r\n") {
-                let mut byte = [0];
-                client.read_exact(&mut byte).unwrap();
-                request.push(byte[0]);
-            }
-            let request = String::from_utf8(request).unwrap();
+            let request = request_head(&mut client).unwrap();
             noted.lock().unwrap().push(request.lines().next().unwrap().to_owned());
             let Some(target) = target else {
                 write!(client, "HTTP/1.1 407 Proxy Authentication Required\r\n\r\n").unwrap();
