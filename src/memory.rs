@@ -54,7 +54,10 @@ pub struct AvailableMemory {
 
 /// More memory is needed than this process can have.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{what} need {}, and {} are {}", Bytes(*.needed), Bytes(.available.bytes), .available.limit)]
+#[error(
+    "{what} need {}, and {} are {}, of which a part in {RESERVE} stays free",
+    Bytes(*.needed), Bytes(.available.bytes), .available.limit
+)]
 pub struct TooLittleMemory {
     /// What needs it: a plural.
     pub what: String,
@@ -125,12 +128,15 @@ fn field(meminfo: &str, name: &str) -> Option<u64> {
     line.trim().strip_suffix("kB")?.trim_end().parse::<u64>().ok()?.checked_mul(1024)
 }
 
-/// Refuses a need of `needed` bytes where more than 31 of 32 of the available bytes would be used: what
-/// the system says is an estimate, and others need memory too. `what` is a plural, as in
+/// The part of the available memory that is left alone: what the system says is an estimate, and
+/// others need memory too.
+const RESERVE: u64 = 32;
+
+/// Refuses a need of `needed` bytes where that is more than 31 of 32 of the available bytes. `what` is a plural, as in
 /// `activations of 8 images`. Where nothing is known, nothing is refused.
 pub fn require(what: impl FnOnce() -> String, needed: u64) -> Result<(), TooLittleMemory> {
     match available() {
-        Some(available) if needed > available.bytes - available.bytes / 32 => {
+        Some(available) if needed > available.bytes - available.bytes / RESERVE => {
             Err(TooLittleMemory { what: what(), needed, available })
         }
         _ => Ok(()),

@@ -49,7 +49,7 @@ fn a_run_that_needs_more_is_refused_and_one_that_needs_less_is_not() {
     for part in [
         "decoded images (1 x 1) and the activations of a run need ",
         "and 100.0 MiB are what EFFNET_MEMORY_MIB allows",
-        "use a smaller batch or size",
+        "use a smaller batch or size, or fewer decoding threads",
     ] {
         assert!(err.contains(part), "{err}");
     }
@@ -73,6 +73,16 @@ fn the_emulator_s_memory_is_counted_with_its_checks() {
     assert_eq!(code, 2, "{err}");
     assert!(err.contains("the emulated device's memory and its checks need "), "{err}");
     assert!(err.contains("and 30.0 MiB are what EFFNET_MEMORY_MIB allows"), "{err}");
+}
+
+/// Lite0 has 4.7 million weights, 17.7 MiB in f32.
+#[test]
+fn weights_that_do_not_fit_are_refused() {
+    let (folder, weights, photo) = place();
+    let (code, _, err) = run("10", &["classify"], [&weights, &photo]);
+    assert_eq!(code, 2, "{err}");
+    assert!(err.contains("the network's weights in f32 need 17."), "{err}");
+    drop(folder);
 }
 
 #[test]

@@ -90,7 +90,7 @@ pub enum CpuError {
         source: io::Error,
     },
     /// A run would need more memory than this process can have.
-    #[error("{0}: use a smaller batch or size")]
+    #[error("{0}: use a smaller batch, size or network")]
     TooLittleMemory(#[from] TooLittleMemory),
     /// A number of images that the plan has no room for.
     #[error("{found} images do not fit the plan: expected 1 to {batch}")]
@@ -244,6 +244,9 @@ impl CpuExecutor {
         if !(1..=CpuExecutor::MAX_THREADS).contains(&threads) {
             return Err(CpuError::ThreadCount { found: threads });
         }
+        // The packed convolutions, and what is converted from f16: at most every tensor once more.
+        let tensors = weights.tensors().iter().map(|tensor| tensor.elems() as u64 * 4).sum();
+        system::require(|| "the network's weights in f32".into(), tensors)?;
         let program = Program::new(&plan, &layout, &weights, isa.lanes());
         let memory = |elems: usize| {
             let bytes = elems * size_of::<f32>();

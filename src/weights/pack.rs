@@ -20,6 +20,7 @@ use super::{
 };
 use crate::arch::Variant;
 use crate::image::{Interpolation, Recipe};
+use crate::memory;
 use half::f16;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -192,9 +193,13 @@ pub fn import(
         weights: 0,
         flushed_to_zero: 0,
     };
+    let tensors = packed_tensors(&recognised.network);
+    let bytes = tensors.iter().map(|tensor| tensor.elems() as u64 * 4).sum();
+    memory::require(|| "the network's weights in f32".into(), bytes)
+        .map_err(|error| ImportError::TooLittleMemory { path: source.to_owned(), source: error })?;
     let mut data = Vec::new();
     let mut shift = Vec::new();
-    for tensor in packed_tensors(&recognised.network) {
+    for tensor in tensors {
         data.push(match tensor.kind {
             TensorKind::Weight => packer.weight(&tensor)?,
             TensorKind::Bias => packer.bias(&tensor)?,

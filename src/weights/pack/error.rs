@@ -1,5 +1,6 @@
 //! Why an import failed.
 
+use crate::memory::TooLittleMemory;
 use crate::weights::import::CheckpointError;
 use crate::weights::{RecogniseError, SettingError, StoreError, WheelError};
 use half::f16;
@@ -38,6 +39,14 @@ pub enum ImportError {
         path: PathBuf,
         /// Error of the recognition.
         source: RecogniseError,
+    },
+    /// The network's tensors would need more memory than this process can have.
+    #[error("{path}: {source}: free some", path = path.display())]
+    TooLittleMemory {
+        /// The file given.
+        path: PathBuf,
+        /// What there is.
+        source: TooLittleMemory,
     },
     /// Weights that are no numbers.
     #[error(
