@@ -5,8 +5,7 @@
 //! that the system does not schedule delays nothing. A run wakes the threads once and allocates
 //! nothing, which queues of jobs do not promise.
 
-use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::io::{self, Write};
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, JoinHandle};
@@ -153,12 +152,14 @@ impl Team {
             state.work = Some(Work(shared));
         }
         self.inner.start.notify_all();
-        or_abort(|| work(0));
-        let mut state = lock(&self.inner.state);
-        state.work = None;
-        while state.active > 0 {
-            state = wait(&self.inner.idle, state);
-        }
+        or_abort(|| {
+            work(0);
+            let mut state = lock(&self.inner.state);
+            state.work = None;
+            while state.active > 0 {
+                state = wait(&self.inner.idle, state);
+            }
+        });
     }
 }
 
@@ -173,11 +174,23 @@ impl Drop for Team {
     }
 }
 
-fn or_abort(f: impl FnOnce()) {
-    if catch_unwind(AssertUnwindSafe(f)).is_err() {
-        eprintln!("effnet: a fault in the CPU executor (see the panic above); stopping");
+/// Ends the process when it is dropped, so that no frame which it stands in is unwound.
+struct AbortOnUnwind;
+
+impl Drop for AbortOnUnwind {
+    fn drop(&mut self) {
+        let said = "effnet: a fault in the CPU executor (see the panic above); stopping";
+        // Not `eprintln!`: it panics where standard error is a pipe that nobody reads.
+        let _ = writeln!(io::stderr(), "{said}");
         std::process::abort();
     }
+}
+
+/// Calls `f`, which is not unwound out of: a panic ends the process.
+fn or_abort(f: impl FnOnce()) {
+    let guard = AbortOnUnwind;
+    f();
+    std::mem::forget(guard);
 }
 
 impl Inner {
@@ -228,6 +241,65 @@ mod tests {
             });
             assert_eq!(done.load(SeqCst), 3 * TASKS);
         }
+    }
+
+    /// In a child process, whose standard error is a pipe that nobody reads: a message which panics
+    /// in its turn must not save the process, neither in the caller of `run` nor in a worker.
+    #[cfg(unix)]
+    #[test]
+    fn a_fault_ends_the_process_also_where_nobody_reads_its_message() {
+        use std::os::unix::process::ExitStatusExt;
+        use std::process::{Command, Stdio};
+        const CHILD: &str = "EFFNET_TEST_TEAM_FAULT";
+        const SIGABRT: i32 = 6;
+        if let Ok(thread) = std::env::var(CHILD) {
+            fault_in_thread(thread.parse().unwrap());
+        }
+        let name = "cpu::team::tests::a_fault_ends_the_process_also_where_nobody_reads_its_message";
+        for thread in ["0", "1"] {
+            let mut child = Command::new(std::env::current_exe().unwrap())
+                .args(["--exact", name, "--nocapture"])
+                .env(CHILD, thread)
+                .stdin(Stdio::piped())
+                .stdout(Stdio::null())
+                .stderr(Stdio::piped())
+                .spawn()
+                .unwrap();
+            drop(child.stderr.take());
+            // The child begins when its input ends.
+            drop(child.stdin.take());
+            let ended = child.wait().unwrap();
+            assert_eq!(ended.signal(), Some(SIGABRT), "a fault in thread {thread}: {ended}");
+        }
+    }
+
+    /// Panics in one of two threads while the other works, and ends the process with status 1 if
+    /// that lets `Team::run` return or unwind, with 2 if it hangs.
+    #[cfg(unix)]
+    fn fault_in_thread(faulty: usize) -> ! {
+        use std::panic::{AssertUnwindSafe, catch_unwind};
+        use std::time::Duration;
+        io::copy(&mut io::stdin(), &mut io::sink()).unwrap();
+        std::thread::spawn(|| {
+            std::thread::sleep(Duration::from_secs(10));
+            std::process::exit(2);
+        });
+        let other_works = AtomicUsize::new(0);
+        let mut team = std::mem::ManuallyDrop::new(Team::new(2).unwrap());
+        let _ = catch_unwind(AssertUnwindSafe(|| {
+            team.run(&|thread| {
+                if thread == faulty {
+                    while other_works.load(SeqCst) == 0 {
+                        std::hint::spin_loop();
+                    }
+                    panic!("a fault in a task");
+                }
+                other_works.store(1, SeqCst);
+                // The caller waits for a worker that has begun; a worker need not begin at all.
+                std::thread::sleep(Duration::from_secs(if thread == 0 { 1 } else { 5 }));
+            });
+        }));
+        std::process::exit(1)
     }
 
     #[test]
