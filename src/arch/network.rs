@@ -1,6 +1,7 @@
 //! The blocks that a variant's scaling rules give.
 
 use super::{Activation, Variant};
+use std::fmt;
 
 /// One MBConv block: `expand` (absent where the expansion is 1), `depthwise`, `squeeze_excite`
 /// (absent in some variants), `project`, `skip`.
@@ -54,6 +55,12 @@ pub struct Network {
     pub classes: usize,
 }
 
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} with {} classes", self.variant, self.classes)
+    }
+}
+
 /// A stage before scaling: repeats, kernel, stride, expansion, channels out (table 1 of the paper).
 struct Stage(usize, usize, usize, usize, usize);
 
@@ -80,6 +87,8 @@ impl Network {
     pub const STEM_STRIDE: usize = 2;
     /// Channels of the input image.
     pub const C_IMAGE: usize = 3;
+    /// The most outputs of a classifier that any part of the project accepts.
+    pub const MAX_CLASSES: usize = 1 << 20;
 
     /// The network of a variant with `classes` outputs.
     pub fn new(variant: Variant, classes: usize) -> Network {

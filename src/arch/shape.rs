@@ -84,18 +84,53 @@ pub struct ConvGeometry {
     pub output: Size,
 }
 
-/// An input size for which the network has no output.
+/// Why there are no sizes for a network, an input and a padding convention.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("input size {size} is not usable: each side must be between 1 and {max} pixels, found {side}",
-        max = Size::MAX_SIDE)]
-pub struct GeometryError {
-    /// The input size asked for.
-    pub size: Size,
-    /// The side at fault.
-    pub side: usize,
+pub enum GeometryError {
+    /// An input size for which the network has no output.
+    #[error(
+        "input size {size} is not usable: each side must be between 1 and {max} pixels, found \
+         {side}", max = Size::MAX_SIDE
+    )]
+    Input {
+        /// The input size asked for.
+        size: Size,
+        /// The side at fault.
+        side: usize,
+    },
+    /// A padding convention that is frozen at a size which no network has.
+    #[error(
+        "padding frozen at {size} is not usable: each side must be between 1 and {max} pixels, \
+         found {side}", max = Size::MAX_SIDE
+    )]
+    Frozen {
+        /// The size that the padding is frozen at.
+        size: Size,
+        /// The side at fault.
+        side: usize,
+    },
+    /// More classes than any network has.
+    #[error("{found} classes are not usable: expected at most {max}", max = Network::MAX_CLASSES)]
+    Classes {
+        /// The number of classes.
+        found: usize,
+    },
+    /// The network's parts are not those that its variant's scaling rules give.
+    #[error(
+        "the network was changed after it was made: expected what Network::new gives for {variant}"
+    )]
+    Network {
+        /// The variant that the network names.
+        variant: Variant,
+    },
 }
 
-/// Padding before and after along one direction.
+/// The side of a size that is out of range, if one is.
+fn side_out_of_range(size: Size) -> Option<usize> {
+    [size.h, size.w].into_iter().find(|side| !(1..=Size::MAX_SIDE).contains(side))
+}
+
+/// Padding before and after along one direction, where `x`, `k` and `stride` are at least 1.
 fn same_padding(x: usize, k: usize, stride: usize) -> (usize, usize) {
     let total = ((x.div_ceil(stride) - 1) * stride + k).saturating_sub(x);
     (total / 2, total - total / 2)
@@ -114,21 +149,38 @@ pub struct NetworkGeometry {
 
 impl NetworkGeometry {
     /// Sizes of `network` for images of `input` pixels.
+    ///
+    /// # Errors
+    ///
+    /// If a side of the input, or of the size that the padding is frozen at, is 0 or larger than
+    /// [`Size::MAX_SIDE`]; if there are more than [`Network::MAX_CLASSES`] classes; if the network
+    /// is not what [`Network::new`] gives. Within these limits no product of sizes, channels and a
+    /// plan's batch overflows 64 bits.
     pub fn new(
         network: &Network,
         input: Size,
         padding: Padding,
     ) -> Result<NetworkGeometry, GeometryError> {
-        for side in [input.h, input.w] {
-            if !(1..=Size::MAX_SIDE).contains(&side) {
-                return Err(GeometryError { size: input, side });
-            }
+        if let Some(side) = side_out_of_range(input) {
+            return Err(GeometryError::Input { size: input, side });
+        }
+        let Network { variant, classes, .. } = *network;
+        if classes > Network::MAX_CLASSES {
+            return Err(GeometryError::Classes { found: classes });
+        }
+        if *network != Network::new(variant, classes) {
+            return Err(GeometryError::Network { variant });
         }
         // Frozen pads follow the sizes that a native input would have had at the same place.
         let mut frozen = match padding {
             Padding::SameFrozen(native) | Padding::SameCropped(native) => Some(native),
             Padding::Symmetric | Padding::SameDynamic => None,
         };
+        if let Some(size) = frozen
+            && let Some(side) = side_out_of_range(size)
+        {
+            return Err(GeometryError::Frozen { size, side });
+        }
         let mut x = input;
         let mut conv = |k: usize, stride: usize| {
             let pads = |actual: usize, native: Option<usize>| match padding {
@@ -268,9 +320,41 @@ mod tests {
     #[test]
     fn sides_out_of_range_are_refused() {
         let network = Network::new(Variant::B0, 1000);
-        for size in [Size { h: 0, w: 224 }, Size { h: 224, w: 4097 }] {
-            let error = NetworkGeometry::new(&network, size, Padding::Symmetric).unwrap_err();
-            assert_eq!(error.size, size);
+        let native = Size::square(224);
+        let sizes = [
+            (Size { h: 0, w: 224 }, 0),
+            (Size { h: 224, w: 4097 }, 4097),
+            (Size { h: usize::MAX, w: 1 }, usize::MAX),
+        ];
+        for (size, side) in sizes {
+            let at = |size, padding| NetworkGeometry::new(&network, size, padding).unwrap_err();
+            assert_eq!(at(size, Padding::Symmetric), GeometryError::Input { size, side });
+            for padding in [Padding::SameFrozen(size), Padding::SameCropped(size)] {
+                assert_eq!(at(native, padding), GeometryError::Frozen { size, side });
+            }
+        }
+    }
+
+    #[test]
+    fn networks_that_no_variant_has_are_refused() {
+        let size = Size::square(64);
+        let at = |network: &Network| NetworkGeometry::new(network, size, Padding::Symmetric);
+        let mut network = Network::new(Variant::B0, Network::MAX_CLASSES);
+        at(&network).unwrap();
+        for found in [Network::MAX_CLASSES + 1, usize::MAX] {
+            network.classes = found;
+            assert_eq!(at(&network), Err(GeometryError::Classes { found }));
+        }
+        let changes: [fn(&mut Network); 4] = [
+            |network| network.blocks[1].stride = 0,
+            |network| network.blocks[2].k = usize::MAX,
+            |network| network.c_head = usize::MAX,
+            |network| network.blocks.truncate(3),
+        ];
+        for change in changes {
+            let mut network = Network::new(Variant::B0, 10);
+            change(&mut network);
+            assert_eq!(at(&network), Err(GeometryError::Network { variant: Variant::B0 }));
         }
     }
 }

@@ -11,19 +11,18 @@ pub(super) struct Floats(MmapMut);
 impl Floats {
     /// `elems` zeros.
     pub(super) fn zeroed(elems: usize) -> io::Result<Floats> {
-        Ok(Floats(MmapMut::map_anon((elems * size_of::<f32>()).max(1))?))
+        let bytes = elems.checked_mul(size_of::<f32>()).ok_or(io::ErrorKind::OutOfMemory)?;
+        Ok(Floats(MmapMut::map_anon(bytes)?))
     }
 
     /// The elements.
     pub(super) fn as_slice(&self) -> &[f32] {
-        let bytes = self.0.len() / size_of::<f32>() * size_of::<f32>();
-        bytemuck::cast_slice(&self.0[..bytes])
+        bytemuck::cast_slice(&self.0)
     }
 
     /// A view that threads can share.
     pub(super) fn shared(&mut self) -> Shared<'_> {
-        let bytes = self.0.len() / size_of::<f32>() * size_of::<f32>();
-        Shared::new(bytemuck::cast_slice_mut(&mut self.0[..bytes]))
+        Shared::new(bytemuck::cast_slice_mut(&mut self.0))
     }
 }
 
@@ -75,5 +74,24 @@ impl<'a> Shared<'a> {
     pub(super) unsafe fn write(self) -> &'a mut [f32] {
         // SAFETY: `start` and `elems` describe a live slice; the caller excludes everyone else.
         unsafe { std::slice::from_raw_parts_mut(self.start, self.elems) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn as_many_floats_as_asked_for_or_none() {
+        for elems in [0, 1, 5000] {
+            let mut floats = Floats::zeroed(elems).unwrap();
+            assert_eq!(floats.as_slice(), vec![0.0; elems]);
+            // SAFETY: nobody else has it.
+            assert_eq!(unsafe { floats.shared().write() }.len(), elems);
+        }
+        // The bytes of these are 0, 4 and too many.
+        for elems in [1 << (usize::BITS - 2), (1 << (usize::BITS - 2)) + 1, usize::MAX] {
+            assert!(Floats::zeroed(elems).is_err(), "{elems}");
+        }
     }
 }

@@ -264,7 +264,7 @@ impl Builder {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::arch::{Costs, Variant};
+    use crate::arch::{Costs, GeometryError, Variant};
 
     fn plans() -> impl Iterator<Item = Plan> {
         Variant::all().flat_map(|variant| {
@@ -384,6 +384,39 @@ mod tests {
                 precision: Precision::Fp32,
             };
             assert_eq!(Plan::new(&network, options), Err(PlanError::Batch { found: batch }));
+        }
+    }
+
+    /// Sizes of the largest plan that there is, added up without a limit.
+    #[test]
+    fn the_largest_plan_stays_within_64_bits() {
+        for variant in Variant::all() {
+            let options = PlanOptions {
+                batch: PlanOptions::MAX_BATCH,
+                size: Size::square(Size::MAX_SIDE),
+                padding: Padding::SameDynamic,
+                precision: Precision::Fp32,
+            };
+            let plan = Plan::new(&Network::new(variant, Network::MAX_CLASSES), options).unwrap();
+            let product = |shape: &[usize]| shape.iter().map(|&x| x as u128).product::<u128>();
+            let buffers = plan.buffers.iter().map(|buffer| 4 * product(&buffer.shape));
+            let tensors = packed_tensors(&plan.network);
+            let weights = tensors.iter().map(|tensor| 4 * product(&tensor.shape));
+            let bytes = buffers.sum::<u128>() + weights.sum::<u128>();
+            assert!(bytes < 1 << 60, "{variant}: {bytes} bytes");
+            // Each multiply-accumulate of a run, as `Step::macs` counts them.
+            assert!(plan.macs() < 1 << 60, "{variant}");
+        }
+        for classes in [Network::MAX_CLASSES + 1, usize::MAX] {
+            let options = PlanOptions {
+                batch: 1,
+                size: Size::square(64),
+                padding: Padding::SameFrozen(Size::square(224)),
+                precision: Precision::Fp32,
+            };
+            let refused = Plan::new(&Network::new(Variant::B0, classes), options);
+            let expected = PlanError::Geometry(GeometryError::Classes { found: classes });
+            assert_eq!(refused.unwrap_err(), expected);
         }
     }
 }

@@ -17,6 +17,10 @@ pub use step::{Op, PointwiseRole, Step};
 use crate::arch::{GeometryError, Network, NetworkGeometry, Padding, Size};
 use crate::weights::Precision;
 
+// The limits of `NetworkGeometry` and of the batch keep every product below 2^63 (a test takes the
+// largest), which a target with fewer bits would have to check one by one.
+const _: () = assert!(usize::BITS >= 64, "sizes are computed in 64 bits");
+
 /// Index of a buffer in [`Plan::buffers`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct BufferId(pub u32);
@@ -108,7 +112,7 @@ impl Plan {
 /// Why there is no plan.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum PlanError {
-    /// The input size does not work.
+    /// The input size, the padding or the network does not work.
     #[error(transparent)]
     Geometry(#[from] GeometryError),
     /// The batch is out of range.

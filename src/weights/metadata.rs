@@ -79,7 +79,7 @@ impl Metadata {
     /// Changes whenever a tensor's name, order, shape or layout does.
     pub const LAYOUT_VERSION: u32 = 1;
     /// More classes than any published checkpoint has (21 843) by a wide margin.
-    pub const MAX_CLASSES: usize = 1 << 20;
+    pub const MAX_CLASSES: usize = Network::MAX_CLASSES;
 
     /// The native size of the variant, for messages.
     pub fn native(&self) -> Size {
