@@ -43,6 +43,7 @@ pub mod image;
 pub mod kernels;
 pub mod labels;
 pub mod launches;
+mod mapped;
 #[cfg(feature = "cli")]
 pub mod measure;
 pub mod memory;

@@ -198,6 +198,12 @@ fn malformed_safetensors() {
         let entry = format!(r#""dtype":"{dtype}","shape":{shape},"data_offsets":[0,{end}]"#);
         safetensors(&format!(r#"{{"a":{{{entry}}}}}"#), data)
     };
+    let large = (1u64 << 61) - 1;
+    let entry = |i: u64| {
+        let (start, end) = (i * large, (i + 1) * large);
+        format!(r#""{i}":{{"dtype":"U8","shape":[{large}],"data_offsets":[{start},{end}]}}"#)
+    };
+    let eight_large = format!("{{{}}}", (0..8).map(entry).collect::<Vec<_>>().join(","));
     refuse_all(vec![
         ("cut in its header", good[..20].to_vec(), &["offset 8", "truncated"], is!(Truncated)),
         ("cut in its data", cut(&good, 1), &["as many bytes as"], is!(Corrupt)),
@@ -231,6 +237,13 @@ fn malformed_safetensors() {
             "shape beyond 64 bits",
             one("F32", "[4294967296,4294967296,4]", 8, 8),
             &["offset 8"],
+            is!(Corrupt),
+        ),
+        (
+            // Their end, after header and length, is beyond 64 bits.
+            "eight tensors of 2^61 - 1 bytes",
+            safetensors(&eight_large, 0),
+            &["as many bytes as"],
             is!(Corrupt),
         ),
         ("negative extent", one("F32", "[-2]", 8, 8), &["JSON"], is!(Corrupt)),

@@ -35,7 +35,7 @@ mod vector;
 
 use crate::memory::{self as system, TooLittleMemory};
 use crate::plan::Plan;
-use crate::weights::{Precision, TensorId, Weights};
+use crate::weights::{Precision, StoreError, TensorId, Weights};
 use layout::{Layout, Location};
 use memory::{Floats, Shared};
 use program::Program;
@@ -92,6 +92,9 @@ pub enum CpuError {
     /// A run would need more memory than this process can have.
     #[error("{0}: use a smaller batch, size or network")]
     TooLittleMemory(#[from] TooLittleMemory),
+    /// The file of the weights, which is read where it is mapped, has changed.
+    #[error(transparent)]
+    Weights(#[from] StoreError),
     /// A number of images that the plan has no room for.
     #[error("{found} images do not fit the plan: expected 1 to {batch}")]
     Images {
@@ -228,12 +231,9 @@ impl CpuExecutor {
         layout: Layout,
     ) -> Result<CpuExecutor, CpuError> {
         if plan.network != *weights.network() {
-            let describe = |network: &crate::arch::Network| {
-                format!("{} with {} classes", network.variant, network.classes)
-            };
             return Err(CpuError::Network {
-                plan: describe(&plan.network),
-                weights: describe(weights.network()),
+                plan: plan.network.to_string(),
+                weights: weights.network().to_string(),
             });
         }
         if plan.precision != Precision::Fp32 {
@@ -247,9 +247,10 @@ impl CpuExecutor {
         // The packed convolutions, and what is converted from f16: at most every tensor once more.
         let tensors = weights.tensors().iter().map(|tensor| tensor.elems() as u64 * 4).sum();
         system::require(|| "the network's weights in f32".into(), tensors)?;
+        weights.check()?;
         let program = Program::new(&plan, &layout, &weights, isa.lanes());
         let memory = |elems: usize| {
-            let bytes = elems * size_of::<f32>();
+            let bytes = elems.saturating_mul(size_of::<f32>());
             Floats::zeroed(elems).map_err(|source| CpuError::Memory { bytes, source })
         };
         Ok(CpuExecutor {
@@ -294,6 +295,12 @@ impl CpuExecutor {
     }
 
     /// Runs `n` images, `1 <= n <= plan.batch`: `input` is `[n, h, w, 3]`.
+    ///
+    /// # Errors
+    ///
+    /// If there are none or too many images; if the file of the weights has another length than
+    /// when it was opened: before the run, or after it, when nothing that was computed can be
+    /// relied on.
     pub fn run(&mut self, input: &[f32], n: usize) -> Result<(), CpuError> {
         self.walk(input, n, None)
     }
@@ -341,6 +348,7 @@ impl CpuExecutor {
             system::require(what, self.untouched_bytes(n))?;
             self.most = n;
         }
+        self.weights.check()?;
         self.n = n;
         self.tasks.iter_mut().for_each(Tasks::reset);
         let walk = Walk {
@@ -362,7 +370,8 @@ impl CpuExecutor {
         };
         let isa = self.isa;
         self.team.run(&|thread| isa.dispatch(WalkThread { walk: &walk, thread }));
-        Ok(())
+        // A file that shrank meanwhile has zeros up to the end of its last page.
+        Ok(self.weights.check()?)
     }
 
     /// The stored elements of a buffer after the last run.

@@ -3,13 +3,12 @@
 use super::import::safetensors::{HeaderError, read_header};
 use super::{Metadata, PackedTensor, Precision, TensorId, packed_tensors};
 use crate::arch::Network;
+use crate::mapped::{FileError, MappedFile};
 use half::f16;
-use memmap2::{Mmap, MmapMut};
 use safetensors::View;
 use safetensors::tensor::{Dtype, SafeTensorError};
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -27,13 +26,29 @@ pub enum StoreError {
     },
     /// A folder, a device or a pipe, none of which can be mapped.
     #[error(
-        "{path}: expected a file of packed weights, as `effnet import` writes it, found a folder \
-         or device",
+        "{path}: expected a file of packed weights, as `effnet import` writes it, found {found}",
         path = path.display()
     )]
     NotAFile {
         /// The path given.
         path: PathBuf,
+        /// What is there, in words.
+        found: &'static str,
+    },
+    /// The file had another length when it was opened: another program truncated it or wrote to it.
+    #[error(
+        "{path}: expected the {expected} bytes that it had when it was opened, found {found}: \
+         another program changed the file while it was in use; import or fetch it again, and \
+         replace packed files by renaming a whole one over them",
+        path = path.display()
+    )]
+    Changed {
+        /// The file.
+        path: PathBuf,
+        /// Its length when it was opened.
+        expected: u64,
+        /// Its length now.
+        found: u64,
     },
     /// The folder that the packed file was to go to is not there, or takes no files.
     #[error(
@@ -108,18 +123,30 @@ pub enum StoreError {
     },
 }
 
-/// An open packed file: metadata, and typed views into the mapping.
+impl StoreError {
+    fn of_file(path: &Path, error: FileError) -> StoreError {
+        let path = path.to_owned();
+        match error {
+            FileError::Io(source) => StoreError::Io { path, source },
+            FileError::NotAFile(found) => StoreError::NotAFile { path, found },
+            FileError::Changed { expected, found } => StoreError::Changed { path, expected, found },
+        }
+    }
+}
+
+/// An open packed file: metadata, and typed views of its bytes.
+///
+/// The file is mapped by [`open`](Weights::open), which asks that it stay as it is, and read into
+/// memory by [`open_copied`](Weights::open_copied), which asks nothing.
 #[derive(Debug)]
 pub struct Weights {
-    map: Mmap,
+    file: MappedFile,
     path: PathBuf,
     metadata: Metadata,
     network: Network,
     tensors: Vec<PackedTensor>,
     /// Byte range of each tensor, by [`TensorId`].
     ranges: Vec<Range<usize>>,
-    /// Whether the mapping is of a file, and not of memory that holds the only copy.
-    of_file: bool,
 }
 
 fn dtype(precision: Precision) -> Dtype {
@@ -131,31 +158,67 @@ fn dtype(precision: Precision) -> Dtype {
 
 impl Weights {
     /// Maps and validates a packed file. No tensor is read or copied.
+    ///
+    /// # The file while it is open
+    ///
+    /// Nobody may truncate or change the file while the weights live. To replace it, rename another
+    /// file over it, as [`write_packed`] and [`import`](fn@super::import) do: the mapping keeps the
+    /// old one. The promise is the caller's, since no system that this runs on can hold other
+    /// programs to it. If it is broken:
+    ///
+    /// - a truncated file is [`StoreError::Changed`] to [`check`](Weights::check), which every run
+    ///   on the CPU and every upload to a device asks;
+    /// - a read beyond the new end before that ends the process with SIGBUS, which the program
+    ///   `effnet` tells as a message and exit status 2;
+    /// - where bytes are overwritten, numbers are wrong. No read is out of bounds: lengths and
+    ///   offsets come from a copy of the header. Rust calls it undefined behaviour nonetheless, as
+    ///   it does for every mapped file that changes behind a shared reference.
+    ///
+    /// [`open_copied`](Weights::open_copied) is for those who cannot promise.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such file, if it is a folder, pipe, socket or device (none of which is
+    /// opened), or if it is no valid packed file.
     pub fn open(path: &Path) -> Result<Weights, StoreError> {
-        let io = |source| StoreError::Io { path: path.to_owned(), source };
-        let file = File::open(path).map_err(io)?;
-        if !file.metadata().map_err(io)?.is_file() {
-            return Err(StoreError::NotAFile { path: path.to_owned() });
-        }
-        // SAFETY: the mapping is private and read-only. The importer replaces packed files by
-        // renaming, so their bytes do not change under a mapping; a file truncated by another
-        // program while mapped ends this process with a signal, as with every mapped file.
-        let map = unsafe { Mmap::map(&file) }.map_err(io)?;
-        Ok(Weights { of_file: true, ..Weights::validate(map, path.to_owned())? })
+        let file = MappedFile::open(path).map_err(|error| StoreError::of_file(path, error))?;
+        Weights::validate(file, path.to_owned())
+    }
+
+    /// Reads a packed file into memory, as large as the file, and validates it as
+    /// [`open`](Weights::open) does. What happens to the file afterwards does not matter.
+    ///
+    /// # Errors
+    ///
+    /// As of [`open`](Weights::open); also [`StoreError::Changed`] for a file whose length changes
+    /// while it is read.
+    pub fn open_copied(path: &Path) -> Result<Weights, StoreError> {
+        // Validated first: memory is asked for only as large as the header justifies.
+        drop(Weights::open(path)?);
+        let file = MappedFile::copied(path).map_err(|error| StoreError::of_file(path, error))?;
+        Weights::validate(file, path.to_owned())
     }
 
     /// A packed file's bytes, validated like a file: for tests and fuzzing.
     pub fn from_bytes(bytes: &[u8]) -> Result<Weights, StoreError> {
         let path = PathBuf::from("(memory)");
-        let io = |source| StoreError::Io { path: path.clone(), source };
-        // Page-aligned, as a mapped file is, so that views have the same alignment.
-        let mut map = MmapMut::map_anon(bytes.len().max(1)).map_err(io)?;
-        map[..bytes.len()].copy_from_slice(bytes);
-        let map = map.make_read_only().map_err(io)?;
-        Weights::validate(map, path)
+        match MappedFile::of_bytes(bytes) {
+            Ok(file) => Weights::validate(file, path),
+            Err(source) => Err(StoreError::Io { path, source }),
+        }
     }
 
-    fn validate(map: Mmap, path: PathBuf) -> Result<Weights, StoreError> {
+    /// Whether the file still has the length that it had when it was opened; weights that were
+    /// copied always have. One call of the system, which allocates nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Changed`] if it has not: no tensor should be read any more.
+    pub fn check(&self) -> Result<(), StoreError> {
+        self.file.check().map_err(|error| StoreError::of_file(&self.path, error))
+    }
+
+    fn validate(map: MappedFile, path: PathBuf) -> Result<Weights, StoreError> {
         let container =
             |source| StoreError::Container { path: path.clone(), bytes: map.len(), source };
         let (data_start, header) = read_header(&map).map_err(container)?;
@@ -223,7 +286,7 @@ impl Weights {
         if !faults.is_empty() {
             return Err(StoreError::Tensors { path, variant: metadata.variant.name(), faults });
         }
-        Ok(Weights { map, path, metadata, network, tensors, ranges, of_file: false })
+        Ok(Weights { file: map, path, metadata, network, tensors, ranges })
     }
 
     /// The file that was opened.
@@ -233,7 +296,7 @@ impl Weights {
 
     /// Size of the file.
     pub fn file_bytes(&self) -> usize {
-        self.map.len()
+        self.file.len()
     }
 
     /// Metadata of the packed file.
@@ -253,26 +316,13 @@ impl Weights {
 
     /// A tensor's bytes: little-endian, row-major.
     pub fn bytes(&self, id: TensorId) -> &[u8] {
-        &self.map[self.ranges[id.0 as usize].clone()]
+        &self.file[self.ranges[id.0 as usize].clone()]
     }
 
     /// Lets the system take back the memory of a tensor that has been copied elsewhere. Reading the
     /// tensor again is allowed, and reads the file.
     pub(crate) fn release(&self, id: TensorId) {
-        #[cfg(unix)]
-        if self.of_file {
-            let range = self.ranges[id.0 as usize].clone();
-            // SAFETY: a read-only mapping of a file has no changes to lose: its pages are read from
-            // the file again, with the same bytes as before (see `open`).
-            let released = unsafe {
-                let advice = memmap2::UncheckedAdvice::DontNeed;
-                self.map.unchecked_advise_range(advice, range.start, range.len())
-            };
-            // Only advice: a system that does not take it keeps the memory.
-            let _ = released;
-        }
-        #[cfg(not(unix))]
-        let _ = (id, self.of_file);
+        self.file.release(self.ranges[id.0 as usize].clone());
     }
 
     /// A tensor's elements, where they are stored as f32.

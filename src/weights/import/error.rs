@@ -1,7 +1,8 @@
 //! Errors of checkpoint files.
 
 use super::Dtype;
-use std::path::PathBuf;
+use crate::mapped::FileError;
+use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 /// Why a checkpoint, or one of its tensors, could not be read.
@@ -18,6 +19,28 @@ pub enum CheckpointError {
         path: PathBuf,
         /// Error of the operating system.
         source: std::io::Error,
+    },
+    /// A folder, a device or a pipe, none of which is opened.
+    #[error("{}: expected a checkpoint file, found {found}; save it as a file first", path.display())]
+    NotAFile {
+        /// The path given.
+        path: PathBuf,
+        /// What is there, in words.
+        found: &'static str,
+    },
+    /// The file had another length when it was opened: another program truncated it or wrote to it.
+    #[error(
+        "{}: expected the {expected} bytes that it had when it was opened, found {found}: another \
+         program changed the file while it was read; wait until it is whole, and import it again",
+        path.display()
+    )]
+    Changed {
+        /// The file.
+        path: PathBuf,
+        /// Its length when it was opened.
+        expected: u64,
+        /// Its length now.
+        found: u64,
     },
     /// A shard of the checkpoint is not there.
     #[error(
@@ -207,6 +230,19 @@ pub enum CheckpointError {
         /// Offset of the tensor's data.
         offset: u64,
     },
+}
+
+impl CheckpointError {
+    pub(super) fn of_file(path: &Path, error: FileError) -> CheckpointError {
+        let path = path.to_owned();
+        match error {
+            FileError::Io(source) => CheckpointError::Io { path, source },
+            FileError::NotAFile(found) => CheckpointError::NotAFile { path, found },
+            FileError::Changed { expected, found } => {
+                CheckpointError::Changed { path, expected, found }
+            }
+        }
+    }
 }
 
 /// Text of a file, escaped and cut to a length fit for a message.

@@ -4,8 +4,7 @@ use super::graph::Graph;
 use super::paddle_inference::{self, Pair};
 use super::tensor::{Data, View};
 use super::{CheckpointError, Container, Part, onnx, tar};
-use memmap2::Mmap;
-use std::fs::File;
+use crate::mapped::MappedFile;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,7 +12,7 @@ use std::sync::Arc;
 /// A file beside a checkpoint that holds tensors of it.
 pub(super) struct Beside {
     pub(super) path: PathBuf,
-    pub(super) map: Arc<Mmap>,
+    pub(super) map: Arc<MappedFile>,
 }
 
 /// An exported graph, its tensors, and the files beside it.
@@ -54,10 +53,7 @@ fn of_pair(
     pair: &Pair<PathBuf>,
 ) -> Result<Exported, CheckpointError> {
     let path = if is_program { &pair.parameters } else { &pair.program };
-    let failed = |source| CheckpointError::Io { path: path.clone(), source };
-    let other = File::open(path).map_err(failed)?;
-    // SAFETY: as in `Part::map`.
-    let map = Arc::new(unsafe { Mmap::map(&other) }.map_err(failed)?);
+    let map = Arc::new(super::map(path)?);
     let (graph, tensors) = if is_program {
         let data = |range| Data::Beside { map: map.clone(), range };
         paddle_inference::index(file, &map, &data)?

@@ -67,15 +67,14 @@ pub use facts::Facts;
 pub use shards::{locate, stem};
 pub use tensor::{Dtype, TensorInfo};
 
+use crate::mapped::MappedFile;
 use contents::Contents;
 use error::quote;
 use exported::{Beside, Exported};
 use graph::Graph;
-use memmap2::Mmap;
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Write};
-use std::fs::File;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use tensor::View;
@@ -119,7 +118,7 @@ impl fmt::Display for Container {
 
 /// The bytes of a checkpoint.
 enum Source {
-    Mapped(Mmap),
+    Mapped(MappedFile),
     Owned(Vec<u8>),
 }
 
@@ -171,17 +170,16 @@ impl fmt::Debug for Checkpoint {
 
 impl Part {
     fn map(path: PathBuf) -> Result<Part, CheckpointError> {
-        let failed = |source| CheckpointError::Io { path: path.clone(), source };
-        let file = File::open(&path).map_err(failed)?;
-        // An empty file cannot be mapped everywhere.
-        if file.metadata().map_err(failed)?.len() == 0 {
-            return Ok(Part { path: Some(path), source: Source::Owned(Vec::new()) });
+        let file = map(&path)?;
+        Ok(Part { path: Some(path), source: Source::Mapped(file) })
+    }
+
+    /// Whether the file has kept its length.
+    fn check(&self) -> Result<(), CheckpointError> {
+        match (&self.path, &self.source) {
+            (Some(path), Source::Mapped(file)) => check(path, file),
+            _ => Ok(()),
         }
-        // SAFETY: the mapping is private and read-only, and every access goes through a bounds-
-        // checked byte slice, so that any contents are sound to read. That nobody truncates the
-        // file meanwhile cannot be enforced here; it is asked for in `Checkpoint::open`.
-        let map = unsafe { Mmap::map(&file) }.map_err(failed)?;
-        Ok(Part { path: Some(path), source: Source::Mapped(map) })
     }
 
     /// Recognises the container, and finds its tensors.
@@ -221,8 +219,21 @@ impl Checkpoint {
     /// A shard, as `model-00001-of-00002.safetensors`, or the index of shards beside them stands
     /// for all shards; a folder, for the file that [`locate`] takes.
     ///
-    /// The files must not be truncated by another process while the checkpoint is open: like every
-    /// mapped file, they would then fault when read.
+    /// # The files while they are open
+    ///
+    /// The files are mapped, and are taken to be hostile in what they hold, not in when it changes:
+    /// nobody may truncate or change them while the checkpoint is open. A file may be replaced by
+    /// renaming another over it. A truncated file is [`CheckpointError::Changed`] to whoever reads
+    /// a tensor next; a read beyond the new end before that ends the process with SIGBUS, which the
+    /// program `effnet` tells as a message. Overwritten bytes are wrong numbers or another error;
+    /// every length and offset is checked where it is used, but Rust calls bytes that change behind
+    /// a shared reference undefined behaviour. [`from_bytes`](Checkpoint::from_bytes) is for those
+    /// who cannot promise.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such file, if it is a pipe, socket or device (none of which is opened), or if
+    /// it holds no checkpoint that can be read.
     pub fn open(path: &Path) -> Result<Checkpoint, CheckpointError> {
         Checkpoint::open_at(path, None)
     }
@@ -448,7 +459,17 @@ impl Checkpoint {
             }
         })?;
         let of_shard = |error| shards::in_shard(&self.parts, *number, error);
-        read(view, &self.parts[*number].source).map_err(of_shard)
+        let part = &self.parts[*number];
+        let whole = || {
+            part.check()?;
+            self.beside.iter().try_for_each(|file| check(&file.path, &file.map))
+        };
+        // A file that shrank has zeros up to the end of its last page, and beyond it no bytes that
+        // could be read.
+        whole()?;
+        let elems = read(view, &part.source).map_err(of_shard)?;
+        whole()?;
+        Ok(elems)
     }
 
     /// SHA-256 of the whole file in lower-case hexadecimal; of shards, of their bytes one after
@@ -463,6 +484,16 @@ impl Checkpoint {
             hex
         })
     }
+}
+
+/// Maps a file of a checkpoint.
+fn map(path: &Path) -> Result<MappedFile, CheckpointError> {
+    MappedFile::open(path).map_err(|error| CheckpointError::of_file(path, error))
+}
+
+/// Whether a file of a checkpoint has kept its length.
+fn check(path: &Path, file: &MappedFile) -> Result<(), CheckpointError> {
+    file.check().map_err(|error| CheckpointError::of_file(path, error))
 }
 
 fn no_checkpoint(What { found, advice }: What) -> CheckpointError {

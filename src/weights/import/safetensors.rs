@@ -35,6 +35,9 @@ pub enum HeaderError {
 /// Reads the header of the safetensors file `file`: gives the offset of the tensors' data, and what
 /// the header says of them. Their extents are those of the file, without gap or overlap.
 ///
+/// The header is copied before it is parsed, and only the copy counts: a mapped file may change
+/// meanwhile, and text that has been found to be UTF-8 must stay so.
+///
 /// # Errors
 ///
 /// [`HeaderError::TooLarge`] for a header of more than [`MAX_HEADER_BYTES`], which is not parsed.
@@ -50,8 +53,22 @@ pub fn read_header(file: &[u8]) -> Result<(usize, Metadata), HeaderError> {
     if found > MAX_HEADER_BYTES {
         return Err(HeaderError::TooLarge { found });
     }
-    let (header_bytes, metadata) = SafeTensors::read_metadata(file)?;
-    Ok((LENGTH_BYTES + header_bytes, metadata))
+    let header_bytes = found as usize;
+    let header = [&length[..], &rest[..header_bytes]].concat();
+    let data_start = header.len();
+    let text = str::from_utf8(&header[LENGTH_BYTES..]).map_err(SafeTensorError::InvalidHeader)?;
+    // Reads a header without the data that belong to it, as the crate's own reader does not.
+    let metadata: Metadata = serde_json::from_str(text).map_err(|error| {
+        // The crate's own reader says which rule was broken, where the JSON is sound.
+        match SafeTensors::read_metadata(&header) {
+            Err(rule) if !matches!(rule, SafeTensorError::MetadataIncompleteBuffer) => rule,
+            _ => SafeTensorError::InvalidHeaderDeserialization(error),
+        }
+    })?;
+    if data_start.checked_add(metadata.data_len()) != Some(file.len()) {
+        return Err(SafeTensorError::MetadataIncompleteBuffer.into());
+    }
+    Ok((data_start, metadata))
 }
 
 /// Whether a file starts like this container. The length is not compared with the file's, so that

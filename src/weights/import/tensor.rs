@@ -3,8 +3,8 @@
 use super::archive::Member;
 use super::error::{corrupt, quote, too_large, unsupported};
 use super::{CheckpointError, latin1};
+use crate::mapped::MappedFile;
 use half::{bf16, f16};
-use memmap2::Mmap;
 use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
@@ -106,7 +106,7 @@ pub(super) enum Data {
     /// The bytes stand in a file beside the checkpoint.
     Beside {
         /// That file.
-        map: Arc<Mmap>,
+        map: Arc<MappedFile>,
         /// The bytes in it.
         range: Range<usize>,
     },

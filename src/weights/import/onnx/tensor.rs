@@ -6,9 +6,8 @@ use super::super::proto::{Field, Value};
 use super::super::tensor::{Data, View, elems_of, row_major};
 use super::super::{CheckpointError, exported};
 use super::{Dtype, dtype, pair};
-use memmap2::Mmap;
+use crate::mapped::MappedFile;
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::ops::Range;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
@@ -25,7 +24,7 @@ pub(super) struct Tensor {
 /// The files beside a model that hold its tensors.
 pub(super) struct Beside<'a> {
     folder: Option<&'a Path>,
-    open: BTreeMap<PathBuf, Arc<Mmap>>,
+    open: BTreeMap<PathBuf, Arc<MappedFile>>,
 }
 
 impl<'a> Beside<'a> {
@@ -38,7 +37,7 @@ impl<'a> Beside<'a> {
     }
 
     /// The file at `location`, which is in the model's folder or below.
-    fn open(&mut self, location: &str, offset: usize) -> Result<Arc<Mmap>, CheckpointError> {
+    fn open(&mut self, location: &str, offset: usize) -> Result<Arc<MappedFile>, CheckpointError> {
         let relative = Path::new(location);
         let plain = |part| matches!(part, Component::Normal(_) | Component::CurDir);
         if location.is_empty() || !relative.components().all(plain) {
@@ -63,12 +62,7 @@ impl<'a> Beside<'a> {
             let (expected, found) = ("a file in the model's folder", quote(location));
             return Err(unsupported("location of a tensor", offset, expected, found));
         }
-        let file = File::open(&real).map_err(failed)?;
-        if !file.metadata().map_err(failed)?.is_file() {
-            return Err(failed(std::io::ErrorKind::InvalidInput.into()));
-        }
-        // SAFETY: as in `Part::map`: private, read-only, and read through checked slices.
-        let map = Arc::new(unsafe { Mmap::map(&file) }.map_err(failed)?);
+        let map = Arc::new(super::super::map(&real)?);
         self.open.insert(path.clone(), map.clone());
         Ok(map)
     }
