@@ -7,11 +7,14 @@
 
 mod support;
 
-use effnet::arch::{Padding, Size, Variant};
+use effnet::arch::{Network, Padding, Size, Variant};
+use effnet::device::{CudaDevice, CudaError, EmulatedDevice, EmulatedError};
 use effnet::kernels::Compute;
-use effnet::launches::{Address, LaunchOptions, LaunchPlan, LaunchRecord, Path, Region};
+use effnet::launches::{
+    Address, LaunchOptions, LaunchPlan, LaunchPlanError, LaunchRecord, Path, Region,
+};
 use effnet::plan::{Plan, PlanOptions};
-use effnet::weights::Precision;
+use effnet::weights::{Precision, stand_in};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::{Command, Output};
@@ -172,7 +175,7 @@ fn launches_are_those_of_the_plan() {
     succeeded(&place.classify("cuda", &["--batch", "2", "--threads", "4"], ""));
     let log = launched(&std::fs::read_to_string(place.log()).unwrap());
 
-    let network = effnet::arch::Network::new(Variant::B0, 1000);
+    let network = Network::new(Variant::B0, 1000);
     let plan = Plan::new(
         &network,
         PlanOptions {
@@ -228,6 +231,69 @@ fn check_params(found: &[u8], record: &LaunchRecord, bases: &mut BTreeMap<Region
         }
     }
     assert_eq!(unbound, record.params, "{}", record.name);
+}
+
+/// A plan for fewer classes has a smaller region for the weights: their upload would go past it.
+#[test]
+#[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
+fn weights_of_another_network_are_refused_and_not_uploaded() {
+    const CHILD: &str = "EFFNET_TEST_WITH_DRIVER";
+    if std::env::var_os(CHILD).is_some() {
+        return other_weights_are_refused();
+    }
+    let driver = tempfile::tempdir().unwrap();
+    emulated_driver::link(driver.path());
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command
+        .args(["--exact", "weights_of_another_network_are_refused_and_not_uploaded", "--nocapture"])
+        .env(CHILD, "1")
+        .env("LD_LIBRARY_PATH", driver.path());
+    let said = succeeded(&command.output().unwrap());
+    assert!(said.contains("1 passed"), "{said}");
+}
+
+fn other_weights_are_refused() {
+    let launches = |variant, classes| {
+        let options = PlanOptions {
+            batch: 1,
+            size: Size::square(32),
+            padding: Padding::SameDynamic,
+            precision: Precision::Fp16,
+        };
+        let plan = Plan::new(&Network::new(variant, classes), options).unwrap();
+        LaunchPlan::new(&plan, LaunchOptions::new(Path::Fused, Compute::Fp16)).unwrap()
+    };
+    let metadata = metadata(Variant::Lite0, Padding::SameDynamic, Precision::Fp16);
+    let weights = stand_in::weights(&metadata, 1).unwrap();
+    let classes = metadata.classes;
+    // The same tensors with other shapes, and those of another variant.
+    for (variant, classes) in [(Variant::Lite0, 10), (Variant::B0Small, classes)] {
+        let plan = launches(variant, classes);
+        assert_eq!(plan.weight_offsets.len(), weights.tensors().len());
+        let says = format!(
+            "the launch plan is for {variant} with {classes} classes and the weights are of lite0 \
+             with 1000 classes: make the plan from the weights' network"
+        );
+        let cuda = CudaDevice::new(0, plan.clone(), &weights).unwrap_err();
+        assert!(matches!(&cuda, CudaError::Plan(LaunchPlanError::Network { .. })), "{cuda:?}");
+        assert_eq!(cuda.to_string(), says);
+        let emulated = EmulatedDevice::new(plan, &weights).unwrap_err();
+        let is_network = matches!(&emulated, EmulatedError::Plan(LaunchPlanError::Network { .. }));
+        assert!(is_network, "{emulated:?}");
+        assert_eq!(emulated.to_string(), says);
+    }
+    // A plan whose region was made smaller after the fact: checked at every upload.
+    let mut plan = launches(Variant::Lite0, classes);
+    plan.weights_bytes = plan.weight_offsets[40] + 1;
+    let cuda = CudaDevice::new(0, plan.clone(), &weights).unwrap_err();
+    assert!(matches!(&cuda, CudaError::Range { .. }), "{cuda:?}");
+    let emulated = EmulatedDevice::new(plan, &weights).unwrap_err();
+    assert!(matches!(&emulated, EmulatedError::Range { .. }), "{emulated:?}");
+
+    let plan = launches(Variant::Lite0, classes);
+    let mut device = CudaDevice::new(0, plan, &weights).unwrap();
+    device.run(&[0.5; 32 * 32 * 3], 1).unwrap();
+    assert_eq!(device.logits().len(), classes);
 }
 
 /// Ends with exit status 2, no panic, and every one of `says`.

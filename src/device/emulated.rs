@@ -7,7 +7,7 @@ use crate::emulator::{
 use crate::kernels::{self, NotBuilt, UnpackError};
 use crate::launches::{Address, Bases, LaunchPlan, LaunchPlanError, LaunchRecord, Region};
 use crate::memory::{self as system, TooLittleMemory};
-use crate::weights::{TensorId, Weights};
+use crate::weights::{StoreError, TensorId, Weights};
 use bytemuck::Pod;
 use std::ops::Range;
 use std::time::Instant;
@@ -24,23 +24,15 @@ pub enum EmulatedError {
     /// A kernel's PTX is not understood.
     #[error(transparent)]
     Load(#[from] LoadError),
-    /// There are no launches for this number of images.
+    /// The plan is of other weights, or has no launches for a number of images.
     #[error(transparent)]
     Plan(#[from] LaunchPlanError),
     /// The emulated device's memory would need more than this process can have.
     #[error("{0}: use a smaller batch or size, or a GPU")]
     TooLittleMemory(#[from] TooLittleMemory),
-    /// Plan and weights are of different networks.
-    #[error(
-        "the launch plan has {plan} tensors of weights and the weights have {weights}: make the plan \
-         from the weights' network"
-    )]
-    Weights {
-        /// Tensors of the plan.
-        plan: usize,
-        /// Tensors of the weights.
-        weights: usize,
-    },
+    /// The file of the weights changed while they were uploaded.
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// An input of the wrong length.
     #[error("input for {images} images: expected {expected} elements, found {found}")]
     Input {
@@ -185,13 +177,8 @@ impl EmulatedDevice {
     /// Loads the kernels and the weights.
     pub fn new(plan: LaunchPlan, weights: &Weights) -> Result<EmulatedDevice, EmulatedError> {
         kernels::built()?;
-        let tensors = weights.tensors().len();
-        if tensors != plan.weight_offsets.len() {
-            return Err(EmulatedError::Weights {
-                plan: plan.weight_offsets.len(),
-                weights: tensors,
-            });
-        }
+        plan.check_weights(weights)?;
+        weights.check()?;
         // Besides the bytes: whether each word was written, and the last accesses of each two or four
         // bytes, 8 bytes for them.
         let bytes = plan.device_bytes().saturating_mul(5).saturating_add(plan.device_bytes() / 4);
@@ -201,8 +188,14 @@ impl EmulatedDevice {
         let weights_buffer = memory.uninitialised("weights", allocation(plan.weights_bytes));
         for (i, &offset) in plan.weight_offsets.iter().enumerate() {
             let bytes = plan.tensor_bytes(weights, TensorId(i as u32));
+            let region_bytes = weights_buffer.len_bytes();
+            if offset.checked_add(bytes.len() as u64).is_none_or(|end| end > region_bytes as u64) {
+                let at = Address { region: Region::Weights, offset_bytes: offset };
+                return Err(EmulatedError::Range { at, bytes: bytes.len(), region_bytes });
+            }
             memory.write(&weights_buffer, offset as usize, &bytes);
         }
+        weights.check()?;
         memory.protect(&weights_buffer);
         let arena = memory.uninitialised("arena", allocation(plan.arena_bytes));
         let input = memory.uninitialised("input", allocation(plan.input_bytes));

@@ -3,8 +3,8 @@
 use super::node::Node;
 use super::ops::{self, Classifier, Op, Pointwise, SqueezeExcite};
 use super::{
-    Buf, LaunchBuffer, LaunchOptions, LaunchPlan, LaunchPlanError, Path, Placement, Region, TopK,
-    fused, layerwise,
+    Address, Buf, LaunchBuffer, LaunchOptions, LaunchPlan, LaunchPlanError, Path, Placement,
+    Region, TopK, fused, layerwise,
 };
 use crate::arch::Network;
 use crate::arena::{Lifetime, place};
@@ -173,6 +173,7 @@ pub(super) fn build(plan: &Plan, options: LaunchOptions) -> Result<LaunchPlan, L
     let input_elems = plan.buffer(plan.input).elems_per_image();
     let launch_plan = LaunchPlan {
         options,
+        network: plan.network.clone(),
         batch: plan.batch,
         weight_offsets,
         weight_elems: tensors.iter().map(|tensor| tensor.elems()).collect(),
@@ -196,6 +197,17 @@ pub(super) fn build(plan: &Plan, options: LaunchOptions) -> Result<LaunchPlan, L
         buffers,
         nodes,
     };
+    for (region, bytes) in [
+        (Region::Weights, launch_plan.weights_bytes),
+        (Region::Arena, launch_plan.arena_bytes),
+        (Region::Input, launch_plan.input_bytes),
+        (Region::Output, launch_plan.output_bytes),
+        (Region::Counters, launch_plan.counters_bytes),
+    ] {
+        if bytes > 1 << Address::OFFSET_BITS {
+            return Err(LaunchPlanError::Region { region, bytes });
+        }
+    }
     // Every launch is checked here, for the fewest and for the most images.
     launch_plan.launches(1)?;
     launch_plan.launches(plan.batch)?;

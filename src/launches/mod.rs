@@ -27,6 +27,7 @@ pub use buffer::LaunchBuffer;
 pub use prepare::KernelId;
 pub use record::LaunchRecord;
 
+use crate::arch::Network;
 use crate::kernels::{Compute, LaunchError};
 use crate::plan::Plan;
 use crate::weights::{Precision, TensorId, Weights};
@@ -106,6 +107,28 @@ pub enum LaunchPlanError {
         /// The number asked for.
         found: usize,
     },
+    /// Plan and weights are of different networks.
+    #[error(
+        "the launch plan is for {plan} and the weights are of {weights}: make the plan from the \
+         weights' network"
+    )]
+    Network {
+        /// The plan's network.
+        plan: String,
+        /// The weights' network.
+        weights: String,
+    },
+    /// A region that symbolic addresses do not reach the end of.
+    #[error(
+        "{region:?} has {bytes} bytes, expected at most {max}: run a smaller batch or size",
+        max = 1u64 << Address::OFFSET_BITS
+    )]
+    Region {
+        /// The region.
+        region: Region,
+        /// Its size.
+        bytes: u64,
+    },
     /// More best classes than there are classes.
     #[error("the {found} best classes of {classes}: expected at most as many as there are")]
     TopK {
@@ -134,6 +157,8 @@ pub struct TopK {
 pub struct LaunchPlan {
     /// Which kernels, in which precision.
     pub options: LaunchOptions,
+    /// The network whose weights the launches read.
+    network: Network,
     /// Largest number of images in a run.
     pub batch: usize,
     /// Every buffer of the arena and of the outputs.
@@ -205,6 +230,20 @@ impl LaunchPlan {
         let slots = LaunchPlan::SLOTS as u64;
         let copied = self.input_bytes + self.output_bytes;
         self.weights_bytes + self.arena_bytes + slots * copied + self.counters_bytes
+    }
+
+    /// Whether the launches are of these weights' network: only then has each tensor the size that
+    /// the plan keeps for it.
+    ///
+    /// # Errors
+    ///
+    /// [`LaunchPlanError::Network`] if they are not.
+    pub fn check_weights(&self, weights: &Weights) -> Result<(), LaunchPlanError> {
+        if self.network == *weights.network() {
+            return Ok(());
+        }
+        let (plan, weights) = (self.network.to_string(), weights.network().to_string());
+        Err(LaunchPlanError::Network { plan, weights })
     }
 
     /// A tensor as it goes to the device: as it is mapped where the types agree, else converted.

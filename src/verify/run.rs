@@ -24,7 +24,7 @@ pub enum VerifyError {
     /// There is no plan for the CPU executor.
     #[error(transparent)]
     Plan(#[from] PlanError),
-    /// There are no launches for the number of images.
+    /// The launches are of other weights, or there are none for the number of images.
     #[error(transparent)]
     Launches(#[from] LaunchPlanError),
     /// The device's memory cannot be read or written, or takes no input.
@@ -107,6 +107,7 @@ impl Verification<'_> {
         device: &mut dyn Stepwise,
         tell: &mut dyn FnMut(&LaunchCheck),
     ) -> Result<Outcome, VerifyError> {
+        self.launches.check_weights(self.weights)?;
         let n = self.images()?;
         self.check_weights()?;
         let records = self.launches.launches(n)?;

@@ -3,6 +3,7 @@
 use super::DeviceInfo;
 use crate::kernels::{NotBuilt, UnpackError};
 use crate::launches::LaunchPlanError;
+use crate::weights::StoreError;
 
 /// Why a device cannot be used, or a run on it failed.
 #[derive(Debug, thiserror::Error)]
@@ -144,20 +145,12 @@ pub enum CudaError {
     /// A run was to be collected that nobody has submitted.
     #[error("no run is under way: submit one before collecting it")]
     NothingSubmitted,
-    /// Plan and weights are of different networks.
-    #[error(
-        "the launch plan has {plan} tensors of weights and the weights have {weights}: make the plan \
-         from the weights' network"
-    )]
-    Weights {
-        /// Tensors of the plan.
-        plan: usize,
-        /// Tensors of the weights.
-        weights: usize,
-    },
-    /// There are no launches for this number of images.
+    /// The plan is of other weights, or has no launches for a number of images.
     #[error(transparent)]
     Plan(#[from] LaunchPlanError),
+    /// The file of the weights changed while they were uploaded.
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// Any other refusal of the driver.
     #[error("{what}: {call} failed with {name} ({code}): {text}")]
     Driver {

@@ -125,6 +125,12 @@ impl Streams {
 
 impl CudaDevice {
     /// Opens GPU `ordinal` for `plan`, and uploads the weights, each in the plan's precision.
+    /// Nothing reads them afterwards.
+    ///
+    /// # Errors
+    ///
+    /// If the GPU cannot be used, if the plan is of another network than the weights, or if the
+    /// weights' file changes meanwhile.
     pub fn new(
         ordinal: usize,
         plan: LaunchPlan,
@@ -132,10 +138,8 @@ impl CudaDevice {
     ) -> Result<CudaDevice, CudaError> {
         // First, so that a build without kernels says that it has none.
         kernels::built()?;
-        let (tensors, planned) = (weights.tensors().len(), plan.weight_offsets.len());
-        if tensors != planned {
-            return Err(CudaError::Weights { plan: planned, weights: tensors });
-        }
+        plan.check_weights(weights)?;
+        weights.check()?;
         let Opened { context, info, kernels, dependent_launches } = open(ordinal)?;
         let regions = Regions::new(&context, &plan)?;
         let slots = (0..LaunchPlan::SLOTS).map(|_| Slot::new(&context, &plan));
@@ -155,6 +159,7 @@ impl CudaDevice {
             let bytes = device.plan.tensor_bytes(weights, TensorId(tensor as u32));
             device.upload(tensor, &bytes)?;
         }
+        weights.check()?;
         let (at, bytes) = (device.regions.counters.address, device.plan.counters_bytes as usize);
         let what = "zeroing the counters";
         // Copies and fills are on the default stream, may go on after their calls, and no other
@@ -170,11 +175,14 @@ impl CudaDevice {
 
     /// Copies one tensor to its place; its bytes may change when this returns.
     fn upload(&self, tensor: usize, bytes: &[u8]) -> Result<(), CudaError> {
-        let offset = self.plan.weight_offsets[tensor];
-        debug_assert!(offset + bytes.len() as u64 <= self.plan.weights_bytes);
+        let (offset, len_bytes) = (self.plan.weight_offsets[tensor], self.plan.weights_bytes);
+        if offset.checked_add(bytes.len() as u64).is_none_or(|end| end > len_bytes) {
+            let (offset_bytes, len_bytes) = (offset as usize, len_bytes as usize);
+            return Err(CudaError::Range { offset_bytes, bytes: bytes.len(), len_bytes });
+        }
         let at = self.regions.weights.address + offset;
-        // SAFETY: the bytes are readable, and their number is the one that the plan keeps at this
-        // offset.
+        // SAFETY: the bytes are readable, and their place lies within the region, as was just
+        // checked: nothing is written beyond it.
         unsafe {
             call!(
                 self.context.driver,

@@ -90,7 +90,7 @@ impl DeviceBuffer {
         bytes: usize,
     ) -> Result<DeviceBuffer, CudaError> {
         let mut address = 0;
-        // The driver refuses sizes of 0.
+        // The driver refuses sizes of 0, and those that there is no memory for.
         // SAFETY: the address is written.
         let result = unsafe { call!(context.driver, what, alloc(&mut address, bytes.max(1))) };
         context.allocated(what, bytes, result)?;
@@ -121,7 +121,7 @@ impl PinnedBuffer {
         what: &'static str,
         elems: usize,
     ) -> Result<PinnedBuffer, CudaError> {
-        let bytes = elems * size_of::<f32>();
+        let bytes = elems.saturating_mul(size_of::<f32>());
         let mut start = null_mut();
         // SAFETY: the pointer is written.
         let result =
@@ -245,22 +245,65 @@ impl Stream {
     ) -> Result<Graph, CudaError> {
         let driver = &self.context.driver;
         let what = "recording the launches";
-        // SAFETY: the stream lives, and is not being captured: capture ends below, whatever happens.
+        // SAFETY: the stream lives, and is not being captured: no reference to it is left to
+        // `enqueue` by which a capture within this one could begin, and the guard ends this one.
         unsafe { call!(driver, what, capture_begin(self.handle, THREAD_LOCAL))? };
+        // Also where `enqueue` panics: a stream that stays in capture takes no other work.
+        let capture = Capture(self);
         let enqueued = enqueue();
-        let mut graph: CUgraph = null_mut();
-        // SAFETY: the stream is being captured; the handle is written, null where capture failed.
-        let ended = unsafe { call!(driver, what, capture_end(self.handle, &mut graph)) };
+        let ended = capture.end();
+        let graph = enqueued.and(ended)?;
         let mut exec = null_mut();
-        let made = enqueued.and(ended).and_then(|()| {
-            // SAFETY: the graph is whole; the handle is written.
-            unsafe { call!(driver, what, graph_instantiate(&mut exec, graph, 0)) }
-        });
-        if !graph.is_null() {
-            // SAFETY: the driver made it for us above; what was instantiated does not need it.
-            unsafe { (driver.graph_destroy.1)(graph) };
+        // SAFETY: the graph is whole; the handle is written.
+        unsafe { call!(driver, what, graph_instantiate(&mut exec, graph.handle, 0))? };
+        Ok(Graph { context: self.context.clone(), handle: exec })
+    }
+}
+
+/// A stream that is being captured, until it is dropped.
+struct Capture<'a>(&'a Stream);
+
+impl Capture<'_> {
+    /// What was captured.
+    fn end(self) -> Result<Recording, CudaError> {
+        let stream = self.0;
+        std::mem::forget(self);
+        stream.end_capture()
+    }
+}
+
+impl Drop for Capture<'_> {
+    fn drop(&mut self) {
+        // What was recorded before a panic is given back with the result.
+        drop(self.0.end_capture());
+    }
+}
+
+/// What was captured; nothing of it can run before it is instantiated, and what is instantiated
+/// does not need it.
+struct Recording {
+    context: Arc<Context>,
+    handle: CUgraph,
+}
+
+impl Drop for Recording {
+    fn drop(&mut self) {
+        if !self.handle.is_null() {
+            // SAFETY: the driver made it for us.
+            self.context.give_back(|driver| unsafe {
+                (driver.graph_destroy.1)(self.handle);
+            });
         }
-        made.map(|()| Graph { context: self.context.clone(), handle: exec })
+    }
+}
+
+impl Stream {
+    fn end_capture(&self) -> Result<Recording, CudaError> {
+        let mut recording = Recording { context: self.context.clone(), handle: null_mut() };
+        let (driver, handle) = (&self.context.driver, &mut recording.handle);
+        // SAFETY: the stream is being captured; the handle is written, null where capture failed.
+        unsafe { call!(driver, "recording the launches", capture_end(self.handle, handle))? };
+        Ok(recording)
     }
 }
 
@@ -367,5 +410,79 @@ impl Drop for Event {
         self.context.give_back(|driver| unsafe {
             (driver.event_destroy.1)(self.handle);
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::Cell;
+    use std::ffi::c_int;
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    /// `CUDA_ERROR_ILLEGAL_STATE`.
+    const ILLEGAL_STATE: c_int = 401;
+
+    thread_local! {
+        static CAPTURING: Cell<bool> = const { Cell::new(false) };
+        /// Graphs that were recorded and not given back.
+        static GRAPHS: Cell<i32> = const { Cell::new(0) };
+    }
+
+    unsafe extern "C" fn begin(_: CUstream, _: u32) -> c_int {
+        if CAPTURING.replace(true) { ILLEGAL_STATE } else { 0 }
+    }
+
+    unsafe extern "C" fn end(_: CUstream, graph: *mut CUgraph) -> c_int {
+        if !CAPTURING.replace(false) {
+            return ILLEGAL_STATE;
+        }
+        GRAPHS.set(GRAPHS.get() + 1);
+        // SAFETY: the caller's pointer is to a handle, which nobody follows here.
+        unsafe { *graph = std::ptr::without_provenance_mut(1) };
+        0
+    }
+
+    unsafe extern "C" fn destroy(_: CUgraph) -> c_int {
+        GRAPHS.set(GRAPHS.get() - 1);
+        0
+    }
+
+    /// A stream of a driver that captures, and does nothing else.
+    fn stream() -> Stream {
+        let mut driver = Driver::of_stubs();
+        driver.capture_begin.1 = begin;
+        driver.capture_end.1 = end;
+        driver.graph_destroy.1 = destroy;
+        Stream::new(&Context::new(driver, 0).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_capture_ends_whatever_happens_in_it() {
+        let stream = stream();
+        let refused = || Err(CudaError::NothingSubmitted);
+        let panics = || -> Result<(), CudaError> { panic!("a fault while launches are recorded") };
+        for _ in 0..2 {
+            assert!(catch_unwind(AssertUnwindSafe(|| stream.capture(panics))).is_err());
+            assert!(!CAPTURING.get());
+            assert!(matches!(stream.capture(refused), Err(CudaError::NothingSubmitted)));
+            assert!(!CAPTURING.get());
+            stream.capture(|| Ok(assert!(CAPTURING.get()))).unwrap();
+            assert!(!CAPTURING.get());
+        }
+        assert_eq!(GRAPHS.get(), 0);
+    }
+
+    #[test]
+    fn pinned_memory_whose_bytes_cannot_be_counted_is_refused() {
+        unsafe extern "C" fn none(_: *mut *mut std::ffi::c_void, bytes: usize, _: u32) -> c_int {
+            assert_eq!(bytes, usize::MAX);
+            OUT_OF_MEMORY
+        }
+        let mut driver = Driver::of_stubs();
+        driver.alloc_host.1 = none;
+        let context = Context::new(driver, 0).unwrap();
+        let refused = PinnedBuffer::new(&context, "a test", usize::MAX / 2);
+        assert!(matches!(refused, Err(CudaError::OutOfMemory { bytes: usize::MAX, .. })));
     }
 }

@@ -44,7 +44,8 @@ pub struct Slot {
 impl Slot {
     pub fn new(context: &Arc<Context>, plan: &LaunchPlan) -> Result<Slot, CudaError> {
         let bytes = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
-        let staged = |what, elems: usize| PinnedBuffer::new(context, what, elems * plan.batch);
+        let staged =
+            |what, elems: usize| PinnedBuffer::new(context, what, elems.saturating_mul(plan.batch));
         Ok(Slot {
             prepared: BTreeMap::new(),
             input: DeviceBuffer::new(context, "the input", bytes(plan.input_bytes))?,
