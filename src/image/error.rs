@@ -2,6 +2,7 @@
 
 use super::recipe::RecipeError;
 use super::{MAX_IMAGE_PIXELS, MAX_IMAGE_SIDE};
+use crate::memory::TooLittleMemory;
 use std::fmt;
 
 /// An encoded image's format, recognised from its first bytes.
@@ -124,6 +125,20 @@ pub enum ImageError {
         /// Length of the encoded image in bytes.
         len: usize,
     },
+    /// A file that would take more work than its picture justifies. Nothing has been decoded.
+    #[error(
+        "costly {format} image: {detail}; it may be made to exhaust a machine: re-encode it if you \
+         trust it"
+    )]
+    TooCostly {
+        /// The format of the file.
+        format: Format,
+        /// The work, and what is accepted.
+        detail: String,
+    },
+    /// Its pixels would take more memory than this process can have.
+    #[error("{0}; scale it down first, or free memory")]
+    TooLittleMemory(#[from] TooLittleMemory),
     /// A picture without pixels.
     #[error("the image has no pixels: it is {width}x{height} (width x height)")]
     ZeroSized {

@@ -13,47 +13,81 @@
 //! | a coefficient beyond 16 bits, as damaged data may give | the arithmetic of libjpeg's C code; its SIMD code, which Pillow uses, saturates |
 //! | no end marker, the data being all there | a warning (Pillow refuses, libjpeg warns) |
 //! | a file that ends before the picture | [`ImageError::Truncated`], as in Pillow |
+//! | an arithmetic-coded scan without data | [`ImageError::Corrupt`] (libjpeg: grey) |
+//!
+//! # Cost
+//!
+//! A progressive picture's scans go over the same coefficients again and again, and a scan may have
+//! next to no data. So the scans are counted before anything is decoded: at most
+//! [`MAX_JPEG_SCANS`], and together they may visit each of the picture's samples [`MAX_VISITS`]
+//! times, or [`ALWAYS_VISITED`] samples in all. A sample is counted in whole blocks of 64, in each
+//! component. What encoders write, in scans and in visits of a sample: sequential 1 to 4 and 1;
+//! `cjpeg -progressive` 10 (of CMYK 18) and 6; mozjpeg, which tries 64 scans and keeps the best,
+//! at most 16 and 8. Beyond that it is [`ImageError::TooCostly`].
+//!
+//! Memory, in bytes: the samples in whole blocks, thrice those where progressive (two for each
+//! coefficient), twice where lossless; a byte for each pixel of a subsampled component; and 3 for
+//! each pixel, or 4 of CMYK.
 
+use super::budget::{Memory, peak};
+use super::codecs::turns;
 use super::decode::{MAX_IMAGE_PIXELS, MAX_IMAGE_SIDE, check_size, oriented};
 use super::error::{Format, ImageError};
-use super::restarts::{Unrepairable, Walk, walk};
-use super::samples::inverted_cmyk_to_rgb;
+use super::restarts::{Arithmetic, Unrepairable, Walk, walk};
+use super::samples::{cmyk_to_rgb, inverted_cmyk_to_rgb, to_rgb};
 use super::{Decoded, ImageWarning};
 use image::metadata::Orientation;
 use libjpeg_turbo_rs::{
     DecodeLimits, DecodeWarning, Decoder as JpegDecoder, Image, JpegError, PixelFormat,
 };
 
-/// Scans that a progressive JPEG may have; encoders write about ten.
-const MAX_JPEG_SCANS: usize = 512;
+/// Scans that a JPEG may have.
+const MAX_JPEG_SCANS: usize = 64;
+
+/// Scans, on the average, that may visit a sample.
+const MAX_VISITS: u64 = 16;
+
+/// Visits that any JPEG may have: 64 scans over a component of 16 megapixels.
+const ALWAYS_VISITED: u64 = 1 << 30;
 
 /// A picture that ends early, by more than one block in so many, is an error.
 const MISSING_PART: usize = 10;
 
-pub(super) fn decode(encoded: &[u8], exif_orientation: bool) -> Result<Decoded, ImageError> {
-    decode_with(encoded, exif_orientation, inverted_cmyk_to_rgb)
+pub(super) fn decode(
+    encoded: &[u8],
+    exif_orientation: bool,
+    memory: &mut Memory<'_>,
+) -> Result<Decoded, ImageError> {
+    let most = (MAX_IMAGE_SIDE, MAX_IMAGE_SIDE);
+    decode_with(encoded, exif_orientation, most, inverted_cmyk_to_rgb, memory)
 }
 
-/// A JPEG inside another file. CMYK is taken as it is there: not inverted.
-pub(super) fn decode_part(encoded: &[u8]) -> Result<Decoded, ImageError> {
-    decode_with(encoded, false, |pixels| {
-        inverted_cmyk_to_rgb(&pixels.iter().map(|ink| 255 - ink).collect::<Vec<_>>())
-    })
+/// A JPEG inside another file, of at most so many columns and rows; its memory is part of what that
+/// file's picture has reserved. CMYK is taken as it is there: not inverted.
+pub(super) fn decode_part(encoded: &[u8], most: (usize, usize)) -> Result<Decoded, ImageError> {
+    decode_with(encoded, false, most, cmyk_to_rgb, &mut Memory::included())
 }
+
+/// The most bytes that [`decode_part`] takes for each pixel: four components in whole blocks, and
+/// their coefficients; the picture, CMYK.
+pub(super) const PART_BYTES_PER_PIXEL: u64 = 4 * 3 + 4;
 
 fn decode_with(
     encoded: &[u8],
     exif_orientation: bool,
-    cmyk_to_rgb: impl FnOnce(&[u8]) -> Vec<u8>,
+    most: (usize, usize),
+    cmyk_to_rgb: fn(&[u8; 4]) -> [u8; 3],
+    memory: &mut Memory<'_>,
 ) -> Result<Decoded, ImageError> {
     let walked = walk(encoded).map_err(|Unrepairable(detail)| corrupt(detail))?;
+    check_scans(&walked, encoded.len())?;
     let mended = walked.repaired.as_ref().map_or(encoded, |repaired| &repaired.bytes);
     let fail = |error| jpeg_error(encoded.len(), walked.ended, error);
     let unsupported =
         |detail: String| Err(ImageError::Unsupported { format: Format::Jpeg, detail });
     let limits = DecodeLimits {
-        max_width: MAX_IMAGE_SIDE,
-        max_height: MAX_IMAGE_SIDE,
+        max_width: most.0,
+        max_height: most.1,
         max_pixels: MAX_IMAGE_PIXELS as u64,
         max_scans: MAX_JPEG_SCANS,
         ..DecodeLimits::default()
@@ -62,6 +96,10 @@ fn decode_with(
     let header = decoder.header();
     let (width, height) = (usize::from(header.width), usize::from(header.height));
     check_size(Format::Jpeg, width, height, encoded.len())?;
+    if width > most.0 || height > most.1 {
+        let (w, h) = most;
+        return Err(corrupt(format!("{width}x{height} in a strip or tile of {w}x{h}")));
+    }
     if header.precision != 8 {
         return unsupported(format!("{} bits a sample", header.precision));
     }
@@ -79,6 +117,19 @@ fn decode_with(
     if cmyk && (sampling(3) != sampling(0) || (1..3).any(coarser)) {
         return unsupported("CMYK whose first or black component is subsampled".into());
     }
+    let pixels = (width * height) as u64;
+    let all = 0..header.components.len();
+    let most = |side: fn((u8, u8)) -> u8| all.clone().map(|i| side(sampling(i))).max();
+    let finest = most(|s| s.0).zip(most(|s| s.1));
+    let subsampled = all.clone().filter(|&i| Some(sampling(i)) != finest);
+    // The walk knows no lossless frames, which have no blocks.
+    let samples = walked.samples.max(pixels * all.len() as u64);
+    let held = match (header.is_progressive, header.is_lossless) {
+        (true, _) => 3,
+        (_, true) => 2,
+        _ => 1,
+    };
+    let decoding = samples * held + pixels * (subsampled.count() + if cmyk { 4 } else { 3 }) as u64;
     // As libjpeg does unless it is told otherwise; a whole picture is not changed by it.
     decoder.set_block_smoothing(true);
     decoder.set_output_format(if cmyk { PixelFormat::Cmyk } else { PixelFormat::Rgb });
@@ -87,6 +138,7 @@ fn decode_with(
         .filter(|_| exif_orientation)
         .and_then(Orientation::from_exif)
         .unwrap_or(Orientation::NoTransforms);
+    memory.reserve(peak(decoding, pixels, turns(orientation)))?;
     let decoded = match decoder.decode_image() {
         // The data end early: the lenient decoder tells where, and goes on where it can.
         Err(JpegError::UnexpectedEof) if walked.ended => {
@@ -98,13 +150,39 @@ fn decode_with(
     let decoded = decoded.map_err(fail)?;
     let warnings = warnings(&walked, &decoded, encoded.len())?;
     let mut pixels = decoded.data;
-    if cmyk {
-        pixels = cmyk_to_rgb(&pixels);
-    }
-    if pixels.len() != width * height * 3 {
+    if pixels.len() != width * height * if cmyk { 4 } else { 3 } {
         return Err(corrupt(format!("{} samples decoded of {width}x{height}", pixels.len())));
     }
+    if cmyk {
+        to_rgb(&mut pixels, width * height, cmyk_to_rgb);
+    }
     Ok(Decoded { image: oriented(width, height, pixels, orientation), warnings })
+}
+
+/// Whether the scans have data, and are not too many for the picture.
+fn check_scans(walked: &Walk, len: usize) -> Result<(), ImageError> {
+    let Walk { scans, samples, visits, ended, ref arithmetic, .. } = *walked;
+    let costly = |detail| Err(ImageError::TooCostly { format: Format::Jpeg, detail });
+    if scans > MAX_JPEG_SCANS {
+        return costly(format!("{scans} scans, of which {MAX_JPEG_SCANS} are accepted"));
+    }
+    if visits > ALWAYS_VISITED.max(samples.saturating_mul(MAX_VISITS)) {
+        return costly(format!(
+            "its {scans} scans visit {samples} samples {visits} times, where {MAX_VISITS} visits \
+             of each sample are accepted"
+        ));
+    }
+    let Arithmetic { scans, empty, missing } = *arithmetic;
+    if scans > 0 && !ended {
+        // Where they are cut the decoder does not see: zeros follow.
+        let detail = "its arithmetic-coded data have no end marker".to_owned();
+        return Err(ImageError::Truncated { format: Format::Jpeg, detail, len });
+    }
+    if missing > 0 || empty == scans && scans > 0 {
+        let missing = missing.max(1);
+        return Err(corrupt(format!("{missing} of its {scans} scans have no data")));
+    }
+    Ok(())
 }
 
 fn corrupt(detail: String) -> ImageError {

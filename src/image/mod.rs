@@ -17,7 +17,42 @@
 //! resizes rows before columns for some strong changes of the aspect ratio, which rounds
 //! differently; the older order, with which checkpoints were published, is followed. CMYK is
 //! converted as by Pillow in OpenCV recipes too.
+//!
+//! # What an image may cost
+//!
+//! Images are files of strangers. What one takes is bounded by the size that its header states, and
+//! that by the file's length:
+//!
+//! | what | bound |
+//! |---|---|
+//! | pixels | [`MAX_IMAGE_PIXELS`], 201,326,592 (16384x12288), and [`MAX_IMAGE_SIDE`] a side |
+//! | pixels of a short file | 2^24, or 8,256 for each byte of the file |
+//! | memory of one decode | 3 to 16 bytes a pixel by format and 4 MiB, beside the encoded bytes |
+//! | memory of all decodes of the process | 1 GiB, or half of what there is; or one picture that takes more, alone |
+//! | scans of a JPEG | 64, and 16 for each sample on the average or 2^30 visits of samples |
+//! | pixels of a TIFF's strips or tiles, with those beyond the edges | 4 times the picture's, or 2^26 |
+//! | compressed bytes of a TIFF's strips or tiles, those that share them counted each | 8 times the file |
+//!
+//! The bytes a pixel, for each format:
+//!
+//! | format | bytes for each of the picture's `width * height` pixels |
+//! |---|---|
+//! | PNG, BMP | `max(3, channels * bytes a channel)` |
+//! | GIF | `max(5 f, 3 f + 3)`, `f` being the part of the canvas that the first frame covers; 5 where it is all |
+//! | WebP | 7, with alpha or metadata 11, animated 15; and the tables of lossless codes |
+//! | TIFF | 3, or 4 where planes are apart; the bytes of one strip or tile; and a copy of the file |
+//! | JPEG | the samples in whole blocks, thrice where progressive, twice where lossless; 1 for each subsampled component; 3, of CMYK 4 |
+//!
+//! An orientation that turns the picture takes 6 at least. The tables of a lossless WebP take
+//! 20 KiB for each group of its codes; only decoding tells how many groups there are, so as many are
+//! counted as its pixels admit, one for every 4x4, its bytes, one for every 60, and the format,
+//! 65,536.
+//!
+//! Texts and colour profiles are passed over without being unpacked. A decode waits for its memory
+//! before it allocates any; that cannot deadlock, see `budget.rs`.
 
+mod budget;
+mod codecs;
 mod decode;
 mod error;
 pub(crate) mod frame;
@@ -26,14 +61,18 @@ mod guard;
 mod jpeg;
 mod kind;
 mod opencv;
+mod parts;
 pub(crate) mod pillow;
+mod png;
 mod recipe;
 mod restarts;
 mod samples;
 mod tensorflow;
 mod tiff;
 mod warning;
+mod webp;
 
+pub(crate) use budget::Budget;
 pub use decode::{MAX_IMAGE_PIXELS, MAX_IMAGE_SIDE, decode};
 pub use error::{Format, ImageError};
 pub use recipe::{Framing, Interpolation, Library, Recipe, RecipeError, Rounding, ShortSide};
@@ -158,10 +197,21 @@ pub fn preprocess(
     recipe: &Recipe,
     out: &mut [f32],
 ) -> Result<Vec<ImageWarning>, ImageError> {
+    preprocess_within(encoded, recipe, out, Budget::shared())
+}
+
+/// As [`preprocess`] within a budget, of which nothing remains reserved.
+pub(crate) fn preprocess_within(
+    encoded: &[u8],
+    recipe: &Recipe,
+    out: &mut [f32],
+    budget: &Budget,
+) -> Result<Vec<ImageWarning>, ImageError> {
     recipe.validate()?;
     check_length(recipe, out)?;
-    let Decoded { image, warnings } =
-        decode(encoded, recipe.interpolation.library(), recipe.exif_orientation)?;
+    let library = recipe.interpolation.library();
+    let (Decoded { image, warnings }, _reserved) =
+        decode::decode_within(encoded, library, recipe.exif_orientation, budget)?;
     resize_and_crop(&image, recipe, out)?;
     normalise(out, recipe.mean, recipe.std);
     Ok(warnings)

@@ -8,6 +8,7 @@
 //! leaves the others grey, as `libjpeg-turbo-rs` does, which takes every restart marker for the
 //! one that it expects.
 
+use super::decode::MAX_IMAGE_PIXELS;
 use std::ops::Range;
 
 /// A JPEG whose restart markers were out of turn.
@@ -55,6 +56,7 @@ fn next_marker(jpeg: &[u8], from: usize) -> Option<Marker> {
 /// The frame, as far as the number of blocks in a scan depends on it.
 struct FrameHeader {
     progressive: bool,
+    arithmetic: bool,
     height: usize,
     width: usize,
     /// Identifier, horizontal and vertical sampling factor.
@@ -71,11 +73,29 @@ impl FrameHeader {
         let valid =
             components.iter().all(|&(_, h, v)| (1..=4).contains(&h) && (1..=4).contains(&v));
         (valid && count > 0).then_some(FrameHeader {
-            progressive: code == 0xc2,
+            progressive: matches!(code, 0xc2 | 0xca),
+            arithmetic: matches!(code, 0xc9 | 0xca),
             height: side(1)?,
             width: side(3)?,
             components,
         })
+    }
+
+    /// Samples of all components, as far as blocks are coded for them, in the scans that one pass
+    /// takes.
+    fn samples(&self) -> u64 {
+        let all: Vec<_> =
+            self.components.iter().map(|&(_, h, v)| ScanComponent::of(h, v)).collect();
+        self.visited(&all)
+    }
+
+    /// Samples whose blocks a scan of these components visits.
+    fn visited(&self, scan: &[ScanComponent]) -> u64 {
+        let blocks_each: usize = match scan {
+            [_] => 1,
+            _ => scan.iter().map(|component| component.h * component.v).sum(),
+        };
+        64 * self.blocks(scan) as u64 * blocks_each as u64
     }
 
     /// Blocks (MCUs) in a scan of these components.
@@ -102,6 +122,13 @@ struct ScanComponent {
     v: usize,
     dc_table: usize,
     ac_table: usize,
+}
+
+impl ScanComponent {
+    /// One without tables.
+    fn of(h: usize, v: usize) -> ScanComponent {
+        ScanComponent { h, v, dc_table: 0, ac_table: 0 }
+    }
 }
 
 fn scan_components(frame: &FrameHeader, body: &[u8]) -> Option<Vec<ScanComponent>> {
@@ -222,8 +249,24 @@ struct Scan {
 }
 
 /// The segments that libjpeg sees in the data from `start` on, for so many blocks. None where the
-/// file ends before the scan does: then it is cut.
+/// file ends before the scan does: then it is cut. Where nothing is wrong with the markers, as a
+/// rule, there is no list of the segments, of which a picture may have as many as blocks.
 fn segments(jpeg: &[u8], start: usize, blocks: usize, interval: usize) -> Option<Scan> {
+    let scan = segments_listed(jpeg, start, blocks, interval, false)?;
+    match scan.faults {
+        0 => Some(scan),
+        _ => segments_listed(jpeg, start, blocks, interval, true),
+    }
+}
+
+/// The same; without a list, only the segment before is kept.
+fn segments_listed(
+    jpeg: &[u8],
+    start: usize,
+    blocks: usize,
+    interval: usize,
+    list: bool,
+) -> Option<Scan> {
     let mut marker = next_marker(jpeg, start)?;
     let mut segments = vec![Segment::Data(start..marker.at.start)];
     let (mut faults, mut lost) = (0, 0);
@@ -246,13 +289,19 @@ fn segments(jpeg: &[u8], start: usize, blocks: usize, interval: usize) -> Option
         }
         if is_due(marker.code, 1) || is_due(marker.code, 2) {
             // This segment's marker is missing, and its data with it.
-            let before = segments.last();
-            segments.push(match before {
+            let segment = match segments.last() {
                 Some(Segment::Data(_)) => Segment::Empty,
                 _ => Segment::Grey,
-            });
+            };
+            if !list {
+                segments.clear();
+            }
+            segments.push(segment);
         } else {
             let next = next_marker(jpeg, marker.at.end)?;
+            if !list {
+                segments.clear();
+            }
             segments.push(Segment::Data(marker.at.end..next.at.start));
             marker = next;
         }
@@ -278,6 +327,51 @@ pub(super) struct Walk {
     pub scans: usize,
     /// Whether the last scan has restart markers.
     pub restarts: bool,
+    /// Samples of the picture, in whole blocks.
+    pub samples: u64,
+    /// Samples whose blocks the scans visit, all together.
+    pub visits: u64,
+    /// Its arithmetic-coded data.
+    pub arithmetic: Arithmetic,
+}
+
+/// What is there of arithmetic-coded data.
+///
+/// Zero bytes at the end of a scan or segment are left out by the encoder, and read as if they were
+/// there (ITU-T T.81, D.1.8). Zero bytes alone say in every decision that the likelier happens, which
+/// is at first that a block has more coefficients: they may be the data of a scan of means, but of
+/// no scan of other coefficients.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Arithmetic {
+    /// Scans.
+    pub scans: usize,
+    /// Scans without a byte that is not zero.
+    pub empty: usize,
+    /// Scans of more than means among those.
+    pub missing: usize,
+}
+
+impl Arithmetic {
+    /// Counts a scan with this header, whose data begin at `at`.
+    fn count(&mut self, jpeg: &[u8], mut at: usize, header: &[u8]) {
+        self.scans += 1;
+        let mut data = false;
+        while !data {
+            let marker = next_marker(jpeg, at);
+            let end = marker.as_ref().map_or(jpeg.len(), |marker| marker.at.start);
+            data = jpeg[at..end].iter().any(|&byte| byte != 0);
+            match marker {
+                Some(marker) if RESTARTS.contains(&marker.code) => at = marker.at.end,
+                _ => break,
+            }
+        }
+        if !data {
+            self.empty += 1;
+            // The last coefficient stands before the last byte.
+            let last = header.iter().rev().nth(1).copied().unwrap_or(0);
+            self.missing += usize::from(last > 0);
+        }
+    }
 }
 
 /// Walks over the markers as libjpeg does, and brings restart markers into turn. A marker that
@@ -311,7 +405,7 @@ pub(super) fn walk(jpeg: &[u8]) -> Result<Walk, Unrepairable> {
         let Some(body) = jpeg.get(at + 2..at + length) else { break };
         at += length;
         match marker.code {
-            0xc0..=0xc2 => frame = FrameHeader::new(marker.code, body),
+            0xc0..=0xc2 | 0xc9 | 0xca => frame = FrameHeader::new(marker.code, body),
             // The decoder tells what is wrong with a table, or a kind of JPEG that is not known here.
             0xc4 => codes.define(body).unwrap_or_default(),
             0xdd => interval = body.iter().take(2).fold(0, |n, &byte| n << 8 | usize::from(byte)),
@@ -322,11 +416,21 @@ pub(super) fn walk(jpeg: &[u8]) -> Result<Walk, Unrepairable> {
                 }
                 walk.scans += 1;
                 walk.restarts = interval > 0;
+                let Some(frame) = &frame else { continue };
+                let Some(components) = scan_components(frame, body) else { continue };
+                walk.samples = frame.samples();
+                walk.visits = walk.visits.saturating_add(frame.visited(&components));
+                if frame.arithmetic {
+                    walk.arithmetic.count(jpeg, at, body);
+                    continue;
+                }
                 if interval == 0 {
                     continue;
                 }
-                let Some(frame) = &frame else { continue };
-                let Some(components) = scan_components(frame, body) else { continue };
+                // The decoder refuses a larger picture before it looks at its scans.
+                if frame.width * frame.height > MAX_IMAGE_PIXELS {
+                    continue;
+                }
                 let blocks = frame.blocks(&components);
                 let Some(scan) = segments(jpeg, at, blocks, interval) else { break };
                 let start = std::mem::replace(&mut at, scan.end);

@@ -181,3 +181,69 @@ fn decode(
     tensor.truncate(next * image_elems);
     Some(Handover { tensor, images })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::arch::Size;
+    use crate::image::{
+        Budget, Framing, Interpolation, Recipe, Rounding, ShortSide, preprocess, preprocess_within,
+    };
+
+    /// Images that all but one of the threads have to wait for come in their order, and the same.
+    #[test]
+    fn a_budget_smaller_than_any_picture() {
+        static TINY: Budget = Budget::new(1);
+        let recipe = Recipe {
+            interpolation: Interpolation::PillowBicubic,
+            framing: Framing::ResizeThenCrop {
+                short_side: ShortSide::Margin(4),
+                rounding: Rounding::Torchvision,
+            },
+            mean: [0.5; 3],
+            std: [0.25; 3],
+            exif_orientation: true,
+            size: Size::square(16),
+        };
+        let formats = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/images/formats");
+        let mut files: Vec<_> =
+            std::fs::read_dir(formats).unwrap().map(|entry| entry.unwrap().path()).collect();
+        files.sort();
+        let files: Vec<Vec<u8>> = files.iter().map(|path| std::fs::read(path).unwrap()).collect();
+        assert!(files.len() > 20);
+        let image_elems = 16 * 16 * 3;
+        let prepare = {
+            let recipe = recipe.clone();
+            move |bytes: &[u8], image: &mut [f32]| preprocess_within(bytes, &recipe, image, &TINY)
+        };
+        let decoder = Decoder::new(8, 3, image_elems, prepare).unwrap();
+        let mut decoding = decoder.start().unwrap();
+        let mut found = Vec::new();
+        for group in files.chunks(decoder.group()) {
+            let image = |bytes: &Vec<u8>| (String::new(), Encoded::Bytes(Box::new(bytes.clone())));
+            let images = group.iter().map(image).collect();
+            assert!(decoding.submit(Group { images, tensor: Vec::new() }).is_ok());
+        }
+        let mut results = 0;
+        while let Ok(Some(Handover { tensor, images })) = decoding.wait() {
+            found.extend(tensor);
+            results += images.len();
+        }
+        assert_eq!(results, files.len());
+        let mut wanted = Vec::new();
+        let mut largest = 0;
+        for bytes in &files {
+            let mut image = vec![0.0; image_elems];
+            let alone = Budget::new(1);
+            if preprocess_within(bytes, &recipe, &mut image, &alone).is_ok() {
+                wanted.extend(image.clone());
+            }
+            largest = largest.max(alone.record().1);
+            let shared = preprocess(bytes, &recipe, &mut image);
+            assert!(shared.is_err() || wanted.ends_with(&image));
+        }
+        assert!(!wanted.is_empty() && found == wanted);
+        // One picture at a time, and nothing is left of it.
+        assert_eq!(TINY.record(), (0, largest));
+    }
+}

@@ -2,7 +2,10 @@
 
 use super::names::{SAMPLE_FORMATS, compression_name, photometric_name};
 use super::{Reader, corrupt, tiff_error, unsupported};
-use crate::image::decode::{MAX_DECODER_BYTES, check_size};
+use crate::image::budget::peak;
+use crate::image::codecs::turns;
+use crate::image::decode::{MAX_IMAGE_PIXELS, check_size};
+use crate::image::jpeg::PART_BYTES_PER_PIXEL;
 use crate::image::{Format, ImageError};
 use image::metadata::Orientation;
 use tiff::tags::Tag;
@@ -10,6 +13,17 @@ use tiff::tags::Tag;
 /// The longest side of a tile, and the most samples of a pixel.
 const MAX_TILE_SIDE: u32 = 1 << 16;
 const MAX_SAMPLES: usize = 8;
+
+/// The most bytes of one strip or tile: 16-bit RGBA of the largest picture.
+const MAX_CHUNK_BYTES: u64 = MAX_IMAGE_PIXELS as u64 * 8;
+
+/// Pixels that tiles of any picture may have, its own and those beyond its edges; else tiles may
+/// have four times its own, as where each side is a pixel longer than a tile.
+const ALWAYS_TILED: u64 = 1 << 26;
+
+/// How often the bytes of a file may be in its strips or tiles. Files whose strips or tiles are the
+/// same here and there may have those once; but bytes that give no pixels would be read for each.
+const MAX_SHARING: u64 = 8;
 
 /// Values of the tag `Compression`.
 pub(super) const UNCOMPRESSED: u16 = 1;
@@ -119,9 +133,6 @@ impl Layout {
         if predictor != 1 && colour != Colour::Grey && samples > named && extra != 2 {
             return Err(unsupported(format!("{}, with a predictor", described())));
         }
-        if width as u64 * height as u64 * samples as u64 > MAX_DECODER_BYTES {
-            return Err(ImageError::TooLarge { width: width.into(), height: height.into() });
-        }
         let (chunk_w, chunk_h) = reader.chunk_dimensions();
         if chunk_w.max(chunk_h) > MAX_TILE_SIDE {
             return Err(corrupt(format!("strips or tiles of {chunk_w}x{chunk_h}")));
@@ -152,14 +163,60 @@ impl Layout {
         };
         // Strips that share their bytes would be copied, or turned round, again and again.
         let bytes = layout.chunks.iter().fold(0_u64, |sum, chunk| sum.saturating_add(chunk.1));
-        if (as_jpeg || bits_reversed) && bytes > len as u64 {
+        let sharing = if as_jpeg || bits_reversed { 1 } else { MAX_SHARING };
+        if compression != UNCOMPRESSED && bytes > len as u64 * sharing {
             return Err(corrupt(format!("strips or tiles of {bytes} bytes in a file of {len}")));
         }
         let planes = if planes_apart { samples } else { 1 };
         if layout.chunks_per_plane() * planes != layout.chunks.len() {
             return Err(corrupt(format!("{} strips or tiles", layout.chunks.len())));
         }
+        let (pixels, chunk) = (layout.pixels() as u64, layout.chunk_pixels());
+        let tiled = layout.chunks_per_plane() as u64 * chunk;
+        if tiled > ALWAYS_TILED.max(pixels * 4) {
+            let (w, h) = layout.chunk;
+            return Err(corrupt(format!("strips or tiles of {w}x{h} for {width}x{height} pixels")));
+        }
+        if layout.chunk_bytes() > MAX_CHUNK_BYTES {
+            return Err(ImageError::TooLarge { width: width.into(), height: height.into() });
+        }
         Ok(layout)
+    }
+
+    pub(super) fn pixels(&self) -> usize {
+        self.width * self.height
+    }
+
+    /// Pixels of a whole strip or tile.
+    fn chunk_pixels(&self) -> u64 {
+        self.chunk.0 as u64 * self.chunk.1 as u64
+    }
+
+    /// Bytes of a whole strip or tile as the decoder gives it.
+    pub(super) fn chunk_bytes(&self) -> u64 {
+        let row_bits = (self.chunk.0 * self.chunk_samples()) as u64 * u64::from(self.bits);
+        row_bits.div_ceil(8) * self.chunk.1 as u64
+    }
+
+    /// The most bytes that decoding takes: of one strip or tile, of the samples where their planes
+    /// are apart, of the picture, and of a copy of the file's `len` bytes that may be made.
+    pub(super) fn memory(&self, len: usize) -> u64 {
+        let pixels = self.pixels() as u64;
+        let chunk = match self.compression {
+            JPEG => PART_BYTES_PER_PIXEL * self.chunk_pixels(),
+            _ => self.chunk_bytes(),
+        };
+        let picture = if self.planes_apart { self.named_samples().max(3) } else { 3 };
+        peak(chunk + pixels * picture as u64 + len as u64, pixels, turns(self.orientation))
+    }
+
+    /// Samples of a pixel that its colour is made of.
+    pub(super) fn named_samples(&self) -> usize {
+        match self.colour {
+            Colour::Grey | Colour::Palette => 1,
+            Colour::Rgb | Colour::Ycbcr => 3,
+            Colour::RgbPremultiplied | Colour::Cmyk => 4,
+        }
     }
 
     /// Samples of a pixel in one strip or tile.

@@ -19,8 +19,9 @@ mod layout;
 mod names;
 mod patch;
 
-use super::decode::{MAX_DECODER_BYTES, oriented};
-use super::samples::{clipped, first_repeated, first_three, inverted_cmyk_to_rgb};
+use super::budget::Memory;
+use super::decode::oriented;
+use super::samples::{clipped_level, cmyk_to_rgb, to_rgb};
 use super::{Decoded, Format, ImageError, ImageWarning, Library, jpeg};
 use layout::{Colour, JPEG, Layout, UNCOMPRESSED};
 use std::io::{self, Cursor};
@@ -50,34 +51,51 @@ fn tiff_error(len: usize, error: TiffError) -> ImageError {
 type Reader<'a> = Decoder<Cursor<&'a [u8]>>;
 
 /// The first picture of a TIFF.
-pub(super) fn decode(encoded: &[u8], library: Library) -> Result<Decoded, ImageError> {
+pub(super) fn decode(
+    encoded: &[u8],
+    library: Library,
+    memory: &mut Memory<'_>,
+) -> Result<Decoded, ImageError> {
     let fail = |error| tiff_error(encoded.len(), error);
     let mut reader = Decoder::new(Cursor::new(encoded)).map_err(fail)?;
     let layout = Layout::new(&mut reader, encoded.len())?;
     let palette = match layout.colour {
-        Colour::Palette => Some(palette(&mut reader, layout.bits).map_err(fail)??),
-        _ => None,
+        Colour::Palette => palette(&mut reader, layout.bits).map_err(fail)??,
+        _ => Vec::new(),
     };
-    let Layout { width, height, orientation, .. } = layout;
+    memory.reserve(layout.memory(encoded.len()))?;
     let mut warnings = Vec::new();
-    let (pixels, samples) = if layout.compression == JPEG {
+    let mut canvas = Canvas::new(&layout, palette);
+    if layout.compression == JPEG {
         let tables = reader.find_tag(Tag::JPEGTables).map_err(fail)?;
         let tables = tables.map(|tables| tables.into_u8_vec()).transpose().map_err(fail)?;
-        let mut found = |chunk: usize| {
-            let decoded = layout.jpeg(encoded, chunk, tables.as_deref())?;
-            warnings.extend(decoded.warnings);
-            Ok((decoded.image.pixels, (decoded.image.width, decoded.image.height)))
-        };
-        layout.assembled(&mut found)?
+        for chunk in 0..layout.chunks.len() {
+            let Decoded { image, warnings: found } =
+                layout.jpeg(encoded, chunk, tables.as_deref())?;
+            warnings.extend(found);
+            // A JPEG's colours are RGB already.
+            let row = |y: usize, to: &mut Vec<u8>| {
+                let from = &image.pixels[y * image.width * 3..][..image.width * 3];
+                match layout.colour {
+                    Colour::Grey => {
+                        to.extend(from.as_chunks().0.iter().flat_map(|p: &[u8; 3]| [p[0]; 3]))
+                    }
+                    _ => to.extend_from_slice(from),
+                }
+            };
+            canvas.put(chunk, (image.width, image.height), Samples::Rgb, row)?;
+        }
     } else {
         let patched = layout.patched(encoded, reader.byte_order() == ByteOrder::BigEndian)?;
         let bytes = patched.as_deref().unwrap_or(encoded);
         let mut limits = tiff::decoder::Limits::default();
-        limits.decoding_buffer_size = MAX_DECODER_BYTES as usize;
-        limits.intermediate_buffer_size = MAX_DECODER_BYTES as usize;
+        // What is read again of the directory is no larger than what was read of it before.
+        let directory = limits.decoding_buffer_size;
+        limits.decoding_buffer_size = directory.max(layout.chunk_bytes() as usize);
+        limits.intermediate_buffer_size = encoded.len();
         reader = Decoder::new(Cursor::new(bytes)).map_err(fail)?.with_limits(limits);
         let mut clips = false;
-        let mut found = |chunk: usize| {
+        for chunk in 0..layout.chunks.len() {
             let (w, h) = reader.chunk_data_dimensions(chunk as u32);
             let (w, h) = (w as usize, h as usize);
             let row_bits = w * usize::from(layout.bits) * layout.chunk_samples();
@@ -86,124 +104,231 @@ pub(super) fn decode(encoded: &[u8], library: Library) -> Result<Decoded, ImageE
                 return Err(corrupt(format!("strip or tile {chunk} has too few bytes")));
             }
             let read = reader.read_chunk(chunk as u32).map_err(fail)?;
-            Ok((layout.levels(read, w, library, &mut clips)?, (w, h)))
-        };
-        let assembled = layout.assembled(&mut found)?;
+            let found = layout.samples_read(&read, (w, h), chunk)?;
+            let levels = layout.levels(&read, (w, found), library, &mut clips)?;
+            canvas.put(chunk, (w, h), Samples::Levels(found), levels)?;
+        }
         warnings.extend(clips.then_some(ImageWarning::ClippedGrey));
-        assembled
-    };
-    let pixels = match (layout.colour, samples) {
-        (Colour::Grey, 1..) => first_repeated(&pixels, samples),
-        (Colour::Palette, 1) => {
-            let palette = palette.unwrap_or_default();
-            let colour = |&index: &u8| palette.get(usize::from(index)).copied().unwrap_or([0; 3]);
-            pixels.iter().flat_map(colour).collect()
-        }
-        (Colour::Rgb | Colour::Ycbcr, 3) => pixels,
-        (Colour::Rgb, 4..) => first_three(&pixels, samples),
-        (Colour::RgbPremultiplied, 4) => {
-            let straight = |&[r, g, b, alpha]: &[u8; 4]| {
-                let level = |level: u8| match alpha {
-                    0 => 0,
-                    _ => (u32::from(level) * 255 / u32::from(alpha)).min(255) as u8,
-                };
-                [level(r), level(g), level(b)]
-            };
-            pixels.as_chunks::<4>().0.iter().flat_map(straight).collect()
-        }
-        // A JPEG's are RGB already.
-        (Colour::Cmyk, 3) => pixels,
-        (Colour::Cmyk, 4..) => {
-            let inverted = pixels.chunks_exact(samples).flat_map(|ink| &ink[..4]);
-            inverted_cmyk_to_rgb(&inverted.map(|ink| 255 - ink).collect::<Vec<_>>())
-        }
-        (colour, samples) => {
-            return Err(corrupt(format!("{samples} samples a pixel decoded of {colour:?}")));
-        }
-    };
-    Ok(Decoded { image: oriented(width, height, pixels, orientation), warnings })
+    }
+    let Layout { width, height, orientation, .. } = layout;
+    Ok(Decoded { image: oriented(width, height, canvas.pixels(), orientation), warnings })
 }
 
-impl Layout {
-    /// The whole picture from its strips or tiles, each `[h, w, samples]` of its own size: the
-    /// samples and how many there are of a pixel.
-    #[allow(clippy::type_complexity)]
-    fn assembled(
-        &self,
-        chunk: &mut dyn FnMut(usize) -> Result<(Vec<u8>, (usize, usize)), ImageError>,
-    ) -> Result<(Vec<u8>, usize), ImageError> {
-        let (per_plane, across) = (self.chunks_per_plane(), self.chunks_across());
-        let mut pixels = Vec::new();
-        let mut samples = 0;
-        for index in 0..self.chunks.len() {
-            let (levels, (w, h)) = chunk(index)?;
-            let (plane, place) = (index / per_plane, index % per_plane);
-            let (left, top) = (place % across * self.chunk.0, place / across * self.chunk.1);
-            let wanted = (self.chunk.0.min(self.width - left), self.chunk.1.min(self.height - top));
-            let found = levels.len() / (w * h).max(1);
-            if index == 0 {
-                samples = if self.planes_apart { self.samples } else { found };
-                pixels = vec![0; self.width * self.height * samples];
-            }
-            let expected = if self.planes_apart { 1 } else { samples };
-            let fits =
-                (wanted.0..=self.chunk.0).contains(&w) && (wanted.1..=self.chunk.1).contains(&h);
-            if !fits || found != expected || levels.len() != w * h * found {
-                return Err(corrupt(format!(
-                    "strip or tile {index} is {w}x{h} of {found} samples"
-                )));
-            }
-            for y in 0..wanted.1 {
-                let from = &levels[y * w * found..][..wanted.0 * found];
-                let to = ((top + y) * self.width + left) * samples;
-                if self.planes_apart {
-                    let to = pixels[to + plane..].iter_mut().step_by(samples);
-                    to.zip(from).for_each(|(to, from)| *to = *from);
-                } else {
-                    pixels[to..to + from.len()].copy_from_slice(from);
+/// What the rows of a strip or tile hold.
+#[derive(Clone, Copy)]
+enum Samples {
+    Rgb,
+    /// So many of a pixel.
+    Levels(usize),
+}
+
+/// The picture that strips and tiles are put together to.
+struct Canvas<'a> {
+    layout: &'a Layout,
+    palette: Vec<[u8; 3]>,
+    /// [height, width, 3]; where planes are apart, their samples [height, width, named] at its end.
+    pixels: Vec<u8>,
+    /// One row of a strip or tile.
+    row: Vec<u8>,
+}
+
+impl<'a> Canvas<'a> {
+    fn new(layout: &'a Layout, palette: Vec<[u8; 3]>) -> Canvas<'a> {
+        let samples = if layout.planes_apart { layout.named_samples().max(3) } else { 3 };
+        Canvas { layout, palette, pixels: vec![0; layout.pixels() * samples], row: Vec::new() }
+    }
+
+    /// Puts a strip or tile of size (w, h) to its place; `read` appends one of its rows.
+    fn put(
+        &mut self,
+        index: usize,
+        (w, h): (usize, usize),
+        samples: Samples,
+        mut read: impl FnMut(usize, &mut Vec<u8>),
+    ) -> Result<(), ImageError> {
+        let layout = self.layout;
+        let (per_plane, across) = (layout.chunks_per_plane(), layout.chunks_across());
+        let (plane, place) = (index / per_plane, index % per_plane);
+        let (left, top) = (place % across * layout.chunk.0, place / across * layout.chunk.1);
+        let wanted =
+            (layout.chunk.0.min(layout.width - left), layout.chunk.1.min(layout.height - top));
+        let (named, wrong) = (layout.named_samples(), || {
+            let found = match samples {
+                Samples::Rgb => 3,
+                Samples::Levels(found) => found,
+            };
+            corrupt(format!("strip or tile {index} is {w}x{h} of {found} samples"))
+        });
+        let fits =
+            (wanted.0..=layout.chunk.0).contains(&w) && (wanted.1..=layout.chunk.1).contains(&h);
+        let enough = match samples {
+            Samples::Rgb => true,
+            Samples::Levels(found) if layout.planes_apart => found == 1,
+            Samples::Levels(found) => found >= named,
+        };
+        if !fits || !enough {
+            return Err(wrong());
+        }
+        // Samples that no colour is made of.
+        if layout.planes_apart && plane >= named {
+            return Ok(());
+        }
+        for y in 0..wanted.1 {
+            self.row.clear();
+            read(y, &mut self.row);
+            let to = (top + y) * layout.width + left;
+            match samples {
+                Samples::Rgb => {
+                    let from = &self.row[..wanted.0 * 3];
+                    self.pixels[to * 3..][..from.len()].copy_from_slice(from);
+                }
+                Samples::Levels(_) if layout.planes_apart => {
+                    let start = self.pixels.len() - layout.pixels() * named;
+                    let to = self.pixels[start + to * named + plane..].iter_mut().step_by(named);
+                    to.zip(&self.row[..wanted.0]).for_each(|(to, from)| *to = *from);
+                }
+                Samples::Levels(found) => {
+                    let to = self.pixels[to * 3..][..wanted.0 * 3].as_chunks_mut::<3>().0;
+                    let from = self.row.chunks_exact(found);
+                    match layout.colour {
+                        Colour::Grey => put(to, from, |p| [p[0]; 3]),
+                        Colour::Palette => put(to, from, |p| colour(&self.palette, p[0])),
+                        Colour::Rgb | Colour::Ycbcr => put(to, from, |p| [p[0], p[1], p[2]]),
+                        Colour::RgbPremultiplied => {
+                            put(to, from, |p| straight(&[p[0], p[1], p[2], p[3]]));
+                        }
+                        Colour::Cmyk => put(to, from, |p| cmyk_to_rgb(&[p[0], p[1], p[2], p[3]])),
+                    }
                 }
             }
         }
-        Ok((pixels, samples))
+        Ok(())
     }
 
-    /// 8-bit levels of one strip or tile of width `w`; indices of a palette stay as they are.
-    fn levels(
+    /// [height, width, 3] of the whole picture.
+    fn pixels(self) -> Vec<u8> {
+        let Canvas { layout, palette, mut pixels, .. } = self;
+        let count = layout.pixels();
+        if layout.planes_apart {
+            match layout.colour {
+                Colour::Grey => to_rgb(&mut pixels, count, |&[level]| [level; 3]),
+                Colour::Palette => to_rgb(&mut pixels, count, |&[index]| colour(&palette, index)),
+                Colour::Rgb | Colour::Ycbcr => {}
+                Colour::RgbPremultiplied => to_rgb(&mut pixels, count, straight),
+                Colour::Cmyk => to_rgb(&mut pixels, count, cmyk_to_rgb),
+            }
+        }
+        pixels
+    }
+}
+
+fn put<'a>(
+    to: &mut [[u8; 3]],
+    from: impl Iterator<Item = &'a [u8]>,
+    rgb: impl Fn(&[u8]) -> [u8; 3],
+) {
+    to.iter_mut().zip(from).for_each(|(to, from)| *to = rgb(from));
+}
+
+fn colour(palette: &[[u8; 3]], index: u8) -> [u8; 3] {
+    palette.get(usize::from(index)).copied().unwrap_or([0; 3])
+}
+
+/// Levels that alpha has not been multiplied by.
+fn straight(&[r, g, b, alpha]: &[u8; 4]) -> [u8; 3] {
+    [r, g, b].map(|level| match alpha {
+        0 => 0,
+        _ => (u32::from(level) * 255 / u32::from(alpha)).min(255) as u8,
+    })
+}
+
+impl Layout {
+    /// Samples of a pixel in a strip or tile of size (w, h), as it was read.
+    fn samples_read(
         &self,
-        read: DecodingResult,
-        w: usize,
-        library: Library,
-        clips: &mut bool,
-    ) -> Result<Vec<u8>, ImageError> {
-        let grey = self.colour == Colour::Grey && self.samples == 1;
-        Ok(match read {
-            DecodingResult::U8(levels) if self.bits == 8 => levels,
-            DecodingResult::U8(packed) => {
-                let (bits, mask) = (usize::from(self.bits), (1_u8 << self.bits) - 1);
-                let scale = if grey { 255 / mask } else { 1 };
-                let row_bytes = (w * bits).div_ceil(8);
-                let unpacked = packed.chunks_exact(row_bytes).flat_map(|row| {
-                    (0..w).map(move |x| {
-                        let at = x * bits;
-                        (row[at / 8] >> (8 - bits - at % 8) & mask) * scale
-                    })
-                });
-                unpacked.collect()
+        read: &DecodingResult,
+        (w, h): (usize, usize),
+        chunk: usize,
+    ) -> Result<usize, ImageError> {
+        let levels = match read {
+            DecodingResult::U8(packed) if self.bits < 8 => {
+                let rows = packed.len() / (w * usize::from(self.bits)).div_ceil(8).max(1);
+                let short = corrupt(format!("strip or tile {chunk} of {w}x{h} has {rows} rows"));
+                return if rows < h { Err(short) } else { Ok(1) };
             }
-            DecodingResult::U16(levels) if !grey || library != Library::Pillow => {
-                levels.into_iter().map(|level| (level >> 8) as u8).collect()
-            }
-            DecodingResult::U16(levels) => clipped(levels.into_iter().map(i64::from), clips),
-            DecodingResult::U32(levels) => clipped(levels.into_iter().map(i64::from), clips),
-            // As Pillow, which takes these bytes for unsigned ones.
-            DecodingResult::I8(levels) => levels.into_iter().map(|level| level as u8).collect(),
-            DecodingResult::I16(levels) => clipped(levels.into_iter().map(i64::from), clips),
-            DecodingResult::I32(levels) => clipped(levels.into_iter().map(i64::from), clips),
-            // A float made an integer is truncated, and NaN is 0.
-            DecodingResult::F32(levels) => {
-                clipped(levels.into_iter().map(|level| level as i64), clips)
-            }
+            DecodingResult::U8(levels) => levels.len(),
+            DecodingResult::U16(levels) => levels.len(),
+            DecodingResult::U32(levels) => levels.len(),
+            DecodingResult::I8(levels) => levels.len(),
+            DecodingResult::I16(levels) => levels.len(),
+            DecodingResult::I32(levels) => levels.len(),
+            DecodingResult::F32(levels) => levels.len(),
             _ => return Err(unsupported("samples of more than 32 bits")),
+        };
+        let samples = levels / (w * h).max(1);
+        if samples == 0 || levels != w * h * samples {
+            return Err(corrupt(format!("strip or tile {chunk} of {w}x{h} has {levels} levels")));
+        }
+        Ok(samples)
+    }
+
+    /// Appends a row of a strip or tile, of `w` pixels of so many samples, in 8-bit levels; indices
+    /// of a palette stay as they are.
+    fn levels<'r>(
+        &self,
+        read: &'r DecodingResult,
+        (w, samples): (usize, usize),
+        library: Library,
+        clips: &'r mut bool,
+    ) -> Result<impl FnMut(usize, &mut Vec<u8>) + use<'r>, ImageError> {
+        let grey = self.colour == Colour::Grey && self.samples == 1;
+        let high = !grey || library != Library::Pillow;
+        let bits = usize::from(self.bits);
+        if bits < 8 && samples != 1 {
+            return Err(corrupt(format!("{samples} samples of {bits} bits")));
+        }
+        let mask = if bits < 8 { (1_u8 << bits) - 1 } else { u8::MAX };
+        let scale = if grey { 255 / mask } else { 1 };
+        let row = w * samples;
+        Ok(move |y: usize, to: &mut Vec<u8>| {
+            let place = y * row..(y + 1) * row;
+            let mut clip = |level: i64| clipped_level(level, clips);
+            match read {
+                DecodingResult::U8(levels) if bits == 8 => to.extend_from_slice(&levels[place]),
+                DecodingResult::U8(packed) => {
+                    let row_bytes = (w * bits).div_ceil(8);
+                    let packed = &packed[y * row_bytes..][..row_bytes];
+                    to.extend((0..w).map(|x| {
+                        let at = x * bits;
+                        (packed[at / 8] >> (8 - bits - at % 8) & mask) * scale
+                    }));
+                }
+                DecodingResult::U16(levels) if high => {
+                    to.extend(levels[place].iter().map(|level| (level >> 8) as u8));
+                }
+                DecodingResult::U16(levels) => {
+                    to.extend(levels[place].iter().map(|&level| clip(i64::from(level))));
+                }
+                DecodingResult::U32(levels) => {
+                    to.extend(levels[place].iter().map(|&level| clip(i64::from(level))));
+                }
+                // As Pillow, which takes these bytes for unsigned ones.
+                DecodingResult::I8(levels) => {
+                    to.extend(levels[place].iter().map(|&level| level as u8));
+                }
+                DecodingResult::I16(levels) => {
+                    to.extend(levels[place].iter().map(|&level| clip(i64::from(level))));
+                }
+                DecodingResult::I32(levels) => {
+                    to.extend(levels[place].iter().map(|&level| clip(i64::from(level))));
+                }
+                // A float made an integer is truncated, and NaN is 0.
+                DecodingResult::F32(levels) => {
+                    to.extend(levels[place].iter().map(|&level| clip(level as i64)));
+                }
+                // Refused before.
+                _ => {}
+            }
         })
     }
 
@@ -234,7 +359,7 @@ impl Layout {
             whole.extend(tables.strip_suffix(&[0xff, 0xd9]).unwrap_or(tables));
         }
         whole.extend(body);
-        jpeg::decode_part(&whole)
+        jpeg::decode_part(&whole, self.chunk)
     }
 }
 
