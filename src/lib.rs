@@ -16,7 +16,8 @@
 //! - [`export`]: the network as an ONNX file;
 //! - [`environment`], [`measure`], [`profile`], [`compare`], [`report`]: the machine, times, where they
 //!   go, how they compare, and how that is shown;
-//! - [`labels`]: the names of ImageNet's classes.
+//! - [`labels`]: the names of ImageNet's classes;
+//! - [`files`]: outputs that are there as a whole or not at all.
 //!
 //! Without features this is the runtime alone. The feature `emulator` brings the emulator; `cli` brings
 //! the command and its tools: [`export`], [`measure`], [`profile`], [`compare`], [`report`], and the
@@ -39,6 +40,7 @@ pub mod device;
 pub mod environment;
 #[cfg(feature = "cli")]
 pub mod export;
+pub mod files;
 pub mod image;
 pub mod kernels;
 pub mod labels;

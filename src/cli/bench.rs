@@ -8,6 +8,7 @@ use super::output::{self, Out, Table};
 use anyhow::{anyhow, bail};
 use effnet::arch::{Size, Variant};
 use effnet::environment::Environment;
+use effnet::files::OutputFile;
 use effnet::kernels::Compute;
 use effnet::launches::Path;
 use effnet::measure::Sampling;
@@ -15,7 +16,6 @@ use effnet::measure::bench::{
     Comparison, Config, Document, Key, Options, Row, SCHEMA, measure, of_environment, of_row, page,
     read, tables,
 };
-use effnet::report::OutputFile;
 use effnet::session::{Device, DeviceChoice, DeviceRequest};
 use effnet::weights::stand_in::random_weights;
 use effnet::weights::{Precision, Weights};

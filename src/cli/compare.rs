@@ -15,9 +15,9 @@ use effnet::compare::{
     Entrance, Entry, Job, JobOptions, Report, Rounds, SCHEMA, Tools,
 };
 use effnet::environment::Environment;
+use effnet::files::{OutputFile, TemporaryFolder};
 use effnet::measure::Sampling;
 use effnet::measure::bench::{Options, of_environment};
-use effnet::report::file::OutputFile;
 use effnet::session::{Device, SessionError};
 use effnet::weights::Weights;
 use std::io::{stdin, stdout};
@@ -192,8 +192,7 @@ fn compare(
     let gpus = Vec::from_iter(choice.device.gpu());
     // Before anything runs, whose load would be in it.
     let environment = Environment::collect(&gpus);
-    let folder = tempfile::Builder::new().prefix("effnet-compare").tempdir();
-    let folder = folder.map_err(CompareError::Files)?;
+    let folder = TemporaryFolder::new().map_err(CompareError::Files)?;
     let batch = choice.batch;
     let photographs = photographs(args, &weights, choice)?;
     let elems = choice.size.pixels() * 3;

@@ -28,6 +28,8 @@ mod plan;
 mod profile;
 mod pull;
 mod run;
+#[cfg(unix)]
+mod signals;
 mod verify;
 mod version;
 
@@ -111,6 +113,8 @@ enum Status {
 /// Parses the arguments, runs the command, and reports its error, if any.
 pub fn main() -> ExitCode {
     let cli = version::parse(std::env::args_os());
+    #[cfg(unix)]
+    signals::watch();
     if cli.quiet {
         output::be_quiet();
     }

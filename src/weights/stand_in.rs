@@ -7,6 +7,7 @@ use super::{
     Weights, packed_tensors, write_packed,
 };
 use crate::arch::{Padding, Size, Variant};
+use crate::files::TemporaryFolder;
 use crate::image::{Framing, Interpolation, Recipe, Rounding, ShortSide};
 use std::path::Path;
 
@@ -85,7 +86,7 @@ pub fn random_weights(variant: Variant, precision: Precision) -> Result<Weights,
 /// Random weights from a seed. They are written to a temporary file that is gone when this returns.
 pub fn weights(metadata: &Metadata, seed: u64) -> Result<Weights, StoreError> {
     let in_temp = |source| StoreError::Io { path: std::env::temp_dir(), source };
-    let folder = tempfile::tempdir().map_err(in_temp)?;
+    let folder = TemporaryFolder::new().map_err(in_temp)?;
     let path = folder.path().join("random.safetensors");
     write(&path, metadata, seed)?;
     Weights::open(&path)
@@ -96,7 +97,7 @@ pub fn write(path: &Path, metadata: &Metadata, seed: u64) -> Result<(), StoreErr
     let mut random = Random::new(seed);
     let tensors = packed_tensors(&metadata.network());
     let data: Vec<Vec<f32>> = tensors.iter().map(|tensor| values(tensor, &mut random)).collect();
-    write_packed(path, metadata, &data)
+    write_packed(path, metadata, &data).map(|_| ())
 }
 
 /// Weights uniform with the variance `2 / fan_in` (less for the projection, whose results add up

@@ -3,12 +3,10 @@
 use super::import::safetensors::{HeaderError, read_header};
 use super::{Metadata, PackedTensor, Precision, TensorId, packed_tensors};
 use crate::arch::Network;
+use crate::files::OutputError;
 use crate::mapped::{FileError, MappedFile};
 use half::f16;
-use safetensors::View;
-use safetensors::tensor::{Dtype, SafeTensorError};
-use std::borrow::Cow;
-use std::collections::HashMap;
+use safetensors::tensor::Dtype;
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -50,18 +48,9 @@ pub enum StoreError {
         /// Its length now.
         found: u64,
     },
-    /// The folder that the packed file was to go to is not there, or takes no files.
-    #[error(
-        "{path}: cannot write there: {source}; expected an existing folder that may be written \
-         to: make it first, or give another file with -o",
-        path = path.display()
-    )]
-    Output {
-        /// The packed file that was to be written.
-        path: PathBuf,
-        /// Error of the file system.
-        source: io::Error,
-    },
+    /// The packed file cannot be written.
+    #[error(transparent)]
+    Output(#[from] OutputError),
     /// The file is not a safetensors file, or is damaged.
     #[error(
         "{path}: not a valid safetensors file of {bytes} bytes: {source}; expected packed \
@@ -149,7 +138,8 @@ pub struct Weights {
     ranges: Vec<Range<usize>>,
 }
 
-fn dtype(precision: Precision) -> Dtype {
+/// The type of elements in the container.
+pub(super) fn dtype(precision: Precision) -> Dtype {
     match precision {
         Precision::Fp16 => Dtype::F16,
         Precision::Fp32 => Dtype::F32,
@@ -338,91 +328,12 @@ impl Weights {
     }
 }
 
-/// One tensor on its way into a packed file; f16 tensors are rounded to nearest, ties to even.
-struct Outgoing<'a> {
-    shape: &'a [usize],
-    precision: Precision,
-    data: &'a [f32],
-}
-
-impl View for Outgoing<'_> {
-    fn dtype(&self) -> Dtype {
-        dtype(self.precision)
-    }
-
-    fn shape(&self) -> &[usize] {
-        self.shape
-    }
-
-    fn data(&self) -> Cow<'_, [u8]> {
-        match self.precision {
-            Precision::Fp32 => Cow::Borrowed(bytemuck::cast_slice(self.data)),
-            Precision::Fp16 => {
-                let halves: Vec<f16> = self.data.iter().map(|&x| f16::from_f32(x)).collect();
-                Cow::Owned(bytemuck::cast_slice(&halves).to_vec())
-            }
-        }
-    }
-
-    fn data_len(&self) -> usize {
-        self.data.len() * self.precision.elem_bytes()
-    }
-}
-
-/// Writes a packed file: to a temporary file beside `path`, then renamed. `data` holds one vector
-/// per tensor of [`packed_tensors`], in that order and in the packed shapes.
-///
-/// Equal arguments give equal bytes.
-///
-/// # Panics
-///
-/// If `data` does not have the tensors' number and sizes: that is a fault of the caller's code.
-pub fn write_packed(path: &Path, metadata: &Metadata, data: &[Vec<f32>]) -> Result<(), StoreError> {
-    let network = metadata.network();
-    let tensors = packed_tensors(&network);
-    assert_eq!(data.len(), tensors.len(), "one vector per packed tensor");
-    let views = tensors.iter().zip(data).map(|(tensor, data)| {
-        assert_eq!(data.len(), tensor.elems(), "{}", tensor.name());
-        let precision = tensor.precision(metadata.precision);
-        (tensor.name(), Outgoing { shape: &tensor.shape, precision, data })
-    });
-    let json = serde_json::to_string(metadata).expect("metadata has only plain fields");
-    let header = HashMap::from([(Metadata::KEY.to_owned(), json)]);
-
-    let io = |source| StoreError::Io { path: path.to_owned(), source };
-    // An absolute path always has a parent folder for the temporary file.
-    let target = std::path::absolute(path).map_err(io)?;
-    safetensors::serialize_to_file(views, Some(header), &target).map_err(
-        |source| match source {
-            // Its text may name the temporary file, which means nothing to the user: keep the
-            // cause.
-            SafeTensorError::IoError(source) => {
-                let source = match source.raw_os_error() {
-                    Some(_) => source,
-                    None => source.kind().into(),
-                };
-                StoreError::Output { path: path.to_owned(), source }
-            }
-            source => {
-                let source = source.into();
-                StoreError::Container { path: path.to_owned(), bytes: 0, source }
-            }
-        },
-    )?;
-    // Temporary files are private to their owner; packed files are as public as other files.
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        std::fs::set_permissions(&target, PermissionsExt::from_mode(0o644)).map_err(io)?;
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::arch::{Padding, Size, Variant};
     use crate::image::{Framing, Interpolation, Recipe, Rounding, ShortSide};
+    use crate::weights::write_packed;
     use crate::weights::{Family, Labels, Source};
 
     fn metadata(precision: Precision) -> Metadata {

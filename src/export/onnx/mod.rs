@@ -40,11 +40,11 @@ pub mod proto;
 mod tensors;
 
 use crate::arch::{Padding, Size};
+use crate::files::{OutputError, OutputFile};
 use crate::plan::{Plan, PlanError, PlanOptions};
 use crate::weights::{Metadata, Precision, Weights};
 use prost::Message;
 use proto::{ModelProto, OperatorSetIdProto, StringStringEntryProto};
-use std::io::{self, Write};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
@@ -200,18 +200,9 @@ pub enum OnnxError {
         /// The file.
         path: PathBuf,
     },
-    /// The file system said no.
-    #[error(
-        "{path}: cannot write there: {source}; expected an existing folder that may be written \
-         to: make it first, or give another file with -o",
-        path = path.display()
-    )]
-    Output {
-        /// The file that was to be written.
-        path: PathBuf,
-        /// Error of the file system.
-        source: io::Error,
-    },
+    /// The file cannot be written.
+    #[error(transparent)]
+    Output(#[from] OutputError),
 }
 
 /// The network of `weights` as an ONNX model.
@@ -267,23 +258,16 @@ pub fn model_bytes(weights: &Weights, options: &OnnxOptions) -> Result<Vec<u8>, 
     Ok(model(weights, options)?.encode_to_vec())
 }
 
-/// Writes the network of `weights` as an ONNX file: to a temporary file beside `path`, which is
-/// then replaced in one step.
+/// Writes the network of `weights` as an ONNX file, as [`OutputFile`] does.
 pub fn write(path: &Path, weights: &Weights, options: &OnnxOptions) -> Result<Written, OnnxError> {
     if let (Ok(source), Ok(target)) = (weights.path().canonicalize(), path.canonicalize())
         && source == target
     {
         return Err(OnnxError::SameFile { path: target });
     }
+    let file = OutputFile::new(path)?;
     let (bytes, written) = encoded(path, weights, options)?;
-    replace(path, &bytes).map_err(|source| {
-        // Its text may name the temporary file, which means nothing to the user: keep the cause.
-        let source = match source.raw_os_error() {
-            Some(_) => source,
-            None => source.kind().into(),
-        };
-        OnnxError::Output { path: path.to_owned(), source }
-    })?;
+    file.write(&bytes)?;
     Ok(written)
 }
 
@@ -306,22 +290,6 @@ pub fn encoded(
         size: options.size.unwrap_or(weights.metadata().recipe.size),
     };
     Ok((bytes, written))
-}
-
-fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    // An absolute path always has a parent folder for the temporary file.
-    let target = std::path::absolute(path)?;
-    let folder = target.parent().unwrap_or(&target);
-    let mut file = tempfile::NamedTempFile::new_in(folder)?;
-    file.write_all(bytes)?;
-    // Temporary files are private to their owner; exported files are as public as other files.
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        file.as_file().set_permissions(PermissionsExt::from_mode(0o644))?;
-    }
-    file.persist(&target).map_err(|error| error.error)?;
-    Ok(())
 }
 
 /// Properties that the file carries about itself, for people and programs.
