@@ -1,5 +1,6 @@
 //! Packed files, written: the header, then each tensor's bytes as they are made.
 
+use super::import::safetensors::MAX_HEADER_BYTES;
 use super::store::{StoreError, dtype};
 use super::{Metadata, PackedTensor, Precision, packed_tensors};
 use crate::files::OutputFile;
@@ -56,12 +57,21 @@ pub(super) fn write_output(
     let facts = HashMap::from([(Metadata::KEY.to_owned(), json)]);
     let path = output.path().to_owned();
     let header = Header::new(Some(facts), infos).map_err(|source| StoreError::Container {
-        path,
+        path: path.clone(),
         bytes,
-        source,
+        source: source.into(),
     })?;
     let mut header = serde_json::to_vec(&header).expect("a header has only plain fields");
     header.resize(header.len().next_multiple_of(ALIGNMENT), b' ');
+    // A file that nobody would read again.
+    if header.len() as u64 > MAX_HEADER_BYTES {
+        return Err(StoreError::Metadata {
+            path,
+            field: "labels".into(),
+            expected: format!("names that leave the header at {MAX_HEADER_BYTES} bytes at most"),
+            found: format!("{} bytes; shorten them, or leave them out", header.len()),
+        });
+    }
 
     output.write_with(|to| {
         to.write_all(&(header.len() as u64).to_le_bytes())?;
@@ -86,8 +96,24 @@ fn write_tensor(to: &mut dyn Write, precision: Precision, data: &[f32]) -> io::R
 mod tests {
     use super::*;
     use crate::arch::{Padding, Variant};
-    use crate::weights::stand_in;
+    use crate::weights::{Labels, stand_in};
     use safetensors::tensor::{Dtype, TensorView, serialize};
+
+    #[test]
+    fn a_header_that_nobody_would_read_is_not_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("packed");
+        let metadata = Metadata {
+            classes: 2,
+            labels: Labels::Names(vec!["x".repeat(2_000_000); 2]),
+            ..stand_in::metadata(Variant::Lite0, Padding::SameDynamic, Precision::Fp16)
+        };
+        let tensors = packed_tensors(&metadata.network());
+        let data: Vec<_> = tensors.iter().map(|tensor| vec![0.0; tensor.elems()]).collect();
+        let error = write_packed(&path, &metadata, &data).unwrap_err().to_string();
+        assert!(error.contains("labels: expected names that leave"), "{error}");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
 
     /// The same bytes as the library makes of the same tensors in memory.
     #[test]
