@@ -13,4 +13,6 @@ mod output;
 mod temporary;
 
 pub use output::{OutputError, OutputFile};
+#[cfg(feature = "cli")]
+pub(crate) use temporary::Transient;
 pub use temporary::{TemporaryFolder, abandon};

@@ -182,6 +182,32 @@ impl Drop for TemporaryFolder {
     }
 }
 
+/// A file with a name of its own that is removed with this value, or by [`abandon`].
+#[cfg(feature = "cli")]
+#[derive(Debug)]
+pub(crate) struct Transient {
+    path: PathBuf,
+}
+
+#[cfg(feature = "cli")]
+impl Transient {
+    /// Takes over a file that is there.
+    pub(crate) fn new(path: &Path) -> Transient {
+        live().push(path.to_owned());
+        Transient { path: path.to_owned() }
+    }
+}
+
+#[cfg(feature = "cli")]
+impl Drop for Transient {
+    fn drop(&mut self) {
+        let mut live = live();
+        // One that cannot be removed stays.
+        let _ = fs::remove_file(&self.path);
+        live.retain(|other| *other != self.path);
+    }
+}
+
 /// Removes from `folder` what processes that live no more have left: files and folders with a
 /// temporary name, of the user who has made `own`, and with a lock that nobody holds. What cannot
 /// be looked at or removed stays.

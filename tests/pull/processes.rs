@@ -90,35 +90,45 @@ fn processes_that_want_one_file_wait_for_the_first_and_find_it() {
 }
 
 #[test]
-fn a_process_that_was_killed_holds_up_nobody_and_its_bytes_are_gone_on_with() {
+fn a_process_that_was_ended_holds_up_nobody_and_its_bytes_are_gone_on_with() {
     let half = B0.len() / 2;
-    let cut = TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("http://{}/", cut.local_addr().unwrap());
-    let cache = tempfile::tempdir().unwrap();
-    let mut first = start(&cache, &url);
-    let (mut stream, _) = cut.accept().unwrap();
-    request_head(&mut stream).unwrap();
-    let length = B0.len();
-    write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nETag: \"one\"\r\n\r\n").unwrap();
-    stream.write_all(&B0[..half]).unwrap();
-    let mut part = checkpoint(&cache).into_os_string();
-    part.push(".part");
-    while std::fs::metadata(&part).map_or(0, |part| part.len()) < half as u64 {
-        assert!(first.try_wait().unwrap().is_none(), "the program ended by itself");
-        std::thread::sleep(Duration::from_millis(2));
+    // Ctrl-C takes the lock's file away, too.
+    for (signal, left) in [("-KILL", 3), ("-INT", 2)] {
+        let cut = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/", cut.local_addr().unwrap());
+        let cache = tempfile::tempdir().unwrap();
+        let mut first = start(&cache, &url);
+        let (mut stream, _) = cut.accept().unwrap();
+        request_head(&mut stream).unwrap();
+        let length = B0.len();
+        write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nETag: \"one\"\r\n\r\n")
+            .unwrap();
+        stream.write_all(&B0[..half]).unwrap();
+        let mut part = checkpoint(&cache).into_os_string();
+        part.push(".part");
+        while std::fs::metadata(&part).map_or(0, |part| part.len()) < half as u64 {
+            assert!(first.try_wait().unwrap().is_none(), "the program ended by itself");
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        let sent = Command::new("kill").args([signal, &first.id().to_string()]).status().unwrap();
+        assert!(sent.success());
+        assert!(!first.wait().unwrap().success());
+        assert_eq!(std::fs::read_dir(cache.path()).unwrap().count(), left, "{signal}");
+
+        let server = Local::new(|request| ranged(request, &B0, "\"one\""));
+        let digest = sha256(&B0);
+        let args = [NAME, "--url", &server.url("/"), "--sha256", &digest, "--json"];
+        let report = json(&effnet(&cache, &args).output().unwrap());
+        assert_eq!(report["resumed_at_bytes"], half);
+        assert_eq!((&report["verified"], &report["checked"]), (&true.into(), &"sha256".into()));
+        assert_eq!(report["notes"], serde_json::json!([]));
+        assert_eq!(std::fs::read_dir(cache.path()).unwrap().count(), 2);
     }
-    first.kill().unwrap();
-    first.wait().unwrap();
+}
 
-    let server = Local::new(|request| ranged(request, &B0, "\"one\""));
-    let digest = sha256(&B0);
-    let args = [NAME, "--url", &server.url("/"), "--sha256", &digest, "--json"];
-    let report = json(&effnet(&cache, &args).output().unwrap());
-    assert_eq!(report["resumed_at_bytes"], half);
-    assert_eq!((&report["verified"], &report["checked"]), (&true.into(), &"sha256".into()));
-    assert_eq!(report["notes"], serde_json::json!([]));
-    assert_eq!(std::fs::read_dir(cache.path()).unwrap().count(), 2);
-
+#[test]
+fn a_digest_is_64_digits_on_the_command_line() {
+    let cache = tempfile::tempdir().unwrap();
     let wrong = effnet(&cache, &[NAME, "--sha256", "12"]).output().unwrap();
     assert_eq!(wrong.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&wrong.stderr).contains("64 hexadecimal digits"));

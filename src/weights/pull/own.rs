@@ -1,9 +1,10 @@
 //! Files of one's own in a folder that may not be: none is reached through a link, and one that
 //! somebody else put there is never written to.
 
+use crate::files::Transient;
 use std::fs::{self, File, Metadata, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Tries to open a file that others replace at the same time.
 const TRIES: usize = 1000;
@@ -62,9 +63,11 @@ pub(super) fn remove(path: &Path) -> io::Result<()> {
 
 /// The right to fetch one file: whoever else asks for it, in this process or another, waits. The
 /// system takes the lock back when a process ends, however it ends; the file is deleted with this
-/// value.
+/// value, or by a signal, and one that a killed process left is used again.
 pub(super) struct Lock {
-    path: PathBuf,
+    /// Before the file, whose end gives the lock back: as long as it is held, nobody else can have
+    /// a lock under this name.
+    _named: Transient,
     _file: File,
 }
 
@@ -90,20 +93,13 @@ impl Lock {
             // Its last owner deleted the file: the lock of one without a name holds off nobody.
             match fs::symlink_metadata(path) {
                 Ok(found) if is_same(&file.metadata()?, &found) => {
-                    return Ok(Lock { path: path.to_owned(), _file: file });
+                    return Ok(Lock { _named: Transient::new(path), _file: file });
                 }
                 Ok(_) => {}
                 Err(error) if error.kind() == ErrorKind::NotFound => {}
                 Err(error) => return Err(error),
             }
         }
-    }
-}
-
-impl Drop for Lock {
-    fn drop(&mut self) {
-        // While the lock is held: nobody can have it under this name. One that stays does no harm.
-        let _ = fs::remove_file(&self.path);
     }
 }
 
