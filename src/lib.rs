@@ -59,6 +59,8 @@ pub mod profile;
 pub mod report;
 pub mod session;
 #[cfg(feature = "cli")]
+mod threads;
+#[cfg(feature = "cli")]
 pub mod verify;
 pub mod weights;
 

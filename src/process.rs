@@ -83,14 +83,18 @@ impl Program {
         let mut child =
             command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
         let (sender, lines) = mpsc::channel();
-        if let Some(pipe) = child.stdout.take() {
-            read_lines(pipe, Pipe::Output, sender.clone());
-        }
-        if let Some(pipe) = child.stderr.take() {
-            read_lines(pipe, Pipe::Error, sender);
-        }
+        let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
         let stdin = child.stdin.take();
-        Ok(Program { child, stdin, lines, last_lines: VecDeque::new(), peak_bytes: None, start })
+        let last_lines = VecDeque::new();
+        // From here on the program is ended where something fails.
+        let program = Program { child, stdin, lines, last_lines, peak_bytes: None, start };
+        if let Some(pipe) = stdout {
+            read_lines(pipe, Pipe::Output, sender.clone())?;
+        }
+        if let Some(pipe) = stderr {
+            read_lines(pipe, Pipe::Error, sender)?;
+        }
+        Ok(program)
     }
 
     /// The system's number of the process.
@@ -240,10 +244,14 @@ impl Drop for Program {
     }
 }
 
-fn read_lines(pipe: impl Read + Send + 'static, name: Pipe, sender: mpsc::Sender<(Pipe, String)>) {
+fn read_lines(
+    pipe: impl Read + Send + 'static,
+    name: Pipe,
+    sender: mpsc::Sender<(Pipe, String)>,
+) -> io::Result<()> {
     // The thread ends with the pipe, which children of the program may hold for longer than it: so
     // nobody waits for the thread.
-    thread::spawn(move || {
+    let read = move || {
         let mut pipe = BufReader::new(pipe);
         let mut line = Vec::new();
         loop {
@@ -258,7 +266,10 @@ fn read_lines(pipe: impl Read + Send + 'static, name: Pipe, sender: mpsc::Sender
                 }
             }
         }
-    });
+    };
+    thread::Builder::new().name("lines".to_owned()).spawn(read).map(drop).map_err(|error| {
+        io::Error::new(error.kind(), format!("no thread to read its output: {error}"))
+    })
 }
 
 /// `VmHWM` of Linux; nothing on other systems.

@@ -268,3 +268,33 @@ fn rooms_import_what_the_table_says() {
         wrong.into_iter().collect::<Vec<_>>().join("\n")
     );
 }
+
+/// `std::thread::spawn` and `scope`, and rayon's own functions, panic where the system starts no
+/// more threads: `Builder::spawn` gives an error, and `start_shared` starts rayon's.
+#[test]
+fn threads_are_started_with_an_error_value() {
+    let mut files = Vec::new();
+    for folder in ["src", "crates/ptx-emulator/src"] {
+        sources(&root().join(folder), &mut files);
+    }
+    let mut builders = 0;
+    for file in files {
+        let text = read(&file);
+        // What follows is for tests alone.
+        let text = text.split("#[cfg(test)]").next().unwrap_or_default();
+        let text = text.split("#[cfg(all(test").next().unwrap_or_default();
+        let name = file.strip_prefix(root()).unwrap().display().to_string();
+        if name.contains("/tests/") || name.ends_with("/tests.rs") {
+            continue;
+        }
+        for call in ["thread::spawn(", "thread::scope(", "rayon::spawn(", "rayon::join("] {
+            assert!(!text.contains(call), "{name} calls {call}...)");
+        }
+        builders += text.matches(".spawn(").count();
+        // The pool of decoding threads is built with an error value; all else is the shared one.
+        let shares = text.contains("rayon::prelude") && !text.contains("ThreadPoolBuilder");
+        let starts = ["crates/ptx-emulator/src/launch.rs", "src/verify/"];
+        assert!(!shares || starts.iter().any(|start| name.starts_with(start)), "{name}: rayon");
+    }
+    assert!(builders >= 4, "only {builders} threads are started");
+}

@@ -5,6 +5,7 @@ use super::args;
 use super::device::{device, said};
 use super::models::ModelArgs;
 use super::output::{self, Out, Table};
+use super::pipes;
 use anyhow::{anyhow, bail};
 use effnet::arch::{Size, Variant};
 use effnet::environment::Environment;
@@ -133,6 +134,7 @@ enum Subject {
 /// Measures everything that is asked for.
 pub fn run(args: Args, verbose: bool, out: &mut Out) -> anyhow::Result<Status> {
     // What can be wrong is found out before anything is measured.
+    args.against.iter().for_each(|path| pipes::tell(path));
     let against = args.against.as_deref().map(read).transpose();
     let against = against.map_err(|error| anyhow!("--against {error}"))?;
     let save = args.save.as_deref().map(OutputFile::new).transpose()?;

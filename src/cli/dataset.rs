@@ -3,8 +3,8 @@
 use super::classes::{By, Classes, Other, Reading, Unread, is_number};
 use super::inputs::{self, InputError};
 use super::list::{Class, Entry, List, ListFault, Place};
+use super::pipes;
 use effnet::labels::text::TextError;
-use std::collections::HashSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -262,7 +262,7 @@ fn text_order(numbers: &[&str], count: usize) -> Option<Vec<usize>> {
 
 fn walk(folder: &Path) -> Result<Vec<PathBuf>, InputError> {
     let mut found = Vec::new();
-    inputs::walk(folder, &mut HashSet::new(), &mut |image| found.push(image));
+    inputs::walk(folder, &mut |image| found.push(image));
     found.into_iter().collect()
 }
 
@@ -298,6 +298,7 @@ fn read_list(
         message,
         expected: classes.expected(word, by),
     };
+    pipes::tell(list);
     let found = List::open(list, classes, &|path| root.join(path).is_file());
     let List { entries, notes } = found.map_err(|fault| match fault {
         ListFault::Text(TextError::Io(source)) => {

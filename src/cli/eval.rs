@@ -3,6 +3,7 @@
 use super::classes::By;
 use super::dataset::Dataset;
 use super::device::{self, RunArgs};
+use super::inputs;
 use super::labels::Named;
 use super::models::ModelArgs;
 use super::output::{self, Out};
@@ -151,7 +152,8 @@ pub fn run(args: Args, verbose: bool, out: &mut Out) -> anyhow::Result<Status> {
     let start = Instant::now();
     let options = PipelineOptions { threads: Some(choice.threads) };
     let mut pipeline = Pipeline::new(session, options).map_err(device::with_options)?;
-    for result in pipeline.classify(paths, k).map_err(device::with_options)? {
+    let images = paths.into_iter().map(inputs::listed);
+    for result in pipeline.classify(images, k).map_err(device::with_options)? {
         match result {
             Ok(image) => {
                 bar.suspend(|| output::warnings(&image.name, &image.warnings));

@@ -1,6 +1,6 @@
 //! From the PATHs of a command line to a list of images, in the order in which they are reported.
 
-use super::patterns;
+use super::{patterns, pipes};
 use effnet::pipeline::ImageInput;
 use std::collections::HashSet;
 use std::ffi::OsStr;
@@ -72,6 +72,9 @@ pub enum InputErrorKind {
     #[error("no image in this folder or below it: expected files ending in {extensions}",
             extensions = EXTENSIONS.join(", "))]
     EmptyFolder,
+    /// A list names it, and it is a pipe, a socket or a device.
+    #[error("expected a file, as a list names, found a pipe, a socket or a device")]
+    Special,
     /// It is `-` more than once.
     #[error("standard input can be read only once")]
     StdinTwice,
@@ -113,10 +116,14 @@ pub fn expand(paths: &[PathBuf]) -> List {
                 }
                 false => Err(InputError::new(path, InputErrorKind::StdinTwice)),
             });
-        } else if path.exists() {
-            existing(path, &mut list);
         } else {
-            pattern(path, &mut list);
+            match fs::metadata(path) {
+                Ok(_) => {
+                    pipes::tell(path);
+                    existing(path, &mut list);
+                }
+                Err(error) => pattern(path, error, &mut list),
+            }
         }
     }
     list
@@ -128,15 +135,20 @@ fn existing(path: &Path, list: &mut List) {
         return;
     }
     let before = list.len();
-    walk(path, &mut HashSet::new(), &mut |found| list.push(found.map(Found::file)));
+    walk(path, &mut |found| list.push(found.map(Found::file)));
     if list.len() == before {
         list.push(Err(InputError::new(path, InputErrorKind::EmptyFolder)));
     }
 }
 
-fn pattern(path: &Path, list: &mut List) {
+/// A PATH that leads to nothing, for this reason.
+fn pattern(path: &Path, reason: io::Error, list: &mut List) {
     if !patterns::is_pattern(path) {
-        list.push(Err(InputError::new(path, InputErrorKind::Missing)));
+        let kind = match reason.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => InputErrorKind::Missing,
+            _ => InputErrorKind::Io(reason),
+        };
+        list.push(Err(InputError::new(path, kind)));
         return;
     }
     let matches = match patterns::matches(path) {
@@ -160,33 +172,72 @@ fn pattern(path: &Path, list: &mut List) {
     }
 }
 
-/// Gives `found` the images of a folder and of those below it, sorted by name within each folder.
-pub fn walk(
-    folder: &Path,
-    seen: &mut HashSet<PathBuf>,
-    found: &mut impl FnMut(Result<PathBuf, InputError>),
-) {
-    let entries = folder.canonicalize().and_then(|canonical| {
-        if !seen.insert(canonical) {
-            return Ok(Vec::new());
-        }
-        fs::read_dir(folder)?.map(|entry| entry.map(|entry| entry.path())).collect()
-    });
-    let mut entries: Vec<PathBuf> = match entries {
-        Ok(entries) => entries,
-        Err(error) => return found(Err(InputError::new(folder, InputErrorKind::Io(error)))),
-    };
-    entries.sort();
-    for path in entries {
-        if path.file_name().is_some_and(is_passed_over) {
-            continue;
-        }
-        if path.is_dir() {
-            walk(&path, seen, found);
+/// What makes a folder the same as one that was reached by another path.
+#[cfg(unix)]
+type Identity = (u64, u64);
+#[cfg(not(unix))]
+type Identity = PathBuf;
+
+#[cfg(unix)]
+fn identity(folder: &Path) -> io::Result<Identity> {
+    use std::os::unix::fs::MetadataExt;
+    folder.metadata().map(|found| (found.dev(), found.ino()))
+}
+
+#[cfg(not(unix))]
+fn identity(folder: &Path) -> io::Result<Identity> {
+    folder.canonicalize()
+}
+
+/// Gives `found` the images of a folder and of those below it, sorted by name within each folder. A
+/// folder that is reached twice is walked once. The length of a path, which the system bounds,
+/// bounds the depth.
+pub fn walk(folder: &Path, found: &mut impl FnMut(Result<PathBuf, InputError>)) {
+    let mut seen: HashSet<Identity> = HashSet::new();
+    // What is still to come, the next one last.
+    let mut stack = entries(folder, &mut seen, found);
+    while let Some((path, is_dir)) = stack.pop() {
+        if is_dir {
+            stack.append(&mut entries(&path, &mut seen, found));
         } else if is_image_name(&path) && !is_special(&path) {
             found(Ok(path));
         }
     }
+}
+
+/// The entries of a folder that are not left out, and whether each is a folder, in reverse order;
+/// none where it was seen before.
+fn entries(
+    folder: &Path,
+    seen: &mut HashSet<Identity>,
+    found: &mut impl FnMut(Result<PathBuf, InputError>),
+) -> Vec<(PathBuf, bool)> {
+    let mut list = || -> io::Result<Vec<(PathBuf, bool)>> {
+        if !seen.insert(identity(folder)?) {
+            return Ok(Vec::new());
+        }
+        let mut entries = Vec::new();
+        for entry in fs::read_dir(folder)? {
+            let entry = entry?;
+            if is_passed_over(&entry.file_name()) {
+                continue;
+            }
+            let path = entry.path();
+            // A link may lead to a folder; all else is what its entry says.
+            let is_dir = match entry.file_type() {
+                Ok(kind) if !kind.is_symlink() => kind.is_dir(),
+                _ => path.is_dir(),
+            };
+            entries.push((path, is_dir));
+        }
+        Ok(entries)
+    };
+    let mut entries = list().unwrap_or_else(|error| {
+        found(Err(InputError::new(folder, InputErrorKind::Io(error))));
+        Vec::new()
+    });
+    entries.sort_by(|(a, _), (b, _)| b.cmp(a));
+    entries
 }
 
 /// Whether a file or folder of this name below a folder is left out: a hidden one, or a folder of
@@ -199,6 +250,16 @@ pub fn is_passed_over(name: &OsStr) -> bool {
 /// nowhere is none: reading it tells what is wrong.
 fn is_special(path: &Path) -> bool {
     path.metadata().is_ok_and(|found| !found.is_file() && !found.is_dir())
+}
+
+/// The image that a list names. A list is to name files: a pipe or device might give nothing for
+/// ever, and nobody at the terminal has named it.
+pub fn listed(path: PathBuf) -> ImageInput {
+    if is_special(&path) {
+        let kind = InputErrorKind::Special;
+        return ImageInput::failed(kind).named(path.display().to_string());
+    }
+    path.into()
 }
 
 /// Whether a name ends as an image's does.
@@ -309,6 +370,46 @@ mod tests {
             ["!*s.jpg: no file matches this pattern", "a.jpg"]
         );
         assert_eq!(expanded(folder.path(), &["zeros.jpg"]), ["zeros.jpg"]);
+    }
+
+    /// Nearly two thousand folders below each other, and some more where no path leads.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_deep_folder_is_walked_as_far_as_paths_go() {
+        let folder = folder(&[]);
+        let make = |name: &str, levels: usize| {
+            let deep = folder.path().join(name).join(vec!["d"; levels].join("/"));
+            fs::create_dir_all(&deep).unwrap();
+            fs::write(deep.join("image.jpg"), b"").unwrap();
+            deep
+        };
+        // Together more than the 4096 bytes of a path.
+        let (deep, _) = (make("a", 1900), make("b", 200));
+        std::os::unix::fs::symlink(folder.path().join("a"), deep.join("loop")).unwrap();
+        fs::rename(folder.path().join("b"), deep.join("x")).unwrap();
+        let top = folder.path().join("a");
+        let mut found = expand(std::slice::from_ref(&top));
+        let long = top.join("x".repeat(5000));
+        found.extend(expand(&[long]));
+        // The standard library opens a folder per level to remove them.
+        assert!(std::process::Command::new("rm").arg("-rf").arg(top).status().unwrap().success());
+        assert_eq!(found.len(), 3);
+        let name = found[0].as_ref().unwrap().image.name().unwrap();
+        assert!(name.ends_with("d/image.jpg"), "{name}");
+        for error in &found[1..] {
+            let error = error.as_ref().unwrap_err().to_string();
+            assert!(error.contains("File name too long"), "{error}");
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_list_names_files() {
+        let kind = |path: &str| format!("{:?}", listed(path.into()));
+        assert_eq!(listed("/dev/zero".into()).name(), Some("/dev/zero"));
+        assert!(kind("/dev/zero").contains("failed"), "{}", kind("/dev/zero"));
+        // One that is not there is told when it is opened.
+        assert!(kind("a.jpg").contains("file"), "{}", kind("a.jpg"));
     }
 
     #[cfg(unix)]

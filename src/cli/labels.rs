@@ -1,6 +1,7 @@
 //! What a model's classes are called, on the command line.
 
 use super::classes::Classes;
+use super::pipes;
 use anyhow::{anyhow, bail};
 use effnet::labels::{self, LabelFile};
 use effnet::weights::{Labels, Metadata};
@@ -56,6 +57,7 @@ pub fn open(path: &Path) -> anyhow::Result<Labels> {
 }
 
 fn read(path: &Path) -> anyhow::Result<LabelFile> {
+    pipes::tell(path);
     LabelFile::open(path).map_err(|error| anyhow!("--labels: {error}"))
 }
 

@@ -24,6 +24,7 @@ mod models;
 mod output;
 mod paths;
 mod patterns;
+mod pipes;
 mod plan;
 mod profile;
 mod pull;

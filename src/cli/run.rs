@@ -7,6 +7,7 @@ use super::Status;
 use super::device::RunArgs;
 use super::models::ModelArgs;
 use super::output::{self, Out};
+use super::{paths, pipes};
 use anyhow::{anyhow, bail};
 use effnet::arch::Size;
 use effnet::files::OutputFile;
@@ -34,7 +35,8 @@ standard output (-o -) leaves the report to standard error.
 
 With --json, one object: {\"schema\": \"effnet-run/1\", \"input\": {\"path\", \"tensor\", \"dtype\",
 \"layout\", \"shape\"}, \"weights\", \"device\", \"compute\", \"batch\", \"images\", \"size\",
-\"outputs\": [{\"name\", \"path\", \"shape\", \"not_finite\"}]}; not_finite counts numbers.
+\"outputs\": [{\"name\", \"path\", \"shape\", \"not_finite\"}]}; not_finite counts numbers. A path that
+is not Unicode has \"path_bytes\" beside it: its bytes in base64.
 
 Examples:
   effnet run batch.npy --model lite0
@@ -90,7 +92,10 @@ struct Report<'a> {
 
 #[derive(Serialize)]
 struct InputReport<'a> {
+    #[serde(serialize_with = "output::lossy")]
     path: &'a Path,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path_bytes: Option<String>,
     tensor: Option<&'a str>,
     dtype: String,
     layout: &'static str,
@@ -100,7 +105,10 @@ struct InputReport<'a> {
 #[derive(Serialize)]
 struct OutputReport<'a> {
     name: &'static str,
+    #[serde(serialize_with = "output::lossy")]
     path: &'a Path,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path_bytes: Option<String>,
     shape: [usize; 2],
     not_finite: usize,
 }
@@ -132,6 +140,7 @@ pub fn run(args: Args, verbose: bool, out: &mut Out) -> anyhow::Result<Status> {
         );
     }
     let bare = args.raw.map(|raw| (raw, args.run.size().unwrap_or(metadata.recipe.size)));
+    pipes::tell(&args.file);
     let input = Input::open(&args.file, args.tensor.as_deref(), bare, args.layout)?;
     if let Some(asked) = args.run.size().filter(|&asked| asked != input.size) {
         bail!(
@@ -197,12 +206,14 @@ pub fn run(args: Args, verbose: bool, out: &mut Out) -> anyhow::Result<Status> {
             Some(file) => file.write(&bytes)?,
             None => out.bytes(&bytes)?,
         }
-        reports.push(OutputReport { name, path, shape, not_finite });
+        let path_bytes = paths::path_bytes(path);
+        reports.push(OutputReport { name, path, path_bytes, shape, not_finite });
     }
     let report = Report {
         schema: "effnet-run/1",
         input: InputReport {
             path: &args.file,
+            path_bytes: paths::path_bytes(&args.file),
             tensor: input.tensor.as_deref(),
             dtype: input.dtype(),
             layout: args.layout.name(),

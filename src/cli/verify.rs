@@ -4,13 +4,14 @@ use super::Status;
 use super::args;
 use super::models::ModelArgs;
 use super::output::{self, Out};
+use super::pipes;
 use anyhow::{anyhow, bail};
 use effnet::arch::{Size, Variant};
 use effnet::device::{CudaDevice, EmulatedDevice};
 use effnet::environment::Environment;
-use effnet::image::preprocess;
 use effnet::kernels::{self, Compute};
 use effnet::launches::{LaunchOptions, LaunchPlan, Path, Placement};
+use effnet::pipeline::ImageInput;
 use effnet::plan::{Plan, PlanOptions};
 use effnet::session::{ChoiceReason, Device, DeviceChoice, DeviceRequest, SessionError};
 use effnet::verify::{LaunchCheck, Outcome, Part, Stepwise, Verification};
@@ -199,10 +200,10 @@ fn input(args: &Args, weights: &Weights, size: Size) -> anyhow::Result<Vec<f32>>
     let elems = size.pixels() * 3;
     let Some(path) = &args.image else { return Ok(Random::new(2).vector(elems)) };
     let failed = |error: &dyn std::fmt::Display| anyhow!("--image: {}: {error}", path.display());
-    let bytes = std::fs::read(path).map_err(|error| failed(&error))?;
+    pipes::tell(path);
     let mut image = vec![0.0; elems];
     let recipe = weights.metadata().recipe.with_size(size);
-    preprocess(&bytes, &recipe, &mut image).map_err(|error| failed(&error))?;
+    ImageInput::file(path).prepare(&recipe, &mut image).map_err(|error| failed(&error))?;
     Ok(image)
 }
 

@@ -10,6 +10,7 @@ use crate::launches::{
     Address, Buf, LaunchBuffer, LaunchPlan, LaunchPlanError, LaunchRecord, Placement, Region,
 };
 use crate::plan::{Plan, PlanError, PlanOptions};
+use crate::threads;
 use crate::weights::{Precision, TensorId, Weights};
 use rayon::prelude::*;
 use std::collections::BTreeMap;
@@ -33,6 +34,9 @@ pub enum VerifyError {
     /// The CPU executor could not be made, or failed.
     #[error(transparent)]
     Cpu(#[from] CpuError),
+    /// The threads that compute what is right could not be started.
+    #[error(transparent)]
+    Threads(std::io::Error),
     /// An input of the wrong length.
     #[error("the input has {found} values, expected {elems} for each of 1 to {batch} images")]
     Input {
@@ -108,6 +112,7 @@ impl Verification<'_> {
         tell: &mut dyn FnMut(&LaunchCheck),
     ) -> Result<Outcome, VerifyError> {
         self.launches.check_weights(self.weights)?;
+        threads::start_shared().map_err(VerifyError::Threads)?;
         let n = self.images()?;
         self.check_weights()?;
         let records = self.launches.launches(n)?;

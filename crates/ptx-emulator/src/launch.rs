@@ -7,6 +7,7 @@ use super::memory::Memory;
 use super::module::{Entry, Module};
 use super::registers::LANES;
 use super::report::{Check, Checks, Finding, Findings, Report};
+use super::threads::{ThreadsError, start_threads};
 use rayon::prelude::*;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -37,6 +38,8 @@ pub enum LaunchError {
     ArgumentCount { kernel: String, found: usize, expected: usize },
     #[error("{kernel}: parameters of {found} bytes, expected {expected}")]
     ParamBytes { kernel: String, found: usize, expected: u32 },
+    #[error(transparent)]
+    Threads(#[from] ThreadsError),
 }
 
 /// In which order warps take their turns.
@@ -238,6 +241,7 @@ impl<'a> Launch<'a> {
             && environment.checks.has(Check::GlobalRace)
             && environment.seed.is_none();
         if parallel {
+            start_threads()?;
             let before = memory.snapshot();
             let (findings, counters) = self.run_parallel(&environment, memory, groups);
             if findings.is_empty() {

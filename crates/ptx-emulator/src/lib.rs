@@ -44,6 +44,7 @@ mod registers;
 mod report;
 mod splits;
 mod tensor;
+mod threads;
 mod transfers;
 mod warp;
 mod warp_copies;
@@ -54,6 +55,7 @@ pub use memory::{Buffer, Memory};
 pub use module::{Entry, LoadError, Module, Param};
 pub use program::Class;
 pub use report::{Check, Checks, Finding, Report};
+pub use threads::{ThreadsError, start_threads};
 
 /// The examples of the README.
 #[cfg(doctest)]

@@ -7,12 +7,12 @@ use effnet::image::{Recipe, normalise_pixels};
 use effnet::weights::import::{Checkpoint, Dtype, TensorInfo};
 use half::f16;
 use std::fmt::Write;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-/// More than any batch of images that fits a machine, and what a pipe may send.
-const MAX_STDIN_BYTES: u64 = 16 << 30;
+/// More than any batch of images that fits a machine, and what a file, a pipe or a device may give.
+const MAX_BYTES: u64 = 16 << 30;
 
 /// Type of bare numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -270,17 +270,20 @@ fn list(tensors: &std::collections::BTreeMap<String, TensorInfo>) -> String {
 /// A whole file, or what standard input has.
 fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
     let failed = |error: io::Error| anyhow!("{}: {error}", path.display());
-    if path != Path::new("-") {
+    let mut bytes = Vec::new();
+    let read = if path == Path::new("-") {
+        io::stdin().lock().take(MAX_BYTES + 1).read_to_end(&mut bytes)
+    } else {
+        // Opened once: a pipe's writer is gone after that.
         let file = File::open(path).map_err(failed)?;
         if file.metadata().map_err(failed)?.is_dir() {
             bail!("{}: expected a file of numbers, found a folder", path.display());
         }
-        return fs::read(path).map_err(failed);
-    }
-    let mut bytes = Vec::new();
-    io::stdin().lock().take(MAX_STDIN_BYTES + 1).read_to_end(&mut bytes).map_err(failed)?;
-    if bytes.len() as u64 > MAX_STDIN_BYTES {
-        bail!("-: expected at most {MAX_STDIN_BYTES} bytes on standard input");
+        file.take(MAX_BYTES + 1).read_to_end(&mut bytes)
+    };
+    read.map_err(failed)?;
+    if bytes.len() as u64 > MAX_BYTES {
+        bail!("{}: expected at most {MAX_BYTES} bytes", path.display());
     }
     Ok(bytes)
 }
