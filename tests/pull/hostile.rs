@@ -266,7 +266,7 @@ fn a_digest_that_is_asked_for_is_held_to() {
     // What the catalogue contradicts, and what is no digest, is told before anything is fetched.
     for (entry, wanted, said) in [
         (prefixed("0123abcd"), other.as_str(), "the catalogue's, which begins with 0123abcd"),
-        (entry(&server.url("/")), other.as_str(), "the catalogue's, which begins with"),
+        (entry(&server.url("/")), other.as_str(), "expected the catalogue's, "),
         (without_digest(&server.url("/")), "0123", "64 lower-case hexadecimal digits"),
     ] {
         let error = fetch(&entry, &demanding(wanted)).unwrap_err();

@@ -49,7 +49,8 @@ impl<'a> Expected<'a> {
                 return Err(fault(sha256, "64 lower-case hexadecimal digits".to_owned()));
             }
             if let Some(known) = entry.digest().filter(|known| !sha256.starts_with(known)) {
-                let expected = format!("the catalogue's, which begins with {known}");
+                let begins = if known.len() < 64 { "which begins with " } else { "" };
+                let expected = format!("the catalogue's, {begins}{known}");
                 return Err(fault(sha256, expected));
             }
         }
