@@ -23,8 +23,8 @@ use std::sync::{Condvar, LazyLock, Mutex, MutexGuard, PoisonError};
 /// Bytes that a decoder may take beside those for pixels: 4 MiB.
 pub(super) const OWN_BYTES: u64 = 4 << 20;
 
-/// Bytes that all decodes of the process may reserve at once: 1 GiB, or half of the memory that there
-/// is at the first decode if that is less.
+/// Bytes that all decodes of the process may reserve at once: 1 GiB, or half of the memory that
+/// there is at the first decode if that is less.
 const SHARED_BYTES: u64 = 1 << 30;
 
 /// A reservation of more bytes is compared with the memory that there is: 256 MiB.
@@ -134,8 +134,8 @@ impl<'a> Memory<'a> {
         Memory { budget: None, reserved: None }
     }
 
-    /// Reserves, once in a decode, the bytes for pixels and [`OWN_BYTES`]. A large picture for which
-    /// there is too little memory is refused when its turn comes.
+    /// Reserves, once in a decode, the bytes for pixels and [`OWN_BYTES`]. A large picture for
+    /// which there is too little memory is refused when its turn comes.
     pub(super) fn reserve(&mut self, for_pixels: u64) -> Result<(), ImageError> {
         // A second reservation could wait for what the first one holds.
         assert!(self.reserved.is_none(), "a decode reserves once");

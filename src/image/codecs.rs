@@ -71,14 +71,18 @@ pub(super) fn webp(
         let detail = format!("a picture of {w}x{h} in a canvas of {width}x{height}");
         return Err(ImageError::Corrupt { format, detail });
     }
-    let tables = if headers.lossless > 0 { headers.code_bytes(width, height) } else { 0 };
+    if headers.is_overlong(u64::from(width) * u64::from(height)) {
+        let bytes = headers.lossless;
+        let detail = format!("{bytes} bytes of lossless data for {width}x{height} pixels");
+        return Err(ImageError::Corrupt { format, detail });
+    }
     let orientation = headers.orientation.filter(|_| exif_orientation);
     let picture = Picture {
         format,
         library: Library::Pillow,
         orientation: orientation.unwrap_or(Orientation::NoTransforms),
         beside: headers.bytes_per_pixel - 3,
-        tables,
+        tables: headers.code_bytes(),
         len,
     };
     picture.decoded(decoder, false, memory)

@@ -44,9 +44,9 @@
 //! | JPEG | the samples in whole blocks, thrice where progressive, twice where lossless; 1 for each subsampled component; 3, of CMYK 4 |
 //!
 //! An orientation that turns the picture takes 6 at least. The tables of a lossless WebP take
-//! 20 KiB for each group of its codes; only decoding tells how many groups there are, so as many are
-//! counted as its pixels admit, one for every 4x4, its bytes, one for every 60, and the format,
-//! 65,536.
+//! 20 KiB for each group of its codes; only decoding tells how many groups there are, so as many
+//! are counted as its bytes admit, one for every 60, and the format, 65,536. Its bytes may be
+//! 5 for each pixel and 64 KiB.
 //!
 //! Texts and colour profiles are passed over without being unpacked. A decode waits for its memory
 //! before it allocates any; that cannot deadlock, see `budget.rs`.

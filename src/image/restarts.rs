@@ -338,9 +338,9 @@ pub(super) struct Walk {
 /// What is there of arithmetic-coded data.
 ///
 /// Zero bytes at the end of a scan or segment are left out by the encoder, and read as if they were
-/// there (ITU-T T.81, D.1.8). Zero bytes alone say in every decision that the likelier happens, which
-/// is at first that a block has more coefficients: they may be the data of a scan of means, but of
-/// no scan of other coefficients.
+/// there (ITU-T T.81, D.1.8). Zero bytes alone say in every decision that the likelier happens,
+/// which is at first that a block has more coefficients: they may be the data of a scan of means,
+/// but of no scan of other coefficients.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Arithmetic {
     /// Scans.
@@ -406,7 +406,7 @@ pub(super) fn walk(jpeg: &[u8]) -> Result<Walk, Unrepairable> {
         at += length;
         match marker.code {
             0xc0..=0xc2 | 0xc9 | 0xca => frame = FrameHeader::new(marker.code, body),
-            // The decoder tells what is wrong with a table, or a kind of JPEG that is not known here.
+            // The decoder tells what is wrong with a table, or a kind of JPEG that is unknown here.
             0xc4 => codes.define(body).unwrap_or_default(),
             0xdd => interval = body.iter().take(2).fold(0, |n, &byte| n << 8 | usize::from(byte)),
             0xda => {

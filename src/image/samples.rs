@@ -8,8 +8,8 @@ pub(super) fn clipped_level(level: i64, clips: &mut bool) -> u8 {
 }
 
 /// Pixels of `SIZE` bytes to RGB, in place. Before, `samples` ends with [`pixels`, `SIZE`]; after,
-/// it is [`pixels`, 3]. It holds `pixels` times `SIZE` or 3 bytes, whichever is more: then no pixel is
-/// written over before it is read.
+/// it is [`pixels`, 3]. It holds `pixels` times `SIZE` or 3 bytes, whichever is more: then no pixel
+/// is written over before it is read.
 pub(super) fn to_rgb<const SIZE: usize>(
     samples: &mut Vec<u8>,
     pixels: usize,

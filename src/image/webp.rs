@@ -13,11 +13,16 @@ const ANIMATED: u64 = 15;
 
 /// Bytes of one group of prefix codes of a lossless picture: five tables of 1024 entries.
 const GROUP_BYTES: u64 = 5 * 1024 * 4;
-/// The most groups that a picture may have; it may have one for every 4x4 pixels.
+/// The most groups that a picture may have.
 const MAX_GROUPS: u64 = 1 << 16;
 /// Bytes of the file that a group takes at least, where its tables have that size: five times ten
 /// code lengths, and the code of those lengths.
 const GROUP_CODE_BYTES: u64 = 60;
+
+/// A lossless picture has fewer bytes than these for each pixel and for its codes, or else its
+/// encoder would have done better without them.
+const BYTES_PER_PIXEL: u64 = 5;
+const TABLE_BYTES: u64 = 64 << 10;
 
 /// What a walk over the chunks finds.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -34,11 +39,17 @@ pub(super) struct Headers {
 }
 
 impl Headers {
-    /// Bytes that the prefix codes of a lossless picture may take: as many groups as its pixels and
-    /// its bytes admit. How many there are is only found by decoding.
-    pub(super) fn code_bytes(&self, width: u32, height: u32) -> u64 {
-        let places = u64::from(width.div_ceil(4)) * u64::from(height.div_ceil(4));
-        places.min(self.lossless / GROUP_CODE_BYTES + 1).min(MAX_GROUPS) * GROUP_BYTES
+    /// Bytes that the prefix codes of a lossless picture may take: as many groups as its bytes
+    /// admit. How many there are is only found by decoding, and the decoder keeps those, too, that
+    /// no pixel uses.
+    pub(super) fn code_bytes(&self) -> u64 {
+        self.lossless.div_ceil(GROUP_CODE_BYTES).min(MAX_GROUPS) * GROUP_BYTES
+    }
+
+    /// Whether a lossless picture or alpha is longer than so many pixels uncompressed and a
+    /// picture's own tables.
+    pub(super) fn is_overlong(&self, pixels: u64) -> bool {
+        self.lossless > pixels * BYTES_PER_PIXEL + TABLE_BYTES
     }
 }
 
@@ -137,9 +148,9 @@ mod tests {
     #[test]
     fn groups_of_codes() {
         let of = |lossless| Headers { lossless, ..Headers::default() };
-        assert_eq!(of(0).code_bytes(1000, 1000), GROUP_BYTES);
-        assert_eq!(of(6000).code_bytes(1000, 1000), 101 * GROUP_BYTES);
-        assert_eq!(of(6000).code_bytes(9, 4), 3 * GROUP_BYTES);
-        assert_eq!(of(1 << 30).code_bytes(5000, 5000), MAX_GROUPS * GROUP_BYTES);
+        assert_eq!(of(0).code_bytes(), 0);
+        assert_eq!(of(6001).code_bytes(), 101 * GROUP_BYTES);
+        assert_eq!(of(1 << 30).code_bytes(), MAX_GROUPS * GROUP_BYTES);
+        assert!(of(65_542).is_overlong(1) && !of(65_541).is_overlong(1));
     }
 }
