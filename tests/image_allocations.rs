@@ -259,6 +259,21 @@ fn what_is_not_the_picture() {
         assert_eq!(decoded.unwrap().image.pixels, [0; 3], "{name}");
         assert!(bytes <= OWN, "{name}: {bytes} bytes");
     }
+    // A TIFF whose list of strips has two million entries of a byte.
+    let mut file = tiff(16, 8, 1);
+    let list = file.len() as u32;
+    for entry in file[10..].chunks_exact_mut(12).take(9) {
+        if matches!(entry[..2], [0x11 | 0x17, 1]) {
+            entry[2..12].copy_from_slice(
+                &[&[1, 0], &2_000_000_u32.to_le_bytes()[..], &list.to_le_bytes()].concat(),
+            );
+        }
+    }
+    file.resize(file.len() + 2_000_000, 0);
+    let (decoded, bytes) = measured(&file);
+    let error = decoded.unwrap_err().to_string();
+    assert!(error.contains("2000000 values of tag 273"), "{error}");
+    assert!(bytes <= OWN, "{bytes} bytes");
     // A lossy WebP whose canvas has one pixel, and whose picture 16383x12288.
     let riff = |chunks: &[(&[u8; 4], Vec<u8>)]| {
         let chunk = |(name, data): &(&[u8; 4], Vec<u8>)| {
@@ -299,6 +314,13 @@ fn scans_are_counted_before_they_are_decoded() {
     let samples = 64 * 625 * 625;
     assert!(45 * samples > 1 << 30);
     refused(&progressive(5000, 1, 44), &format!("{samples} samples {} times", 45 * samples));
+    // 14000x14000 pixels in 1750x1750 blocks, in so few data as only arithmetic codes need.
+    let mut arithmetic = jpeg_start(0xca, 14_000, &[0x11]);
+    arithmetic.extend(segment(0xfe, &[0; 60_000]));
+    arithmetic.extend(scan(&[1], (0, 0), 1, b"\x7f"));
+    (0..6).for_each(|_| arithmetic.extend(scan(&[1], (1, 63), 0, b"\x7f")));
+    arithmetic.extend(END);
+    refused(&arithmetic, "where 6 visits of each sample are accepted");
 }
 
 /// A large picture is refused where there is no memory for it, before anything is allocated.

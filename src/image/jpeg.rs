@@ -20,10 +20,11 @@
 //! A progressive picture's scans go over the same coefficients again and again, and a scan may have
 //! next to no data. So the scans are counted before anything is decoded: at most
 //! [`MAX_JPEG_SCANS`], and together they may visit each of the picture's samples [`MAX_VISITS`]
-//! times, or [`ALWAYS_VISITED`] samples in all. A sample is counted in whole blocks of 64, in each
-//! component. What encoders write, in scans and in visits of a sample: sequential 1 to 4 and 1;
-//! `cjpeg -progressive` 10 (of CMYK 18) and 6; mozjpeg, which tries 64 scans and keeps the best,
-//! at most 16 and 8. Beyond that it is [`ImageError::TooCostly`].
+//! times, arithmetic-coded ones [`MAX_ARITHMETIC_VISITS`], or [`ALWAYS_VISITED`] samples in all. A
+//! sample is counted in whole blocks of 64, in each component. What encoders write, in scans and in
+//! visits of a sample: sequential 1 to 4 and 1; `cjpeg -progressive` 10 (of CMYK 18) and 6;
+//! mozjpeg, which tries 64 scans and keeps the best, at most 16 and 8. Beyond that it is
+//! [`ImageError::TooCostly`].
 //!
 //! Memory, in bytes: the samples in whole blocks, thrice those where progressive (two for each
 //! coefficient), twice where lossless; a byte for each pixel of a subsampled component; and 3 for
@@ -46,6 +47,10 @@ const MAX_JPEG_SCANS: usize = 64;
 
 /// Scans, on the average, that may visit a sample.
 const MAX_VISITS: u64 = 16;
+
+/// The same of arithmetic-coded scans, which may code any number of blocks in hardly any data, and
+/// take their decoder's whole work all the same.
+const MAX_ARITHMETIC_VISITS: u64 = 6;
 
 /// Visits that any JPEG may have: 64 scans over a component of 16 megapixels.
 const ALWAYS_VISITED: u64 = 1 << 30;
@@ -166,9 +171,10 @@ fn check_scans(walked: &Walk, len: usize) -> Result<(), ImageError> {
     if scans > MAX_JPEG_SCANS {
         return costly(format!("{scans} scans, of which {MAX_JPEG_SCANS} are accepted"));
     }
-    if visits > ALWAYS_VISITED.max(samples.saturating_mul(MAX_VISITS)) {
+    let most = if arithmetic.scans > 0 { MAX_ARITHMETIC_VISITS } else { MAX_VISITS };
+    if visits > ALWAYS_VISITED.max(samples.saturating_mul(most)) {
         return costly(format!(
-            "its {scans} scans visit {samples} samples {visits} times, where {MAX_VISITS} visits \
+            "its {scans} scans visit {samples} samples {visits} times, where {most} visits \
              of each sample are accepted"
         ));
     }

@@ -29,7 +29,8 @@
 //! | pixels of a short file | 2^24, or 8,256 for each byte of the file |
 //! | memory of one decode | 3 to 16 bytes a pixel by format and 4 MiB, beside the encoded bytes |
 //! | memory of all decodes of the process | 1 GiB, or half of what there is; or one picture that takes more, alone |
-//! | scans of a JPEG | 64, and 16 for each sample on the average or 2^30 visits of samples |
+//! | scans of a JPEG | 64; 16 for each sample on the average, 6 where arithmetic-coded, or 2^30 visits of samples |
+//! | strips or tiles of a TIFF | 2^20 |
 //! | pixels of a TIFF's strips or tiles, with those beyond the edges | 4 times the picture's, or 2^26 |
 //! | compressed bytes of a TIFF's strips or tiles, those that share them counted each | 8 times the file |
 //!

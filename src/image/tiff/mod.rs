@@ -15,6 +15,7 @@
 //!
 //! Anything else is refused by its name.
 
+mod directory;
 mod layout;
 mod names;
 mod patch;
@@ -57,6 +58,7 @@ pub(super) fn decode(
     memory: &mut Memory<'_>,
 ) -> Result<Decoded, ImageError> {
     let fail = |error| tiff_error(encoded.len(), error);
+    directory::check(encoded)?;
     let mut reader = Decoder::new(Cursor::new(encoded)).map_err(fail)?;
     let layout = Layout::new(&mut reader, encoded.len())?;
     let palette = match layout.colour {
