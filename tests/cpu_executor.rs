@@ -6,7 +6,7 @@ use effnet::arch::{Network, Padding, Size, Variant};
 use effnet::cpu::{CpuError, CpuExecutor};
 use effnet::plan::{Plan, PlanOptions};
 use effnet::session::{Session, SessionError, SessionOptions};
-use effnet::weights::{Precision, Weights, packed_tensors, write_packed};
+use effnet::weights::{Precision, StoreError, Weights, packed_tensors, write_packed};
 use std::sync::Arc;
 use std::time::Duration;
 use support::{Random, metadata, oracle, random_weights};
@@ -224,13 +224,70 @@ fn weights_in_memory_and_in_a_file_give_the_same_results() {
     let bytes = std::fs::read(&path).unwrap();
     let in_memory = Arc::new(Weights::from_bytes(&bytes).unwrap());
     let in_file = Arc::new(Weights::open(&path).unwrap());
-    let results: Vec<_> = [&in_memory, &in_memory, &in_file, &in_file]
+    let copied = Arc::new(Weights::open_copied(&path).unwrap());
+    let results: Vec<_> = [&in_memory, &in_memory, &in_file, &in_file, &copied, &copied]
         .map(|weights| bits(&mut Session::new(weights.clone(), options).unwrap(), &image))
         .into();
     assert!(results.iter().all(|result| *result == results[0]));
     for index in 0..in_file.tensors().len() as u32 {
         let id = effnet::weights::TensorId(index);
         assert!(in_file.bytes(id) == in_memory.bytes(id));
+        assert!(copied.bytes(id) == in_memory.bytes(id));
+    }
+}
+
+/// Another program truncates the file between two runs, and puts it back as it was.
+#[test]
+fn a_run_on_a_truncated_file_is_refused_and_one_on_a_copy_is_not() {
+    let metadata = metadata(Variant::Lite0, Padding::Symmetric, Precision::Fp16);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("random.safetensors");
+    support::write_random(&path, &metadata, 1);
+    let bytes = std::fs::read(&path).unwrap();
+    let size = Some(Size::square(32));
+    let options = SessionOptions { size, threads: Some(2), ..SessionOptions::default() };
+    let image = Random::new(2).vector(32 * 32 * 3);
+    let opened = Arc::new(Weights::open(&path).unwrap());
+    let mut mapped = Session::new(opened.clone(), options).unwrap();
+    let copy = Arc::new(Weights::open_copied(&path).unwrap());
+    let mut copied = Session::new(copy.clone(), options).unwrap();
+    let expected = bits(&mut mapped, &image);
+    assert_eq!(bits(&mut copied, &image), expected);
+
+    let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
+    for len in [0, bytes.len() as u64 - 1, bytes.len() as u64 + 1] {
+        file.set_len(len).unwrap();
+        let refused = mapped.run(&image).unwrap_err();
+        let says = format!(
+            "{}: expected the {} bytes that it had when it was opened, found {len}: another program",
+            path.display(),
+            bytes.len()
+        );
+        assert!(matches!(&refused, SessionError::Cpu(CpuError::Weights(_))), "{refused:?}");
+        assert!(refused.to_string().starts_with(&says), "{refused}");
+        assert!(matches!(opened.check(), Err(StoreError::Changed { .. })));
+        assert!(Session::new(opened.clone(), options).is_err());
+        assert_eq!(bits(&mut copied, &image), expected);
+        copy.check().unwrap();
+    }
+    std::fs::write(&path, &bytes).unwrap();
+    assert_eq!(bits(&mut mapped, &image), expected);
+    // Replaced by renaming, as the importer does.
+    std::fs::rename(&path, folder.path().join("old.safetensors")).unwrap();
+    std::fs::write(&path, b"another").unwrap();
+    assert_eq!(bits(&mut mapped, &image), expected);
+}
+
+/// Memory is asked for only where the header justifies it.
+#[test]
+fn a_file_that_is_no_packed_file_is_not_copied() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("sparse.safetensors");
+    let file = std::fs::File::create(&path).unwrap();
+    // A file of holes, larger than any memory.
+    file.set_len(1 << 42).unwrap();
+    for error in [Weights::open(&path), Weights::open_copied(&path)].map(Result::unwrap_err) {
+        assert!(matches!(error, StoreError::Container { .. }), "{error}");
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod args;
 mod bench;
+mod bus;
 mod classes;
 mod classify;
 mod compare;
@@ -113,6 +114,7 @@ enum Status {
 
 /// Parses the arguments, runs the command, and reports its error, if any.
 pub fn main() -> ExitCode {
+    bus::explain();
     let cli = version::parse(std::env::args_os());
     #[cfg(unix)]
     signals::watch();

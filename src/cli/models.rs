@@ -22,6 +22,10 @@ pub struct ModelArgs {
     /// [default: the only packed weights there]
     #[arg(long, value_name = "NAME")]
     model: Option<String>,
+    /// Read the packed weights into memory instead of mapping their file, which other programs must
+    /// otherwise leave as it is while it is in use.
+    #[arg(long)]
+    copy_weights: bool,
 }
 
 /// Packed weights, and whether the command line named them.
@@ -187,15 +191,20 @@ pub fn folders() -> Vec<Folder> {
 impl ModelArgs {
     /// As if given on the command line.
     pub fn new(weights: Option<PathBuf>, model: Option<String>) -> ModelArgs {
-        ModelArgs { weights, model }
+        ModelArgs { weights, model, copy_weights: false }
     }
 
     /// Opens the weights that the arguments choose.
     pub fn open(&self) -> anyhow::Result<Chosen> {
-        if let Some(path) = &self.weights {
-            return Ok(Chosen { weights: Weights::open(path)?, by_default: false });
+        let chosen = match &self.weights {
+            Some(path) => Chosen { weights: Weights::open(path)?, by_default: false },
+            None => choose(self.model.as_deref(), folders())?,
+        };
+        if !self.copy_weights {
+            return Ok(chosen);
         }
-        Ok(choose(self.model.as_deref(), folders())?)
+        let weights = Weights::open_copied(chosen.weights.path())?;
+        Ok(Chosen { weights, ..chosen })
     }
 }
 

@@ -5,6 +5,7 @@ use super::{Metadata, PackedTensor, Precision, TensorId, packed_tensors};
 use crate::arch::Network;
 use crate::files::OutputError;
 use crate::mapped::{FileError, MappedFile};
+use crate::memory::{self, TooLittleMemory};
 use half::f16;
 use safetensors::tensor::Dtype;
 use std::io;
@@ -51,6 +52,14 @@ pub enum StoreError {
     /// The packed file cannot be written.
     #[error(transparent)]
     Output(#[from] OutputError),
+    /// A copy of the file would need more memory than this process can have.
+    #[error("{path}: {source}: free some, or map the file", path = path.display())]
+    TooLittleMemory {
+        /// The file.
+        path: PathBuf,
+        /// What there is.
+        source: TooLittleMemory,
+    },
     /// The file is not a safetensors file, or is damaged.
     #[error(
         "{path}: not a valid safetensors file of {bytes} bytes: {source}; expected packed \
@@ -184,7 +193,9 @@ impl Weights {
     /// while it is read.
     pub fn open_copied(path: &Path) -> Result<Weights, StoreError> {
         // Validated first: memory is asked for only as large as the header justifies.
-        drop(Weights::open(path)?);
+        let bytes = Weights::open(path)?.file_bytes() as u64;
+        memory::require(|| "the packed weights".into(), bytes)
+            .map_err(|source| StoreError::TooLittleMemory { path: path.to_owned(), source })?;
         let file = MappedFile::copied(path).map_err(|error| StoreError::of_file(path, error))?;
         Weights::validate(file, path.to_owned())
     }
