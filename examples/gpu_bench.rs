@@ -79,7 +79,7 @@ fn measure(
         },
     )?;
     let plan = LaunchPlan::new(&plan, LaunchOptions::new(path, compute))?;
-    let images = Random::new(1).vector(batch * plan.input_elems);
+    let images = Random::new(1).vector(batch * plan.input_elems());
     let mut gpu = CudaDevice::new(0, plan, weights)?;
     let [median, least] = latency(&mut gpu, &images, batch)?;
     let rate = throughput(&mut gpu, &images, batch)?;

@@ -269,7 +269,7 @@ fn other_weights_are_refused() {
     // The same tensors with other shapes, and those of another variant.
     for (variant, classes) in [(Variant::Lite0, 10), (Variant::B0Small, classes)] {
         let plan = launches(variant, classes);
-        assert_eq!(plan.weight_offsets.len(), weights.tensors().len());
+        assert_eq!(plan.weight_offsets().len(), weights.tensors().len());
         let says = format!(
             "the launch plan is for {variant} with {classes} classes and the weights are of lite0 \
              with 1000 classes: make the plan from the weights' network"
@@ -282,14 +282,6 @@ fn other_weights_are_refused() {
         assert!(is_network, "{emulated:?}");
         assert_eq!(emulated.to_string(), says);
     }
-    // A plan whose region was made smaller after the fact: checked at every upload.
-    let mut plan = launches(Variant::Lite0, classes);
-    plan.weights_bytes = plan.weight_offsets[40] + 1;
-    let cuda = CudaDevice::new(0, plan.clone(), &weights).unwrap_err();
-    assert!(matches!(&cuda, CudaError::Range { .. }), "{cuda:?}");
-    let emulated = EmulatedDevice::new(plan, &weights).unwrap_err();
-    assert!(matches!(&emulated, EmulatedError::Range { .. }), "{emulated:?}");
-
     let plan = launches(Variant::Lite0, classes);
     let mut device = CudaDevice::new(0, plan, &weights).unwrap();
     device.run(&[0.5; 32 * 32 * 3], 1).unwrap();

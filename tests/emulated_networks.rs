@@ -250,7 +250,7 @@ fn results_depend_on_nothing_else(compute: Compute, path: Path) {
         if TestDevice::chosen().has_emulator() {
             let what = format!("{variant}, {compute}, {path}");
             let mut device = device(&weights, 4, size, options);
-            let elems = device.plan().input_elems;
+            let elems = device.plan().input_elems();
             depends_on_nothing_else(&what, elems, |images, schedule| {
                 device.set_schedule(schedule);
                 device.run(images, images.len() / elems).unwrap_or_else(|e| panic!("{what}: {e}"));
@@ -260,7 +260,7 @@ fn results_depend_on_nothing_else(compute: Compute, path: Path) {
         if TestDevice::chosen().has_gpu() {
             let what = format!("{variant}, {compute}, {path}, on the GPU");
             let plan = launch_plan(&weights, 4, size, options);
-            let elems = plan.input_elems;
+            let elems = plan.input_elems();
             let device = CudaDevice::new(0, plan, &weights);
             let mut device = device.unwrap_or_else(|e| panic!("{what}: {e}"));
             // A GPU has its own schedule.
@@ -341,13 +341,13 @@ fn the_arena_is_shared_without_harm() {
         let mut shared = device(&weights, 2, size, options);
         let apart = LaunchOptions { placement: Placement::Apart, ..options };
         let mut apart = device(&weights, 2, size, apart);
-        let images = Random::new(5).vector(2 * shared.plan().input_elems);
+        let images = Random::new(5).vector(2 * shared.plan().input_elems());
         for device in [&mut shared, &mut apart] {
             device.run(&images, 2).unwrap_or_else(|e| panic!("{what}: {e}"));
         }
         assert_eq!(bits(shared.logits()), bits(apart.logits()), "{what}");
         let mut end = 0;
-        for buffer in &apart.plan().buffers {
+        for buffer in apart.plan().buffers() {
             let start = buffer.offset_bytes as usize;
             let part = start..start + buffer.bytes();
             if buffer.region == Region::Arena {
@@ -372,9 +372,9 @@ fn top_k_on_the_device_is_top_k_on_the_host() {
     let weights = weights(Variant::B0, Padding::SameDynamic, Compute::Fp16);
     let options = LaunchOptions { top_k: 5, ..LaunchOptions::new(Path::Fused, Compute::Fp16) };
     let mut device = device(&weights, 3, size, options);
-    let images = Random::new(8).vector(3 * device.plan().input_elems);
+    let images = Random::new(8).vector(3 * device.plan().input_elems());
     device.run(&images, 3).unwrap();
-    let top = device.plan().top_k.unwrap();
+    let top = device.plan().top_k().unwrap();
     let classes: Vec<i32> = device.read(top.classes, 15);
     let logits: Vec<f32> = device.read(top.logits, 15);
     let probabilities: Vec<f32> = device.read(top.probabilities, 15);

@@ -52,7 +52,7 @@ fn line(variant: Variant, path: Path, compute: Compute, batch: usize) -> String 
             add(&mut hash, record);
         }
     }
-    for number in [launches.arena_bytes, launches.output_bytes, launches.counters_bytes] {
+    for number in [launches.arena_bytes(), launches.output_bytes(), launches.counters_bytes()] {
         hash.update(number.to_le_bytes());
     }
     let digest = hash.finalize()[..12].iter().fold(String::new(), |mut text, byte| {

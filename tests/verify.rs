@@ -45,7 +45,7 @@ impl Case {
         let options =
             LaunchOptions { placement: Placement::Apart, ..LaunchOptions::new(path, compute) };
         let launches = LaunchPlan::new(&plan, LaunchOptions { top_k: 5, ..options }).unwrap();
-        let input = Random::new(2).vector(launches.input_elems);
+        let input = Random::new(2).vector(launches.input_elems());
         Case { plan, launches, weights, input }
     }
 
@@ -62,7 +62,7 @@ impl Case {
     /// Everything is right.
     #[track_caller]
     fn passes(&self) -> Outcome {
-        let LaunchOptions { path, compute, .. } = self.launches.options;
+        let LaunchOptions { path, compute, .. } = self.launches.options();
         let what = format!("{}, {path}, {compute}", self.weights.metadata().variant);
         let outcome = self.verify(&mut self.device()).unwrap_or_else(|e| panic!("{what}: {e}"));
         if let Some(fault) = &outcome.fault {
@@ -103,7 +103,7 @@ impl Case {
         let largest = right.iter().zip(&changed).map(effect).fold(0.0, f64::max);
         assert!(largest > 16.0, "{name}[{at}] changes nothing: {largest}");
         let least = old + (16.0 / largest) as f32;
-        let value = match self.launches.options.compute.storage() {
+        let value = match self.launches.options().compute.storage() {
             Precision::Fp32 => least,
             Precision::Fp16 => {
                 // The nearest f16 that is no closer to the right one.
@@ -132,7 +132,7 @@ impl Case {
 
     /// A buffer after a run.
     fn buffer(&self, device: &EmulatedDevice, name: &str) -> Vec<f32> {
-        let buffer = self.launches.buffers.iter().find(|buffer| buffer.name == name);
+        let buffer = self.launches.buffers().iter().find(|buffer| buffer.name == name);
         let buffer = buffer.unwrap_or_else(|| panic!("no buffer {name}"));
         match buffer.precision {
             Precision::Fp32 => device.read(buffer.address(), buffer.elems),
@@ -146,8 +146,8 @@ impl Case {
     /// Changes one weight on the device alone.
     fn change(&self, device: &mut EmulatedDevice, id: TensorId, at: usize, value: f32) {
         let precision = self.weights.tensors()[id.0 as usize]
-            .precision(self.launches.options.compute.storage());
-        let offset = self.launches.weight_offsets[id.0 as usize];
+            .precision(self.launches.options().compute.storage());
+        let offset = self.launches.weight_offsets()[id.0 as usize];
         let offset_bytes = offset + (at * precision.elem_bytes()) as u64;
         let at = Address { region: Region::Weights, offset_bytes };
         match precision {
@@ -441,7 +441,7 @@ fn what_is_written_where_no_tensor_is_is_found() {
     let case = Case::new(Variant::Lite0, Size::square(32), Path::Layerwise, Compute::Fp16);
     let records = case.launches.launches(1).unwrap();
     let written =
-        case.launches.buffers.iter().find(|buffer| buffer.name == "blocks.0.depthwise").unwrap();
+        case.launches.buffers().iter().find(|buffer| buffer.name == "blocks.0.depthwise").unwrap();
     assert_eq!((records[2].name.as_str(), written.region), ("blocks.0.depthwise", Region::Arena));
     let end = written.offset_bytes + written.bytes() as u64;
     for offset_bytes in [written.offset_bytes - 3, end] {
@@ -456,7 +456,7 @@ fn what_is_written_where_no_tensor_is_is_found() {
         );
     }
     let counter = Address { region: Region::Counters, offset_bytes: 8 };
-    if case.launches.counters_bytes > 0 {
+    if case.launches.counters_bytes() > 0 {
         let outcome = case.verify(&mut Stray(&mut case.device(), counter)).unwrap();
         assert!(matches!(outcome.fault, Some(Fault::Counter { index: 2, found: 7, .. })));
     }

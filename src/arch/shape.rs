@@ -85,7 +85,7 @@ pub struct ConvGeometry {
 }
 
 /// Why there are no sizes for a network, an input and a padding convention.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 pub enum GeometryError {
     /// An input size for which the network has no output.
     #[error(

@@ -206,8 +206,8 @@ fn report<'a>(plan: &'a Plan, launch_plan: &LaunchPlan) -> anyhow::Result<PlanRe
         batch: plan.batch,
         size: plan.input_size(),
         padding: args::padding_text(plan.padding),
-        precision: launch_plan.options.compute.to_string(),
-        path: launch_plan.options.path.to_string(),
+        precision: launch_plan.options().compute.to_string(),
+        path: launch_plan.options().path.to_string(),
         classes: plan.network.classes,
         launches: launches::report(launch_plan)?,
         device_memory: launches::memory(launch_plan),
@@ -233,7 +233,7 @@ fn heading(plan: &Plan, launch_plan: &LaunchPlan, out: &mut Out) -> anyhow::Resu
         plan.batch,
         plan.input_size(),
         args::padding_text(plan.padding),
-        launch_plan.options.compute,
+        launch_plan.options().compute,
         plan.network.classes,
     ))
 }

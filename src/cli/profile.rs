@@ -175,7 +175,7 @@ fn profile(
     // First: a network that cannot be run needs no ceilings.
     let session = Session::new(Arc::new(weights), choice.options(batch))?;
     let (device_name, compute) = (session.device_name(), session.compute());
-    let path = session.launches().map(|launches| launches.options.path);
+    let path = session.launches().map(|launches| launches.options().path);
     if verbose || !args.json {
         let what = match device {
             Device::Emulator => "one run, all checks on",

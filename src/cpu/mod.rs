@@ -34,7 +34,7 @@ mod tile;
 mod vector;
 
 use crate::memory::{self as system, TooLittleMemory};
-use crate::plan::Plan;
+use crate::plan::{Plan, PlanError};
 use crate::weights::{Precision, StoreError, TensorId, Weights};
 use layout::{Layout, Location};
 use memory::{Floats, Shared};
@@ -49,6 +49,9 @@ use team::{Gate, Tasks, Team};
 /// Why an executor could not be made, or an input not be run.
 #[derive(Debug, thiserror::Error)]
 pub enum CpuError {
+    /// The plan is not as [`Plan::new`] made it.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
     /// Plan and weights are of different networks.
     #[error(
         "the plan is for {plan} and the weights are of {weights}: make the plan from the weights' network"
@@ -230,6 +233,7 @@ impl CpuExecutor {
         isa: Isa,
         layout: Layout,
     ) -> Result<CpuExecutor, CpuError> {
+        plan.check()?;
         if plan.network != *weights.network() {
             return Err(CpuError::Network {
                 plan: plan.network.to_string(),

@@ -186,14 +186,10 @@ impl EmulatedDevice {
         let mut memory = Memory::new();
         let allocation = |bytes: u64| bytes.max(LaunchPlan::ALIGN_BYTES as u64) as usize;
         let weights_buffer = memory.uninitialised("weights", allocation(plan.weights_bytes));
-        for (i, &offset) in plan.weight_offsets.iter().enumerate() {
-            let bytes = plan.tensor_bytes(weights, TensorId(i as u32));
-            let region_bytes = weights_buffer.len_bytes();
-            if offset.checked_add(bytes.len() as u64).is_none_or(|end| end > region_bytes as u64) {
-                let at = Address { region: Region::Weights, offset_bytes: offset };
-                return Err(EmulatedError::Range { at, bytes: bytes.len(), region_bytes });
-            }
-            memory.write(&weights_buffer, offset as usize, &bytes);
+        for i in 0..plan.weight_offsets.len() {
+            let id = TensorId(i as u32);
+            let bytes = plan.tensor_bytes(weights, id);
+            memory.write(&weights_buffer, plan.place(id, &bytes)? as usize, &bytes);
         }
         weights.check()?;
         memory.protect(&weights_buffer);

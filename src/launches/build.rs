@@ -138,6 +138,7 @@ impl Builder<'_> {
 }
 
 pub(super) fn build(plan: &Plan, options: LaunchOptions) -> Result<LaunchPlan, LaunchPlanError> {
+    plan.check()?;
     let Network { classes, c_head, .. } = plan.network;
     if options.top_k > classes {
         return Err(LaunchPlanError::TopK { found: options.top_k, classes });

@@ -29,7 +29,7 @@ pub use record::LaunchRecord;
 
 use crate::arch::Network;
 use crate::kernels::{Compute, LaunchError};
-use crate::plan::Plan;
+use crate::plan::{Plan, PlanError};
 use crate::weights::{Precision, TensorId, Weights};
 use half::f16;
 use node::Node;
@@ -91,6 +91,9 @@ impl LaunchOptions {
 /// Why there are no launches for a plan.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum LaunchPlanError {
+    /// The plan is not as [`Plan::new`] made it.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
     /// A kernel does not take a step's shape.
     #[error("{name}: {source}")]
     Launch {
@@ -117,6 +120,21 @@ pub enum LaunchPlanError {
         plan: String,
         /// The weights' network.
         weights: String,
+    },
+    /// A tensor that does not have the bytes that the plan keeps for it.
+    #[error(
+        "tensor {tensor} has {found} bytes, expected {expected} that end within the {region_bytes} \
+         bytes of all weights"
+    )]
+    Tensor {
+        /// The tensor, by [`TensorId`].
+        tensor: u32,
+        /// The bytes kept for it.
+        expected: u64,
+        /// Its own.
+        found: u64,
+        /// Size of [`Region::Weights`].
+        region_bytes: u64,
     },
     /// A region that symbolic addresses do not reach the end of.
     #[error(
@@ -153,44 +171,47 @@ pub struct TopK {
 }
 
 /// Everything about running a plan on kernels that is known before the first image.
+///
+/// A device trusts it: kernels are not held to the regions that their launches were made for. So
+/// nobody outside changes a launch plan that [`LaunchPlan::new`] has checked.
 #[derive(Clone, Debug)]
 pub struct LaunchPlan {
     /// Which kernels, in which precision.
-    pub options: LaunchOptions,
+    pub(crate) options: LaunchOptions,
     /// The network whose weights the launches read.
     network: Network,
     /// Largest number of images in a run.
-    pub batch: usize,
+    pub(crate) batch: usize,
     /// Every buffer of the arena and of the outputs.
-    pub buffers: Vec<LaunchBuffer>,
+    pub(crate) buffers: Vec<LaunchBuffer>,
     /// Offset of each tensor of the packed file in [`Region::Weights`], by [`TensorId`].
-    pub weight_offsets: Vec<u64>,
+    pub(crate) weight_offsets: Vec<u64>,
     /// Elements of each tensor, by [`TensorId`].
     weight_elems: Vec<usize>,
     /// Type of each tensor on the device, by [`TensorId`].
     weight_precisions: Vec<Precision>,
     /// Size of [`Region::Weights`].
-    pub weights_bytes: u64,
+    pub(crate) weights_bytes: u64,
     /// Size of [`Region::Arena`].
-    pub arena_bytes: u64,
+    pub(crate) arena_bytes: u64,
     /// Size of [`Region::Input`]: `[batch, h, w, 3]`, f32.
-    pub input_bytes: u64,
+    pub(crate) input_bytes: u64,
     /// Size of [`Region::Output`].
-    pub output_bytes: u64,
+    pub(crate) output_bytes: u64,
     /// Size of [`Region::Counters`].
-    pub counters_bytes: u64,
+    pub(crate) counters_bytes: u64,
     /// Logits after a run, `[n, classes]`, f32.
-    pub logits: Address,
+    pub(crate) logits: Address,
     /// Features after a run, `[n, c_head]`, f32.
-    pub features: Address,
+    pub(crate) features: Address,
     /// Where the best classes are, if they were asked for.
-    pub top_k: Option<TopK>,
+    pub(crate) top_k: Option<TopK>,
     /// Elements of one image's logits.
-    pub classes: usize,
+    pub(crate) classes: usize,
     /// Elements of one image's features.
-    pub c_head: usize,
+    pub(crate) c_head: usize,
     /// Elements of one image's input.
-    pub input_elems: usize,
+    pub(crate) input_elems: usize,
     nodes: Vec<Node>,
 }
 
@@ -213,6 +234,81 @@ impl LaunchPlan {
             return Err(LaunchPlanError::Images { batch: self.batch, found: n });
         }
         self.nodes().iter().map(|node| record::record(self, node, n)).collect()
+    }
+
+    /// Which kernels, in which precision.
+    pub fn options(&self) -> LaunchOptions {
+        self.options
+    }
+
+    /// Largest number of images in a run.
+    pub fn batch(&self) -> usize {
+        self.batch
+    }
+
+    /// Every buffer of the arena and of the outputs.
+    pub fn buffers(&self) -> &[LaunchBuffer] {
+        &self.buffers
+    }
+
+    /// Offset of each tensor of the packed file in [`Region::Weights`], by [`TensorId`].
+    pub fn weight_offsets(&self) -> &[u64] {
+        &self.weight_offsets
+    }
+
+    /// Size of [`Region::Weights`].
+    pub fn weights_bytes(&self) -> u64 {
+        self.weights_bytes
+    }
+
+    /// Size of [`Region::Arena`].
+    pub fn arena_bytes(&self) -> u64 {
+        self.arena_bytes
+    }
+
+    /// Size of [`Region::Input`]: `[batch, h, w, 3]`, f32.
+    pub fn input_bytes(&self) -> u64 {
+        self.input_bytes
+    }
+
+    /// Size of [`Region::Output`].
+    pub fn output_bytes(&self) -> u64 {
+        self.output_bytes
+    }
+
+    /// Size of [`Region::Counters`].
+    pub fn counters_bytes(&self) -> u64 {
+        self.counters_bytes
+    }
+
+    /// Logits after a run, `[n, classes]`, f32.
+    pub fn logits(&self) -> Address {
+        self.logits
+    }
+
+    /// Features after a run, `[n, c_head]`, f32.
+    pub fn features(&self) -> Address {
+        self.features
+    }
+
+    /// Where the best classes are, if they were asked for.
+    pub fn top_k(&self) -> Option<TopK> {
+        self.top_k
+    }
+
+    /// Elements of one image's logits.
+    pub fn classes(&self) -> usize {
+        self.classes
+    }
+
+    /// Elements of one image's features.
+    pub fn c_head(&self) -> usize {
+        self.c_head
+    }
+
+    /// Elements of one image's input.
+    pub fn input_elems(&self) -> usize {
+        self.input_elems
     }
 
     /// Number of launches, whatever the number of images.
@@ -264,6 +360,17 @@ impl LaunchPlan {
                 }
                 None => Cow::Borrowed(weights.bytes(id)),
             },
+        }
+    }
+
+    /// Offset in [`Region::Weights`] for the upload of a tensor's `bytes`, which leave neither their
+    /// place nor the region.
+    pub(crate) fn place(&self, id: TensorId, bytes: &[u8]) -> Result<u64, LaunchPlanError> {
+        let (offset, expected) = (self.weight_offsets[id.0 as usize], self.weight_bytes(id));
+        let (found, region_bytes) = (bytes.len() as u64, self.weights_bytes);
+        match offset.checked_add(found) {
+            Some(end) if end <= region_bytes && found == expected => Ok(offset),
+            _ => Err(LaunchPlanError::Tensor { tensor: id.0, expected, found, region_bytes }),
         }
     }
 

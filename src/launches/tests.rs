@@ -1,8 +1,9 @@
 //! Properties of launch plans, over every variant, batch, precision and path.
 
 use super::*;
-use crate::arch::{Network, Padding, Variant};
+use crate::arch::{Network, Padding, Size, Variant};
 use crate::plan::PlanOptions;
+use crate::weights::stand_in::random_weights;
 
 const BATCHES: [usize; 4] = [1, 3, 8, 32];
 const COMPUTES: [Compute; 3] = [Compute::Fp16, Compute::Fp32, Compute::Tf32];
@@ -214,4 +215,40 @@ fn what_does_not_fit_is_refused() {
     assert!(launches.launches(3).unwrap_err().to_string().contains("3 images"));
     let error = LaunchPlan::new(&plan, LaunchOptions { top_k: 1001, ..options }).unwrap_err();
     assert!(error.to_string().contains("1001 best classes of 1000"), "{error}");
+}
+
+/// An upload that is longer than its tensor's place would overwrite the next one's, and the last
+/// one's would leave the region.
+#[test]
+fn a_tensor_is_uploaded_to_its_own_place_or_not_at_all() {
+    let plan = |classes| {
+        let options = PlanOptions {
+            batch: 1,
+            size: Size::square(32),
+            padding: Padding::SameDynamic,
+            precision: Precision::Fp16,
+        };
+        let plan = Plan::new(&Network::new(Variant::Lite0, classes), options).unwrap();
+        LaunchPlan::new(&plan, LaunchOptions::new(Path::Fused, Compute::Fp16)).unwrap()
+    };
+    let weights = random_weights(Variant::Lite0, Precision::Fp16).unwrap();
+    let (right, other) = (plan(weights.metadata().classes), plan(10));
+    right.check_weights(&weights).unwrap();
+    assert!(matches!(other.check_weights(&weights), Err(LaunchPlanError::Network { .. })));
+    let last = TensorId(right.weight_offsets.len() as u32 - 1);
+    for id in (0..=last.0).map(TensorId) {
+        let bytes = right.tensor_bytes(&weights, id);
+        assert_eq!(right.place(id, &bytes), Ok(right.weight_offsets[id.0 as usize]));
+        for wrong in [&[&bytes[..], &[0]].concat()[..], &bytes[1..]] {
+            let refused = right.place(id, wrong);
+            assert!(matches!(refused, Err(LaunchPlanError::Tensor { .. })), "{refused:?}");
+        }
+    }
+    let refused = other.place(last, &right.tensor_bytes(&weights, last));
+    assert!(matches!(refused, Err(LaunchPlanError::Tensor { .. })), "{refused:?}");
+    // A region that is too small for the right tensor.
+    let mut small = right.clone();
+    small.weights_bytes = small.weight_offsets[last.0 as usize] + 1;
+    let refused = small.place(last, &right.tensor_bytes(&weights, last));
+    assert!(matches!(refused, Err(LaunchPlanError::Tensor { .. })), "{refused:?}");
 }

@@ -419,4 +419,31 @@ mod tests {
             assert_eq!(refused.unwrap_err(), expected);
         }
     }
+
+    #[test]
+    fn a_plan_that_was_changed_is_found() {
+        let options = PlanOptions {
+            batch: 2,
+            size: Size::square(64),
+            padding: Padding::SameDynamic,
+            precision: Precision::Fp32,
+        };
+        let plan = Plan::new(&Network::new(Variant::B0, 10), options).unwrap();
+        plan.check().unwrap();
+        let changes: [fn(&mut Plan); 5] = [
+            |plan| plan.buffers[3].last_step = 0,
+            |plan| plan.buffers[2].shape[3] += 1,
+            |plan| plan.steps.truncate(4),
+            |plan| plan.input = plan.logits,
+            |plan| plan.geometry.blocks[0].pad_top = 7,
+        ];
+        for change in changes {
+            let mut plan = plan.clone();
+            change(&mut plan);
+            assert_eq!(plan.check(), Err(PlanError::Changed));
+        }
+        let mut plan = plan;
+        plan.batch = 0;
+        assert_eq!(plan.check(), Err(PlanError::Batch { found: 0 }));
+    }
 }

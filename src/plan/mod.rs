@@ -88,6 +88,19 @@ impl Plan {
         build::build(network, options)
     }
 
+    /// Whether the plan is as [`Plan::new`] makes it. Machines ask before they trust it: which
+    /// buffers share memory follows from the steps that read and write them.
+    ///
+    /// # Errors
+    ///
+    /// [`PlanError::Changed`] if it is not; any other if there is no such plan.
+    pub fn check(&self) -> Result<(), PlanError> {
+        let Plan { batch, padding, precision, .. } = *self;
+        let size = self.input_size();
+        let made = Plan::new(&self.network, PlanOptions { batch, size, padding, precision })?;
+        if *self == made { Ok(()) } else { Err(PlanError::Changed) }
+    }
+
     /// The buffer behind an id.
     pub fn buffer(&self, id: BufferId) -> &Buffer {
         &self.buffers[id.0 as usize]
@@ -110,7 +123,7 @@ impl Plan {
 }
 
 /// Why there is no plan.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 pub enum PlanError {
     /// The input size, the padding or the network does not work.
     #[error(transparent)]
@@ -121,4 +134,7 @@ pub enum PlanError {
         /// The batch asked for.
         found: usize,
     },
+    /// The plan's parts are not those that its network and options give.
+    #[error("the plan was changed after it was made: make the plan that is wanted instead")]
+    Changed,
 }

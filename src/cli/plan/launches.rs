@@ -57,7 +57,7 @@ struct BufferReport {
 
 /// The launches at the full batch.
 pub fn report(plan: &LaunchPlan) -> anyhow::Result<Vec<LaunchReport>> {
-    let records = plan.launches(plan.batch)?;
+    let records = plan.launches(plan.batch())?;
     let reports = records.into_iter().enumerate().map(|(index, record)| LaunchReport {
         index,
         steps: [record.steps.start, record.steps.end],
@@ -75,7 +75,7 @@ pub fn report(plan: &LaunchPlan) -> anyhow::Result<Vec<LaunchReport>> {
 
 /// What the regions of device memory take.
 pub fn memory(plan: &LaunchPlan) -> MemoryReport {
-    let buffers = plan.buffers.iter().map(|buffer| BufferReport {
+    let buffers = plan.buffers().iter().map(|buffer| BufferReport {
         name: buffer.name.clone(),
         precision: buffer.precision,
         bytes: buffer.bytes(),
@@ -85,12 +85,12 @@ pub fn memory(plan: &LaunchPlan) -> MemoryReport {
         last_launch: buffer.last_launch,
     });
     MemoryReport {
-        weights_bytes: plan.weights_bytes,
-        arena_bytes: plan.arena_bytes,
-        input_bytes: plan.input_bytes,
-        output_bytes: plan.output_bytes,
+        weights_bytes: plan.weights_bytes(),
+        arena_bytes: plan.arena_bytes(),
+        input_bytes: plan.input_bytes(),
+        output_bytes: plan.output_bytes(),
         slots: LaunchPlan::SLOTS,
-        counters_bytes: plan.counters_bytes,
+        counters_bytes: plan.counters_bytes(),
         total_bytes: plan.device_bytes(),
         buffers: buffers.collect(),
     }
@@ -98,7 +98,7 @@ pub fn memory(plan: &LaunchPlan) -> MemoryReport {
 
 /// Prints the launches, and what they take together.
 pub fn tables(plan: &LaunchPlan, out: &mut Out) -> anyhow::Result<()> {
-    let records = plan.launches(plan.batch)?;
+    let records = plan.launches(plan.batch())?;
     let known = records.iter().find_map(|record| registers(record.kernel));
     let mut table = Table::new(&[
         ("launch", Align::Right),
@@ -139,16 +139,16 @@ pub fn tables(plan: &LaunchPlan, out: &mut Out) -> anyhow::Result<()> {
          device memory {}: weights {}, arena {}, inputs {slots} x {}, outputs \
          {slots} x {}, counters {}",
         records.len(),
-        plan.options.path,
-        plan.options.compute,
+        plan.options().path,
+        plan.options().compute,
         output::bytes(moved),
         thousands(macs),
         output::bytes(plan.device_bytes()),
-        output::bytes(plan.weights_bytes),
-        output::bytes(plan.arena_bytes),
-        output::bytes(plan.input_bytes),
-        output::bytes(plan.output_bytes),
-        output::bytes(plan.counters_bytes),
+        output::bytes(plan.weights_bytes()),
+        output::bytes(plan.arena_bytes()),
+        output::bytes(plan.input_bytes()),
+        output::bytes(plan.output_bytes()),
+        output::bytes(plan.counters_bytes()),
         slots = LaunchPlan::SLOTS,
     ))
 }

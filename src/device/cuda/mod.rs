@@ -156,8 +156,8 @@ impl CudaDevice {
             dependent_launches,
         };
         for tensor in 0..device.plan.weight_offsets.len() {
-            let bytes = device.plan.tensor_bytes(weights, TensorId(tensor as u32));
-            device.upload(tensor, &bytes)?;
+            let id = TensorId(tensor as u32);
+            device.upload(id, &device.plan.tensor_bytes(weights, id))?;
         }
         weights.check()?;
         let (at, bytes) = (device.regions.counters.address, device.plan.counters_bytes as usize);
@@ -174,15 +174,10 @@ impl CudaDevice {
     }
 
     /// Copies one tensor to its place; its bytes may change when this returns.
-    fn upload(&self, tensor: usize, bytes: &[u8]) -> Result<(), CudaError> {
-        let (offset, len_bytes) = (self.plan.weight_offsets[tensor], self.plan.weights_bytes);
-        if offset.checked_add(bytes.len() as u64).is_none_or(|end| end > len_bytes) {
-            let (offset_bytes, len_bytes) = (offset as usize, len_bytes as usize);
-            return Err(CudaError::Range { offset_bytes, bytes: bytes.len(), len_bytes });
-        }
-        let at = self.regions.weights.address + offset;
-        // SAFETY: the bytes are readable, and their place lies within the region, as was just
-        // checked: nothing is written beyond it.
+    fn upload(&self, id: TensorId, bytes: &[u8]) -> Result<(), CudaError> {
+        let at = self.regions.weights.address + self.plan.place(id, bytes)?;
+        // SAFETY: the bytes are readable, and their place is theirs alone and lies within the region
+        // that was allocated, as was just checked.
         unsafe {
             call!(
                 self.context.driver,
@@ -218,8 +213,9 @@ impl CudaDevice {
     fn enqueue(&self, launch: &Bound, dependent: bool) -> Result<(), CudaError> {
         let stream = &self.streams.compute;
         // SAFETY: the device has loaded the kernel. The launch is of the plan that the regions were
-        // allocated for, and keeps to them: launch modules check shapes, and the emulator runs the
-        // same launches with checks, those of dependent launches among them.
+        // allocated for, which nobody outside this crate can have changed, and keeps to them: launch
+        // modules check shapes, and the emulator runs the same launches with checks, those of
+        // dependent launches among them.
         unsafe { enqueue(stream, launch.function, launch.geometry, &launch.params, dependent) }
     }
 

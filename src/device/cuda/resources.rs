@@ -467,7 +467,11 @@ mod tests {
             assert!(!CAPTURING.get());
             assert!(matches!(stream.capture(refused), Err(CudaError::NothingSubmitted)));
             assert!(!CAPTURING.get());
-            stream.capture(|| Ok(assert!(CAPTURING.get()))).unwrap();
+            let records = || {
+                assert!(CAPTURING.get());
+                Ok(())
+            };
+            stream.capture(records).unwrap();
             assert!(!CAPTURING.get());
         }
         assert_eq!(GRAPHS.get(), 0);
