@@ -1,10 +1,10 @@
 #!/bin/sh
-# Puts CUDA's compiler into a folder, from the Python package index.
+# Puts CUDA's compiler into a folder, from the Python package index, as nvcc-requirements.txt has it.
 # Usage: fetch-nvcc.sh FOLDER; nvcc is then FOLDER/nvidia/cu13/bin/nvcc.
 set -eu
 folder=$1
 python=${PYTHON:-python3}
-requirement='cuda-toolkit[nvcc,cudart,cccl]==13.0.*'
+requirements=$(dirname "$0")/nvcc-requirements.txt
 nvcc=$folder/nvidia/cu13/bin/nvcc
 
 if ! command -v "$python" >/dev/null 2>&1; then
@@ -21,9 +21,10 @@ if ! "$python" -m pip --version >/dev/null 2>&1; then
     python=$folder/venv/bin/python
 fi
 echo "fetch-nvcc: CUDA's compiler goes into $folder (about 270 MB)" >&2
-"$python" -m pip install --quiet --disable-pip-version-check --upgrade --target "$folder" "$requirement" || {
-    echo "fetch-nvcc: could not install $requirement; is a package index reachable?" >&2
-    echo "            By hand: pip install --target $folder '$requirement'" >&2
+# Wheels alone, whose hashes are known: nothing of a package runs while it is installed.
+"$python" -m pip install --quiet --disable-pip-version-check --upgrade --target "$folder" \
+    --require-hashes --no-deps --only-binary :all: --requirement "$requirements" || {
+    echo "fetch-nvcc: could not install what $requirements lists; is a package index reachable?" >&2
     echo "            Or set EFFNET_NVCC to an nvcc of CUDA 12 or 13." >&2
     exit 1
 }

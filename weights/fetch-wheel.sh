@@ -1,5 +1,5 @@
 #!/bin/sh
-# Downloads one wheel from the Python package index, without installing it.
+# Downloads one wheel of wheels.txt from the Python package index, without installing it.
 # Usage: fetch-wheel.sh PACKAGE==VERSION FOLDER
 set -eu
 requirement=$1
@@ -19,8 +19,16 @@ if ! "$python" -m pip --version >/dev/null 2>&1; then
     }
     python=$folder/venv/bin/python
 fi
-"$python" -m pip download --quiet --disable-pip-version-check --no-deps --dest "$folder" "$requirement" || {
-    echo "fetch-wheel: could not download $requirement; is a package index reachable?" >&2
+wheels=$(dirname "$0")/wheels.txt
+pinned=$(mktemp)
+trap 'rm -f "$pinned"' EXIT
+grep -F "$requirement " "$wheels" > "$pinned" || {
+    echo "fetch-wheel: $wheels has no $requirement" >&2
+    exit 1
+}
+"$python" -m pip download --quiet --disable-pip-version-check --no-deps --only-binary :all: \
+    --require-hashes --requirement "$pinned" --dest "$folder" || {
+    echo "fetch-wheel: could not download $requirement as wheels.txt has it; is a package index reachable?" >&2
     echo "             By hand: pip download --no-deps --dest $folder $requirement" >&2
     exit 1
 }
