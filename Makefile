@@ -68,7 +68,7 @@ test-hostile: $(NVCC) $(DEMO_WHEEL) ## hostile files under a meter of processor 
 	$(CARGO) build --release --locked --bin effnet
 	$(PYTHON) tests/hostile/meter.py target/release/effnet $(DEMO_WHEEL)
 
-check: cuda ## formatting, lints and documentation, all without warnings; the runtime alone
+check: cuda ## formatting, lints, documentation, dependencies; the runtime alone
 	$(CARGO) fmt --all --check
 	@if command -v clang-format >/dev/null 2>&1; then \
 		clang-format --dry-run -Werror kernels/*.cu kernels/*.cuh; \
@@ -78,6 +78,7 @@ check: cuda ## formatting, lints and documentation, all without warnings; the ru
 	$(CARGO) clippy --locked --workspace --all-targets --all-features -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps
 	CARGO="$(CARGO)" tests/runtime.sh
+	CARGO="$(CARGO)" PYTHON="$(PYTHON)" tests/dependencies.sh
 
 fmt: ## format the sources
 	$(CARGO) fmt --all

@@ -3,7 +3,7 @@
 //! Every kernel file becomes machine code for each target, and one PTX text with line information,
 //! which the emulator runs and which drivers compile for GPUs that come later; all of it packed.
 //! `src/kernels/mod.rs` includes the `kernel_images.rs` that is written here. Without nvcc the host
-//! still builds, with an empty list.
+//! still builds, with an empty list. The licences of what is built in are packed and embedded too.
 //!
 //! | variable | meaning |
 //! |---|---|
@@ -27,9 +27,12 @@ mod provenance;
 #[path = "build/resources.rs"]
 mod resources;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::{env, fs};
+
+/// Licences of what is built in, which the program carries.
+const NOTICES: &str = "THIRD-PARTY-NOTICES";
 
 fn main() -> ExitCode {
     println!("cargo::rustc-check-cfg=cfg(kernels)");
@@ -37,6 +40,7 @@ fn main() -> ExitCode {
     println!("cargo:rerun-if-changed=build.rs");
     println!("cargo:rerun-if-changed=build");
     println!("cargo:rerun-if-changed=kernels");
+    println!("cargo:rerun-if-changed={NOTICES}");
     for name in [
         "EFFNET_NVCC",
         "CUDA_HOME",
@@ -64,6 +68,7 @@ fn build() -> Result<(), String> {
     let root = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").ok_or("run by cargo only")?);
     let out = PathBuf::from(env::var_os("OUT_DIR").ok_or("run by cargo only")?);
     provenance::tell(&root, &out);
+    embed_notices(&root, &out)?;
     let generated = out.join("kernel_images.rs");
     let write = |text: String| {
         fs::write(&generated, text)
@@ -88,4 +93,13 @@ fn build() -> Result<(), String> {
         println!("cargo::rustc-cfg=kernel_target=\"{arch}\"");
     }
     write(generate::built(&kernels, &archs, &nvcc.version)?)
+}
+
+/// Packs the notices for `src/cli/notices.rs`.
+fn embed_notices(root: &Path, out: &Path) -> Result<(), String> {
+    let source = root.join(NOTICES);
+    let text = fs::read(&source).map_err(|e| format!("cannot read {}: {e}", source.display()))?;
+    let packed = out.join("notices.zlib");
+    fs::write(&packed, pack::packed(&text)?)
+        .map_err(|e| format!("cannot write {}: {e}", packed.display()))
 }

@@ -22,6 +22,7 @@ mod inputs;
 mod labels;
 mod list;
 mod models;
+mod notices;
 mod output;
 mod paths;
 mod patterns;
@@ -98,6 +99,7 @@ enum Command {
     #[command(after_help = emulate::after_help())]
     Emulate(emulate::Args),
     Completions(completions::Args),
+    Notices(notices::Args),
 }
 
 /// How a command that could start has ended.
@@ -159,6 +161,7 @@ fn run(cli: Cli, out: &mut Out) -> anyhow::Result<Status> {
         Command::Verify(args) => verify::run(args, cli.verbose, out),
         Command::Emulate(args) => emulate::run(args, out),
         Command::Completions(args) => completions::run(args, out),
+        Command::Notices(args) => notices::run(args, out),
     }
 }
 
