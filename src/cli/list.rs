@@ -10,8 +10,11 @@ use super::paths;
 use effnet::labels::text::{self, TextError};
 use std::path::{Path, PathBuf};
 
-/// More than a list of ten million images takes.
+/// More than a list of ten million images takes. Each of them takes some 200 bytes of memory.
 const MAX_BYTES: u64 = 1 << 30;
+
+/// Longest line: one with a column for each of 21 843 classes takes 43 KB.
+const MAX_LINE_BYTES: usize = 1 << 20;
 
 /// Images and their classes, as a list names them.
 #[derive(Debug, Default)]
@@ -88,6 +91,27 @@ impl List {
             }
         }
         table::read(&bytes, classes, is_file)
+    }
+}
+
+/// Refuses a line that is longer than any of a list, before its fields are counted.
+fn check_lines(bytes: &[u8]) -> Result<(), ListFault> {
+    let lines = (1..).zip(bytes.split(|&byte| byte == b'\n'));
+    match { lines }.find(|(_, text)| text.len() > MAX_LINE_BYTES) {
+        None => Ok(()),
+        Some((line, text)) => Err(ListFault::Text(TextError::LongLine {
+            line,
+            bytes: text.len(),
+            most: MAX_LINE_BYTES,
+        })),
+    }
+}
+
+/// A text of a list, cut for a message.
+fn shown(text: String) -> String {
+    match text.char_indices().nth(200) {
+        Some((end, _)) => format!("{}...", &text[..end]),
+        None => text,
     }
 }
 
@@ -201,6 +225,24 @@ mod tests {
         }
         assert_eq!(read("own.json", lines[0]), ["a.jpg#3"]);
         assert_eq!(read("own", format!("{}\n\n", lines[0])), ["a.jpg#3"]);
+    }
+
+    #[test]
+    fn a_line_longer_than_any_of_a_list_is_refused_and_faults_are_cut() {
+        let row = |length: usize| format!("a.jpg,3\n{},1\n", "b".repeat(length - 2));
+        assert_eq!(
+            open("l.csv", row(MAX_LINE_BYTES).as_bytes(), &|_| false).unwrap().entries.len(),
+            2
+        );
+        let found = open("l.csv", row(MAX_LINE_BYTES + 1).as_bytes(), &|_| false);
+        let Err(ListFault::Text(TextError::LongLine { line, bytes, .. })) = found else {
+            panic!("{found:?}")
+        };
+        assert_eq!((line, bytes), (2, MAX_LINE_BYTES + 1));
+        let text = format!("a.jpg,3\nb.jpg,{}\n", "typo".repeat(1000));
+        let found = open("l.csv", text.as_bytes(), &|_| false);
+        let Err(ListFault::Line { line: 2, found, word }) = found else { panic!("{found:?}") };
+        assert!([found, word].iter().all(|text| text.ends_with("...") && text.len() < 300));
     }
 
     #[test]

@@ -6,8 +6,9 @@ use serde_json::{Map, Value};
 use std::collections::HashSet;
 use std::path::Path;
 
-/// Longer than any file of [`Metadata::MAX_CLASSES`] names.
-const MAX_BYTES: u64 = 64 << 20;
+/// Twice what the 21 843 classes of ImageNet-21k take with their descriptions. As JSON, a byte may
+/// take 32 bytes of memory.
+const MAX_BYTES: u64 = 4 << 20;
 
 /// What a label file says of the classes, in their order.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,7 +24,8 @@ const KEYS: [&str; 6] =
     ["id2label", "label_names", "label2id", "class_to_idx", "class_names", "classes"];
 
 impl LabelFile {
-    /// Reads a label file. It is text or JSON, in UTF-8, or in UTF-16 with a byte order mark.
+    /// Reads a label file of at most 4 MiB. It is text or JSON, in UTF-8, or in UTF-16 with a byte
+    /// order mark.
     ///
     /// Text has one name a line, the first for class 0; blank lines at the end do not count. What
     /// every line begins with is cut off: its class's number (`0 tench`, `0: tench`, `0,tench`),

@@ -16,6 +16,16 @@ pub enum TextError {
         /// Most bytes.
         most: u64,
     },
+    /// A line is longer than any of its kind.
+    #[error("line {line} has {bytes} bytes: expected at most {most}")]
+    LongLine {
+        /// From 1.
+        line: u64,
+        /// Its bytes.
+        bytes: usize,
+        /// Most bytes.
+        most: usize,
+    },
     /// A byte order mark of UTF-16, and then something else.
     #[error("it begins as UTF-16 does, and is none")]
     Utf16,

@@ -2,10 +2,11 @@
 
 use super::address;
 use super::ast::{self, Init, PtxFile, Space, Variable, scalar_bytes};
-use super::lower;
+use super::lower::{self, Names};
 use super::memory::{Buffer, Memory};
 use super::parse::parse;
 use super::program::Program;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Why a PTX file is not taken.
@@ -73,6 +74,8 @@ pub struct Module {
 
 /// The largest parameters that a kernel may take, in bytes: what PTX 8.1 and sm_70 allow.
 const MAX_PARAM_BYTES: u64 = 32_764;
+/// Longest PTX that is read. Reading takes up to 80 bytes of memory for each.
+pub(crate) const MAX_TEXT_BYTES: usize = 8 << 20;
 /// Memory that a module's variables may take.
 const MAX_VARIABLE_BYTES: u64 = 1 << 30;
 
@@ -81,15 +84,32 @@ impl Module {
     ///
     /// # Errors
     /// For the first thing that is not understood, with its line: a syntax error, or an instruction
-    /// in a form that the emulator does not support.
+    /// in a form that the emulator does not support. For a text of more than 8 MiB, and kernels of
+    /// more than 2^19 instructions together, calls inlined.
     pub fn parse(name: &str, text: &str) -> Result<Module, LoadError> {
+        Module::parse_within(name, text, lower::MAX_INSTRUCTIONS)
+    }
+
+    /// As [`Module::parse`], with at most `most` instructions in all kernels together.
+    fn parse_within(name: &str, text: &str, most: usize) -> Result<Module, LoadError> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let error = |line, message| LoadError { file: name.to_owned(), line, message };
+        if text.len() > MAX_TEXT_BYTES {
+            let found = text.len();
+            return Err(error(
+                1,
+                format!("expected at most {MAX_TEXT_BYTES} bytes, found {found}"),
+            ));
+        }
         let source = parse(text).map_err(|e| error(e.line, e.message))?;
+        let names = Names::new(&source);
+        let mut left = most;
         let mut entries = Vec::new();
         for function in source.functions.iter().filter(|f| f.entry) {
             let params = params(function).map_err(|message| error(function.line, message))?;
-            let program = lower::lower(&source, function).map_err(|e| error(e.line, e.message))?;
+            let program = lower::lower(&source, &names, function, left)
+                .map_err(|e| error(e.line, e.message))?;
+            left -= program.instructions.len();
             let directive = |name: &str| {
                 function
                     .directives
@@ -109,6 +129,11 @@ impl Module {
             });
         }
         let PtxFile { variables, files, .. } = source;
+        let placed: HashSet<&str> = variables
+            .iter()
+            .filter(|v| matches!(v.space, Space::Global | Space::Const) && !v.is_extern)
+            .map(|v| v.name.as_str())
+            .collect();
         let mut total = 0u64;
         for variable in &variables {
             let bytes = match variable.space {
@@ -121,7 +146,7 @@ impl Module {
                     format!("{}: more than {MAX_VARIABLE_BYTES} bytes of variables", variable.name);
                 return Err(error(variable.line, message));
             }
-            check_initialiser(variable, &variables).map_err(|m| error(variable.line, m))?;
+            check_initialiser(variable, &placed).map_err(|m| error(variable.line, m))?;
         }
         let id = NEXT.fetch_add(1, Ordering::Relaxed);
         Ok(Module { name: name.to_owned(), entries, variables, files, id })
@@ -169,16 +194,26 @@ impl Module {
             .collect();
         let addresses: Vec<u64> =
             buffers.iter().map(|buffer| buffer.as_ref().map_or(0, Buffer::address)).collect();
+        let mut places = HashMap::new();
+        for (index, variable) in self.variables.iter().enumerate() {
+            places.entry(variable.name.as_str()).or_insert(index);
+        }
         for (variable, buffer) in self.variables.iter().zip(&buffers) {
             if let (Some(init), Some(buffer)) = (&variable.init, buffer) {
-                memory.write(buffer, 0, &self.initial_bytes(variable, init, &addresses));
+                memory.write(buffer, 0, &self.initial_bytes(variable, init, &places, &addresses));
             }
         }
         memory.keep_module_variables(self.id, addresses.clone());
         addresses
     }
 
-    fn initial_bytes(&self, variable: &Variable, init: &[Init], addresses: &[u64]) -> Vec<u8> {
+    fn initial_bytes(
+        &self,
+        variable: &Variable,
+        init: &[Init],
+        places: &HashMap<&str, usize>,
+        addresses: &[u64],
+    ) -> Vec<u8> {
         let width = scalar_bytes(&variable.scalar).unwrap_or(1) as usize;
         let mut bytes = Vec::with_capacity(init.len() * width);
         for value in init {
@@ -186,8 +221,7 @@ impl Module {
                 Init::Int(value) => *value as u64,
                 Init::Bits(bits) => *bits,
                 Init::Symbol { name, offset, generic } => {
-                    let index = self.variables.iter().position(|v| v.name == *name);
-                    let address = index.map_or(0, |i| {
+                    let address = places.get(name.as_str()).map_or(0, |&i| {
                         let window = match self.variables[i].space {
                             Space::Const if *generic => address::CONST,
                             _ => 0,
@@ -204,7 +238,7 @@ impl Module {
 }
 
 /// Initial values must be of the variable's extent, and name variables that have an address.
-fn check_initialiser(variable: &Variable, variables: &[Variable]) -> Result<(), String> {
+fn check_initialiser(variable: &Variable, placed: &HashSet<&str>) -> Result<(), String> {
     let Some(init) = &variable.init else { return Ok(()) };
     let elems = variable.elems.saturating_mul(variable.lanes.into());
     if init.len() as u64 > elems {
@@ -212,10 +246,7 @@ fn check_initialiser(variable: &Variable, variables: &[Variable]) -> Result<(), 
     }
     for value in init {
         if let Init::Symbol { name, .. } = value {
-            let placed = variables.iter().any(|v| {
-                v.name == *name && matches!(v.space, Space::Global | Space::Const) && !v.is_extern
-            });
-            if !placed {
+            if !placed.contains(name.as_str()) {
                 return Err(format!("{}: {name} has no address known at load", variable.name));
             }
             if !matches!(scalar_bytes(&variable.scalar), Some(8)) {
@@ -259,4 +290,40 @@ fn params(function: &ast::Function) -> Result<Vec<Param>, String> {
         offset = end;
     }
     Ok(params)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEAD: &str = ".version 8.0\n.target sm_80\n.address_size 64\n";
+
+    #[test]
+    fn kernels_share_the_instructions_that_a_module_may_have() {
+        let kernel = |name: &str| format!(".visible .entry {name}() {{ bar.sync 0; ret; }}\n");
+        let text = format!("{HEAD}{}", kernel("a"));
+        let alone = Module::parse("k.ptx", &text).unwrap().entries[0].program.instructions.len();
+        assert!(Module::parse_within("k.ptx", &text, alone).is_ok());
+        let text = format!("{text}{}", kernel("b"));
+        assert!(Module::parse_within("k.ptx", &text, 2 * alone).is_ok());
+        let error = Module::parse_within("k.ptx", &text, 2 * alone - 1).unwrap_err().to_string();
+        assert!(error.contains("instructions in all kernels"), "{error}");
+    }
+
+    #[test]
+    fn a_text_longer_than_any_is_refused_unread() {
+        let text = format!("{HEAD}{}", " ".repeat(MAX_TEXT_BYTES));
+        let error = Module::parse("k.ptx", &text).unwrap_err().to_string();
+        assert!(error.contains("expected at most 8388608 bytes, found 8388"), "{error}");
+        assert!(Module::parse("k.ptx", &text[..MAX_TEXT_BYTES]).is_ok());
+    }
+
+    #[test]
+    fn the_first_variable_of_a_name_is_meant() {
+        let text =
+            format!("{HEAD}.global .u32 x[2];\n.global .u64 y[1] = {{x}};\n.shared .u32 s;\n");
+        assert!(Module::parse("k.ptx", &text).is_ok());
+        let error = Module::parse("k.ptx", &text.replace("{x}", "{s}")).unwrap_err().to_string();
+        assert!(error.contains("s has no address known at load"), "{error}");
+    }
 }

@@ -1,16 +1,27 @@
 //! Lists in JSON: an object from images to classes, or a record for each image.
 
 use super::columns::Columns;
-use super::{Class, Entry, List, ListFault, Place};
+use super::{Class, Entry, List, ListFault, Place, check_lines};
 use crate::cli::paths;
 use serde_json::{Map, Value};
 use std::path::PathBuf;
+
+/// Longest JSON that is read as one value, of which a byte may take 32 bytes of memory.
+const MAX_WHOLE_BYTES: usize = 64 << 20;
 
 type Object = Map<String, Value>;
 
 /// Reads an object of images, an array of records, or records line by line.
 pub fn read(bytes: &[u8]) -> Result<List, ListFault> {
     let mut list = Reading::default();
+    if bytes.len() > MAX_WHOLE_BYTES {
+        let whole = format!("{} bytes, of which {MAX_WHOLE_BYTES} may be one value", bytes.len());
+        if check_lines(bytes).is_err() {
+            return Err(ListFault::Json(whole));
+        }
+        list.lines(bytes, whole)?;
+        return Ok(list.into_list());
+    }
     match serde_json::from_slice::<Value>(bytes) {
         Ok(Value::Array(items)) => {
             for (index, item) in items.iter().enumerate() {
@@ -26,14 +37,9 @@ pub fn read(bytes: &[u8]) -> Result<List, ListFault> {
             }
         }
         Ok(other) => return Err(ListFault::Json(format!("found {}", short(&other)))),
-        Err(error) => list.lines(bytes, error)?,
+        Err(error) => list.lines(bytes, error.to_string())?,
     }
-    let Reading { entries, failed } = list;
-    let left_out = (failed > 0).then(|| {
-        let (plural, have) = if failed == 1 { ("", "has") } else { ("s", "have") };
-        format!("{failed} image{plural} of the list {have} an error instead of a class: left out")
-    });
-    Ok(List { entries, notes: left_out.into_iter().collect() })
+    Ok(list.into_list())
 }
 
 /// Whether an object is of one image, and not of images by their paths.
@@ -71,15 +77,26 @@ struct Reading {
 }
 
 impl Reading {
+    fn into_list(self) -> List {
+        let Reading { entries, failed } = self;
+        let left_out = (failed > 0).then(|| {
+            let (plural, have) = if failed == 1 { ("", "has") } else { ("s", "have") };
+            format!(
+                "{failed} image{plural} of the list {have} an error instead of a class: left out"
+            )
+        });
+        List { entries, notes: left_out.into_iter().collect() }
+    }
+
     /// A record a line.
-    fn lines(&mut self, bytes: &[u8], whole: serde_json::Error) -> Result<(), ListFault> {
+    fn lines(&mut self, bytes: &[u8], whole: String) -> Result<(), ListFault> {
         let lines = (1..).zip(bytes.split(|&byte| byte == b'\n'));
         let lines = lines.filter(|(_, line)| !line.trim_ascii().is_empty());
         for (place, (number, line)) in lines.enumerate() {
             let item = match serde_json::from_slice::<Value>(line) {
                 Ok(item) => item,
                 // No line is JSON by itself: the fault is that of the whole.
-                Err(_) if place == 0 => return Err(ListFault::Json(whole.to_string())),
+                Err(_) if place == 0 => return Err(ListFault::Json(whole)),
                 Err(error) => return Err(ListFault::Json(format!("line {number}: {error}"))),
             };
             self.item(&item, &format!("line {number}")).map_err(ListFault::Json)?;

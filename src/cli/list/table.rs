@@ -1,7 +1,7 @@
 //! Lists of lines: comma-separated values with their relatives, or a path, a separator and a class.
 
 use super::columns::Columns;
-use super::{Class, Classes, Entry, List, ListFault, Place, path};
+use super::{Class, Classes, Entry, List, ListFault, Place, check_lines, path, shown};
 use csv::{ByteRecord, ReaderBuilder};
 use std::path::{Path, PathBuf};
 
@@ -21,6 +21,7 @@ pub fn read(
     classes: &Classes,
     is_file: &dyn Fn(&Path) -> bool,
 ) -> Result<List, ListFault> {
+    check_lines(bytes)?;
     let (separators, rest, before) = separator(bytes);
     let separators = separators.as_ref().map_or(&SEPARATORS[..], |only| &only[..]);
     for &separator in separators {
@@ -103,9 +104,9 @@ fn headed(bytes: &[u8], separator: u8, columns: Columns, before: u64) -> Result<
         if columns.rank.is_some_and(|rank| record.get(rank) != Some(b"1")) {
             continue;
         }
-        let text = record.iter().map(lossy).collect::<Vec<_>>().join(", ");
+        let text = || shown(record.iter().map(lossy).collect::<Vec<_>>().join(", "));
         let class = record.get(columns.class).map(lossy).unwrap_or_default();
-        let fault = || ListFault::Line { line, found: text.clone(), word: class.clone() };
+        let fault = || ListFault::Line { line, found: text(), word: shown(class.clone()) };
         let file = record.get(columns.path).unwrap_or_default();
         let file = if columns.rank.is_some() { file } else { file.trim_ascii() };
         let path = path(file).ok_or_else(fault)?;
@@ -139,7 +140,7 @@ fn one_hot(
     for (line, record) in records(bytes, separator, true).skip(1) {
         let place = Place::Line(line + before);
         let fault = || {
-            let found = record.iter().map(lossy).collect::<Vec<_>>().join(", ");
+            let found = shown(record.iter().map(lossy).collect::<Vec<_>>().join(", "));
             ListFault::Line { line: line + before, found, word: String::new() }
         };
         let path = record.get(path_at).and_then(|file| path(file.trim_ascii()));
@@ -191,7 +192,7 @@ fn plain(
                 place: Place::Line(line + before),
             });
         } else if place == 0 && separator != b' ' && is_heading(&record) && !is_file(&file) {
-            headings = Some(record.iter().map(lossy).collect::<Vec<_>>().join(", "));
+            headings = Some(shown(record.iter().map(lossy).collect::<Vec<_>>().join(", ")));
         } else {
             return None;
         }
@@ -227,8 +228,10 @@ fn by_line(bytes: &[u8], classes: &Classes, before: u64) -> Result<List, ListFau
         }
         let (path, class) = split(text, classes).ok_or_else(|| ListFault::Line {
             line,
-            found: lossy(text),
-            word: lossy(text.rsplit(|byte| b"\t;, ".contains(byte)).next().unwrap_or_default()),
+            found: shown(lossy(text)),
+            word: shown(lossy(
+                text.rsplit(|byte| b"\t;, ".contains(byte)).next().unwrap_or_default(),
+            )),
         })?;
         list.entries.push(Entry { path, class: Class::Word(class), place: Place::Line(line) });
     }

@@ -82,8 +82,8 @@ pub enum AgainstError {
     },
 }
 
-/// Far more than every configuration at once takes.
-const MAX_BYTES: u64 = 64 << 20;
+/// Far more than every configuration at once takes. A byte may take 32 bytes of memory.
+const MAX_BYTES: u64 = 4 << 20;
 
 /// Reads a document that `effnet bench --save` wrote.
 pub fn read(path: &Path) -> Result<Document, AgainstError> {

@@ -15,8 +15,8 @@ use std::path::{Path, PathBuf};
 
 /// The file's name.
 pub(super) const NAME: &str = "config.json";
-/// Larger than the labels of any model: a longer file is not read.
-const MAX_BYTES: u64 = 64 << 20;
+/// Larger than the labels of any model: a longer file is not read. A byte may take 32 bytes of memory.
+const MAX_BYTES: u64 = 4 << 20;
 /// timm's `crop_pct` where a configuration has none.
 const DEFAULT_CROP_PCT: f64 = 0.875;
 

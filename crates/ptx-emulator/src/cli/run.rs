@@ -6,6 +6,7 @@ use super::error::EmulateError;
 use super::print::{counters, lines, list};
 use super::streams::Streams;
 use super::text::count;
+use crate::module::MAX_TEXT_BYTES;
 use crate::{Buffer, Entry, Launch, Memory, Module, Param, Schedule};
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -26,7 +27,8 @@ pub enum Outcome {
 /// If the file, the arguments or the launch cannot be taken, or an output cannot be written: exit
 /// status 2.
 pub fn run(args: Args, streams: &mut Streams) -> Result<Outcome, EmulateError> {
-    let bytes = read(&args.file, u64::MAX).map_err(|source| read_error(&args.file, source))?;
+    let bytes =
+        read(&args.file, MAX_TEXT_BYTES as u64).map_err(|source| read_error(&args.file, source))?;
     let text = String::from_utf8(bytes).map_err(|_| EmulateError::NotText(args.file.clone()))?;
     let module = Module::parse(&args.file.to_string_lossy(), &text)?;
     if args.list {

@@ -121,7 +121,7 @@ impl<'a> Lowering<'a> {
             }
             _ => return self.refuse("indirect calls are not supported"),
         };
-        let Some(&callee) = self.functions.get(name.as_str()) else {
+        let Some(&callee) = self.module.functions.get(name.as_str()) else {
             return match name.as_str() {
                 "__assertfail" => self.assert_fail(arguments),
                 "vprintf" => self.refuse("printf, a call of vprintf, is not supported"),

@@ -20,8 +20,9 @@ use super::registers::{Reg, Width};
 use scope::{Named, Scopes};
 use std::collections::HashMap;
 
-/// A program longer than this is refused: inlining could grow without bound.
-const MAX_INSTRUCTIONS: usize = 1 << 20;
+/// Programs longer than this, all of a module together, are refused: inlining could grow without
+/// bound. An instruction takes 160 bytes.
+pub(crate) const MAX_INSTRUCTIONS: usize = 1 << 19;
 /// Inlined calls within inlined calls that are looked through for a line of the source.
 const MAX_INLINED: usize = 64;
 /// Calls within calls.
@@ -43,12 +44,35 @@ pub(crate) struct Refusal {
 
 type Result<T> = std::result::Result<T, Refusal>;
 
-/// Lowers one entry of a module.
-pub(crate) fn lower(source: &ast::PtxFile, entry: &ast::Function) -> Result<Program> {
-    let functions = source.functions.iter().map(|f| (f.name.as_str(), f)).collect();
+/// What the names of a module stand for.
+pub(crate) struct Names<'a> {
+    functions: HashMap<&'a str, &'a ast::Function>,
+    /// Places among the module's variables.
+    variables: HashMap<&'a str, usize>,
+}
+
+impl<'a> Names<'a> {
+    pub fn new(source: &'a ast::PtxFile) -> Self {
+        let functions = source.functions.iter().map(|f| (f.name.as_str(), f)).collect();
+        let mut variables = HashMap::new();
+        for (index, variable) in source.variables.iter().enumerate() {
+            variables.entry(variable.name.as_str()).or_insert(index);
+        }
+        Names { functions, variables }
+    }
+}
+
+/// Lowers one entry of a module, to at most `most` instructions.
+pub(crate) fn lower(
+    source: &ast::PtxFile,
+    names: &Names,
+    entry: &ast::Function,
+    most: usize,
+) -> Result<Program> {
     let mut lowering = Lowering {
         source,
-        functions,
+        module: names,
+        most,
         scopes: Scopes::default(),
         program: Program { narrowest_global: 4, narrowest_shared: 4, ..Program::default() },
         constants: HashMap::new(),
@@ -82,7 +106,8 @@ struct Frame {
 
 struct Lowering<'a> {
     source: &'a ast::PtxFile,
-    functions: HashMap<&'a str, &'a ast::Function>,
+    module: &'a Names<'a>,
+    most: usize,
     scopes: Scopes,
     program: Program,
     constants: HashMap<Constant, Reg>,
@@ -342,9 +367,10 @@ impl<'a> Lowering<'a> {
 
     /// Appends an instruction at the current position.
     fn emit(&mut self, op: Op, class: Class, reads: Vec<(Width, Reg)>) -> Result<()> {
-        if self.program.instructions.len() >= MAX_INSTRUCTIONS {
-            return self
-                .refuse(format!("more than {MAX_INSTRUCTIONS} instructions with inlined calls"));
+        if self.program.instructions.len() >= self.most {
+            return self.refuse(format!(
+                "more than {MAX_INSTRUCTIONS} instructions in all kernels, calls inlined"
+            ));
         }
         let guard = self.position.guard;
         let mut reads: Vec<_> =

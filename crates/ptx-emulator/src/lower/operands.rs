@@ -286,7 +286,7 @@ impl<'a> Lowering<'a> {
     }
 
     fn module_symbol(&mut self, name: &str, offset: i64, width: Width) -> Result<(Space, Reg)> {
-        let Some(index) = self.source.variables.iter().position(|v| v.name == name) else {
+        let Some(&index) = self.module.variables.get(name) else {
             return self.refuse(format!("{name} is not declared"));
         };
         let variable = &self.source.variables[index];
