@@ -1,7 +1,7 @@
 //! Any bytes as an ONNX file, and as the program of a Paddle inference model in a tar archive: an
 //! error, or tensors of which each is read whole.
 //!
-//! Real graphs make good seeds: `gunzip -k` those of `tests/fixtures/graph`.
+//! A Paddle program follows the length of it, in 4 bytes; parameters follow the program.
 
 #![no_main]
 
@@ -36,7 +36,7 @@ fuzz_target!(|data: &[u8]| {
         _ => "a.json",
     };
     let Some((length, rest)) = rest.split_first_chunk() else { return };
-    let length = u16::from_le_bytes(*length) as usize;
+    let length = u32::from_le_bytes(*length) as usize;
     let (program, parameters) = rest.split_at(length.min(rest.len()));
     let mut archive = Vec::new();
     entry(&mut archive, name, program);

@@ -1,35 +1,10 @@
-//! Any bytes as an image, by the way that the program takes them: an error, or a tensor. A panic
-//! of a decoder, which the library catches and makes an error, counts as a fault here.
-//!
-//! Real files make good seeds:
-//! `cargo fuzz run image fuzz/corpus/image tests/fixtures/images/odd tests/fixtures/images/formats`.
+//! Any bytes as an image of any format, told by its content; JPEG has the target `jpeg` beside.
 
 #![no_main]
 
-use effnet::arch::Size;
-use effnet::image::{
-    Framing, ImageError, Interpolation, Recipe, Rounding, ShortSide, preprocess,
-};
+#[path = "shared/preprocess.rs"]
+mod preprocess;
+
 use libfuzzer_sys::fuzz_target;
 
-fuzz_target!(|data: &[u8]| {
-    for interpolation in [Interpolation::PillowBicubic, Interpolation::OpencvBilinear] {
-        let recipe = Recipe {
-            interpolation,
-            framing: Framing::ResizeThenCrop {
-                short_side: ShortSide::Margin(4),
-                rounding: Rounding::Torchvision,
-            },
-            mean: [0.5; 3],
-            std: [0.5; 3],
-            exif_orientation: true,
-            size: Size::square(16),
-        };
-        let mut tensor = [0.0; 16 * 16 * 3];
-        match preprocess(data, &recipe, &mut tensor) {
-            Ok(_) => assert!(tensor.iter().all(|value| value.abs() <= 1.0)),
-            Err(ImageError::Decoder { format, detail }) => panic!("{format}: {detail}"),
-            Err(_) => {}
-        }
-    }
-});
+fuzz_target!(|data: &[u8]| preprocess::check(data));

@@ -16,9 +16,11 @@ const MAX_DATA_BYTES: u64 = 1 << 24;
 fuzz_target!(|data: &[u8]| {
     open(data);
     let Ok(header) = serde_json::from_slice::<serde_json::Value>(data) else { return };
-    let ends = header.as_object().into_iter().flatten().filter_map(|(_, tensor)| {
-        tensor.get("data_offsets")?.get(1)?.as_u64()
-    });
+    let ends = header
+        .as_object()
+        .into_iter()
+        .flatten()
+        .filter_map(|(_, tensor)| tensor.get("data_offsets")?.get(1)?.as_u64());
     let data_bytes = ends.max().unwrap_or(0);
     if data_bytes <= MAX_DATA_BYTES {
         let mut file = (data.len() as u64).to_le_bytes().to_vec();

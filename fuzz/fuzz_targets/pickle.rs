@@ -9,7 +9,8 @@ use effnet::weights::import::Checkpoint;
 use libfuzzer_sys::fuzz_target;
 
 /// Magic number, protocol and system information of a PyTorch legacy file, and PROTO of its object.
-const LEGACY: &[u8] = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.\x80\x02M\xe9\x03.\
+const LEGACY: &[u8] =
+    b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.\x80\x02M\xe9\x03.\
     \x80\x02}X\x0d\x00\x00\x00little_endian\x88s.\x80\x02";
 
 fuzz_target!(|data: &[u8]| {

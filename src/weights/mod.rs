@@ -34,6 +34,8 @@ mod write;
 
 pub use activation::{OutputActivation, UnknownActivation};
 pub use catalogue::{CatalogueEntry, Package, catalogue};
+#[doc(hidden)]
+pub use evidence::told_beside;
 pub use family::{Family, UnknownFamily};
 #[cfg(feature = "cli")]
 pub use find::{UnknownModel, find};

@@ -245,6 +245,20 @@ impl Evidence {
     }
 }
 
+/// The recipe and the labels that are told beside a checkpoint at `path`, which says `facts` of
+/// itself: for the fuzz target `evidence`, which has no checkpoint.
+#[doc(hidden)]
+pub fn told_beside(
+    path: &Path,
+    facts: &Facts,
+    (family, variant): (Family, Variant),
+    asked: bool,
+) -> (RecipeOverrides, Option<Labels>) {
+    let evidence = Evidence::of(path, facts);
+    let told = evidence.told(family, variant, asked);
+    (told.recipe, told.labels)
+}
+
 /// Whether two variants have the same tensors, so that shapes do not tell them apart.
 fn same_shapes(a: Variant, b: Variant) -> bool {
     let twins = |v: Variant| if v == Variant::B0Small { Variant::Lite0 } else { v };
