@@ -61,6 +61,16 @@ impl MappedFile {
     /// Maps a file. Nothing is read. See the module for what must not happen to the file.
     pub(crate) fn open(path: &Path) -> Result<MappedFile, FileError> {
         let (file, len) = open_regular(path)?;
+        MappedFile::map(file, len)
+    }
+
+    /// Maps an open file, as one that has no name.
+    pub(crate) fn of_file(file: File) -> Result<MappedFile, FileError> {
+        let len = regular_len(&file)?;
+        MappedFile::map(file, len)
+    }
+
+    fn map(file: File, len: usize) -> Result<MappedFile, FileError> {
         // SAFETY: the mapping is read-only and, as all mappings of files, shows what others do to
         // the file. That they leave it alone cannot be enforced: the functions that open weights
         // and checkpoints ask for it in their documentation.
@@ -147,13 +157,18 @@ impl Deref for MappedFile {
 fn open_regular(path: &Path) -> Result<(File, usize), FileError> {
     expect_regular(fs::metadata(path)?.file_type())?;
     let file = File::open(path)?;
+    let len = regular_len(&file)?;
+    Ok((file, len))
+}
+
+fn regular_len(file: &File) -> Result<usize, FileError> {
     let metadata = file.metadata()?;
     expect_regular(metadata.file_type())?;
     // No slice is longer than this.
-    let Ok(len) = isize::try_from(metadata.len()) else {
-        return Err(FileError::Io(io::ErrorKind::FileTooLarge.into()));
-    };
-    Ok((file, len.unsigned_abs()))
+    match isize::try_from(metadata.len()) {
+        Ok(len) => Ok(len.unsigned_abs()),
+        Err(_) => Err(FileError::Io(io::ErrorKind::FileTooLarge.into())),
+    }
 }
 
 fn expect_regular(found: FileType) -> Result<(), FileError> {
@@ -193,7 +208,8 @@ mod tests {
             let file = file_of(bytes);
             let mapped = MappedFile::open(file.path()).unwrap();
             let copied = MappedFile::copied(file.path()).unwrap();
-            for found in [&mapped, &copied, &MappedFile::of_bytes(bytes).unwrap()] {
+            let open = MappedFile::of_file(File::open(file.path()).unwrap()).unwrap();
+            for found in [&mapped, &copied, &open, &MappedFile::of_bytes(bytes).unwrap()] {
                 assert_eq!(found[..], *bytes);
                 found.check().unwrap();
                 found.release(0..bytes.len());

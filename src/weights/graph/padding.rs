@@ -43,24 +43,27 @@ pub(super) fn padding(
     if declared.is_none() {
         sizes.extend([odd, Size { h: 97, w: 130 }]);
     }
-    let fits = |padding: Padding, sizes: &[Size]| {
-        sizes.iter().all(|&size| {
-            let placed = place(graph, walked, size);
-            placed.is_some_and(|placed| first_difference(walked, &placed, size, padding).is_none())
+    // Once for each size: many conventions are compared with them.
+    let placements: Vec<(Size, Option<Vec<Placed>>)> =
+        sizes.into_iter().map(|size| (size, place(graph, walked, size))).collect();
+    let fits = |padding: Padding, placements: &[(Size, Option<Vec<Placed>>)]| {
+        placements.iter().all(|(size, placed)| {
+            let differs = |placed: &Vec<_>| first_difference(walked, placed, *size, padding);
+            placed.as_ref().is_some_and(|placed| differs(placed).is_none())
         })
     };
     // What this project's export says, where the graph agrees.
     let written = graph.properties.get("effnet.padding").and_then(|text| parse(text));
-    if let Some(written) = written.filter(|&written| fits(written, &[size])) {
+    if let Some(written) = written.filter(|&written| fits(written, &placements[..1])) {
         return Ok((written, declared));
     }
     if auto || follows {
-        if fits(Padding::SameDynamic, &sizes) {
+        if fits(Padding::SameDynamic, &placements) {
             return Ok((Padding::SameDynamic, declared));
         }
         return Err(differs(graph, walked, &placed, size, Padding::SameDynamic));
     }
-    if fits(Padding::Symmetric, &sizes) {
+    if fits(Padding::Symmetric, &placements) {
         return Ok((Padding::Symmetric, declared));
     }
     // Rows are dropped by PaddleClas, who freezes pads at the native size; else a fixed size is the
@@ -71,7 +74,7 @@ pub(super) fn padding(
     const LARGEST_TRIED: usize = 1024;
     let others = (32..=LARGEST_TRIED).map(|side| kind(Size::square(side)));
     for padding in usual.into_iter().flatten().chain(others) {
-        if fits(padding, &sizes) {
+        if fits(padding, &placements) {
             return Ok((padding, declared));
         }
     }

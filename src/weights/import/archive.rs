@@ -103,6 +103,15 @@ pub(super) fn members(file: &[u8]) -> Result<BTreeMap<String, Member>, Checkpoin
             "a name twice",
         ));
     }
+    // Each byte of the file belongs to one entry: else a small file holds any number of large ones.
+    if archive.has_overlapping_entries().map_err(broken)? {
+        return Err(corrupt(
+            "zip archive",
+            archive.central_directory_start() as usize,
+            "entries one after the other",
+            "entries that overlap",
+        ));
+    }
     let mut members = BTreeMap::new();
     for index in 0..archive.len() {
         let entry = archive.by_index_raw(index).map_err(broken)?;

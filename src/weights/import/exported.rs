@@ -40,7 +40,7 @@ pub(super) fn index(part: &Part) -> Result<Option<Exported>, CheckpointError> {
     if tar::recognises(file) {
         return of_tar(file, &Data::File);
     }
-    match tar::unpack(file) {
+    match tar::unpack(file)? {
         Some(archive) => of_tar(&archive, &|range| Data::Owned(archive[range].into())),
         None => Ok(None),
     }

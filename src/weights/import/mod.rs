@@ -19,6 +19,14 @@
 //!
 //! State dicts in shards are read as one checkpoint, and of a folder its usual file: `shards`.
 //!
+//! # What a file may cost
+//!
+//! Opening takes time and memory in proportion to what describes tensors, which is bounded in bytes
+//! or in number before it is read: `safetensors`, `pickle`, `graph`, `paddle_inference`, `shards`;
+//! and a checkpoint has at most 65 536 tensors. Reading takes time and memory in proportion to the
+//! files and the tensors read: `inflated`. A name that many things have, a storage that many tensors
+//! view and a file that many names lead to count once, or are counted each time.
+//!
 //! # Which tensors
 //!
 //! A pickle may hold several dicts of tensors, up to three keys deep: [`Checkpoint::dicts`] has all
@@ -43,6 +51,7 @@ mod error;
 mod exported;
 mod facts;
 pub mod graph;
+mod inflated;
 mod latin1;
 mod modules;
 mod npz;
@@ -69,16 +78,22 @@ pub use tensor::{Dtype, TensorInfo};
 
 use crate::mapped::MappedFile;
 use contents::Contents;
-use error::quote;
+use error::{quote, too_large};
 use exported::{Beside, Exported};
 use graph::Graph;
+use inflated::{Bytes, Inflated};
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Write};
+use std::fs::File;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use tensor::View;
 use what::What;
+
+/// Most tensors of all dicts of a checkpoint. The largest network of the family has 2 000, and a
+/// training checkpoint a few times that.
+const MAX_TENSORS: usize = 1 << 16;
 
 /// The file formats that hold checkpoints.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -156,6 +171,7 @@ pub struct Checkpoint {
     graph: Option<Graph>,
     /// Files beside the only part that hold tensors.
     beside: Vec<Beside>,
+    inflated: Inflated,
 }
 
 impl fmt::Debug for Checkpoint {
@@ -252,6 +268,19 @@ impl Checkpoint {
         Checkpoint::from_parts(parts, &files.places, key)
     }
 
+    /// Like [`open_at`](Checkpoint::open_at), of one file that has no name; `path` stands for it in
+    /// errors.
+    pub(crate) fn open_unnamed(
+        file: File,
+        path: &Path,
+        key: Option<&str>,
+    ) -> Result<Checkpoint, CheckpointError> {
+        let file = MappedFile::of_file(file);
+        let file = file.map_err(|error| CheckpointError::of_file(path, error))?;
+        let part = Part { path: None, source: Source::Mapped(file) };
+        Checkpoint::from_parts(vec![part], &BTreeMap::new(), key)
+    }
+
     /// Like [`open`](Checkpoint::open), from memory.
     pub fn from_bytes(bytes: Vec<u8>) -> Result<Checkpoint, CheckpointError> {
         let part = Part { path: None, source: Source::Owned(bytes) };
@@ -285,6 +314,10 @@ impl Checkpoint {
             }
             let views = std::mem::take(&mut contents.tensors).into_iter();
             tensors.extend(views.map(|(name, view)| (name, (number, view))));
+            if tensors.len() > MAX_TENSORS {
+                let (limit, found) = (MAX_TENSORS as u64, tensors.len() as u64);
+                return Err(of_shard(too_large("tensors", 0, limit, found)));
+            }
             match &mut merged {
                 Some((_, merged)) => merged.join(contents),
                 None => merged = Some((kind, contents)),
@@ -301,8 +334,11 @@ impl Checkpoint {
             Some(_) => None,
             None => choice::note(&contents.dicts, &contents.choice),
         };
-        let (graph, beside) = (None, vec![]);
-        Ok(Checkpoint { parts, container, infos, views, contents, note, graph, beside })
+        let (graph, beside, inflated) = (None, vec![], Inflated::default());
+        let mut checkpoint =
+            Checkpoint { parts, container, infos, views, contents, note, graph, beside, inflated };
+        checkpoint.count_viewers();
+        Ok(checkpoint)
     }
 
     /// A checkpoint whose tensors' names are its graph's own.
@@ -323,8 +359,20 @@ impl Checkpoint {
         // A graph has one dict: any key is a mistake, which is told as for other containers.
         contents.choice = choice::choose(&contents.dicts, key)?;
         let infos = views.iter().map(|(name, (_, view))| (name.clone(), view.info())).collect();
-        let graph = Some(graph);
-        Ok(Checkpoint { parts, container, infos, views, contents, note: None, graph, beside })
+        let (graph, note, inflated) = (Some(graph), None, Inflated::default());
+        Ok(Checkpoint { parts, container, infos, views, contents, note, graph, beside, inflated })
+    }
+
+    /// Finds the compressed entries that several tensors view.
+    fn count_viewers(&mut self) {
+        let file_bytes = self.parts.iter().map(|part| part.source.len() as u64).sum();
+        self.inflated = Inflated::of(file_bytes, self.views.values());
+    }
+
+    /// Bytes that reading tensors has inflated of compressed entries so far. An entry that several
+    /// tensors view counts once, if each of them is read once.
+    pub fn inflated_bytes(&self) -> u64 {
+        self.inflated.spent()
     }
 
     /// The network, in the containers that say it: its constants are among the tensors.
@@ -417,34 +465,47 @@ impl Checkpoint {
         let kept = foreign
             .filter_map(|(name, object)| Some((name.strip_prefix(prefix)?.to_owned(), object)));
         self.contents.foreign = kept.collect();
+        self.count_viewers();
         others
     }
 
     /// The elements of a tensor in row-major order of its logical shape, whatever its strides.
     ///
     /// f16 and bf16 are widened exactly, f64 is rounded to the nearest f32. A compressed zip entry
-    /// is inflated anew by every call.
+    /// is inflated by the first call that needs it, and kept until every tensor in it was read; in
+    /// all, at most 32 MiB, 4 times the files' bytes and twice those of the tensors read are.
     ///
     /// # Errors
     ///
-    /// If there is no such tensor, if it holds integers, or if its compressed data are corrupt.
+    /// If there is no such tensor, if it holds integers, or if its compressed data are corrupt or
+    /// far larger than file and tensors.
     pub fn read_f32(&self, name: &str) -> Result<Vec<f32>, CheckpointError> {
-        self.read(name, |view, file| view.read_f32(name, file))
+        self.read(name, |view, file| view.read_f32(name, || self.storage(name, view, file)))
     }
 
     /// The elements of a tensor of u8, in row-major order of its logical shape.
     ///
     /// # Errors
     ///
-    /// If there is no such tensor, if it has another type, or if its compressed data are corrupt.
+    /// If there is no such tensor, if it has another type, or if its compressed data are corrupt or
+    /// far larger than file and tensors.
     pub fn read_u8(&self, name: &str) -> Result<Vec<u8>, CheckpointError> {
-        self.read(name, |view, file| view.read_u8(name, file))
+        self.read(name, |view, file| view.read_u8(name, || self.storage(name, view, file)))
     }
 
-    fn read<T>(
+    fn storage<'a>(
         &self,
         name: &str,
-        read: impl Fn(&View, &[u8]) -> Result<T, CheckpointError>,
+        view: &'a View,
+        (number, file): (usize, &'a [u8]),
+    ) -> Result<Bytes<'a>, CheckpointError> {
+        self.inflated.bytes(name, view, (number, file))
+    }
+
+    fn read<'a, T>(
+        &'a self,
+        name: &str,
+        read: impl FnOnce(&'a View, (usize, &'a [u8])) -> Result<T, CheckpointError>,
     ) -> Result<T, CheckpointError> {
         let (number, view) = self.views.get(name).ok_or_else(|| {
             let name = name.to_owned();
@@ -467,7 +528,7 @@ impl Checkpoint {
         // A file that shrank has zeros up to the end of its last page, and beyond it no bytes that
         // could be read.
         whole()?;
-        let elems = read(view, &part.source).map_err(of_shard)?;
+        let elems = read(view, (*number, &part.source)).map_err(of_shard)?;
         whole()?;
         Ok(elems)
     }

@@ -5,9 +5,9 @@
 //! are its tensors and its submodules. Neither kind of object is made; names are what
 //! `state_dict()` would give.
 
-use super::CheckpointError;
 use super::error::too_large;
 use super::pickle::{Class, Id, Node, Pickle};
+use super::{CheckpointError, MAX_TENSORS};
 use std::cell::Cell;
 use std::collections::HashSet;
 
@@ -29,11 +29,10 @@ pub(super) struct Budget {
 }
 
 impl Budget {
-    const MAX_TENSORS: usize = 1 << 18;
-    const MAX_NAME_BYTES: usize = 32 << 20;
+    const MAX_NAME_BYTES: usize = 16 << 20;
 
     pub(super) fn new() -> Budget {
-        Budget { tensors: Self::MAX_TENSORS, name_bytes: Self::MAX_NAME_BYTES }
+        Budget { tensors: MAX_TENSORS, name_bytes: Self::MAX_NAME_BYTES }
     }
 
     /// Counts a named tensor.
@@ -43,7 +42,7 @@ impl Budget {
             Some(left) => left,
             None => return Err(too_large("bytes of tensor names", at, names, names + 1)),
         };
-        let tensors = Self::MAX_TENSORS as u64;
+        let tensors = MAX_TENSORS as u64;
         self.tensors = match self.tensors.checked_sub(1) {
             Some(left) => left,
             None => return Err(too_large("tensors of all dicts", at, tensors, tensors + 1)),
@@ -74,7 +73,8 @@ pub(super) fn kind(pickle: &Pickle<'_>, id: Id) -> Option<ModuleKind> {
         return None;
     }
     let has = |key| pickle.get(state, key).is_some_and(|id| pickle.dict(id).is_some());
-    (has("_parameters") && has("_modules")).then_some(ModuleKind::Python)
+    let is_state = pickle.is_module_state(state, || has("_parameters") && has("_modules"));
+    is_state.then_some(ModuleKind::Python)
 }
 
 /// The tensors of the module `root` in the order of its state dict. `visit` is told the name and the
@@ -121,6 +121,7 @@ pub(super) fn walk(
                 let transient: HashSet<&str> = match transient.map(|id| pickle.node(id)) {
                     Some(Node::List(names)) => {
                         let names = names.iter().take(MAX_ATTRIBUTES);
+                        seen.set(seen.get() + names.len());
                         names.filter_map(|&name| pickle.name(name)).collect()
                     }
                     _ => HashSet::new(),
@@ -143,6 +144,10 @@ pub(super) fn walk(
                     modules.filter(|&(_, id)| self::kind(pickle, id) == Some(ModuleKind::Python)),
                 );
             }
+        }
+        let waiting = stack.len() + children.len();
+        if waiting > MAX_MODULES {
+            return Err(too_large("modules", at, MAX_MODULES as u64, waiting as u64));
         }
         for (name, child) in children.into_iter().rev() {
             stack.push((format!("{prefix}{name}."), child, depth + 1));

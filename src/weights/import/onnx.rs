@@ -13,7 +13,7 @@ use super::exported::Beside;
 use super::graph::{Builder, Constant, Graph};
 use super::proto::{Field, Message, Value};
 use super::tensor::View;
-use super::{CheckpointError, Dtype};
+use super::{CheckpointError, Dtype, MAX_TENSORS};
 use std::path::Path;
 
 /// A graph, its tensors, and the files beside it that hold some of them.
@@ -117,9 +117,15 @@ impl Reader<'_> {
                     }
                 }
                 5 => {
+                    self.builder.check(field.at)?;
                     let tensor = tensor::read(file, &field, &mut self.beside)?;
                     let name = tensor.name.clone();
                     self.constant(&name, tensor, field.at)?;
+                }
+                11 | 12 if inputs.len() + outputs.len() == MAX_TENSORS => {
+                    let limit = MAX_TENSORS as u64;
+                    let what = "inputs and outputs of a graph";
+                    return Err(too_large(what, field.at, limit, limit + 1));
                 }
                 11 => inputs.push(value_info(file, &field)?),
                 12 => outputs.push((value_info(file, &field)?.0, field.at)),
@@ -142,6 +148,7 @@ impl Reader<'_> {
         let mut fields = message;
         while let Some(field) = fields.next()? {
             if field.number == 1 {
+                self.builder.check(field.at)?;
                 self.node(&field)?;
             }
         }
@@ -240,6 +247,10 @@ fn nested(file: &[u8], field: &Field, number: u32) -> Result<Vec<Field>, Checkpo
     let mut found = Vec::new();
     while let Some(field) = message.next()? {
         if field.number == number {
+            if found.len() == MAX_AXES {
+                let limit = MAX_AXES as u64;
+                return Err(too_large("axes of a value", field.at, limit, limit + 1));
+            }
             found.push(field);
         }
     }

@@ -18,7 +18,7 @@ use super::CheckpointError;
 use super::error::{quote, unsupported};
 use super::graph::{Builder, Constant, Graph};
 use super::tensor::View;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
 pub(super) use parameters::recognises as recognises_parameters;
@@ -40,8 +40,8 @@ pub(super) fn recognises_program(file: &[u8]) -> bool {
     program::recognises(file) || pir::recognises(file)
 }
 
-/// Largest program: B7's has 2 MB. JSON takes many times its size in memory.
-const MAX_PROGRAM_BYTES: usize = 64 << 20;
+/// Largest program: B7's has 2 MB. JSON takes up to 20 times its size in memory.
+const MAX_PROGRAM_BYTES: usize = 4 << 20;
 
 /// The graph of `program`, and the tensors of `parameters`, whose views are made by `view`: from a
 /// range in that file.
@@ -109,9 +109,13 @@ pub(super) fn beside(path: &Path, is_program: bool) -> Result<Pair<PathBuf>, Che
 
 /// The pair among names, each with its place: `inference` if there are more than one.
 pub(super) fn pair<T: Clone>(names: &[(PathBuf, T)]) -> Option<Pair<T>> {
+    // The first of each name counts: an archive can have one many times.
+    let mut places: HashMap<&Path, &T> = HashMap::new();
+    for (name, place) in names {
+        places.entry(name).or_insert(place);
+    }
     let of = |stem: &Path, ending: &str| {
-        let wanted = stem.with_extension(ending);
-        names.iter().find(|(name, _)| *name == wanted).map(|(_, place)| place.clone())
+        places.get(&*stem.with_extension(ending)).map(|&place| place.clone())
     };
     let mut stems: Vec<&Path> = names
         .iter()

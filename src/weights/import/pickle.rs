@@ -20,13 +20,17 @@ pub(super) use node::{Class, Id, NdArray, Node, Opaque, OtherStorage, Storage, T
 
 use super::{CheckpointError, Dtype, TensorInfo};
 use machine::Machine;
-use std::collections::BTreeSet;
+use std::cell::RefCell;
+use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
 
 /// The outcome of one pickle.
 pub(super) struct Pickle<'a> {
     bytes: &'a [u8],
     nodes: Vec<Node>,
+    /// Dicts that were looked at as the state of a module, and whether they are one: many objects
+    /// can have one state.
+    module_states: RefCell<HashMap<Id, bool>>,
     /// Storages of other elements than plain numbers.
     pub(super) others: Vec<OtherStorage>,
     /// The object that STOP left.
@@ -42,7 +46,7 @@ impl<'a> Pickle<'a> {
         let mut machine = Machine::new(bytes, start);
         let root = machine.run()?;
         let Machine { nodes, others, pos: end, .. } = machine;
-        Ok(Pickle { bytes, nodes, others, root, end })
+        Ok(Pickle { bytes, nodes, module_states: RefCell::default(), others, root, end })
     }
 
     pub(super) fn node(&self, id: Id) -> &Node {
@@ -173,6 +177,16 @@ impl<'a> Pickle<'a> {
     pub(super) fn get(&self, dict: Id, key: &str) -> Option<Id> {
         let pairs = self.dict(dict)?;
         pairs.iter().rev().find(|(k, _)| self.text_is(*k, key)).map(|&(_, value)| value)
+    }
+
+    /// Whether a dict is the state of a module, which `tells` is asked once.
+    pub(super) fn is_module_state(&self, state: Id, tells: impl FnOnce() -> bool) -> bool {
+        let known = self.module_states.borrow().get(&state).copied();
+        known.unwrap_or_else(|| {
+            let is_state = tells();
+            self.module_states.borrow_mut().insert(state, is_state);
+            is_state
+        })
     }
 
     /// Every storage that the pickle refers to.

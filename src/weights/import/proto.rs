@@ -6,8 +6,11 @@
 //! where they are in the mapped file: generated readers would copy them, and forget their offsets.
 
 use super::CheckpointError;
-use super::error::{corrupt, unsupported};
+use super::error::{corrupt, too_large, unsupported};
 use std::ops::Range;
+
+/// Numbers of a shape or a setting: the family's have eight at most, other networks' a few more.
+pub(super) const MAX_INTS: usize = 1 << 12;
 
 /// A field's value, by wire type.
 #[derive(Clone, Debug, PartialEq)]
@@ -183,19 +186,29 @@ impl Field {
         }
     }
 
-    /// Appends the whole numbers of a repeated field: one, or many in the packed form.
+    /// Appends the whole numbers of a repeated field: one, or many in the packed form; `into` has at
+    /// most `max` of them after that. A number takes a byte of the file, and eight of memory.
     pub(super) fn ints(
         &self,
         file: &[u8],
         what: &'static str,
+        max: usize,
         into: &mut Vec<i64>,
     ) -> Result<(), CheckpointError> {
+        let many =
+            |at: usize| too_large(format!("numbers of {what}"), at, max as u64, max as u64 + 1);
         let Value::Bytes(range) = &self.value else {
+            if into.len() == max {
+                return Err(many(self.at));
+            }
             into.push(self.int(what)?);
             return Ok(());
         };
         let mut range = range.clone();
         while !range.is_empty() {
+            if into.len() == max {
+                return Err(many(range.start));
+            }
             into.push(varint(file, &mut range, what)? as i64);
         }
         Ok(())
@@ -240,8 +253,10 @@ mod tests {
         assert_eq!(fields(minus_one).unwrap()[0].int("test").unwrap(), -1);
         let packed = b"\x0a\x04\x03\x8e\x02\x00";
         let mut ints = Vec::new();
-        fields(packed).unwrap()[0].ints(packed, "test", &mut ints).unwrap();
+        fields(packed).unwrap()[0].ints(packed, "test", 3, &mut ints).unwrap();
         assert_eq!(ints, [3, 270, 0]);
+        let error = fields(packed).unwrap()[0].ints(packed, "test", 5, &mut ints).unwrap_err();
+        assert!(error.to_string().contains("numbers of test: expected at most 5"), "{error}");
     }
 
     #[test]

@@ -30,7 +30,9 @@ struct Index {
 /// The end of an index's name.
 const INDEX: &str = ".index.json";
 /// Real indices take about 80 bytes a tensor.
-const MAX_INDEX_BYTES: u64 = 16 << 20;
+const MAX_INDEX_BYTES: u64 = 4 << 20;
+/// Shards of a checkpoint, all of which are open at once: the largest public ones have 200.
+const MAX_SHARDS: usize = 512;
 /// Names in folders of Hugging Face, in the order in which its libraries look for them.
 const USUAL: [&str; 4] = [
     "model.safetensors",
@@ -112,6 +114,7 @@ pub(super) fn files(path: &Path) -> Result<Files, CheckpointError> {
     let Some(shard) = shard(&name) else {
         return Ok(Files { paths: vec![path.to_owned()], places: BTreeMap::new() });
     };
+    check_count(shard.count)?;
     let names = (1..=shard.count).map_while(|number| shard.name(number));
     Ok(Files { paths: all_there(path, names)?, places: BTreeMap::new() })
 }
@@ -180,7 +183,15 @@ fn from_index(path: &Path) -> Result<Files, CheckpointError> {
         let found = "an index of shards that names none".to_owned();
         return Err(CheckpointError::NoTensors { offset: 0, found });
     }
+    check_count(names.len())?;
     Ok(Files { paths: all_there(path, names.into_iter())?, places: index.weight_map })
+}
+
+fn check_count(shards: usize) -> Result<(), CheckpointError> {
+    match shards > MAX_SHARDS {
+        true => Err(too_large("shards of a checkpoint", 0, MAX_SHARDS as u64, shards as u64)),
+        false => Ok(()),
+    }
 }
 
 /// The paths of `names` beside `path`, if all of them exist.
@@ -200,7 +211,23 @@ fn all_there(
         }
     }
     match first {
-        None => Ok(there),
+        None => {
+            // Links to one file would have it read any number of times.
+            let mut files = HashSet::new();
+            let again = there.iter().find(|&file| match file.canonicalize() {
+                Ok(file) => !files.insert(file),
+                Err(_) => false,
+            });
+            match again {
+                None => Ok(there),
+                Some(file) => Err(unsupported(
+                    format!("shard {}", quote(&file.to_string_lossy())),
+                    0,
+                    "a file of its own for each shard",
+                    "a link to another shard",
+                )),
+            }
+        }
         Some(path) => {
             Err(CheckpointError::MissingShard { path, missing, shards: there.len() + missing })
         }

@@ -43,6 +43,8 @@ const MAX_DEPTH: usize = 3;
 const MAX_DICTS: usize = 64;
 /// Most items of dicts that are looked at.
 const MAX_VISITS: usize = 1 << 20;
+/// Most dicts and objects that are looked through.
+const MAX_LOOKED_THROUGH: usize = 1 << 14;
 /// Bytes of a dotted key.
 const MAX_KEY_BYTES: usize = 256;
 /// Objects that are kept by the tensor's name that they stand for.
@@ -118,12 +120,12 @@ fn candidates(
 ) -> Result<Vec<Candidate>, CheckpointError> {
     let mut budget = Budget::new();
     let mut found: Vec<Candidate> = Vec::new();
-    let mut seen = HashSet::new();
+    let mut seen = HashSet::from([pickle.root]);
     let mut visits = 0;
     let mut queue = VecDeque::from([(String::new(), Rank::Other, pickle.root, 0)]);
     while let Some((key, rank, id, depth)) = queue.pop_front() {
-        if !seen.insert(id) || found.len() == MAX_DICTS {
-            continue;
+        if found.len() == MAX_DICTS {
+            break;
         }
         let mut candidate = Candidate { rank, key, tensors: Vec::new(), foreign: Vec::new() };
         let mut take = |name: &str, value: Id| {
@@ -151,7 +153,12 @@ fn candidates(
                 take(name, value)?;
                 let prefix = &candidate.key;
                 let is_dict = matches!(pickle.node(value), Node::Dict(_) | Node::Opaque(_));
-                if is_dict && depth < MAX_DEPTH && prefix.len() + name.len() < MAX_KEY_BYTES {
+                if is_dict
+                    && depth < MAX_DEPTH
+                    && prefix.len() + name.len() < MAX_KEY_BYTES
+                    && seen.len() < MAX_LOOKED_THROUGH
+                    && seen.insert(value)
+                {
                     let rank = rank_of(candidate.rank, depth, name, has_student);
                     let key = match prefix.as_str() {
                         "" => name.to_owned(),

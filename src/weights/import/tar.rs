@@ -5,7 +5,7 @@
 //! over.
 
 use super::CheckpointError;
-use super::error::corrupt;
+use super::error::{corrupt, too_large};
 use std::ops::Range;
 use std::path::PathBuf;
 
@@ -16,21 +16,32 @@ pub(super) fn recognises(file: &[u8]) -> bool {
     file.get(257..262) == Some(b"ustar")
 }
 
-/// Largest archive to be unpacked in memory: B7's parameters have 266 MB.
-const MAX_UNPACKED_BYTES: u64 = 2 << 30;
+/// Bytes of an archive that are unpacked of any file, and for each byte of the file: weights
+/// compress to a half at best.
+const UNPACKED_FLOOR: u64 = 32 << 20;
+const UNPACKED_PER_BYTE: u64 = 4;
 
 /// The archive in a gzip file, if there is one: its first block is looked at before the rest.
-pub(super) fn unpack(file: &[u8]) -> Option<Vec<u8>> {
+///
+/// # Errors
+///
+/// If it unpacks to more than `32 MiB + 4 * bytes of the file`.
+pub(super) fn unpack(file: &[u8]) -> Result<Option<Vec<u8>>, CheckpointError> {
     use std::io::Read;
-    let mut archive = flate2::bufread::GzDecoder::new(file).take(MAX_UNPACKED_BYTES);
+    let most = UNPACKED_FLOOR + UNPACKED_PER_BYTE.saturating_mul(file.len() as u64);
+    let mut archive = flate2::bufread::GzDecoder::new(file).take(most.saturating_add(1));
     let mut first = vec![0; BLOCK];
-    archive.read_exact(&mut first).ok()?;
-    if !recognises(&first) {
-        return None;
+    if archive.read_exact(&mut first).is_err() || !recognises(&first) {
+        return Ok(None);
     }
-    // Grows as bytes come: at most a thousand times the file.
-    archive.read_to_end(&mut first).ok()?;
-    Some(first)
+    // Grows as bytes come.
+    if archive.read_to_end(&mut first).is_err() {
+        return Ok(None);
+    }
+    match first.len() as u64 {
+        found if found > most => Err(too_large("bytes of the unpacked archive", 0, most, found)),
+        _ => Ok(Some(first)),
+    }
 }
 
 /// The plain files by name, up to the first fault.

@@ -2,6 +2,7 @@
 
 use super::archive::Member;
 use super::error::{corrupt, quote, too_large, unsupported};
+use super::inflated::Bytes;
 use super::{CheckpointError, latin1};
 use crate::mapped::MappedFile;
 use half::{bf16, f16};
@@ -141,20 +142,18 @@ impl Data {
         }
     }
 
-    pub(super) fn bytes<'a>(&'a self, file: &'a [u8]) -> Result<Cow<'a, [u8]>, CheckpointError> {
-        match self {
-            Data::File(range) => Ok(file[range.clone()].into()),
-            Data::Beside { map, range } => Ok(map[range.clone()].into()),
-            Data::Owned(bytes) => Ok(bytes[..].into()),
-            Data::Latin1 { text, len } => Ok(latin1::decode(&file[text.clone()], *len).into()),
-            Data::Member { member, skip } => Ok(match member.bytes(file)? {
-                Cow::Borrowed(bytes) => bytes[*skip..].into(),
-                Cow::Owned(mut bytes) => {
-                    bytes.drain(..*skip);
-                    bytes.into()
-                }
-            }),
-        }
+    /// The bytes, decoded for this call where they are not stored as they are.
+    pub(super) fn bytes<'a>(&'a self, file: &'a [u8]) -> Result<Bytes<'a>, CheckpointError> {
+        Ok(match self {
+            Data::File(range) => Bytes::Borrowed(&file[range.clone()]),
+            Data::Beside { map, range } => Bytes::Borrowed(&map[range.clone()]),
+            Data::Owned(bytes) => Bytes::Borrowed(bytes),
+            Data::Latin1 { text, len } => Bytes::Owned(latin1::decode(&file[text.clone()], *len)),
+            Data::Member { member, skip } => match member.bytes(file)? {
+                Cow::Borrowed(bytes) => Bytes::Borrowed(&bytes[*skip..]),
+                Cow::Owned(bytes) => Bytes::Shared(Arc::new(bytes), *skip),
+            },
+        })
     }
 }
 
@@ -272,17 +271,40 @@ impl View {
         self.data.offset()
     }
 
+    /// Place of the storage's bytes.
+    pub(super) fn data(&self) -> &Data {
+        &self.data
+    }
+
+    /// The compressed zip entry that the storage is, if it is one.
+    pub(super) fn deflated(&self) -> Option<&Member> {
+        match &self.data {
+            Data::Member { member, .. } if !member.is_stored() => Some(member),
+            _ => None,
+        }
+    }
+
+    /// Bytes of the elements, as stored.
+    pub(super) fn stored_bytes(&self) -> u64 {
+        let elems: usize = self.shape.iter().product();
+        elems as u64 * self.dtype.elem_bytes() as u64
+    }
+
     pub(super) fn info(&self) -> TensorInfo {
         TensorInfo { dtype: self.dtype, shape: self.shape.clone() }
     }
 
-    /// The elements in row-major order, as f32.
-    pub(super) fn read_f32(&self, name: &str, file: &[u8]) -> Result<Vec<f32>, CheckpointError> {
+    /// The elements in row-major order, as f32; `storage` gives the bytes of the storage.
+    pub(super) fn read_f32<'a>(
+        &self,
+        name: &str,
+        storage: impl FnOnce() -> Result<Bytes<'a>, CheckpointError>,
+    ) -> Result<Vec<f32>, CheckpointError> {
         match self.dtype {
-            Dtype::F16 => self.gather(file, |bytes| f16::from_le_bytes(bytes).to_f32()),
-            Dtype::Bf16 => self.gather(file, |bytes| bf16::from_le_bytes(bytes).to_f32()),
-            Dtype::F32 => self.gather(file, f32::from_le_bytes),
-            Dtype::F64 => self.gather(file, |bytes| f64::from_le_bytes(bytes) as f32),
+            Dtype::F16 => self.gather(storage, |bytes| f16::from_le_bytes(bytes).to_f32()),
+            Dtype::Bf16 => self.gather(storage, |bytes| bf16::from_le_bytes(bytes).to_f32()),
+            Dtype::F32 => self.gather(storage, f32::from_le_bytes),
+            Dtype::F64 => self.gather(storage, |bytes| f64::from_le_bytes(bytes) as f32),
             dtype => Err(CheckpointError::NotFloat {
                 name: name.to_owned(),
                 dtype,
@@ -291,10 +313,14 @@ impl View {
         }
     }
 
-    /// The bytes in row-major order, of a tensor of u8.
-    pub(super) fn read_u8(&self, name: &str, file: &[u8]) -> Result<Vec<u8>, CheckpointError> {
+    /// The bytes in row-major order, of a tensor of u8; `storage` gives the bytes of the storage.
+    pub(super) fn read_u8<'a>(
+        &self,
+        name: &str,
+        storage: impl FnOnce() -> Result<Bytes<'a>, CheckpointError>,
+    ) -> Result<Vec<u8>, CheckpointError> {
         match self.dtype {
-            Dtype::U8 => self.gather(file, |[byte]| byte),
+            Dtype::U8 => self.gather(storage, |[byte]| byte),
             dtype => Err(CheckpointError::NotBytes {
                 name: name.to_owned(),
                 dtype,
@@ -303,16 +329,16 @@ impl View {
         }
     }
 
-    fn gather<const N: usize, T>(
+    fn gather<'a, const N: usize, T>(
         &self,
-        file: &[u8],
+        storage: impl FnOnce() -> Result<Bytes<'a>, CheckpointError>,
         convert: impl Fn([u8; N]) -> T,
     ) -> Result<Vec<T>, CheckpointError> {
         let elems: usize = self.shape.iter().product();
         if elems == 0 {
             return Ok(Vec::new());
         }
-        let bytes = self.data.bytes(file)?;
+        let bytes = storage()?;
         let (stored, _) = bytes.as_chunks::<N>();
         let stored = &stored[self.start..];
         // Strides of axes of one element mean nothing, and PyTorch leaves them as they come.
@@ -358,7 +384,8 @@ mod tests {
     fn views_are_gathered_in_row_major_order() {
         let file: Vec<u8> = (0..24u8).flat_map(|i| f32::from(i).to_le_bytes()).collect();
         let read = |shape: &[usize], strides: &[usize], start| {
-            view(96, shape, strides, start).unwrap().read_f32("t", &file).unwrap()
+            let view = view(96, shape, strides, start).unwrap();
+            view.read_f32("t", || view.data().bytes(&file)).unwrap()
         };
         assert_eq!(read(&[2, 3], &[3, 1], 0), [0., 1., 2., 3., 4., 5.]);
         assert_eq!(read(&[2, 3], &[1, 2], 0), [0., 2., 4., 1., 3., 5.]);

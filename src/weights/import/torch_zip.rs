@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 
 const PICKLE: &str = "data.pkl";
 /// Real ones take about 150 bytes a tensor.
-const MAX_INFLATED_PICKLE: usize = 64 << 20;
+const MAX_INFLATED_PICKLE: usize = 16 << 20;
 
 /// The folder that all entries of PyTorch's archives are in: `archive/`, or the name that the file
 /// had when it was written. `None` if the archive is not PyTorch's.

@@ -1,11 +1,19 @@
 //! A graph under construction: names become values, in program order.
 
 use super::super::CheckpointError;
-use super::super::error::{corrupt, quote};
+use super::super::error::{corrupt, quote, too_large};
 use super::{Constant, Graph, Node, Op, Shaping, Small, ValueId};
 use std::collections::{HashMap, HashSet};
 
+/// Values of a graph. B8's has 4 000 where its batch-norms are apart.
+const MAX_VALUES: usize = 1 << 16;
+/// Bytes of the names that a graph holds, each as often as it is held, and of its nodes' inputs.
+const MAX_BYTES: usize = 32 << 20;
+
 /// A graph under construction.
+///
+/// A graph takes at most 65 536 values and 32 MiB of names and inputs: a constant that is reshaped
+/// keeps its name, so that a file can have many values of one long name.
 #[derive(Default)]
 pub(in super::super) struct Builder {
     pub(in super::super) graph: Graph,
@@ -13,13 +21,31 @@ pub(in super::super) struct Builder {
     by_name: HashMap<String, ValueId>,
     /// Values that only shapes and small constants made.
     shaping: HashSet<ValueId>,
+    /// Bytes of names and inputs so far.
+    bytes: usize,
 }
 
 impl Builder {
+    /// Whether there is room for more: asked before each node and constant.
+    pub(in super::super) fn check(&self, offset: usize) -> Result<(), CheckpointError> {
+        // A value can have many names, and a name be given again.
+        let values = self.graph.values.len().max(self.by_name.len());
+        for (what, limit, found) in [
+            ("values of a graph", MAX_VALUES, values),
+            ("bytes of names in a graph", MAX_BYTES, self.bytes),
+        ] {
+            if found > limit {
+                return Err(too_large(what, offset, limit as u64, found as u64));
+            }
+        }
+        Ok(())
+    }
+
     /// A new value, called `name` from here on.
     fn value(&mut self, name: &str) -> ValueId {
         let id = self.graph.values.len();
         self.graph.values.push(name.to_owned());
+        self.bytes += 2 * name.len();
         self.by_name.insert(name.to_owned(), id);
         id
     }
@@ -33,6 +59,7 @@ impl Builder {
     /// A constant.
     pub(in super::super) fn constant(&mut self, name: &str, constant: Constant) -> ValueId {
         let id = self.value(name);
+        self.bytes += constant.name.len() + size_of_val(&constant.shape[..]);
         if constant.small.is_some() {
             self.shaping.insert(id);
         }
@@ -73,6 +100,7 @@ impl Builder {
 
     /// `output` is another name of `input`.
     pub(in super::super) fn alias(&mut self, output: &str, input: ValueId) {
+        self.bytes += output.len();
         self.by_name.insert(output.to_owned(), input);
     }
 
@@ -116,6 +144,7 @@ impl Builder {
         }
         let name = if name.is_empty() { output } else { name };
         let (name, op_type) = (name.to_owned(), op_type.to_owned());
+        self.bytes += name.len() + op_type.len() + size_of_val(&inputs[..]);
         self.graph.nodes.push(Node { name, op_type, op, inputs, output: id });
     }
 }

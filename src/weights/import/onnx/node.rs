@@ -2,8 +2,9 @@
 
 use super::super::CheckpointError;
 use super::super::error::quote;
+use super::super::error::too_large;
 use super::super::graph::{Constant, Op, Pads, Shaping, Small, ValueId};
-use super::super::proto::Field;
+use super::super::proto::{Field, MAX_INTS};
 use super::{Reader, tensor};
 use std::collections::HashMap;
 
@@ -39,6 +40,8 @@ impl Attributes {
 }
 
 const WHAT: &str = "ONNX node";
+/// Inputs, outputs and attributes of a node.
+const MAX_PARTS: usize = 1 << 12;
 
 impl Reader<'_> {
     /// Adds the `NodeProto` of a field.
@@ -49,6 +52,10 @@ impl Reader<'_> {
         let (mut name, mut op_type, mut domain) = ("", "", "");
         let mut attributes = HashMap::new();
         while let Some(field) = message.next()? {
+            if inputs.len() + outputs.len() + attributes.len() == MAX_PARTS {
+                let (what, limit) = ("parts of a node", MAX_PARTS as u64);
+                return Err(too_large(what, field.at, limit, limit + 1));
+            }
             match field.number {
                 1 => inputs.push(field.text(file, WHAT)?),
                 2 => outputs.push(field.text(file, WHAT)?),
@@ -87,7 +94,8 @@ impl Reader<'_> {
         }
         // What nobody reads of an EfficientNet, as a dropout's mask.
         for output in outputs.iter().skip(1).filter(|output| !output.is_empty()) {
-            let op = Op::Other(format!("a further output of {op_type}"));
+            self.builder.check(field.at)?;
+            let op = Op::Other(format!("a further output of {}", quote(op_type)));
             self.builder.node(name, op_type, op, vec![], output);
         }
         Ok(())
@@ -339,7 +347,7 @@ fn attribute(file: &[u8], field: &Field) -> Result<(String, Attribute), Checkpoi
                 attribute.text = String::from_utf8_lossy(&file[bytes]).into_owned();
             }
             5 => attribute.tensor = Some(field),
-            8 => field.ints(file, WHAT, &mut attribute.ints)?,
+            8 => field.ints(file, WHAT, MAX_INTS, &mut attribute.ints)?,
             _ => {}
         }
     }

@@ -2,12 +2,12 @@
 
 use super::super::error::{corrupt, quote, unsupported};
 use super::super::graph::Small;
-use super::super::proto::{Field, Value};
+use super::super::proto::{Field, MAX_INTS, Value};
 use super::super::tensor::{Data, View, elems_of, row_major};
 use super::super::{CheckpointError, exported};
 use super::{Dtype, dtype, pair};
 use crate::mapped::MappedFile;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
@@ -25,11 +25,14 @@ pub(super) struct Tensor {
 pub(super) struct Beside<'a> {
     folder: Option<&'a Path>,
     open: BTreeMap<PathBuf, Arc<MappedFile>>,
+    /// The same files by the locations that tensors give, and by the paths that links lead to: a
+    /// file of many names is mapped, and hashed, once.
+    known: HashMap<PathBuf, Arc<MappedFile>>,
 }
 
 impl<'a> Beside<'a> {
     pub(super) fn new(folder: Option<&'a Path>) -> Beside<'a> {
-        Beside { folder, open: BTreeMap::new() }
+        Beside { folder, open: BTreeMap::new(), known: HashMap::new() }
     }
 
     pub(super) fn files(self) -> Vec<exported::Beside> {
@@ -50,8 +53,9 @@ impl<'a> Beside<'a> {
         };
         // The parent of a plain file name is an empty path, which is no folder's name.
         let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-        let path = folder.join(relative);
-        if let Some(map) = self.open.get(&path) {
+        let names = relative.components().filter(|part| matches!(part, Component::Normal(_)));
+        let path = folder.join(names.collect::<PathBuf>());
+        if let Some(map) = self.known.get(&path) {
             return Ok(map.clone());
         }
         let failed = |source| CheckpointError::Io { path: path.clone(), source };
@@ -62,8 +66,16 @@ impl<'a> Beside<'a> {
             let (expected, found) = ("a file in the model's folder", quote(location));
             return Err(unsupported("location of a tensor", offset, expected, found));
         }
-        let map = Arc::new(super::super::map(&real)?);
-        self.open.insert(path.clone(), map.clone());
+        let map = match self.known.get(&real) {
+            Some(map) => map.clone(),
+            None => {
+                let map = Arc::new(super::super::map(&real)?);
+                self.open.insert(path.clone(), map.clone());
+                self.known.insert(real, map.clone());
+                map
+            }
+        };
+        self.known.insert(path, map.clone());
         Ok(map)
     }
 }
@@ -83,14 +95,14 @@ pub(super) fn read(
     let (mut external, mut location) = (false, BTreeMap::new());
     while let Some(field) = message.next()? {
         match field.number {
-            1 => field.ints(file, WHAT, &mut dims)?,
+            1 => field.ints(file, WHAT, MAX_INTS, &mut dims)?,
             2 => number = field.int(WHAT)?,
             3 => {
                 let found = "a segment of one";
                 return Err(unsupported(WHAT, field.at, "whole tensors", found));
             }
             4 | 10 => typed.floats(file, &field)?,
-            5 | 7 | 11 => field.ints(file, WHAT, &mut typed.ints)?,
+            5 | 7 | 11 => field.ints(file, WHAT, file.len(), &mut typed.ints)?,
             8 => name = field.text(file, WHAT)?,
             9 => raw = Some(field.bytes(WHAT)?),
             13 => {

@@ -4,7 +4,7 @@
 //! a `TensorDesc` (`data_type = 1`, `dims = 2`), that, and the elements, row-major.
 
 use super::super::error::{corrupt, quote, unsupported};
-use super::super::proto::Message;
+use super::super::proto::{MAX_INTS, Message};
 use super::super::tensor::{Data, View, elems_of, row_major};
 use super::super::{CheckpointError, Dtype};
 use super::Declared;
@@ -117,7 +117,7 @@ pub(super) fn description(mut message: Message<'_>) -> Result<(i64, Vec<i64>), C
     while let Some(field) = message.next()? {
         match field.number {
             1 => number = field.int(WHAT)?,
-            2 => field.ints(file, WHAT, &mut dims)?,
+            2 => field.ints(file, WHAT, MAX_INTS, &mut dims)?,
             _ => {}
         }
     }

@@ -4,10 +4,10 @@
 //! the parameters. Names are used again by operations that write where they read, so that a name
 //! means what was written to it last.
 
-use super::super::CheckpointError;
-use super::super::error::{corrupt, unsupported};
+use super::super::error::{corrupt, too_large, unsupported};
 use super::super::graph::Builder;
-use super::super::proto::{Field, Message};
+use super::super::proto::{Field, MAX_INTS, Message};
+use super::super::{CheckpointError, MAX_TENSORS};
 use super::operation::{Operation, Setting};
 use super::parameters::description;
 use super::{Declared, Program, add_parameters};
@@ -50,6 +50,11 @@ pub(super) fn read(file: &[u8]) -> Result<Program, CheckpointError> {
             continue;
         }
         let variable = variable(file, &field)?;
+        let variables = parameters.len() + shapes.len();
+        if variables == MAX_TENSORS {
+            let limit = MAX_TENSORS as u64;
+            return Err(too_large("variables of a program", field.at, limit, limit + 1));
+        }
         if variable.persistable && !QUEUES.contains(&variable.kind) {
             let declared = Declared { shape: variable.shape };
             if parameters.insert(variable.name.to_owned(), declared).is_some() {
@@ -65,6 +70,7 @@ pub(super) fn read(file: &[u8]) -> Result<Program, CheckpointError> {
     let mut fields = block;
     while let Some(field) = fields.next()? {
         if field.number == 4 {
+            builder.check(field.at)?;
             operation(file, &field, &shapes, &mut builder)?;
         }
     }
@@ -218,7 +224,7 @@ fn attribute(file: &[u8], field: &Field) -> Result<Option<(String, Setting)>, Ch
             4 | 19 => setting = Some(Setting::Number(field.float(WHAT)?)),
             5 => setting = Some(Setting::Text(field.text(file, WHAT)?.to_owned())),
             // ints, longs.
-            6 | 15 => field.ints(file, WHAT, list.get_or_insert_default())?,
+            6 | 15 => field.ints(file, WHAT, MAX_INTS, list.get_or_insert_default())?,
             _ => {}
         }
     }

@@ -5,8 +5,8 @@ use super::super::error::{corrupt, too_large};
 use super::{Id, Node, OtherStorage};
 use std::collections::HashMap;
 
-/// Opcodes of one pickle.
-const MAX_OPCODES: usize = 1 << 24;
+/// Opcodes of one pickle: four for each object, as many as there may be.
+const MAX_OPCODES: usize = 1 << 22;
 /// The newest protocol with the opcodes below.
 const MAX_PROTOCOL: u8 = 5;
 
@@ -33,6 +33,8 @@ pub(super) struct Machine<'a> {
     pub(super) others: Vec<OtherStorage>,
     /// Items copied from one object to another.
     pub(super) charged: usize,
+    /// Opaque objects made.
+    pub(super) opaque_objects: usize,
 }
 
 pub(super) type Outcome<T = ()> = Result<T, CheckpointError>;
@@ -50,6 +52,7 @@ impl<'a> Machine<'a> {
             decoded: HashMap::new(),
             others: Vec::new(),
             charged: 0,
+            opaque_objects: 0,
         }
     }
 }

@@ -9,6 +9,9 @@ use std::ops::Range;
 /// Objects of one pickle. A state dict takes about 25 for each of its tensors, under 20 000 in all;
 /// training checkpoints with the optimiser's state a few times that.
 const MAX_NODES: usize = 1 << 20;
+/// Objects of one pickle that are opaque: each takes five times as much as another. A model that was
+/// pickled whole has 1 500 of them.
+const MAX_OPAQUE: usize = 1 << 18;
 /// Bytes of a module's or class's name.
 const MAX_GLOBAL_BYTES: usize = 256;
 
@@ -102,6 +105,13 @@ impl Machine<'_> {
         if self.nodes.len() == MAX_NODES {
             let (limit, found) = (MAX_NODES as u64, MAX_NODES as u64 + 1);
             return Err(too_large("pickled objects", self.op_at, limit, found));
+        }
+        if matches!(node, Node::Opaque(_)) {
+            self.opaque_objects += 1;
+            if self.opaque_objects > MAX_OPAQUE {
+                let (limit, found) = (MAX_OPAQUE as u64, MAX_OPAQUE as u64 + 1);
+                return Err(too_large("pickled objects of classes", self.op_at, limit, found));
+            }
         }
         let id = Id::new(self.nodes.len() as u32);
         self.nodes.push(node);
