@@ -33,7 +33,8 @@ pub(super) enum Encoded {
 }
 
 impl ImageInput {
-    /// A file, or anything else that is read by its path; named by the path.
+    /// A file, or anything else that is read by its path; named by the path. A named pipe is waited
+    /// for until something writes to it.
     pub fn file(path: impl Into<PathBuf>) -> ImageInput {
         let path = path.into();
         let name = Some(path.display().to_string());
