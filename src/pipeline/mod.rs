@@ -31,6 +31,8 @@
 //! bounded whatever the number of images: at most three groups of them have tensors, `[n, h, w, 3]`
 //! in f32, beside the encoded bytes that the inputs hold themselves. A group has as many images as
 //! there are decoding threads, rounded up to whole batches.
+//! Pictures that are being decoded share one budget, whatever the number of threads, see
+//! [`image`](crate::image); each thread holds one encoded image, of [`MAX_ENCODED_BYTES`] at most.
 
 mod decode;
 mod input;
