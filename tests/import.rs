@@ -4,6 +4,7 @@ mod support;
 
 use effnet::arch::{Network, Padding, Size, Variant};
 use effnet::image::{Framing, Interpolation, Rounding, ShortSide};
+use effnet::weights::import::{Checkpoint, CheckpointError};
 use effnet::weights::{
     Family, ImportError, ImportOptions, ImportReport, Labels, Layer, PaddingChoice, Precision,
     RecipeOverrides, RecogniseError, SourceRole, SourceTensor, TensorId, TensorKind, Weights,
@@ -394,4 +395,39 @@ fn a_wheel_s_only_checkpoint_is_imported() {
     direct.source.file_name = "efficientnet-lite0.pth".into();
     direct.name = "efficientnet-lite0".into();
     assert_eq!(from_wheel, direct);
+}
+
+/// Another program truncates the checkpoint after it was opened, within its last page: zeros.
+#[test]
+fn a_checkpoint_that_changes_while_it_is_read_is_told() {
+    let data = (0..40).map(|i| i as f32 + 1.0).collect();
+    let tensors = [NamedTensor { name: "a".into(), shape: vec![40], data }];
+    let fixture = Fixture::new("a.safetensors", ContainerKind::Safetensors, &tensors);
+    let opened = Checkpoint::open(&fixture.source).unwrap();
+    assert_eq!(opened.read_f32("a").unwrap()[39], 40.0);
+    let bytes = std::fs::metadata(&fixture.source).unwrap().len();
+    let file = std::fs::File::options().write(true).open(&fixture.source).unwrap();
+    file.set_len(bytes - 4).unwrap();
+    let error = opened.read_f32("a").unwrap_err();
+    let changed = |e: &CheckpointError| {
+        matches!(e, CheckpointError::Changed { expected, found, .. }
+            if (*expected, *found) == (bytes, bytes - 4))
+    };
+    assert!(changed(&error), "{error}");
+    assert!(error.to_string().starts_with(&format!("{}: ", fixture.source.display())), "{error}");
+}
+
+/// A pipe would be waited for without end.
+#[cfg(unix)]
+#[test]
+fn a_pipe_is_named_once_and_not_opened() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("model.pth");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let error = import(&pipe, &folder.path().join("packed"), &fp32()).unwrap_err().to_string();
+    let says = "expected a checkpoint file, found a pipe; save it as a file first";
+    assert_eq!(error, format!("{}: {says}", pipe.display()));
+    let error = Weights::open(&pipe).unwrap_err().to_string();
+    assert!(error.starts_with(&pipe.display().to_string()), "{error}");
+    assert!(error.ends_with("found a pipe"), "{error}");
 }

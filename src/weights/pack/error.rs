@@ -136,6 +136,8 @@ pub enum ImportError {
 fn checkpoint(path: &Path, source: &CheckpointError) -> String {
     match source {
         CheckpointError::Io { .. }
+        | CheckpointError::NotAFile { .. }
+        | CheckpointError::Changed { .. }
         | CheckpointError::Folder { .. }
         | CheckpointError::MissingShard { .. }
         | CheckpointError::InShard { .. } => source.to_string(),
