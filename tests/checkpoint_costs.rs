@@ -1,5 +1,5 @@
-//! What a small hostile checkpoint may cost: work and memory are counted, or the sizes are such that
-//! anything but work in proportion would take minutes.
+//! What a small hostile checkpoint may cost: work and memory are counted, or the sizes are such
+//! that anything but work in proportion would take minutes.
 
 mod support;
 
@@ -261,6 +261,30 @@ fn graphs_are_as_large_as_a_network_s() {
     let many = field(1, &b"\x0a\x00".repeat(5000));
     let error = refused(onnx(&[input, many])).to_string();
     assert!(error.contains("parts of a node: expected at most 4096"), "{error}");
+}
+
+/// Two spellings and a link lead to one file, which is mapped once, and hashed once.
+#[cfg(unix)]
+#[test]
+fn a_file_of_many_names_is_read_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.onnx");
+    std::fs::write(folder.path().join("data"), 1.5f32.to_le_bytes()).unwrap();
+    std::os::unix::fs::symlink("data", folder.path().join("link")).unwrap();
+    let external = |location: &str| {
+        let place = [field(1, b"location"), field(2, location.as_bytes())].concat();
+        let parts = [field(1, b"\x01"), b"\x10\x01".to_vec(), field(8, location.as_bytes())];
+        field(5, &[parts.concat(), field(13, &place), b"\x70\x01".to_vec()].concat())
+    };
+    let names = ["data", "./data", "././data", "link", "./link"];
+    let graph: Vec<_> =
+        std::iter::once(field(11, &field(1, b"x"))).chain(names.map(external)).collect();
+    std::fs::write(&path, onnx(&graph)).unwrap();
+    let checkpoint = Checkpoint::open(&path).unwrap();
+    assert_eq!(checkpoint.beside().count(), 1);
+    for name in names {
+        assert_eq!(checkpoint.read_f32(name).unwrap(), [1.5]);
+    }
 }
 
 #[test]

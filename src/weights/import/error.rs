@@ -158,8 +158,8 @@ pub enum CheckpointError {
     },
     /// More than the reader is ready to hold or do, or than the file's size can justify.
     #[error(
-        "offset {offset}: {what}: expected at most {limit}, found {found}; fetch the file again, or \
-         save the state dict alone"
+        "offset {offset}: {what}: expected at most {limit}, found {found}; fetch the file again, \
+         or save the state dict alone"
     )]
     TooLarge {
         /// The counted quantity.

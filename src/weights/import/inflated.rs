@@ -10,8 +10,8 @@
 //!
 //! in all, whatever the order of the reads: the next entry beyond that is refused before it is
 //! touched. Weights compress to a half at best, so that what a sound file holds beside its tensors
-//! is in the second term, as the storage of a flat parameter or of a slice; a tensor of zeros, which
-//! compresses a thousandfold, pays for itself in the third.
+//! is in the second term, as the storage of a flat parameter or of a slice; a tensor of zeros,
+//! which compresses a thousandfold, pays for itself in the third.
 //!
 //! An entry that several tensors view is inflated once, and kept until each of them was read: what
 //! is kept is part of what was inflated, and within the same bound.

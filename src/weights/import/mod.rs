@@ -24,8 +24,8 @@
 //! Opening takes time and memory in proportion to what describes tensors, which is bounded in bytes
 //! or in number before it is read: `safetensors`, `pickle`, `graph`, `paddle_inference`, `shards`;
 //! and a checkpoint has at most 65 536 tensors. Reading takes time and memory in proportion to the
-//! files and the tensors read: `inflated`. A name that many things have, a storage that many tensors
-//! view and a file that many names lead to count once, or are counted each time.
+//! files and the tensors read: `inflated`. A storage that many tensors view and a file that many
+//! names lead to are read once; a name that many things have is counted for each of them.
 //!
 //! # Which tensors
 //!

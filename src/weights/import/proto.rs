@@ -186,8 +186,8 @@ impl Field {
         }
     }
 
-    /// Appends the whole numbers of a repeated field: one, or many in the packed form; `into` has at
-    /// most `max` of them after that. A number takes a byte of the file, and eight of memory.
+    /// Appends the whole numbers of a repeated field: one, or many in the packed form; `into` has
+    /// at most `max` of them after that. A number takes a byte of the file, and eight of memory.
     pub(super) fn ints(
         &self,
         file: &[u8],

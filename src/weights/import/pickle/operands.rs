@@ -9,8 +9,8 @@ use std::ops::Range;
 /// Objects of one pickle. A state dict takes about 25 for each of its tensors, under 20 000 in all;
 /// training checkpoints with the optimiser's state a few times that.
 const MAX_NODES: usize = 1 << 20;
-/// Objects of one pickle that are opaque: each takes five times as much as another. A model that was
-/// pickled whole has 1 500 of them.
+/// Objects of one pickle that are opaque: each takes five times as much as another. A model that
+/// was pickled whole has 1 500 of them.
 const MAX_OPAQUE: usize = 1 << 18;
 /// Bytes of a module's or class's name.
 const MAX_GLOBAL_BYTES: usize = 256;
