@@ -90,6 +90,10 @@ impl Columns {
 }
 
 fn plain(heading: &str) -> String {
+    // No known name is as long, and a quoted field may be as long as the list.
+    if heading.len() > 256 {
+        return String::new();
+    }
     heading.trim().to_lowercase().replace([' ', '-'], "_")
 }
 
