@@ -154,7 +154,7 @@ impl Deref for MappedFile {
 ///
 /// The file is looked at before it is opened, because opening a pipe waits for its writer, and
 /// opening a device may do something to it; and again afterwards, because another may be there.
-fn open_regular(path: &Path) -> Result<(File, usize), FileError> {
+pub(crate) fn open_regular(path: &Path) -> Result<(File, usize), FileError> {
     expect_regular(fs::metadata(path)?.file_type())?;
     let file = File::open(path)?;
     let len = regular_len(&file)?;

@@ -430,4 +430,11 @@ fn a_pipe_is_named_once_and_not_opened() {
     let error = Weights::open(&pipe).unwrap_err().to_string();
     assert!(error.starts_with(&pipe.display().to_string()), "{error}");
     assert!(error.ends_with("found a pipe"), "{error}");
+    for other in ["model.whl", "model.safetensors.index.json"] {
+        let pipe = folder.path().join(other);
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        let error = import(&pipe, &folder.path().join("packed"), &fp32()).unwrap_err().to_string();
+        assert!(error.starts_with(&format!("{}: expected ", pipe.display())), "{error}");
+        assert!(error.contains("found a pipe"), "{error}");
+    }
 }

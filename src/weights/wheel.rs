@@ -8,6 +8,7 @@
 //! name: it takes its room until it is closed, and nothing is left behind, whatever ends the
 //! process.
 
+use crate::mapped::{FileError, open_regular};
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
@@ -114,7 +115,14 @@ pub(super) fn is_wheel(path: &Path) -> bool {
 pub(super) fn open(path: &Path, folder: &Path) -> Result<(File, String), WheelError> {
     let io = |source| WheelError::Io { path: path.to_owned(), source };
     let archive = |source| WheelError::Archive { path: path.to_owned(), source };
-    let mut zip = ZipArchive::new(File::open(path).map_err(io)?).map_err(archive)?;
+    let (file, _) = open_regular(path).map_err(|error| match error {
+        FileError::NotAFile(found) => {
+            io(io::Error::other(format!("expected a regular file, found {found}")))
+        }
+        FileError::Io(source) => io(source),
+        FileError::Changed { .. } => io(io::Error::other("it has changed meanwhile")),
+    })?;
+    let mut zip = ZipArchive::new(file).map_err(archive)?;
     let candidates: Vec<String> = zip
         .file_names()
         .filter_map(|name| Some(name.ok()?.into_owned()))

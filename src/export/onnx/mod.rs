@@ -42,7 +42,7 @@ mod tensors;
 use crate::arch::{Padding, Size};
 use crate::files::{OutputError, OutputFile};
 use crate::plan::{Plan, PlanError, PlanOptions};
-use crate::weights::{Metadata, Precision, Weights};
+use crate::weights::{Metadata, Precision, StoreError, Weights};
 use prost::Message;
 use proto::{ModelProto, OperatorSetIdProto, StringStringEntryProto};
 use std::ops::RangeInclusive;
@@ -148,6 +148,9 @@ pub struct Written {
 /// Why there is no ONNX file.
 #[derive(Debug, thiserror::Error)]
 pub enum OnnxError {
+    /// The file of the weights has changed while it was read.
+    #[error(transparent)]
+    Weights(#[from] StoreError),
     /// Batch or size do not work.
     #[error(transparent)]
     Plan(#[from] PlanError),
@@ -230,7 +233,10 @@ pub fn model(weights: &Weights, options: &OnnxOptions) -> Result<ModelProto, Onn
     // Before anything is copied: a classifier may have a million classes.
     let elems: u64 = weights.tensors().iter().map(|tensor| tensor.elems() as u64).sum();
     check_bytes(elems * options.precision.elem_bytes() as u64)?;
+    weights.check()?;
     let graph = network::build(&plan, weights, options)?.finish();
+    // A file that shrank meanwhile has zeros up to the end of its last page.
+    weights.check()?;
     let model = ModelProto {
         ir_version: Some(ir_version(options.opset)),
         producer_name: Some(env!("CARGO_PKG_NAME").to_owned()),

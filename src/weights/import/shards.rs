@@ -8,8 +8,10 @@ use super::error::{corrupt, quote, too_large, unsupported};
 use super::tensor::View;
 use super::what::{self, What};
 use super::{CheckpointError, Part, paddle_inference};
+use crate::mapped::open_regular;
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 /// The files that a path stands for.
@@ -153,11 +155,13 @@ fn shard(name: &str) -> Option<Shard<'_>> {
 
 fn from_index(path: &Path) -> Result<Files, CheckpointError> {
     let failed = |source| CheckpointError::Io { path: path.to_owned(), source };
-    let bytes = std::fs::metadata(path).map_err(failed)?.len();
-    if bytes > MAX_INDEX_BYTES {
-        return Err(too_large("bytes of an index of shards", 0, MAX_INDEX_BYTES, bytes));
+    let (file, bytes) =
+        open_regular(path).map_err(|error| CheckpointError::of_file(path, error))?;
+    if bytes as u64 > MAX_INDEX_BYTES {
+        return Err(too_large("bytes of an index of shards", 0, MAX_INDEX_BYTES, bytes as u64));
     }
-    let text = std::fs::read(path).map_err(failed)?;
+    let mut text = Vec::with_capacity(bytes);
+    file.take(MAX_INDEX_BYTES).read_to_end(&mut text).map_err(failed)?;
     let index: Index = serde_json::from_slice(&text).map_err(|error| {
         let expected = "JSON with the file of each tensor in \"weight_map\"";
         corrupt("index of shards", 0, expected, error.to_string())
