@@ -300,7 +300,7 @@ fn what_cannot_be_done_is_said_before_anything_is_measured() {
         &cpu(&["--trace", "no/such/folder/t.json"]),
         &["no/such/folder/t.json", "cannot write"],
     );
-    refused(&cpu(&["--html", "."]), &["cannot write", "file name"]);
+    refused(&cpu(&["--html", "."]), &["cannot write", "the name of a file"]);
     refused(&cpu(&["--precision", "fp16"]), &["CPU computes in fp32"]);
     refused(&cpu(&["--path", "fused"]), &["--path", "runs no kernels"]);
     refused(&cpu(&["--by", "kernel"]), &["launch, layer, block, stage, op"]);
