@@ -161,7 +161,7 @@ impl Weights {
     /// # The file while it is open
     ///
     /// Nobody may truncate or change the file while the weights live. To replace it, rename another
-    /// file over it, as [`write_packed`] and [`import`](fn@super::import) do: the mapping keeps the
+    /// file over it, as [`write_packed`](super::write_packed) and [`import`](fn@super::import) do: the mapping keeps the
     /// old one. The promise is the caller's, since no system that this runs on can hold other
     /// programs to it. If it is broken:
     ///
