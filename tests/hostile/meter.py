@@ -14,6 +14,7 @@ standard library alone, and has one function, `make(folder)`: it writes files in
 | `says` | a text that standard error must have | `None`: anything |
 | `max_user_s` | processor time, user and system together, in seconds | 2 |
 | `max_peak_mb` | peak of resident memory, in MB of 10^6 bytes | 100 |
+| `max_said_mb` | length of standard error, in MB | 1 |
 | `max_file_mb` | longest file that the program may write | 256 |
 | `name` | the name in the table | the file's |
 
@@ -41,7 +42,7 @@ import time
 HERE = pathlib.Path(__file__).parent
 MB = 10**6
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
-DEFAULTS = {"says": None, "max_user_s": 2.0, "max_peak_mb": 100, "max_file_mb": 256}
+DEFAULTS = {"says": None, "max_user_s": 2.0, "max_peak_mb": 100, "max_said_mb": 1, "max_file_mb": 256}
 KEYS = {"file", "args", "rc", "name", *DEFAULTS}
 
 # A runaway program is killed at so many times a bound.
@@ -173,8 +174,8 @@ def measure(case, effnet, weights, scratch, surroundings):
         broken.append(f"left behind: {', '.join(left)}")
         shutil.rmtree(surroundings["TMPDIR"])
         os.mkdir(surroundings["TMPDIR"])
-    if messages.stat().st_size > MB:
-        broken.append("more than 1 MB on standard error")
+    if messages.stat().st_size > case["max_said_mb"] * MB:
+        broken.append(f"more than {case['max_said_mb']} MB on standard error")
     file = pathlib.Path(case["file"])
     size = file.stat().st_size if file.is_file() else 0
     row = (case["name"], rc, f"{spent_s:.2f}", f"{peak_mb:.0f}", size)
