@@ -6,23 +6,13 @@ mod support;
 use effnet::weights::import::{Checkpoint, CheckpointError};
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use std::io::{Cursor, Write};
-use support::containers::{Pickle, TorchTensor};
-use zip::write::SimpleFileOptions;
-use zip::{CompressionMethod, ZipWriter};
+use std::io::Write;
+use support::containers::{Pickle, TorchTensor, zip_archive};
+use zip::CompressionMethod;
 
 use CheckpointError as E;
 
 const MB: usize = 1 << 20;
-
-fn archive(entries: &[(&str, &[u8])], method: CompressionMethod) -> Vec<u8> {
-    let mut zip = ZipWriter::new(Cursor::new(Vec::new()));
-    for (name, bytes) in entries {
-        zip.start_file(*name, SimpleFileOptions::default().compression_method(method)).unwrap();
-        zip.write_all(bytes).unwrap();
-    }
-    zip.finish().unwrap().into_inner()
-}
 
 /// A state dict of `tensors` tensors of `elems` elements, `step` elements apart in one storage.
 fn views(tensors: usize, elems: usize, step: usize, numel: usize) -> Vec<u8> {
@@ -44,7 +34,7 @@ fn views(tensors: usize, elems: usize, step: usize, numel: usize) -> Vec<u8> {
 }
 
 fn torch_zip(pickle: &[u8], storage: &[u8], method: CompressionMethod) -> Vec<u8> {
-    archive(&[("archive/data.pkl", pickle), ("archive/data/0", storage)], method)
+    zip_archive(&[("archive/data.pkl", pickle), ("archive/data/0", storage)], method)
 }
 
 fn refused(file: Vec<u8>) -> CheckpointError {
@@ -97,7 +87,7 @@ fn an_entry_far_larger_than_file_and_tensors_is_refused_untouched() {
 
 #[test]
 fn entries_that_overlap_are_refused() {
-    let two = archive(&[("a.npy", b"one"), ("b.npy", b"two")], CompressionMethod::Stored);
+    let two = zip_archive(&[("a.npy", b"one"), ("b.npy", b"two")], CompressionMethod::Stored);
     // The second entry's place, 42 bytes into its central header, becomes the first's.
     let header = b"PK\x01\x02";
     let at = two.windows(4).rposition(|window| window == header).unwrap() + 42;

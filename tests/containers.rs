@@ -6,7 +6,10 @@ mod support;
 use effnet::weights::import::{Checkpoint, CheckpointError, Container, Dtype, TensorInfo};
 use std::io::{Cursor, Write};
 use std::path::Path;
-use support::containers::{ContainerKind, NamedTensor, Pickle, container_bytes, write_container};
+use support::containers::{
+    ContainerKind, NamedTensor, Pickle, container_bytes, write_container, zip_archive,
+};
+use zip::CompressionMethod;
 
 /// A value for every index: no two alike, all exact in f32.
 fn ramp(len: usize, step: f32) -> Vec<f32> {
@@ -292,12 +295,9 @@ fn an_untyped_storage_takes_its_type_from_the_tensor() {
     pickle.op(b"tQ").int(1).tuple(&[2]).tuple(&[1]).op(b"\x89");
     pickle.global("collections", "OrderedDict").op(b")R").global("torch", "float32").op(b"NtRs.");
     let values: Vec<u8> = [9.0f32, 0.5, -0.25].into_iter().flat_map(f32::to_le_bytes).collect();
-    let mut file = zip::ZipWriter::new(Cursor::new(Vec::new()));
-    for (name, bytes) in [("x/data.pkl", &pickle.0), ("x/data/0", &values)] {
-        file.start_file(name, zip::write::SimpleFileOptions::default()).unwrap();
-        file.write_all(bytes).unwrap();
-    }
-    let checkpoint = Checkpoint::from_bytes(file.finish().unwrap().into_inner()).unwrap();
+    let entries = [("x/data.pkl", &pickle.0[..]), ("x/data/0", &values)];
+    let file = zip_archive(&entries, CompressionMethod::Deflated);
+    let checkpoint = Checkpoint::from_bytes(file).unwrap();
     assert_eq!(checkpoint.read_f32("a").unwrap(), [0.5, -0.25]);
 }
 

@@ -4,8 +4,6 @@
 
 mod support;
 
-use effnet::arch::{Padding, Size, Variant};
-use effnet::weights::{Labels, Precision};
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt, symlink};
@@ -20,11 +18,7 @@ struct Place(tempfile::TempDir);
 impl Place {
     fn new() -> Place {
         let place = Place(tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap());
-        let mut metadata = support::metadata(Variant::Lite0, Padding::SameDynamic, Precision::Fp16);
-        metadata.recipe.size = Size::square(32);
-        metadata.classes = 4;
-        metadata.labels = Labels::None;
-        support::write_random(&place.path("tiny.safetensors"), &metadata, 1);
+        support::write_tiny(&place.path("tiny.safetensors"));
         fs::write(place.path("image.bin"), [0; 32 * 32 * 3]).unwrap();
         fs::create_dir(place.path("out")).unwrap();
         place
@@ -49,7 +43,7 @@ impl Place {
     }
 
     fn pipe(&self, name: &str) {
-        assert!(Command::new("mkfifo").arg(self.path(name)).status().unwrap().success());
+        support::make_pipe(&self.path(name));
     }
 
     /// Names in the folder of outputs, sorted.

@@ -423,7 +423,7 @@ fn a_checkpoint_that_changes_while_it_is_read_is_told() {
 fn a_pipe_is_named_once_and_not_opened() {
     let folder = tempfile::tempdir().unwrap();
     let pipe = folder.path().join("model.pth");
-    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    support::make_pipe(&pipe);
     let error = import(&pipe, &folder.path().join("packed"), &fp32()).unwrap_err().to_string();
     let says = "expected a checkpoint file, found a pipe; save it as a file first";
     assert_eq!(error, format!("{}: {says}", pipe.display()));
@@ -432,7 +432,7 @@ fn a_pipe_is_named_once_and_not_opened() {
     assert!(error.ends_with("found a pipe"), "{error}");
     for other in ["model.whl", "model.safetensors.index.json"] {
         let pipe = folder.path().join(other);
-        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        support::make_pipe(&pipe);
         let error = import(&pipe, &folder.path().join("packed"), &fp32()).unwrap_err().to_string();
         assert!(error.starts_with(&format!("{}: expected ", pipe.display())), "{error}");
         assert!(error.contains("found a pipe"), "{error}");

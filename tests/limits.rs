@@ -4,8 +4,6 @@
 
 mod support;
 
-use effnet::arch::{Padding, Size, Variant};
-use effnet::weights::{Labels, Precision};
 use serde_json::Value;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
@@ -18,11 +16,7 @@ struct Place(tempfile::TempDir);
 impl Place {
     fn new() -> Place {
         let place = Place(tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap());
-        let mut metadata = support::metadata(Variant::Lite0, Padding::SameDynamic, Precision::Fp16);
-        metadata.recipe.size = Size::square(32);
-        metadata.classes = 4;
-        metadata.labels = Labels::None;
-        support::write_random(&place.path("tiny.safetensors"), &metadata, 1);
+        support::write_tiny(&place.path("tiny.safetensors"));
         let image = image::RgbImage::from_fn(32, 32, |x, y| image::Rgb([x as u8, y as u8, 7]));
         image.save(place.path("image.png")).unwrap();
         fs::write(place.path("image.bin"), image.as_raw()).unwrap();
@@ -35,7 +29,7 @@ impl Place {
     }
 
     fn pipe(&self) {
-        assert!(Command::new("mkfifo").arg(self.path("pipe")).status().unwrap().success());
+        support::make_pipe(&self.path("pipe"));
     }
 
     fn command(&self, line: &str) -> Command {

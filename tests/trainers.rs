@@ -9,12 +9,11 @@ use effnet::weights::{
     Family, ImportError, ImportOptions, ImportReport, Precision, TensorId, Weights, import,
     source_names,
 };
-use std::io::{Cursor, Write};
 use std::path::{Path, PathBuf};
 use support::containers::{
-    ContainerKind, NamedTensor, Pickle, TorchTensor, container_bytes, write_container,
+    ContainerKind, NamedTensor, Pickle, TorchTensor, container_bytes, write_container, zip_archive,
 };
-use zip::write::SimpleFileOptions;
+use zip::CompressionMethod;
 
 /// Floating-point tensors of the fixtures' network, in the order of its state dict.
 const TENSORS: [(&str, &[usize]); 7] = [
@@ -138,12 +137,8 @@ fn torchscript_archives_are_their_modules() {
 
 /// A torch archive with this pickle and one storage of six floats.
 fn archive(pickle: Vec<u8>) -> Vec<u8> {
-    let mut file = zip::ZipWriter::new(Cursor::new(Vec::new()));
-    for (name, bytes) in [("x/data.pkl", &pickle[..]), ("x/data/0", &[0; 24])] {
-        file.start_file(name, SimpleFileOptions::default()).unwrap();
-        file.write_all(bytes).unwrap();
-    }
-    file.finish().unwrap().into_inner()
+    let entries = [("x/data.pkl", &pickle[..]), ("x/data/0", &[0; 24])];
+    zip_archive(&entries, CompressionMethod::Deflated)
 }
 
 const SIX: TorchTensor<'static> = TorchTensor {

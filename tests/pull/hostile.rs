@@ -341,7 +341,7 @@ fn links_that_others_planted_are_not_written_through() {
 fn a_folder_or_fifo_in_the_place_of_the_checkpoint_is_an_error() {
     let cache = tempfile::tempdir().unwrap();
     let path = cache.path().join("lite0.safetensors");
-    assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+    support::make_pipe(&path);
     let error = fetch(&entry("https://host.invalid/"), &options(&cache)).unwrap_err().to_string();
     assert!(error.contains("expected a file or nothing there"), "{error}");
 }

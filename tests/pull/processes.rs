@@ -10,17 +10,7 @@ use std::sync::mpsc;
 const NAME: &str = "timm/efficientnet_b0.ra4_e3600_r224_in1k";
 
 /// A B0 of two classes.
-static B0: LazyLock<Vec<u8>> = LazyLock::new(|| {
-    let tensors: Vec<NamedTensor> = source_names(Family::Timm, &Network::new(Variant::B0, 2))
-        .into_iter()
-        .filter(|tensor| tensor.role != SourceRole::BatchesTracked)
-        .map(|tensor| {
-            let data = vec![0.5; tensor.shape.iter().product()];
-            NamedTensor { name: tensor.name, shape: tensor.shape, data }
-        })
-        .collect();
-    container_bytes(ContainerKind::Safetensors, &tensors)
-});
+static B0: LazyLock<Vec<u8>> = LazyLock::new(|| half_weights(Family::Timm, Variant::B0));
 
 fn effnet(cache: &TempDir, args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_effnet"));

@@ -10,10 +10,20 @@
 #![allow(dead_code)] // every test file uses its own part
 
 use std::fs::File;
-use std::io::{BufWriter, Seek, Write};
+use std::io::{BufWriter, Cursor, Seek, Write};
 use std::path::Path;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
+
+/// A zip archive of these entries, in their order.
+pub fn zip_archive(entries: &[(&str, &[u8])], method: CompressionMethod) -> Vec<u8> {
+    let mut zip = ZipWriter::new(Cursor::new(Vec::new()));
+    for (name, bytes) in entries {
+        zip.start_file(*name, SimpleFileOptions::default().compression_method(method)).unwrap();
+        zip.write_all(bytes).unwrap();
+    }
+    zip.finish().unwrap().into_inner()
+}
 
 /// The containers that [`write_container`] writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,7 +107,7 @@ pub fn write_container(path: &Path, kind: ContainerKind, tensors: &[NamedTensor]
 
 /// The file that [`write_container`] writes, in memory.
 pub fn container_bytes(kind: ContainerKind, tensors: &[NamedTensor]) -> Vec<u8> {
-    let mut out = std::io::Cursor::new(Vec::new());
+    let mut out = Cursor::new(Vec::new());
     write_container_to(&mut out, kind, tensors);
     out.into_inner()
 }

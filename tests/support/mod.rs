@@ -11,9 +11,10 @@ pub mod emulated_driver;
 pub mod generator;
 pub mod oracle;
 
+use effnet::arch::{Padding, Size, Variant};
 use effnet::weights::stand_in;
 pub use effnet::weights::stand_in::{Random, metadata};
-use effnet::weights::{Metadata, Weights};
+use effnet::weights::{Labels, Metadata, Precision, Weights};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -22,6 +23,21 @@ pub fn run(program: &str, args: &[&str]) -> (i32, String, String) {
     let output = Command::new(program).args(args).stdin(Stdio::null()).output().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
     (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+}
+
+/// Makes a named pipe.
+#[cfg(unix)]
+pub fn make_pipe(path: &Path) {
+    assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
+}
+
+/// Writes Lite0 for pictures of 32x32 pixels: random weights, four classes without names.
+pub fn write_tiny(path: &Path) {
+    let mut metadata = metadata(Variant::Lite0, Padding::SameDynamic, Precision::Fp16);
+    metadata.recipe.size = Size::square(32);
+    metadata.classes = 4;
+    metadata.labels = Labels::None;
+    write_random(path, &metadata, 1);
 }
 
 /// Writes a packed file of random weights.
