@@ -74,8 +74,50 @@ impl Layout {
         Layout { locations, elems: bytes / size_of::<f32>() }
     }
 
+    /// Elements of the arena that a run of `n` images touches. Buffers that share memory in a full run
+    /// may lie side by side in a smaller one, so that this is more than its part of the arena.
+    pub(super) fn touched_elems(&self, n: usize) -> usize {
+        let mut touched: Vec<(usize, usize)> = self
+            .locations
+            .iter()
+            .filter_map(|location| match *location {
+                Location::Arena { start, image_elems } => Some((start, start + n * image_elems)),
+                Location::Input { .. } | Location::Nowhere => None,
+            })
+            .collect();
+        touched.sort_unstable();
+        let (mut elems, mut end) = (0, 0);
+        for (from, to) in touched {
+            elems += to.saturating_sub(from.max(end));
+            end = end.max(to);
+        }
+        elems
+    }
+
     /// A buffer's location.
     pub(super) fn location(&self, BufferId(id): BufferId) -> Location {
         self.locations[id as usize]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_run_touches_is_counted_once() {
+        let arena = |start, image_elems| Location::Arena { start, image_elems };
+        let layout = Layout {
+            // Two that share memory from the start, one in the second half of the first.
+            locations: vec![
+                arena(0, 10),
+                Location::Input { image_elems: 7 },
+                arena(0, 4),
+                arena(20, 5),
+                Location::Nowhere,
+            ],
+            elems: 40,
+        };
+        assert_eq!([0, 1, 2, 3, 4].map(|n| layout.touched_elems(n)), [0, 15, 30, 35, 40]);
     }
 }

@@ -282,15 +282,15 @@ impl CpuExecutor {
 
     /// Bytes of memory that the first run of `n` images will touch and no run has touched yet.
     pub fn untouched_bytes(&self, n: usize) -> u64 {
-        let batch = self.plan.batch;
-        let more = n.min(batch).saturating_sub(self.most) as u64;
-        let elems = [&self.arena, &self.partials, &self.reduced]
-            .iter()
-            .map(|floats| floats.as_slice().len() as u64)
-            .sum::<u64>();
-        let scratch = if self.most == 0 { self.scratch.as_slice().len() as u64 } else { 0 };
-        let bytes = (elems.saturating_mul(more) / batch as u64).saturating_add(scratch);
-        bytes.saturating_mul(size_of::<f32>() as u64)
+        let n = n.min(self.plan.batch);
+        if n <= self.most {
+            return 0;
+        }
+        let arena = self.layout.touched_elems(n) - self.layout.touched_elems(self.most);
+        let of_image = self.program.partials_elems + self.program.reduced_elems;
+        let scratch = if self.most == 0 { self.scratch.as_slice().len() } else { 0 };
+        let elems = (n - self.most).saturating_mul(of_image).saturating_add(arena);
+        elems.saturating_add(scratch).saturating_mul(size_of::<f32>()) as u64
     }
 
     /// The number of threads that a run uses.
