@@ -6,6 +6,7 @@ use super::mbarrier::Mbarrier;
 use super::memory::{Local, Shared};
 use super::program::{Constant, Program, Special};
 use super::registers::{LANES, Mask, Reg, Registers, Width};
+use super::report::Check;
 use super::splits::Splits;
 use super::warp::WarpData;
 use super::warp_copies::WarpCopies;
@@ -63,12 +64,14 @@ impl Block {
             let name = "dynamic shared memory".to_owned();
             variables.push((name, program.shared_bytes, environment.dynamic_shared_bytes));
         }
+        let records = environment.checks.has(Check::SharedRace);
+        let granule = records.then_some(program.narrowest_shared);
         Block {
             at: [0; 3],
             number: 0,
             splits: vec![Splits::default(); warps],
             data: data.collect(),
-            shared: Shared::new(bytes, &variables, program.narrowest_shared),
+            shared: Shared::new(bytes, &variables, granule),
             barriers: BTreeMap::new(),
             mbarriers: HashMap::new(),
             asynchronous: (0..warps).map(|_| WarpCopies::default()).collect(),

@@ -42,6 +42,28 @@ pub struct LineCounters {
     pub shared: Traffic,
 }
 
+/// What one instruction executed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct InstructionCounters {
+    /// Times that a warp executed it.
+    pub executed: u64,
+    /// Lanes that took part, summed over them.
+    pub lanes: u64,
+    /// Global memory.
+    pub global: Traffic,
+    /// Shared memory.
+    pub shared: Traffic,
+}
+
+impl InstructionCounters {
+    fn add(&mut self, other: &InstructionCounters) {
+        self.executed += other.executed;
+        self.lanes += other.lanes;
+        self.global.add(&other.global);
+        self.shared.add(&other.shared);
+    }
+}
+
 /// What a launch executed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
@@ -65,10 +87,14 @@ pub struct Counters {
     pub divergent_branches: u64,
     /// By file and line of the source, on request.
     pub by_line: BTreeMap<(String, u32), LineCounters>,
+    /// By instruction, in the order of [`Entry::instructions`](crate::Entry::instructions), on
+    /// request; zeros for those of [`Class::Hidden`].
+    pub by_instruction: Vec<InstructionCounters>,
 }
 
 impl Counters {
-    /// Adds what another launch executed.
+    /// Adds what another launch executed. Counters by instruction are added where they are of the
+    /// same kernel; those of a kernel of another length are left out.
     pub fn add(&mut self, other: &Counters) {
         self.instructions += other.instructions;
         self.lane_instructions += other.lane_instructions;
@@ -86,6 +112,13 @@ impl Counters {
             mine.instructions += counters.instructions;
             mine.global.add(&counters.global);
             mine.shared.add(&counters.shared);
+        }
+        if self.by_instruction.is_empty() {
+            self.by_instruction.clone_from(&other.by_instruction);
+        } else if self.by_instruction.len() == other.by_instruction.len() {
+            for (mine, theirs) in self.by_instruction.iter_mut().zip(&other.by_instruction) {
+                mine.add(theirs);
+            }
         }
     }
 }

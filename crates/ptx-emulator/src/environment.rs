@@ -26,6 +26,7 @@ pub(crate) struct Environment {
     pub budget: u64,
     pub count_traffic: bool,
     pub per_line: bool,
+    pub per_instruction: bool,
 }
 
 impl Environment {

@@ -2,7 +2,7 @@
 //! launch.
 
 use super::block::Block;
-use super::counters::{Count, Counters};
+use super::counters::{Count, Counters, InstructionCounters};
 use super::environment::Environment;
 use super::memory::{Actor, Memory};
 use super::order::Order;
@@ -342,6 +342,10 @@ impl<'a> Group<'a> {
 
     /// Counters of what ran, by class, and by line where asked for.
     pub fn finish(mut self, files: &[(u32, String)]) -> (Findings, Counters) {
+        if self.environment.per_instruction {
+            let count = self.program.instructions.len();
+            self.counters.by_instruction = vec![InstructionCounters::default(); count];
+        }
         for (pc, (instruction, &(executed, lanes))) in
             self.program.instructions.iter().zip(&self.executed).enumerate()
         {
@@ -356,6 +360,10 @@ impl<'a> Group<'a> {
                 self.counters.mma_macs += executed * macs;
             }
             let count = self.traffic.get(pc).copied().unwrap_or_default();
+            if let Some(counters) = self.counters.by_instruction.get_mut(pc) {
+                let Count { global, shared } = count;
+                *counters = InstructionCounters { executed, lanes, global, shared };
+            }
             self.counters.global.add(&count.global);
             self.counters.shared.add(&count.shared);
             if self.environment.per_line

@@ -9,6 +9,7 @@ use super::registers::LANES;
 use super::report::{Check, Checks, Finding, Findings, Report};
 use super::threads::{ThreadsError, start_threads};
 use rayon::prelude::*;
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// Warp instructions that a group of resident blocks may execute, and as many again for each 32 of
@@ -51,6 +52,29 @@ pub enum Schedule {
     /// Random turns of random warps from a seed; parted lanes meet only where an instruction makes
     /// them.
     Adversarial(u64),
+}
+
+/// The groups of blocks that a launch runs, by number.
+enum Groups {
+    /// All of so many.
+    All(u64),
+    Some(Vec<u64>),
+}
+
+impl Groups {
+    fn count(&self) -> u64 {
+        match self {
+            Groups::All(count) => *count,
+            Groups::Some(numbers) => numbers.len() as u64,
+        }
+    }
+
+    fn number(&self, index: u64) -> u64 {
+        match self {
+            Groups::All(_) => index,
+            Groups::Some(numbers) => numbers[index as usize],
+        }
+    }
 }
 
 /// A launch that is being put together.
@@ -101,6 +125,9 @@ pub struct Launch<'a> {
     schedule: Schedule,
     count_traffic: bool,
     per_line: bool,
+    per_instruction: bool,
+    /// Those that run; all, where nothing is said.
+    blocks: Option<Vec<u64>>,
 }
 
 impl<'a> Launch<'a> {
@@ -134,6 +161,8 @@ impl<'a> Launch<'a> {
             schedule: Schedule::InOrder,
             count_traffic: false,
             per_line: false,
+            per_instruction: false,
+            blocks: None,
         })
     }
 
@@ -224,6 +253,21 @@ impl<'a> Launch<'a> {
         self
     }
 
+    /// Counts by instruction, too, in the order of [`Entry::instructions`].
+    pub fn per_instruction(mut self, count: bool) -> Self {
+        self.per_instruction = count;
+        self
+    }
+
+    /// Runs these blocks only, in this order: a sample of the launch. Block (x, y, z) has the
+    /// number `x + grid_x (y + grid_y z)`. With clusters, these are numbered so, and block `rank`
+    /// of one has the number `cluster * blocks of a cluster + rank`; each cluster has to be there
+    /// whole, as blocks of consecutive numbers, and so has the grid of a cooperative launch.
+    pub fn blocks(mut self, numbers: &[u64]) -> Self {
+        self.blocks = Some(numbers.to_vec());
+        self
+    }
+
     /// Runs it.
     ///
     /// # Errors
@@ -231,29 +275,29 @@ impl<'a> Launch<'a> {
     /// is in the report.
     pub fn run(&self, memory: &mut Memory) -> Result<Report, LaunchError> {
         let environment = self.environment(memory)?;
-        memory.begin_launch(self.entry.program.narrowest_global);
-        let groups = environment.blocks() / environment.blocks_per_group;
         let program = &self.entry.program;
+        let records = environment.checks.has(Check::GlobalRace);
+        let granule = records.then_some(program.narrowest_global);
+        memory.begin_launch(granule);
+        let groups = self.groups(&environment)?;
         // Blocks that nothing orders may run at once: where that shows, the check of races finds
         // it.
-        let parallel = groups > 1
-            && !program.orders_blocks
-            && environment.checks.has(Check::GlobalRace)
-            && environment.seed.is_none();
+        let parallel =
+            groups.count() > 1 && !program.orders_blocks && records && environment.seed.is_none();
         if parallel {
             start_threads()?;
             let before = memory.snapshot();
-            let (findings, counters) = self.run_parallel(&environment, memory, groups);
+            let (findings, counters) = self.run_parallel(&environment, memory, &groups);
             if findings.is_empty() {
                 return Ok(Report { findings: Vec::new(), counters });
             }
             // Findings are told in the order of the blocks.
             memory.restore(&before);
-            memory.begin_launch(self.entry.program.narrowest_global);
+            memory.begin_launch(granule);
         }
         let mut group = Group::new(program, memory, &environment);
-        for number in 0..groups {
-            group.run(number);
+        for index in 0..groups.count() {
+            group.run(groups.number(index));
             if group.stopped {
                 break;
             }
@@ -266,19 +310,19 @@ impl<'a> Launch<'a> {
         &self,
         environment: &Environment,
         memory: &Memory,
-        groups: u64,
+        groups: &Groups,
     ) -> (Findings, Counters) {
         let next = AtomicU64::new(0);
         let stop = AtomicBool::new(false);
-        let workers = (rayon::current_num_threads() as u64).min(groups);
+        let workers = (rayon::current_num_threads() as u64).min(groups.count());
         let work = |_| {
             let mut group = Group::new(&self.entry.program, memory, environment);
             loop {
-                let number = next.fetch_add(1, Ordering::Relaxed);
-                if number >= groups || stop.load(Ordering::Relaxed) {
+                let index = next.fetch_add(1, Ordering::Relaxed);
+                if index >= groups.count() || stop.load(Ordering::Relaxed) {
                     break;
                 }
-                group.run(number);
+                group.run(groups.number(index));
                 if !group.findings.is_empty() {
                     stop.store(true, Ordering::Relaxed);
                 }
@@ -434,9 +478,42 @@ impl<'a> Launch<'a> {
                 Schedule::Adversarial(seed) => Some(seed),
             },
             budget,
-            count_traffic: self.count_traffic || self.per_line,
+            count_traffic: self.count_traffic || self.per_line || self.per_instruction,
             per_line: self.per_line,
+            per_instruction: self.per_instruction,
         })
+    }
+
+    /// The groups of blocks that run.
+    fn groups(&self, environment: &Environment) -> Result<Groups, LaunchError> {
+        let (blocks, of_group) = (environment.blocks(), environment.blocks_per_group);
+        let Some(numbers) = &self.blocks else { return Ok(Groups::All(blocks / of_group)) };
+        let refuse = |found: String, expected: String| LaunchError::Limit {
+            kernel: self.entry.name.clone(),
+            what: "list of blocks",
+            found,
+            expected,
+        };
+        let mut seen = HashSet::new();
+        let mut groups = Vec::with_capacity(numbers.len() / of_group as usize);
+        for members in numbers.chunks(of_group as usize) {
+            let first = members[0];
+            if let Some(&number) = members.iter().find(|&&number| number >= blocks) {
+                return Err(refuse(format!("{number}"), format!("numbers below {blocks}")));
+            }
+            let is_whole = first.is_multiple_of(of_group)
+                && members.len() as u64 == of_group
+                && members.iter().zip(first..).all(|(&number, expected)| number == expected);
+            if !is_whole {
+                let expected = format!("whole groups of {of_group} blocks that run together");
+                return Err(refuse(format!("{} from {first} on", members.len()), expected));
+            }
+            if !seen.insert(first) {
+                return Err(refuse(format!("{first} twice"), "each block once".to_owned()));
+            }
+            groups.push(first / of_group);
+        }
+        Ok(Groups::Some(groups))
     }
 
     /// The parameters' bytes, from the whole or from the arguments.

@@ -49,10 +49,10 @@ mod transfers;
 mod warp;
 mod warp_copies;
 
-pub use counters::{Counters, LineCounters, Traffic};
+pub use counters::{Counters, InstructionCounters, LineCounters, Traffic};
 pub use launch::{DEFAULT_BUDGET, Launch, LaunchError, Schedule};
 pub use memory::{Buffer, Memory};
-pub use module::{Entry, LoadError, Module, Param};
+pub use module::{Entry, InstructionInfo, LoadError, Module, Param};
 pub use program::Class;
 pub use report::{Check, Checks, Finding, Report};
 pub use threads::{ThreadsError, start_threads};

@@ -5,8 +5,9 @@ use super::ast::{self, Init, PtxFile, Space, Variable, scalar_bytes};
 use super::lower::{self, Names};
 use super::memory::{Buffer, Memory};
 use super::parse::parse;
-use super::program::Program;
+use super::program::{Class, Program};
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Why a PTX file is not taken.
@@ -36,6 +37,19 @@ pub struct Param {
     pub align_bytes: u32,
 }
 
+/// One instruction of a kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InstructionInfo<'a> {
+    /// Opcode and modifiers, as in `ld.global.nc.v4.u32`; empty for the exit at a body's end.
+    pub form: &'a str,
+    /// The class that its executions are counted by.
+    pub class: Class,
+    /// File and line of the source, where the PTX has line information.
+    pub source: Option<(&'a str, u32)>,
+    /// Line of the PTX.
+    pub ptx_line: u32,
+}
+
 /// A kernel of a module.
 #[derive(Clone, Debug)]
 pub struct Entry {
@@ -52,12 +66,31 @@ pub struct Entry {
     /// The cluster's exact extents, by `.reqnctapercluster`.
     pub required_cluster: Option<[u32; 3]>,
     pub(crate) program: Program,
+    /// The module's `.file` table.
+    files: Arc<[(u32, String)]>,
 }
 
 impl Entry {
     /// Bytes of all parameters together.
     pub fn param_bytes(&self) -> u32 {
         self.params.last().map_or(0, |p| p.offset_bytes + p.size_bytes)
+    }
+
+    /// Its instructions in the order of the PTX, calls inlined: what counts and times by
+    /// instruction are parallel to. One line of PTX may have become several instructions, of which
+    /// those of [`Class::Hidden`] are the emulator's own.
+    pub fn instructions(&self) -> Vec<InstructionInfo<'_>> {
+        let names: HashMap<u32, &str> =
+            self.files.iter().rev().map(|(index, name)| (*index, name.as_str())).collect();
+        let instructions = self.program.instructions.iter().zip(&self.program.origins);
+        instructions
+            .map(|(instruction, origin)| InstructionInfo {
+                form: &origin.form,
+                class: instruction.class,
+                source: origin.source.and_then(|(file, line)| Some((*names.get(&file)?, line))),
+                ptx_line: origin.line,
+            })
+            .collect()
     }
 }
 
@@ -67,7 +100,7 @@ pub struct Module {
     name: String,
     entries: Vec<Entry>,
     pub(crate) variables: Vec<Variable>,
-    pub(crate) files: Vec<(u32, String)>,
+    pub(crate) files: Arc<[(u32, String)]>,
     /// Tells modules apart in a memory that holds their variables.
     pub(crate) id: u64,
 }
@@ -103,6 +136,7 @@ impl Module {
         }
         let source = parse(text).map_err(|e| error(e.line, e.message))?;
         let names = Names::new(&source);
+        let files: Arc<[_]> = source.files.as_slice().into();
         let mut left = most;
         let mut entries = Vec::new();
         for function in source.functions.iter().filter(|f| f.entry) {
@@ -126,9 +160,10 @@ impl Module {
                 required_block: directive("reqntid"),
                 required_cluster: directive("reqnctapercluster"),
                 program,
+                files: Arc::clone(&files),
             });
         }
-        let PtxFile { variables, files, .. } = source;
+        let PtxFile { variables, .. } = source;
         let placed: HashSet<&str> = variables
             .iter()
             .filter(|v| matches!(v.space, Space::Global | Space::Const) && !v.is_extern)

@@ -1,15 +1,13 @@
 //! The buffers of global memory, and the host's access to them.
 
 use super::bytes_of_word;
-use super::pages::{CELLS, Page};
+use super::chunks::{CHUNK_BYTES, Chunks, Kept};
 use super::shadow::{AccessKind, AccessPlace};
-use super::values::State;
 use bytemuck::Pod;
 use std::collections::HashMap;
 use std::fmt;
 use std::ops::Range;
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU8, AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 
 /// Every buffer begins in a window of addresses of its own, so that an address tells its buffer.
 const WINDOW_BITS: u32 = 32;
@@ -47,26 +45,12 @@ impl Buffer {
 
 pub(super) struct Allocation {
     pub buffer: Buffer,
-    pub words: Box<[AtomicU32]>,
-    /// For each word, a bit for each of its bytes that has been written; none: all have been.
-    pub written: Option<Box<[AtomicU8]>>,
-    pages: Box<[OnceLock<Box<Page>>]>,
+    pub chunks: Chunks,
     /// Whether a kernel's write is a fault.
     pub read_only: bool,
 }
 
 impl Allocation {
-    fn set_cells(&mut self, granule_shift: u32) {
-        let pages = self.buffer.len_bytes.div_ceil(CELLS << granule_shift);
-        if self.pages.len() != pages {
-            self.pages = (0..pages).map(|_| OnceLock::new()).collect();
-        }
-    }
-
-    pub fn page(&self, index: usize) -> &Page {
-        self.pages[index].get_or_init(Box::default)
-    }
-
     pub fn place<'a>(
         &'a self,
         kind: AccessKind,
@@ -77,16 +61,10 @@ impl Allocation {
         let Buffer { name, address, .. } = &self.buffer;
         AccessPlace { kind, lane: lane as u32, width, address: address + offset, name, offset }
     }
-
-    pub fn mark_written(&self, word: usize, bytes: u8) {
-        if let Some(written) = &self.written {
-            written[word].add(bytes);
-        }
-    }
 }
 
 /// Values of global memory, and which bytes have been written, at one time.
-pub(crate) struct Snapshot(Vec<(Vec<u32>, Option<Vec<u8>>)>);
+pub(crate) struct Snapshot(Vec<Option<Kept>>);
 
 /// Global memory of the emulated device.
 #[derive(Default)]
@@ -94,7 +72,7 @@ pub struct Memory {
     pub(super) allocations: Vec<Allocation>,
     /// The allocation of each window.
     windows: Vec<u32>,
-    /// Binary logarithm of a cell's bytes.
+    /// Binary logarithm of a cell's bytes, in the launches whose accesses are recorded.
     pub(super) granule_shift: u32,
     /// Addresses of modules' variables, by the number of the module.
     module_variables: HashMap<u64, Vec<u64>>,
@@ -114,7 +92,8 @@ impl Memory {
         Memory { granule_shift: 2, ..Memory::default() }
     }
 
-    /// A buffer of zeros.
+    /// A buffer of zeros. It takes memory only where something is written to it: until then, a
+    /// quarter of a thousandth of its size.
     pub fn zeroed(&mut self, name: &str, bytes: usize) -> Buffer {
         self.allocate(name, bytes, true)
     }
@@ -135,15 +114,8 @@ impl Memory {
         let window = self.windows.len() as u64;
         let address = FIRST_ADDRESS + (window << WINDOW_BITS) + INSET;
         let buffer = Buffer { name: name.to_owned(), address, len_bytes: bytes };
-        let words = bytes.div_ceil(4);
-        let mut allocation = Allocation {
-            buffer: buffer.clone(),
-            words: (0..words).map(|_| AtomicU32::new(0)).collect(),
-            written: (!is_written).then(|| (0..words).map(|_| AtomicU8::new(0)).collect()),
-            pages: Box::default(),
-            read_only: false,
-        };
-        allocation.set_cells(self.granule_shift);
+        let chunks = Chunks::new(bytes, is_written);
+        let allocation = Allocation { buffer: buffer.clone(), chunks, read_only: false };
         let spans = (INSET + bytes as u64 + GAP).div_ceil(1 << WINDOW_BITS);
         let index = self.allocations.len() as u32;
         self.windows.extend((0..spans).map(|_| index));
@@ -181,10 +153,8 @@ impl Memory {
     ///
     /// If the buffer is of another memory.
     pub fn download<T: Pod>(&self, buffer: &Buffer) -> Vec<T> {
-        let words = &self.allocation(buffer).words;
-        let mut bytes: Vec<u8> =
-            words.iter().flat_map(|word| word.load(Relaxed).to_le_bytes()).collect();
-        bytes.truncate(buffer.len_bytes);
+        let mut bytes = Vec::new();
+        self.allocation(buffer).chunks.read(0..buffer.len_bytes, &mut bytes);
         let size = size_of::<T>().max(1);
         bytes.resize(buffer.len_bytes.next_multiple_of(size), 0);
         bytes.chunks_exact(size).map(bytemuck::pod_read_unaligned).collect()
@@ -199,10 +169,8 @@ impl Memory {
         let size = size_of::<T>().max(1);
         let end = at + elems * size;
         assert!(end <= buffer.len_bytes, "bytes {at} to {end} of {}", buffer.name);
-        let words = &self.allocation(buffer).words[at / 4..end.div_ceil(4)];
-        let bytes: Vec<u8> =
-            words.iter().flat_map(|word| word.load(Relaxed).to_le_bytes()).collect();
-        let bytes = &bytes[at % 4..][..elems * size];
+        let mut bytes = Vec::new();
+        self.allocation(buffer).chunks.read(at..end, &mut bytes);
         bytes.chunks_exact(size).map(bytemuck::pod_read_unaligned).collect()
     }
 
@@ -222,9 +190,7 @@ impl Memory {
     /// If the buffer is of another memory, or the part is not within it.
     pub fn initialised_bytes_in(&self, buffer: &Buffer, part: Range<usize>) -> usize {
         assert!(part.end <= buffer.len_bytes, "{part:?} of {}", buffer.name);
-        let Some(written) = &self.allocation(buffer).written else { return part.len() };
-        let is_written = |&at: &usize| written[at / 4].load(Relaxed) >> (at % 4) & 1 != 0;
-        part.filter(is_written).count()
+        self.allocation(buffer).chunks.written_in(part)
     }
 
     /// Writes `values` from byte `at` of the buffer on.
@@ -248,11 +214,13 @@ impl Memory {
         while !rest.is_empty() {
             let start = offset % 4;
             let (now, later) = rest.split_at(rest.len().min(4 - start));
-            let word = &allocation.words[offset / 4];
+            let chunk = allocation.chunks.make(offset / CHUNK_BYTES);
+            let index = offset % CHUNK_BYTES / 4;
+            let word = &chunk.words[index];
             let mut whole = word.load(Relaxed).to_le_bytes();
             whole[start..start + now.len()].copy_from_slice(now);
             word.store(u32::from_le_bytes(whole), Relaxed);
-            allocation.mark_written(offset / 4, bytes_of_word(start as u64, now.len() as u32));
+            chunk.mark_written(index, bytes_of_word(start as u64, now.len() as u32));
             offset += now.len();
             rest = later;
         }
@@ -265,7 +233,9 @@ impl Memory {
         if offset >= allocation.buffer.len_bytes as u64 {
             return None;
         }
-        let word = allocation.words[(offset / 4) as usize].load(Relaxed);
+        let chunk = allocation.chunks.get(offset as usize / CHUNK_BYTES);
+        let index = offset as usize % CHUNK_BYTES / 4;
+        let word = chunk.map_or(0, |chunk| chunk.words[index].load(Relaxed));
         Some((word >> (8 * (offset % 4))) as u8)
     }
 
@@ -294,41 +264,28 @@ impl Memory {
 
     /// Forgets the accesses of earlier launches. `granule` is the width in bytes of the kernel's
     /// narrowest access of global memory: races are looked for in cells of that width, or of a
-    /// word.
-    pub(crate) fn begin_launch(&mut self, granule: u32) {
-        self.granule_shift = granule.max(1).ilog2().min(2);
+    /// word; none: they are not looked for, and nothing is recorded.
+    pub(crate) fn begin_launch(&mut self, granule: Option<u32>) {
+        let Some(granule) = granule else { return };
+        let granule_shift = granule.max(1).ilog2().min(2);
+        let same_granule = granule_shift == self.granule_shift;
+        self.granule_shift = granule_shift;
         for allocation in &mut self.allocations {
-            allocation.set_cells(self.granule_shift);
-            for page in &mut allocation.pages {
-                if let Some(page) = page.get_mut() {
-                    page.clear();
-                }
-            }
+            allocation.chunks.forget(same_granule);
         }
     }
 
     pub(crate) fn snapshot(&self) -> Snapshot {
         // What kernels cannot write need not be kept.
-        let values = |a: &Allocation| {
-            let words = if a.read_only { &[][..] } else { &a.words[..] };
-            words.iter().map(|word| word.load(Relaxed)).collect()
-        };
-        let written = |a: &Allocation| {
-            let written = a.written.as_ref().filter(|_| !a.read_only)?;
-            Some(written.iter().map(|bytes| bytes.load(Relaxed)).collect())
-        };
-        Snapshot(self.allocations.iter().map(|a| (values(a), written(a))).collect())
+        let keep = |a: &Allocation| (!a.read_only).then(|| a.chunks.keep());
+        Snapshot(self.allocations.iter().map(keep).collect())
     }
 
     /// As it was: buffers that were made since stay as they are.
     pub(crate) fn restore(&mut self, snapshot: &Snapshot) {
-        for (allocation, (values, written)) in self.allocations.iter_mut().zip(&snapshot.0) {
-            for (word, &value) in allocation.words.iter_mut().zip(values) {
-                *word.get_mut() = value;
-            }
-            let bytes = allocation.written.iter_mut().flatten();
-            for (cell, &bytes) in bytes.zip(written.iter().flatten()) {
-                *cell.get_mut() = bytes;
+        for (allocation, kept) in self.allocations.iter_mut().zip(&snapshot.0) {
+            if let Some(kept) = kept {
+                allocation.chunks.restore(kept);
             }
         }
     }

@@ -2,8 +2,9 @@
 
 use super::access::{Offsets, Run, Stored};
 use super::buffers::{Allocation, Memory};
-use super::pages::{CELLS, Memo};
-use super::shadow::{AccessKind, MANY, Present, Record};
+use super::chunks::{CHUNK_BYTES, Chunk};
+use super::pages::{CELLS, Memo, Page};
+use super::shadow::{AccessKind, AccessPlace, MANY, Present, Record};
 use super::values::{self, State};
 use super::{Actor, Words, bytes_of_word, lanes};
 use crate::registers::{LANES, Mask};
@@ -11,9 +12,40 @@ use crate::report::{About, Check};
 use std::sync::MutexGuard;
 use std::sync::atomic::Ordering::Relaxed;
 
+/// A chunk of an allocation, which need not have been made yet.
+#[derive(Clone, Copy)]
+struct Part<'m> {
+    allocation: &'m Allocation,
+    index: usize,
+    granule_shift: u32,
+}
+
+impl<'m> Part<'m> {
+    /// None: zeros that nothing has written.
+    #[inline(always)]
+    fn get(self) -> Option<&'m Chunk> {
+        self.allocation.chunks.get(self.index)
+    }
+
+    #[inline(always)]
+    fn make(self) -> &'m Chunk {
+        self.allocation.chunks.make(self.index)
+    }
+
+    fn page(self, index: usize) -> &'m Page {
+        self.make().page(index, self.granule_shift)
+    }
+
+    /// An access at an offset in the chunk.
+    fn place(self, kind: AccessKind, lane: usize, width: u32, offset: u64) -> AccessPlace<'m> {
+        let start = (self.index * CHUNK_BYTES) as u64;
+        self.allocation.place(kind, lane, width, start + offset)
+    }
+}
+
 impl Memory {
-    /// Takes from `rest` the lanes that access one allocation and no fault forbids, and sets their
-    /// offsets in it. Lanes with a fault are reported and taken too.
+    /// Takes from `rest` the lanes that access one chunk of one allocation and no fault forbids,
+    /// and sets their offsets in the chunk. Lanes with a fault are reported and taken too.
     #[inline(always)]
     fn next<'m>(
         &'m self,
@@ -23,19 +55,22 @@ impl Memory {
         width: u32,
         kind: AccessKind,
         offsets: &mut Offsets,
-    ) -> Option<(&'m Allocation, Mask)> {
+    ) -> Option<(Part<'m>, Mask)> {
         while *rest != 0 {
             let leader = rest.trailing_zeros() as usize;
             if let Some(index) = self.find(addresses[leader]) {
                 let allocation = &self.allocations[index];
-                let base = allocation.buffer.address();
-                let bytes = allocation.buffer.len_bytes() as u64;
+                let start = allocation.buffer.address();
+                let chunk = (addresses[leader].wrapping_sub(start) / CHUNK_BYTES as u64) as usize;
+                let base = start.wrapping_add((chunk * CHUNK_BYTES) as u64);
+                let bytes = allocation.chunks.bytes_of(chunk) as u64;
                 let address = |lane: usize| addresses[lane];
                 let fine = offsets.set(base, bytes, address, *rest, width);
                 let permitted = kind == AccessKind::Read || !allocation.read_only;
                 if fine >> leader & 1 != 0 && permitted {
                     *rest &= !fine;
-                    return Some((allocation, fine));
+                    let granule_shift = self.granule_shift;
+                    return Some((Part { allocation, index: chunk, granule_shift }, fine));
                 }
             }
             self.refuse(actor, leader, addresses[leader], width, kind);
@@ -104,24 +139,25 @@ impl Memory {
         let mut rest = mask;
         let mut served = 0;
         let mut offsets = Offsets::new();
-        while let Some((allocation, now)) =
+        while let Some((part, now)) =
             self.next(actor, &mut rest, addresses, width, AccessKind::Read, &mut offsets)
         {
             served |= now;
             if let Some(present) = Present::of(actor, Check::GlobalRace, actor.strong) {
                 let width = WIDTH as u32;
                 match WIDTH >> self.granule_shift {
-                    0 | 1 => {
-                        self.record_reads::<1>(actor, &present, allocation, &offsets, now, width)
-                    }
-                    2 => self.record_reads::<2>(actor, &present, allocation, &offsets, now, width),
-                    4 => self.record_reads::<4>(actor, &present, allocation, &offsets, now, width),
-                    8 => self.record_reads::<8>(actor, &present, allocation, &offsets, now, width),
-                    _ => self.record_reads::<16>(actor, &present, allocation, &offsets, now, width),
+                    0 | 1 => self.record_reads::<1>(actor, &present, part, &offsets, now, width),
+                    2 => self.record_reads::<2>(actor, &present, part, &offsets, now, width),
+                    4 => self.record_reads::<4>(actor, &present, part, &offsets, now, width),
+                    8 => self.record_reads::<8>(actor, &present, part, &offsets, now, width),
+                    _ => self.record_reads::<16>(actor, &present, part, &offsets, now, width),
                 }
             }
-            check_written::<WIDTH>(actor, allocation, &offsets, now, AccessKind::Read);
-            values::read::<_, WIDTH>(&allocation.words, &offsets, now, out);
+            check_written::<WIDTH>(actor, part, &offsets, now, AccessKind::Read);
+            match part.get() {
+                Some(chunk) => values::read::<_, WIDTH>(&chunk.words, &offsets, now, out),
+                None => values::read_zeros::<WIDTH>(now, out),
+            }
         }
         for lane in lanes(mask & !served) {
             out.iter_mut().for_each(|words| words[lane] = 0);
@@ -132,7 +168,7 @@ impl Memory {
         &self,
         actor: &mut Actor,
         present: &Present,
-        allocation: &Allocation,
+        part: Part,
         offsets: &Offsets,
         mask: Mask,
         width: u32,
@@ -140,11 +176,11 @@ impl Memory {
         let mut memo = Memo::new();
         let mut held = None;
         let mut each = |run: Run| {
-            let page = allocation.page(run.page);
+            let page = part.page(run.page);
             let found = page.read::<PER_LANE>(&run, present, &mut memo, &mut held);
             if let Some((lane, earlier)) = found {
                 let lane = run.lane_to_report(lane, mask, earlier);
-                let place = allocation.place(AccessKind::Read, lane, width, offsets.of[lane]);
+                let place = part.place(AccessKind::Read, lane, width, offsets.of[lane]);
                 place.report_race(actor, Check::GlobalRace, earlier, true);
             }
         };
@@ -186,21 +222,22 @@ impl Memory {
     ) {
         let mut rest = mask;
         let mut offsets = Offsets::new();
-        while let Some((allocation, now)) =
+        while let Some((part, now)) =
             self.next(actor, &mut rest, addresses, WIDTH as u32, AccessKind::Write, &mut offsets)
         {
             if let Some(present) = Present::of(actor, Check::GlobalRace, actor.strong) {
                 let access = Stored { offsets: &offsets, mask: now, data, width: WIDTH as u32 };
                 match WIDTH >> self.granule_shift {
-                    0 | 1 => self.record_writes::<1>(actor, &present, allocation, &access),
-                    2 => self.record_writes::<2>(actor, &present, allocation, &access),
-                    4 => self.record_writes::<4>(actor, &present, allocation, &access),
-                    8 => self.record_writes::<8>(actor, &present, allocation, &access),
-                    _ => self.record_writes::<16>(actor, &present, allocation, &access),
+                    0 | 1 => self.record_writes::<1>(actor, &present, part, &access),
+                    2 => self.record_writes::<2>(actor, &present, part, &access),
+                    4 => self.record_writes::<4>(actor, &present, part, &access),
+                    8 => self.record_writes::<8>(actor, &present, part, &access),
+                    _ => self.record_writes::<16>(actor, &present, part, &access),
                 }
             }
-            let written = allocation.written.as_deref();
-            values::write::<_, _, WIDTH>(&allocation.words, written, &offsets, now, data);
+            let chunk = part.make();
+            let written = chunk.written.as_deref();
+            values::write::<_, _, WIDTH>(&chunk.words, written, &offsets, now, data);
         }
     }
 
@@ -208,14 +245,14 @@ impl Memory {
         &self,
         actor: &mut Actor,
         present: &Present,
-        allocation: &Allocation,
+        part: Part,
         access: &Stored,
     ) {
         let Stored { offsets, mask, data, width } = *access;
         let mut memo = Memo::new();
         let mut held: Option<(usize, MutexGuard<()>)> = None;
         offsets.runs(mask, width, self.granule_shift, CELLS, |run| {
-            let page = allocation.page(run.page);
+            let page = part.page(run.page);
             if held.as_ref().is_none_or(|(page, _)| *page != run.page) {
                 held = None;
                 held = Some((run.page, page.lock()));
@@ -223,7 +260,7 @@ impl Memory {
             let mut report = |lane: u32, cell: usize, earlier: Record, was_write: bool| {
                 let lane = lane as usize;
                 let at = ((run.page * CELLS + cell) << self.granule_shift) as u64;
-                let place = allocation.place(AccessKind::Write, lane, width, offsets.of[lane]);
+                let place = part.place(AccessKind::Write, lane, width, offsets.of[lane]);
                 let is_twin = was_write && present.is_now(earlier);
                 let twin = offsets.twin(earlier, mask, lane, at, width).filter(|_| is_twin);
                 match twin {
@@ -251,26 +288,28 @@ impl Memory {
         op: &mut dyn FnMut(usize, u64) -> Option<u64>,
     ) {
         let cells = (width as usize >> self.granule_shift).max(1);
+        let looks_for_races = actor.checks.has(Check::GlobalRace);
         let mut rest = mask;
         let mut offsets = Offsets::new();
-        while let Some((allocation, now)) =
+        while let Some((part, now)) =
             self.next(actor, &mut rest, addresses, width, AccessKind::Atomic, &mut offsets)
         {
             match width {
-                2 => check_written::<2>(actor, allocation, &offsets, now, AccessKind::Atomic),
-                4 => check_written::<4>(actor, allocation, &offsets, now, AccessKind::Atomic),
-                _ => check_written::<8>(actor, allocation, &offsets, now, AccessKind::Atomic),
+                2 => check_written::<2>(actor, part, &offsets, now, AccessKind::Atomic),
+                4 => check_written::<4>(actor, part, &offsets, now, AccessKind::Atomic),
+                _ => check_written::<8>(actor, part, &offsets, now, AccessKind::Atomic),
             }
             let present = Present::of(actor, Check::GlobalRace, true);
             let mut memo = Memo::new();
             for lane in lanes(now) {
                 let offset = offsets.of[lane];
                 let first = (offset >> self.granule_shift) as usize;
-                let page = allocation.page(first / CELLS);
-                let mut held = Some((first / CELLS, page.lock()));
+                // Blocks run at once only where races are looked for.
+                let page = looks_for_races.then(|| part.page(first / CELLS));
+                let mut held = page.map(|page| (first / CELLS, page.lock()));
                 let mut race = None;
-                let wrote = update(allocation, offset, width, |old| op(lane, old));
-                if let Some(present) = &present {
+                let wrote = update(part.make(), offset, width, |old| op(lane, old));
+                if let (Some(present), Some(page)) = (&present, page) {
                     let (index, lane) = (first / CELLS, lane as u32);
                     let run = Run { page: index, cell: first % CELLS, lane, lanes: 1 };
                     if wrote {
@@ -294,7 +333,7 @@ impl Memory {
                 }
                 drop(held);
                 if let Some((earlier, was_write)) = race {
-                    let place = allocation.place(AccessKind::Atomic, lane, width, offset);
+                    let place = part.place(AccessKind::Atomic, lane, width, offset);
                     place.report_race(actor, Check::GlobalRace, earlier, was_write);
                 }
             }
@@ -305,44 +344,44 @@ impl Memory {
 #[inline(always)]
 fn check_written<const WIDTH: usize>(
     actor: &mut Actor,
-    allocation: &Allocation,
+    part: Part,
     offsets: &Offsets,
     mask: Mask,
     kind: AccessKind,
 ) {
-    let Some(written) = &allocation.written else { return };
     if !actor.checks.has(Check::UninitialisedMemory) {
         return;
     }
+    let written = match part.get() {
+        Some(chunk) => chunk.written.as_deref(),
+        None if part.allocation.chunks.is_written() => None,
+        None => part.make().written.as_deref(),
+    };
+    let Some(written) = written else { return };
     values::check::<_, WIDTH>(written, offsets, mask, true, 0, |lane| {
         let offset = offsets.of[lane];
         let missing = (0..WIDTH as u32).find(|&index| {
             let at = offset + u64::from(index);
             State::get(&written[(at / 4) as usize]) >> (at % 4) & 1 == 0
         });
-        let place = allocation.place(kind, lane, WIDTH as u32, offset);
+        let place = part.place(kind, lane, WIDTH as u32, offset);
         place.report_uninitialised(actor, missing.unwrap_or(0));
     });
 }
 
 /// A read-modify-write of `width` bytes; under the lock of the page, which makes 8 bytes one.
 /// False: it wrote nothing.
-fn update(
-    allocation: &Allocation,
-    offset: u64,
-    width: u32,
-    mut op: impl FnMut(u64) -> Option<u64>,
-) -> bool {
+fn update(chunk: &Chunk, offset: u64, width: u32, mut op: impl FnMut(u64) -> Option<u64>) -> bool {
     let index = (offset / 4) as usize;
-    let word = &allocation.words[index];
+    let word = &chunk.words[index];
     if width == 8 {
-        let high = &allocation.words[index + 1];
+        let high = &chunk.words[index + 1];
         let old = u64::from(word.load(Relaxed)) | u64::from(high.load(Relaxed)) << 32;
         let Some(new) = op(old) else { return false };
         word.store(new as u32, Relaxed);
         high.store((new >> 32) as u32, Relaxed);
-        allocation.mark_written(index, 0xf);
-        allocation.mark_written(index + 1, 0xf);
+        chunk.mark_written(index, 0xf);
+        chunk.mark_written(index + 1, 0xf);
         return true;
     }
     let shift = 8 * (offset % 4);
@@ -356,6 +395,6 @@ fn update(
             Err(found) => old = found,
         }
     }
-    allocation.mark_written(index, bytes_of_word(offset, width));
+    chunk.mark_written(index, bytes_of_word(offset, width));
     true
 }

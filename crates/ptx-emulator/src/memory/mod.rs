@@ -7,6 +7,7 @@ mod access;
 mod actor;
 mod buffers;
 mod cells;
+mod chunks;
 mod copies;
 mod global;
 mod in_flight;

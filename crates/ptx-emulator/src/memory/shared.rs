@@ -37,11 +37,11 @@ pub(crate) struct Shared {
 impl Shared {
     /// Memory that nothing has written. `variables` are names, offsets and sizes, for reports.
     /// `granule` is the width in bytes of the kernel's narrowest access of shared memory: races are
-    /// looked for in cells of that width, or of a word.
-    pub fn new(bytes: u32, variables: &[(String, u32, u32)], granule: u32) -> Shared {
-        let granule_shift = granule.max(1).ilog2().min(2);
+    /// looked for in cells of that width, or of a word; none: they are not looked for.
+    pub fn new(bytes: u32, variables: &[(String, u32, u32)], granule: Option<u32>) -> Shared {
+        let granule_shift = granule.unwrap_or(4).max(1).ilog2().min(2);
         let words = bytes.div_ceil(4) as usize;
-        let cells = words << (2 - granule_shift);
+        let cells = if granule.is_some() { words << (2 - granule_shift) } else { 0 };
         let mut variables: Vec<Named> = variables
             .iter()
             .map(|&(ref name, offset, size)| Named { name: name.clone(), offset, size })

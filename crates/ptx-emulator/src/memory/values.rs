@@ -148,6 +148,13 @@ pub(super) fn read<W: Word, const WIDTH: usize>(
     }
 }
 
+/// As [`read`], of words that are zeros.
+pub(super) fn read_zeros<const WIDTH: usize>(mask: Mask, out: &mut Words) {
+    for out in out.iter_mut().take(WIDTH.div_ceil(4)) {
+        lanes(mask).for_each(|lane| out[lane] = 0);
+    }
+}
+
 /// Of lanes that write one place, the highest stays.
 #[inline(always)]
 pub(super) fn write<W: Word, S: State, const WIDTH: usize>(

@@ -11,6 +11,7 @@ mod exchange;
 mod faults;
 mod memory;
 mod refusals;
+mod sample;
 
 use bytemuck::Pod;
 use ptx_emulator::{Check, Finding, Launch, Memory, Module, Report, Schedule};

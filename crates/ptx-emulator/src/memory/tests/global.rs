@@ -6,7 +6,7 @@ fn memory(granule: u32) -> (Memory, Buffer, Buffer) {
     let mut memory = Memory::new();
     let x = memory.upload("x", &(0..64).collect::<Vec<u32>>());
     let y = memory.uninitialised("y", 1000);
-    memory.begin_launch(granule);
+    memory.begin_launch(Some(granule));
     (memory, x, y)
 }
 
@@ -433,7 +433,7 @@ fn accesses_over_the_edge_of_a_page_are_recorded_on_both_sides() {
     for granule in [1, 2, 4] {
         let mut memory = Memory::new();
         let x = memory.zeroed("x", 3 * 4096 + 5);
-        memory.begin_launch(granule);
+        memory.begin_launch(Some(granule));
         for edge in [1024, 2048, 4096, 8192] {
             let (mut one, mut other) = (Group::new(0, 1), Group::new(1, 1));
             let at = rows(x.address() + edge - 64, 4);
@@ -455,14 +455,14 @@ fn a_launch_forgets_the_accesses_of_the_one_before() {
     let (mut memory, x, _) = memory(4);
     let at = rows(x.address(), 4);
     for granule in [4, 4, 2, 1, 4] {
-        memory.begin_launch(granule);
+        memory.begin_launch(Some(granule));
         let (mut one, mut other) = (Group::new(0, 1), Group::new(1, 1));
         load(&mut one, &memory, 0, ALL, &at, 4);
         load(&mut other, &memory, 1, ALL, &at, 4);
         other.is_clean();
         store(&mut other, &memory, 1, ALL, &at, 4);
         assert_eq!(other.checks(), [Check::GlobalRace]);
-        memory.begin_launch(granule);
+        memory.begin_launch(Some(granule));
         store(&mut one, &memory, 0, ALL, &at, 4);
         one.is_clean();
     }
@@ -522,7 +522,7 @@ fn threads_access_memory_at_once() {
         let halves = memory.uninitialised("halves", 2 * 32 * 8);
         let weights = memory.zeroed("weights", 8192);
         let result = memory.uninitialised("result", 4);
-        memory.begin_launch(2);
+        memory.begin_launch(Some(2));
         let block = |block: u32| {
             let mut group = Group::new(block, 1);
             for i in 0..100 {
@@ -552,4 +552,60 @@ fn threads_access_memory_at_once() {
         let halves = memory.download::<u16>(&halves);
         assert!((0..256).all(|i| halves[i] as usize == i / 8 + 100 * (i % 8)));
     }
+}
+
+#[test]
+fn accesses_across_the_chunks_of_a_buffer_reach_each_lane_s_own_bytes() {
+    const CHUNK: u64 = 1 << 16;
+    let mut memory = Memory::new();
+    let wide = memory.uninitialised("wide", 3 * CHUNK as usize + 6);
+    let mut group = Group::new(0, 1);
+    memory.begin_launch(Some(2));
+    // A row over the first edge, the same the other way round, and one lane each in three chunks.
+    let first = wide.address() + CHUNK - 64;
+    let far = |lane: usize| wide.address() + CHUNK * (lane as u64 % 3) + 256 + 4 * lane as u64;
+    let places: [[u64; LANES]; 3] = [
+        rows(first, 4),
+        std::array::from_fn(|lane| first + 4 * (31 - lane as u64)),
+        std::array::from_fn(far),
+    ];
+    for at in places {
+        let data = words(|lane| 1000 + lane);
+        memory.store(&mut group.warp(0), ALL, &at, 4, &data);
+        group.order.warp_sync(0);
+        assert_eq!(load(&mut group, &memory, 0, ALL, &at, 4)[0], data[0]);
+        group.order.warp_sync(0);
+    }
+    group.is_clean();
+    assert_eq!(memory.initialised_bytes(&wide), 256);
+    assert_eq!(memory.initialised_bytes_in(&wide, CHUNK as usize - 2..CHUNK as usize + 2), 4);
+    // The host's view over an edge, and of a chunk that nothing has touched.
+    let around: Vec<u32> = memory.read(&wide, CHUNK as usize - 4, 2);
+    assert_eq!(around, [1000 + 16, 1000 + 15]);
+    memory.write(&wide, 2 * CHUNK as usize - 2, &[1u8, 2, 3, 4]);
+    assert_eq!(memory.read::<u8>(&wide, 2 * CHUNK as usize - 3, 6), [0, 1, 2, 3, 4, 0]);
+    assert_eq!(memory.peek(wide.address() + 2 * CHUNK + 1), Some(4));
+    assert_eq!(memory.download::<u8>(&wide).len(), 3 * CHUNK as usize + 6);
+    // The end of the buffer, in its last and short chunk: two bytes are left, not four.
+    let end = [wide.address() + 3 * CHUNK + 4; LANES];
+    load(&mut group, &memory, 0, lane(0), &end, 4);
+    let finding = group.findings.by_place.values().next().unwrap();
+    assert_eq!(finding.check, Check::OutOfBounds, "{finding:?}");
+}
+
+#[test]
+fn a_large_buffer_costs_what_is_touched() {
+    // 64 GiB for 128 bytes: were they taken at once, the process would end here.
+    const BYTES: usize = 1 << 36;
+    let mut memory = Memory::new();
+    let far = memory.zeroed("far", BYTES);
+    let mut group = Group::new(0, 1);
+    memory.begin_launch(None);
+    let last = rows(far.address() + BYTES as u64 - 128, 4);
+    group.checks = Checks::required();
+    store(&mut group, &memory, 0, ALL, &last, 4);
+    assert_eq!(load(&mut group, &memory, 0, ALL, &last, 4), words(|lane| lane));
+    assert_eq!(load(&mut group, &memory, 0, ALL, &rows(far.address(), 4), 4)[0], [0; LANES]);
+    assert_eq!(memory.read::<u32>(&far, BYTES - 8, 2), [30, 31]);
+    assert!(group.findings.is_empty());
 }

@@ -2,7 +2,7 @@ use super::*;
 
 fn shared(granule: u32) -> Shared {
     let variables = [("tile".into(), 0, 256), ("flags".into(), 256, 256)];
-    Shared::new(512, &variables, granule)
+    Shared::new(512, &variables, Some(granule))
 }
 
 fn rows(first: u32, stride: u32) -> [u32; LANES] {
@@ -81,7 +81,7 @@ fn bounds_and_alignment() {
     let (check, _, message) = group.only();
     assert_eq!(check, Check::Misaligned);
     assert!(message.starts_with("read of 4 bytes at flags + 250"), "{message}");
-    let mut empty = Shared::new(0, &[], 4);
+    let mut empty = Shared::new(0, &[], Some(4));
     load(&mut group, &mut empty, 0, ALL, &[0; LANES], 4);
     assert_eq!(group.checks(), [Check::OutOfBounds]);
     // The other lanes of a faulty access go on.
