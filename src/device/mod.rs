@@ -9,9 +9,11 @@
 pub mod cuda;
 #[cfg_attr(not(feature = "emulator"), path = "no_emulator.rs")]
 mod emulated;
+mod input;
 
 pub use cuda::{CudaDevice, CudaError};
 pub use emulated::{EmulatedDevice, EmulatedError};
+pub use input::InputMut;
 
 use std::fmt;
 use std::time::Duration;

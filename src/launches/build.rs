@@ -3,8 +3,8 @@
 use super::node::Node;
 use super::ops::{self, Classifier, Op, Pointwise, SqueezeExcite};
 use super::{
-    Address, Buf, LaunchBuffer, LaunchOptions, LaunchPlan, LaunchPlanError, Path, Placement,
-    Region, TopK, fused, layerwise,
+    Address, Buf, Download, LaunchBuffer, LaunchOptions, LaunchPlan, LaunchPlanError, Path,
+    Placement, Region, TopK, fused, layerwise,
 };
 use crate::arch::Network;
 use crate::arena::{Lifetime, place};
@@ -143,6 +143,9 @@ pub(super) fn build(plan: &Plan, options: LaunchOptions) -> Result<LaunchPlan, L
     if options.top_k > classes {
         return Err(LaunchPlanError::TopK { found: options.top_k, classes });
     }
+    if options.download == Download::TopK && options.top_k == 0 {
+        return Err(LaunchPlanError::NoTopK);
+    }
     let mut b = Builder {
         plan,
         options,
@@ -256,7 +259,8 @@ impl Builder<'_> {
         Outputs { features, logits, top_k }
     }
 
-    /// Places what a run leaves, one after the other, and returns the region's size.
+    /// Places what a run leaves, one after the other, and returns the region's size. What is copied
+    /// together lies together: logits after features, and all of top-k after both.
     fn place_outputs(&mut self, outputs: impl Iterator<Item = Buf>) -> u64 {
         let mut end = 0;
         for Buf(i) in outputs {

@@ -68,6 +68,16 @@ pub enum Placement {
     Apart,
 }
 
+/// What the host gets of a run. Every output is computed all the same.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Download {
+    /// Logits and features, and the best classes where they are asked for.
+    #[default]
+    All,
+    /// The best classes alone.
+    TopK,
+}
+
 /// What launches are made for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LaunchOptions {
@@ -79,12 +89,15 @@ pub struct LaunchOptions {
     pub placement: Placement,
     /// Best classes of each image that a last launch finds on the device; none where 0.
     pub top_k: usize,
+    /// What the host gets of a run.
+    pub download: Download,
 }
 
 impl LaunchOptions {
     /// A path in a precision, buffers shared, without top-k.
     pub fn new(path: Path, compute: Compute) -> LaunchOptions {
-        LaunchOptions { path, compute, placement: Placement::Shared, top_k: 0 }
+        let (placement, download) = (Placement::Shared, Download::All);
+        LaunchOptions { path, compute, placement, top_k: 0, download }
     }
 }
 
@@ -155,6 +168,9 @@ pub enum LaunchPlanError {
         /// The network's.
         classes: usize,
     },
+    /// A run of which the host would get nothing.
+    #[error("only the best classes are for the host, and none is asked for: expected top_k >= 1")]
+    NoTopK,
 }
 
 /// The best classes of each image, after a run.

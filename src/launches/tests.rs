@@ -215,6 +215,9 @@ fn what_does_not_fit_is_refused() {
     assert!(launches.launches(3).unwrap_err().to_string().contains("3 images"));
     let error = LaunchPlan::new(&plan, LaunchOptions { top_k: 1001, ..options }).unwrap_err();
     assert!(error.to_string().contains("1001 best classes of 1000"), "{error}");
+    let none = LaunchOptions { download: Download::TopK, ..options };
+    assert_eq!(LaunchPlan::new(&plan, none).unwrap_err(), LaunchPlanError::NoTopK);
+    assert!(LaunchPlan::new(&plan, LaunchOptions { top_k: 1, ..none }).is_ok());
 }
 
 /// An upload that is longer than its tensor's place would overwrite the next one's, and the last

@@ -136,6 +136,25 @@ pub enum CudaError {
         /// Values of that many images.
         expected: usize,
     },
+    /// A run of values in a type that the plan does not take.
+    #[error("the plan takes images as {expected}, found {found}: make the plan for {found}")]
+    InputType {
+        /// The plan's type.
+        expected: &'static str,
+        /// The type of the values.
+        found: &'static str,
+    },
+    /// A run of images that nobody has been lent memory for.
+    #[error(
+        "a run of {asked} images with memory lent for {lent}: ask for `input_mut` of all of them \
+         before each run"
+    )]
+    NotStaged {
+        /// Images of the run.
+        asked: usize,
+        /// Images that there is input of.
+        lent: usize,
+    },
     /// A run was asked for while others are under way.
     #[error("{under_way} runs are under way: collect one before this one")]
     Busy {
@@ -165,6 +184,18 @@ pub enum CudaError {
         /// The driver's words.
         text: String,
     },
+}
+
+impl CudaError {
+    /// A refusal of the driver, with other words for what was being done.
+    pub(super) fn during(self, doing: impl FnOnce() -> String) -> CudaError {
+        match self {
+            CudaError::Driver { call, code, name, text, .. } => {
+                CudaError::Driver { what: doing(), call, code, name, text }
+            }
+            other => other,
+        }
+    }
 }
 
 /// Of CUDA, as a driver counts it: 1000 times the major version, and 10 times the minor one.

@@ -51,7 +51,8 @@ impl MeasuredDevice {
     pub fn run(&mut self, input: &[f32]) -> Result<RunTimes, CudaError> {
         let began = Instant::now();
         let slot = self.device.idle_slot()?;
-        self.device.stage(slot, input, self.n)?;
+        self.device.stage(input, self.n)?;
+        self.device.begin(slot, self.n)?;
         let CudaDevice { plan, streams, slots, .. } = &self.device;
         let (at, stream) = (&slots[slot], &streams.compute);
         let prepared = &at.prepared[&self.n];
@@ -68,7 +69,7 @@ impl MeasuredDevice {
             }
             let enqueue = began.elapsed();
             computed.record(stream)?;
-            at.enqueue_download(stream, plan, self.n)?;
+            at.enqueue_download(stream, prepared)?;
             end.record(stream)?;
             Ok(enqueue)
         })();

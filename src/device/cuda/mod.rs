@@ -14,6 +14,7 @@ mod measured;
 mod open;
 mod resources;
 mod runner;
+mod runs;
 mod slot;
 mod stepwise;
 
@@ -24,28 +25,27 @@ pub use open::{DeviceInfo, devices, usable};
 pub use runner::{KernelBuffer, KernelRunner, Repeats};
 
 use crate::kernels;
-use crate::launches::{Bases, LaunchPlan, LaunchRecord};
+use crate::launches::{Address, Bases, LaunchPlan};
 use crate::weights::{TensorId, Weights};
+use bytemuck::AnyBitPattern;
 use driver::call;
-use loaded::{Loaded, enqueue};
+use loaded::Loaded;
 use open::{Opened, open};
-use resources::{Context, DeviceBuffer, Event, Stream};
-use slot::{Bound, Prepared, Slot};
+use resources::{Context, DeviceBuffer, Stream};
+use slot::Slot;
 use std::collections::VecDeque;
 use std::fmt;
 use std::ptr::null_mut;
 use std::sync::Arc;
 
-/// Whole runs that are queued before launches with events between them. The host takes longer to
-/// queue a short launch and its event than the GPU to run it; were there nothing ahead, the GPU
-/// would wait for the host, and the launch's time would be the host's.
-const REPLAYS_AHEAD: usize = 3;
-
 /// A GPU with a network's weights, ready to run it.
 ///
 /// A run is either [`run`](CudaDevice::run), the quickest for one at a time, or
 /// [`submit`](CudaDevice::submit) and later [`collect`](CudaDevice::collect), by which the copies
-/// of one run go on beside the launches of another.
+/// of one run go on beside the launches of another. Both copy their input to memory that the GPU
+/// reads; whoever makes the input may write it there at once, with
+/// [`input_mut`](CudaDevice::input_mut), and then run it with
+/// [`run_staged`](CudaDevice::run_staged) or [`submit_staged`](CudaDevice::submit_staged).
 ///
 /// A device is not to be shared between threads, but it may be moved to another.
 pub struct CudaDevice {
@@ -69,6 +69,19 @@ pub struct CudaDevice {
 // which every method does that calls the driver, drops included; nothing is tied to the thread that
 // made it.
 unsafe impl Send for CudaDevice {}
+
+/// The best classes of each image of a run, the best first.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct BestClasses<'a> {
+    /// Classes of each image.
+    pub k: usize,
+    /// Classes, `[n, k]`.
+    pub classes: &'a [i32],
+    /// Their logits, `[n, k]`.
+    pub logits: &'a [f32],
+    /// Their probabilities by softmax, `[n, k]`.
+    pub probabilities: &'a [f32],
+}
 
 /// The regions of a plan that all runs share.
 struct Regions {
@@ -187,211 +200,33 @@ impl CudaDevice {
         }
     }
 
-    /// Binds the launches of a run of `n` images to a slot, where that has not been done.
-    fn prepare(&mut self, slot: usize, n: usize) -> Result<(), CudaError> {
-        if self.slots[slot].prepared.contains_key(&n) {
-            return Ok(());
-        }
-        let launches = self.plan.launches(n)?;
-        let bases = self.regions.bases(&self.slots[slot]);
-        let launches =
-            launches.iter().map(|l| self.bind(l, &bases)).collect::<Result<Vec<Bound>, _>>()?;
-        let prepared = Prepared { launches, kernels: None, whole: None };
-        self.slots[slot].prepared.insert(n, prepared);
-        Ok(())
-    }
-
-    fn bind(&mut self, launch: &LaunchRecord, bases: &Bases) -> Result<Bound, CudaError> {
-        let bytes = launch.geometry.shared_bytes;
-        Ok(Bound {
-            function: self.kernels.function(&launch.name, launch.kernel, bytes)?,
-            geometry: launch.geometry,
-            params: launch.bind(bases),
-        })
-    }
-
-    fn enqueue(&self, launch: &Bound, dependent: bool) -> Result<(), CudaError> {
-        let stream = &self.streams.compute;
-        // SAFETY: the device has loaded the kernel. The launch is of the plan that the regions were
-        // allocated for, which nobody outside this crate can have changed, and keeps to them: launch
-        // modules check shapes, and the emulator runs the same launches with checks, those of
-        // dependent launches among them.
-        unsafe { enqueue(stream, launch.function, launch.geometry, &launch.params, dependent) }
-    }
-
-    /// Enqueues the launches of a run, in order. The first one does not follow a launch, and so is
-    /// no dependent one.
-    fn enqueue_all(&self, launches: &[Bound]) -> Result<(), CudaError> {
-        launches.iter().enumerate().try_for_each(|(index, launch)| {
-            self.enqueue(launch, self.dependent_launches && index > 0)
-        })
-    }
-
-    /// Copies the input of `n` images to a slot's staging memory, from where the device reads it.
-    fn stage(&mut self, slot: usize, input: &[f32], n: usize) -> Result<(), CudaError> {
-        self.context.bind()?;
-        self.prepare(slot, n)?;
-        let (found, expected) = (input.len(), n * self.plan.input_elems);
-        if found != expected {
-            return Err(CudaError::Input { found, expected });
-        }
-        self.last = self.last.filter(|&last| last != slot);
-        self.slots[slot].images = n;
-        self.slots[slot].staged_input.as_mut_slice()[..expected].copy_from_slice(input);
-        Ok(())
-    }
-
-    /// Runs `n` images, `[n, h, w, 3]` with `1 <= n <= batch`, and waits for the outputs. The first
-    /// run of `n` images records their launches; later ones replay them.
-    pub fn run(&mut self, input: &[f32], n: usize) -> Result<(), CudaError> {
-        let slot = self.idle_slot()?;
-        self.stage(slot, input, n)?;
-        self.record_whole(slot, n)?;
-        let graph = self.slots[slot].prepared.get(&n).and_then(|prepared| prepared.whole.as_ref());
-        // SAFETY: the device owns everything that was recorded, and waits below.
-        let launched = graph.map_or(Ok(()), |graph| unsafe { graph.launch(&self.streams.compute) });
-        // Also after a failure: staging memory must not be in use when this returns.
-        let waited = self.streams.compute.synchronize("running the network");
-        launched.and(waited)?;
-        self.last = Some(slot);
-        Ok(())
-    }
-
-    /// Begins a run of `n` images as [`run`](CudaDevice::run) does, and returns while it is under
-    /// way. At most [`LaunchPlan::SLOTS`] runs are, until they are collected; after a failure, none
-    /// is.
-    pub fn submit(&mut self, input: &[f32], n: usize) -> Result<(), CudaError> {
-        let free = (0..self.slots.len()).find(|slot| !self.under_way.contains(slot));
-        let Some(slot) = free else {
-            return Err(CudaError::Busy { under_way: self.under_way.len() });
-        };
-        let queued = self
-            .stage(slot, input, n)
-            .and_then(|()| self.record_kernels(slot, n))
-            .and_then(|()| self.enqueue_run(slot, n));
-        match queued {
-            Ok(()) => self.under_way.push_back(slot),
-            Err(_) => self.abandon(),
-        }
-        queued
-    }
-
-    fn enqueue_run(&self, slot: usize, n: usize) -> Result<(), CudaError> {
-        let Streams { upload, compute, download } = &self.streams;
-        let slot = &self.slots[slot];
-        let graph = slot.prepared.get(&n).and_then(|prepared| prepared.kernels.as_ref());
-        slot.enqueue_upload(upload, &self.plan, n)?;
-        slot.uploaded.record(upload)?;
-        compute.wait_for(&slot.uploaded)?;
-        // SAFETY: the device owns everything that was recorded; the slot's next run begins only
-        // after this one has been collected, and the launches of others follow on the same stream.
-        graph.map_or(Ok(()), |graph| unsafe { graph.launch(compute) })?;
-        slot.computed.record(compute)?;
-        download.wait_for(&slot.computed)?;
-        slot.enqueue_download(download, &self.plan, n)?;
-        slot.downloaded.record(download)
-    }
-
-    /// Waits for the oldest run that was submitted and not collected: its outputs are then there,
-    /// until the next run begins. Returns its number of images.
-    pub fn collect(&mut self) -> Result<usize, CudaError> {
-        let slot = self.under_way.front().copied().ok_or(CudaError::NothingSubmitted)?;
-        self.context.bind()?;
-        if let Err(error) = self.slots[slot].downloaded.synchronize("running the network") {
-            self.abandon();
-            return Err(error);
-        }
-        self.under_way.pop_front();
-        self.last = Some(slot);
-        Ok(self.slots[slot].images)
-    }
-
-    /// After a failure: nothing is under way any more, and no outputs are there.
-    fn abandon(&mut self) {
-        let _ = self.streams.synchronize("giving up");
-        self.under_way.clear();
-        self.last = None;
-    }
-
-    /// The slot for a run that must not overlap with others.
-    fn idle_slot(&self) -> Result<usize, CudaError> {
-        match self.under_way.len() {
-            0 => Ok(0),
-            under_way => Err(CudaError::Busy { under_way }),
-        }
-    }
-
-    /// Records copies and launches as one graph, where that has not been done.
-    fn record_whole(&mut self, slot: usize, n: usize) -> Result<(), CudaError> {
-        let compute = &self.streams.compute;
-        let at = &self.slots[slot];
-        let Some(Prepared { launches, whole: None, .. }) = at.prepared.get(&n) else {
-            return Ok(());
-        };
-        let graph = compute.capture(|| {
-            at.enqueue_upload(compute, &self.plan, n)?;
-            self.enqueue_all(launches)?;
-            at.enqueue_download(compute, &self.plan, n)
-        })?;
-        if let Some(prepared) = self.slots[slot].prepared.get_mut(&n) {
-            prepared.whole = Some(graph);
-        }
-        Ok(())
-    }
-
-    /// Records the launches as one graph, where that has not been done.
-    fn record_kernels(&mut self, slot: usize, n: usize) -> Result<(), CudaError> {
-        let Some(Prepared { launches, kernels: None, .. }) = self.slots[slot].prepared.get(&n)
-        else {
-            return Ok(());
-        };
-        let graph = self.streams.compute.capture(|| self.enqueue_all(launches))?;
-        if let Some(prepared) = self.slots[slot].prepared.get_mut(&n) {
-            prepared.kernels = Some(graph);
-        }
-        Ok(())
-    }
-
-    /// As [`run`](CudaDevice::run), launch by launch and each after the one before it has ended,
-    /// with the microseconds of each.
-    pub fn run_timed(&mut self, input: &[f32], n: usize) -> Result<Vec<f32>, CudaError> {
-        let slot = self.idle_slot()?;
-        self.stage(slot, input, n)?;
-        self.record_kernels(slot, n)?;
-        let compute = &self.streams.compute;
-        let at = &self.slots[slot];
-        let Prepared { launches, kernels, .. } = &at.prepared[&n];
-        let events = (0..=launches.len())
-            .map(|_| Event::timed(&self.context))
-            .collect::<Result<Vec<Event>, _>>()?;
-        let queued = (|| {
-            at.enqueue_upload(compute, &self.plan, n)?;
-            for _ in 0..REPLAYS_AHEAD {
-                // SAFETY: the device owns everything that was recorded, and waits below.
-                kernels.as_ref().map_or(Ok(()), |graph| unsafe { graph.launch(compute) })?;
-            }
-            events[0].record(compute)?;
-            for (launch, event) in launches.iter().zip(&events[1..]) {
-                self.enqueue(launch, false)?;
-                event.record(compute)?;
-            }
-            at.enqueue_download(compute, &self.plan, n)
-        })();
-        let waited = compute.synchronize("running the network launch by launch");
-        queued.and(waited)?;
-        self.last = Some(slot);
-        events.windows(2).map(|pair| Ok(pair[1].milliseconds_since(&pair[0])? * 1e3)).collect()
-    }
-
-    /// Logits of the last run, `[n, classes]`; empty before the first, after one that failed, and
-    /// once the next has begun.
+    /// Logits of the last run, `[n, classes]`; empty before the first, after one that failed, once
+    /// the next has begun, and where the host gets none ([`LaunchOptions::download`]).
+    ///
+    /// [`LaunchOptions::download`]: crate::launches::LaunchOptions::download
     pub fn logits(&self) -> &[f32] {
-        self.last.map_or(&[], |slot| self.slots[slot].logits(&self.plan))
+        self.output(self.plan.logits, self.plan.classes)
     }
 
     /// Features of the last run, `[n, c_head]`, as [`logits`](CudaDevice::logits).
     pub fn features(&self) -> &[f32] {
-        self.last.map_or(&[], |slot| self.slots[slot].features(&self.plan))
+        self.output(self.plan.features, self.plan.c_head)
+    }
+
+    /// The best classes of each image of the last run; none where they were not asked for, and when
+    /// there are no [`logits`](CudaDevice::logits) of a run.
+    pub fn top_k(&self) -> Option<BestClasses<'_>> {
+        let top = self.plan.top_k?;
+        self.last.map(|_| BestClasses {
+            k: top.k,
+            classes: self.output(top.classes, top.k),
+            logits: self.output(top.logits, top.k),
+            probabilities: self.output(top.probabilities, top.k),
+        })
+    }
+
+    fn output<T: AnyBitPattern>(&self, at: Address, image_elems: usize) -> &[T] {
+        self.last.map_or(&[], |slot| self.slots[slot].output(at, image_elems))
     }
 
     /// Name of the GPU, as in `NVIDIA H100 80GB HBM3, sm_90`.

@@ -110,8 +110,8 @@ impl Drop for DeviceBuffer {
 /// Host memory that stays where it is, so that the device copies it without the CPU.
 pub struct PinnedBuffer {
     context: Arc<Context>,
-    start: *mut f32,
-    elems: usize,
+    start: *mut u8,
+    bytes: usize,
 }
 
 impl PinnedBuffer {
@@ -119,30 +119,32 @@ impl PinnedBuffer {
     pub fn new(
         context: &Arc<Context>,
         what: &'static str,
-        elems: usize,
+        bytes: usize,
     ) -> Result<PinnedBuffer, CudaError> {
-        let bytes = elems.saturating_mul(size_of::<f32>());
         let mut start = null_mut();
         // SAFETY: the pointer is written.
         let result =
             unsafe { call!(context.driver, what, alloc_host(&mut start, bytes.max(4), 0)) };
         context.allocated(what, bytes, result)?;
+        let start = start.cast::<u8>();
         // SAFETY: the driver returned at least `bytes` bytes of memory that nothing else uses.
-        unsafe { start.cast::<u8>().write_bytes(0, bytes) };
-        Ok(PinnedBuffer { context: context.clone(), start: start.cast(), elems })
+        unsafe { start.write_bytes(0, bytes) };
+        Ok(PinnedBuffer { context: context.clone(), start, bytes })
     }
 
-    pub fn as_slice(&self) -> &[f32] {
-        // SAFETY: `elems` values from `start`, initialised in `new`, aligned to a page.
-        unsafe { std::slice::from_raw_parts(self.start, self.elems) }
+    /// All of it. It begins at a page, so that what is aligned within it is aligned.
+    pub fn bytes(&self) -> &[u8] {
+        // SAFETY: `bytes` bytes from `start`, initialised in `new`.
+        unsafe { std::slice::from_raw_parts(self.start, self.bytes) }
     }
 
-    pub fn as_mut_slice(&mut self) -> &mut [f32] {
-        // SAFETY: as in `as_slice`, and `self` is borrowed alone.
-        unsafe { std::slice::from_raw_parts_mut(self.start, self.elems) }
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
+        // SAFETY: as in `bytes`, and `self` is borrowed alone.
+        unsafe { std::slice::from_raw_parts_mut(self.start, self.bytes) }
     }
 
-    pub fn pointer(&self) -> *mut f32 {
+    /// For the device, which writes through it while nobody has borrowed the bytes.
+    pub fn pointer(&self) -> *mut u8 {
         self.start
     }
 }
@@ -486,7 +488,7 @@ mod tests {
         let mut driver = Driver::of_stubs();
         driver.alloc_host.1 = none;
         let context = Context::new(driver, 0).unwrap();
-        let refused = PinnedBuffer::new(&context, "a test", usize::MAX / 2);
+        let refused = PinnedBuffer::new(&context, "a test", usize::MAX);
         assert!(matches!(refused, Err(CudaError::OutOfMemory { bytes: usize::MAX, .. })));
     }
 }

@@ -6,7 +6,7 @@ use super::driver::call;
 use super::{CudaDevice, CudaError};
 use crate::launches::{Address, Region};
 
-/// The slot whose input and outputs are used.
+/// The slot whose input and outputs are used: that of every run while none is under way.
 const SLOT: usize = 0;
 
 impl CudaDevice {
@@ -14,7 +14,8 @@ impl CudaDevice {
     /// be under way.
     pub fn load(&mut self, input: &[f32], n: usize) -> Result<(), CudaError> {
         self.idle_slot()?;
-        self.stage(SLOT, input, n)?;
+        self.stage(input, n)?;
+        self.begin(SLOT, n)?;
         let stream = &self.streams.compute;
         let queued = self.slots[SLOT].enqueue_upload(stream, &self.plan, n);
         let waited = stream.synchronize("uploading the input");

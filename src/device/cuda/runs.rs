@@ -1,0 +1,282 @@
+//! Runs: images staged, launches recorded and replayed, outputs waited for.
+
+use super::loaded::enqueue;
+use super::resources::Event;
+use super::slot::{Bound, Prepared, downloads};
+use super::{CudaDevice, CudaError, Streams};
+use crate::device::InputMut;
+use crate::launches::{Bases, LaunchRecord};
+
+/// Whole runs that are queued before launches with events between them. The host takes longer to
+/// queue a short launch and its event than the GPU to run it; were there nothing ahead, the GPU
+/// would wait for the host, and the launch's time would be the host's.
+const REPLAYS_AHEAD: usize = 3;
+
+/// Input.
+impl CudaDevice {
+    /// Memory for the images of the next run, `[n, h, w, 3]` with `1 <= n <= batch`, in the plan's
+    /// type: the GPU reads the images from where they are written. Until they are, they are those
+    /// that were last written to the same memory, or zeros.
+    ///
+    /// # Errors
+    ///
+    /// [`CudaError::Busy`] where all memory is of runs that are under way: what one of them may still
+    /// read is not lent.
+    pub fn input_mut(&mut self, n: usize) -> Result<InputMut<'_>, CudaError> {
+        let slot = self.free_slot()?;
+        self.context.bind()?;
+        self.prepare(slot, n)?;
+        self.slots[slot].staged = n;
+        Ok(self.slots[slot].input_mut(&self.plan, n))
+    }
+
+    /// Copies the input of `n` images to where the next run's is read.
+    pub(super) fn stage(&mut self, input: &[f32], n: usize) -> Result<(), CudaError> {
+        let staged = self.input_mut(n)?;
+        let (found, expected) = (input.len(), staged.len());
+        match staged {
+            InputMut::F32(_) if found != expected => Err(CudaError::Input { found, expected }),
+            InputMut::F32(values) => {
+                values.copy_from_slice(input);
+                Ok(())
+            }
+            InputMut::U8(_) => Err(CudaError::InputType { expected: "u8", found: "f32" }),
+        }
+    }
+
+    /// Takes a slot with the input of `n` images for a run of them, whose outputs replace those that
+    /// it holds.
+    pub(super) fn begin(&mut self, slot: usize, n: usize) -> Result<(), CudaError> {
+        self.context.bind()?;
+        self.prepare(slot, n)?;
+        let lent = std::mem::take(&mut self.slots[slot].staged);
+        if lent < n {
+            return Err(CudaError::NotStaged { asked: n, lent });
+        }
+        self.last = self.last.filter(|&last| last != slot);
+        self.slots[slot].images = n;
+        Ok(())
+    }
+
+    /// The slot for a run that must not overlap with others.
+    pub(super) fn idle_slot(&self) -> Result<usize, CudaError> {
+        match self.under_way.len() {
+            0 => self.free_slot(),
+            under_way => Err(CudaError::Busy { under_way }),
+        }
+    }
+
+    /// The slot of the next run: the first of those without one.
+    fn free_slot(&self) -> Result<usize, CudaError> {
+        let free = (0..self.slots.len()).find(|slot| !self.under_way.contains(slot));
+        free.ok_or(CudaError::Busy { under_way: self.under_way.len() })
+    }
+}
+
+/// Launches.
+impl CudaDevice {
+    /// Binds the launches of a run of `n` images to a slot, where that has not been done.
+    pub(super) fn prepare(&mut self, slot: usize, n: usize) -> Result<(), CudaError> {
+        if self.slots[slot].prepared.contains_key(&n) {
+            return Ok(());
+        }
+        let launches = self.plan.launches(n)?;
+        let bases = self.regions.bases(&self.slots[slot]);
+        let launches = launches
+            .into_iter()
+            .map(|l| self.bind(l, &bases))
+            .collect::<Result<Vec<Bound>, _>>()?;
+        let downloads = downloads(&self.plan, n);
+        let prepared = Prepared { launches, downloads, kernels: None, whole: None };
+        self.slots[slot].prepared.insert(n, prepared);
+        Ok(())
+    }
+
+    fn bind(&mut self, launch: LaunchRecord, bases: &Bases) -> Result<Bound, CudaError> {
+        let bytes = launch.geometry.shared_bytes;
+        Ok(Bound {
+            function: self.kernels.function(&launch.name, launch.kernel, bytes)?,
+            geometry: launch.geometry,
+            params: launch.bind(bases),
+            name: launch.name,
+        })
+    }
+
+    pub(super) fn enqueue(&self, launch: &Bound, dependent: bool) -> Result<(), CudaError> {
+        let stream = &self.streams.compute;
+        let Bound { name, function, geometry, params } = launch;
+        // SAFETY: the device has loaded the kernel. The launch is of the plan that the regions were
+        // allocated for, which nobody outside this crate can have changed, and keeps to them: launch
+        // modules check shapes, and the emulator runs the same launches with checks, those of
+        // dependent launches among them.
+        let queued = unsafe { enqueue(stream, *function, *geometry, params, dependent) };
+        queued.map_err(|error| error.during(|| format!("launching {name}")))
+    }
+
+    /// Enqueues the launches of a run, in order. The first one does not follow a launch, and so is
+    /// no dependent one.
+    pub(super) fn enqueue_all(&self, launches: &[Bound]) -> Result<(), CudaError> {
+        launches.iter().enumerate().try_for_each(|(index, launch)| {
+            self.enqueue(launch, self.dependent_launches && index > 0)
+        })
+    }
+
+    /// Records copies and launches as one graph, where that has not been done.
+    fn record_whole(&mut self, slot: usize, n: usize) -> Result<(), CudaError> {
+        let compute = &self.streams.compute;
+        let at = &self.slots[slot];
+        let Some(prepared @ Prepared { launches, whole: None, .. }) = at.prepared.get(&n) else {
+            return Ok(());
+        };
+        let graph = compute.capture(|| {
+            at.enqueue_upload(compute, &self.plan, n)?;
+            self.enqueue_all(launches)?;
+            at.enqueue_download(compute, prepared)
+        })?;
+        if let Some(prepared) = self.slots[slot].prepared.get_mut(&n) {
+            prepared.whole = Some(graph);
+        }
+        Ok(())
+    }
+
+    /// Records the launches as one graph, where that has not been done.
+    pub(super) fn record_kernels(&mut self, slot: usize, n: usize) -> Result<(), CudaError> {
+        let Some(Prepared { launches, kernels: None, .. }) = self.slots[slot].prepared.get(&n)
+        else {
+            return Ok(());
+        };
+        let graph = self.streams.compute.capture(|| self.enqueue_all(launches))?;
+        if let Some(prepared) = self.slots[slot].prepared.get_mut(&n) {
+            prepared.kernels = Some(graph);
+        }
+        Ok(())
+    }
+}
+
+/// Runs.
+impl CudaDevice {
+    /// Runs `n` images, `[n, h, w, 3]` with `1 <= n <= batch`, and waits for the outputs. The first
+    /// run of `n` images records their launches; later ones replay them.
+    pub fn run(&mut self, input: &[f32], n: usize) -> Result<(), CudaError> {
+        self.idle_slot()?;
+        self.stage(input, n)?;
+        self.run_staged(n)
+    }
+
+    /// As [`run`](CudaDevice::run), of the images that were written to
+    /// [`input_mut`](CudaDevice::input_mut): the first `n` of those that it was asked for. Each run
+    /// asks for it anew.
+    pub fn run_staged(&mut self, n: usize) -> Result<(), CudaError> {
+        let slot = self.idle_slot()?;
+        self.begin(slot, n)?;
+        self.record_whole(slot, n)?;
+        let graph = self.slots[slot].prepared.get(&n).and_then(|prepared| prepared.whole.as_ref());
+        // SAFETY: the device owns everything that was recorded, and waits below.
+        let launched = graph.map_or(Ok(()), |graph| unsafe { graph.launch(&self.streams.compute) });
+        // Also after a failure: staging memory must not be in use when this returns.
+        let waited = self.streams.compute.synchronize("running the network");
+        launched.and(waited)?;
+        self.last = Some(slot);
+        Ok(())
+    }
+
+    /// Begins a run of `n` images as [`run`](CudaDevice::run) does, and returns while it is under
+    /// way. At most [`LaunchPlan::SLOTS`] runs are, until they are collected; after a failure, none
+    /// is.
+    ///
+    /// [`LaunchPlan::SLOTS`]: crate::launches::LaunchPlan::SLOTS
+    pub fn submit(&mut self, input: &[f32], n: usize) -> Result<(), CudaError> {
+        self.free_slot()?;
+        match self.stage(input, n) {
+            Ok(()) => self.submit_staged(n),
+            Err(error) => {
+                self.abandon();
+                Err(error)
+            }
+        }
+    }
+
+    /// As [`submit`](CudaDevice::submit), of the images that were written to
+    /// [`input_mut`](CudaDevice::input_mut), as [`run_staged`](CudaDevice::run_staged) runs them.
+    pub fn submit_staged(&mut self, n: usize) -> Result<(), CudaError> {
+        let slot = self.free_slot()?;
+        let queued = self
+            .begin(slot, n)
+            .and_then(|()| self.record_kernels(slot, n))
+            .and_then(|()| self.enqueue_run(slot, n));
+        match queued {
+            Ok(()) => self.under_way.push_back(slot),
+            Err(_) => self.abandon(),
+        }
+        queued
+    }
+
+    fn enqueue_run(&self, slot: usize, n: usize) -> Result<(), CudaError> {
+        let Streams { upload, compute, download } = &self.streams;
+        let slot = &self.slots[slot];
+        let prepared = &slot.prepared[&n];
+        slot.enqueue_upload(upload, &self.plan, n)?;
+        slot.uploaded.record(upload)?;
+        compute.wait_for(&slot.uploaded)?;
+        // SAFETY: the device owns everything that was recorded; the slot's next run begins only
+        // after this one has been collected, and the launches of others follow on the same stream.
+        prepared.kernels.as_ref().map_or(Ok(()), |graph| unsafe { graph.launch(compute) })?;
+        slot.computed.record(compute)?;
+        download.wait_for(&slot.computed)?;
+        slot.enqueue_download(download, prepared)?;
+        slot.downloaded.record(download)
+    }
+
+    /// Waits for the oldest run that was submitted and not collected: its outputs are then there,
+    /// until the next run begins. Returns its number of images.
+    pub fn collect(&mut self) -> Result<usize, CudaError> {
+        let slot = self.under_way.front().copied().ok_or(CudaError::NothingSubmitted)?;
+        self.context.bind()?;
+        if let Err(error) = self.slots[slot].downloaded.synchronize("running the network") {
+            self.abandon();
+            return Err(error);
+        }
+        self.under_way.pop_front();
+        self.last = Some(slot);
+        Ok(self.slots[slot].images)
+    }
+
+    /// After a failure: nothing is under way any more, and no outputs are there.
+    fn abandon(&mut self) {
+        let _ = self.streams.synchronize("giving up");
+        self.under_way.clear();
+        self.last = None;
+    }
+
+    /// As [`run`](CudaDevice::run), launch by launch and each after the one before it has ended,
+    /// with the microseconds of each.
+    pub fn run_timed(&mut self, input: &[f32], n: usize) -> Result<Vec<f32>, CudaError> {
+        let slot = self.idle_slot()?;
+        self.stage(input, n)?;
+        self.begin(slot, n)?;
+        self.record_kernels(slot, n)?;
+        let compute = &self.streams.compute;
+        let at = &self.slots[slot];
+        let prepared @ Prepared { launches, kernels, .. } = &at.prepared[&n];
+        let events = (0..=launches.len())
+            .map(|_| Event::timed(&self.context))
+            .collect::<Result<Vec<Event>, _>>()?;
+        let queued = (|| {
+            at.enqueue_upload(compute, &self.plan, n)?;
+            for _ in 0..REPLAYS_AHEAD {
+                // SAFETY: the device owns everything that was recorded, and waits below.
+                kernels.as_ref().map_or(Ok(()), |graph| unsafe { graph.launch(compute) })?;
+            }
+            events[0].record(compute)?;
+            for (launch, event) in launches.iter().zip(&events[1..]) {
+                self.enqueue(launch, false)?;
+                event.record(compute)?;
+            }
+            at.enqueue_download(compute, prepared)
+        })();
+        let waited = compute.synchronize("running the network launch by launch");
+        queued.and(waited)?;
+        self.last = Some(slot);
+        events.windows(2).map(|pair| Ok(pair[1].milliseconds_since(&pair[0])? * 1e3)).collect()
+    }
+}
