@@ -1,13 +1,15 @@
 //! Compiles `kernels/*.cu` and embeds the result.
 //!
 //! Every kernel file becomes machine code for each target, and one PTX text with line information,
-//! which the emulator runs and which drivers compile for GPUs that come later; all of it packed.
+//! which the emulator runs and which drivers compile for GPUs that come later; all of it packed. Both
+//! are of forms that drivers since CUDA 12.0 load, where `build/ptxas.rs` finds a ptxas of CUDA 12.
 //! `src/kernels/mod.rs` includes the `kernel_images.rs` that is written here. Without nvcc the host
 //! still builds, with an empty list. The licences of what is built in are packed and embedded too.
 //!
 //! | variable | meaning |
 //! |---|---|
 //! | `EFFNET_NVCC` | the nvcc to use, before any other |
+//! | `EFFNET_PTXAS` | the ptxas of CUDA 12 to use, before any other |
 //! | `EFFNET_CUDA_ARCHS` | targets instead of the default ones, as in `80,90`; `ptx`: PTX alone |
 //! | `EFFNET_REQUIRE_KERNELS` | `1`: a missing nvcc is an error |
 //!
@@ -24,6 +26,12 @@ mod nvcc;
 mod pack;
 #[path = "build/provenance.rs"]
 mod provenance;
+#[path = "build/ptx.rs"]
+mod ptx;
+#[path = "src/kernels/ptx_versions.rs"]
+mod ptx_versions;
+#[path = "build/ptxas.rs"]
+mod ptxas;
 #[path = "build/resources.rs"]
 mod resources;
 
@@ -40,9 +48,11 @@ fn main() -> ExitCode {
     println!("cargo:rerun-if-changed=build.rs");
     println!("cargo:rerun-if-changed=build");
     println!("cargo:rerun-if-changed=kernels");
+    println!("cargo:rerun-if-changed=src/kernels/ptx_versions.rs");
     println!("cargo:rerun-if-changed={NOTICES}");
     for name in [
         "EFFNET_NVCC",
+        "EFFNET_PTXAS",
         "CUDA_HOME",
         "CUDA_PATH",
         "EFFNET_CUDA_ARCHS",
@@ -86,13 +96,17 @@ fn build() -> Result<(), String> {
         println!("cargo::warning=built without GPU kernels: {}; {}", nvcc::MISSING, nvcc::TO_DO);
         return write(generate::not_built(nvcc::MISSING, nvcc::TO_DO));
     };
-    let archs = nvcc.targets()?;
-    let kernels = compile::all(&nvcc, &archs, &root, &out)?;
+    let assemblers = ptxas::find(&root, &nvcc)?;
+    let archs = nvcc::targets(&assemblers)?;
+    if let Some(warning) = assemblers.warning(&archs) {
+        println!("cargo::warning={warning}");
+    }
+    let kernels = compile::all(&nvcc, &assemblers, &archs, &root, &out)?;
     println!("cargo::rustc-cfg=kernels");
     for arch in &archs {
         println!("cargo::rustc-cfg=kernel_target=\"{arch}\"");
     }
-    write(generate::built(&kernels, &archs, &nvcc.version)?)
+    write(generate::built(&kernels, &archs, &nvcc, &assemblers)?)
 }
 
 /// Packs the notices for `src/cli/notices.rs`.

@@ -1,7 +1,13 @@
-//! Runs nvcc on every kernel file, in parallel, where anything that it reads has changed.
+//! Compiles every kernel file, in parallel, where anything that is read for it has changed.
+//!
+//! First nvcc translates each file to PTX, for as few targets as the sources tell apart. Then ptxas
+//! assembles that PTX for each target of machine code, see `ptxas.rs` for which ptxas does.
 
-use crate::nvcc::Nvcc;
+use crate::nvcc::{self, Nvcc};
 use crate::pack;
+use crate::ptx::{self, Release};
+use crate::ptxas::{Assemblers, Ptxas};
+use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -9,71 +15,171 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::{env, fs, thread};
 
-/// The target of the PTX, which the emulator runs and which drivers compile for GPUs that have no
-/// machine code here: the first target with `griddepcontrol`. Kernels are otherwise the same for
-/// every target with `cp.async` and f16 `m16n8k16`.
-pub const PTX_ARCH: u32 = 90;
+/// Targets of the PTX, ascending: `__CUDA_ARCH__` is compared with these and with no others in
+/// `kernels/`. Each target's machine code is made from the newest that is not above it.
+pub const FRONT_ENDS: [u32; 3] = [75, 80, 90];
 
-/// No fast-math: kernels name the approximations that they accept. A spill, like any warning,
-/// fails.
-const FLAGS: [&str; 6] =
-    ["-O3", "-std=c++17", "-Werror", "all-warnings", "-Xptxas", "-warn-spills"];
+/// The target of the embedded PTX, which the emulator runs and which drivers compile for GPUs that
+/// have no machine code here: the first target with `griddepcontrol`. Kernels are otherwise the same
+/// for every target with `cp.async` and f16 `m16n8k16`.
+pub const PTX_ARCH: u32 = FRONT_ENDS[2];
+
+/// The oldest version of PTX that is worth having: that of the oldest supported drivers, CUDA 12.0.
+const OLDEST_PTX: Release = (8, 0);
+
+/// No fast-math: kernels name the approximations that they accept. A warning fails. The PTX has line
+/// information, for the emulator's reports.
+const FLAGS: [&str; 6] = ["--ptx", "-lineinfo", "-O3", "-std=c++17", "-Werror", "all-warnings"];
 
 /// A compiled kernel file.
 pub struct Kernel {
     /// Stem of the `.cu` file.
     pub name: String,
-    /// PTX with line information.
+    /// The embedded PTX, with line information.
     pub ptx: PathBuf,
-    /// The machine code of each target, in the order of the targets.
-    pub machine_code: Vec<(u32, PathBuf)>,
+    /// In the order of the targets.
+    pub machine_code: Vec<MachineCode>,
 }
 
-/// One run of nvcc. Beside its output lie ptxas' report, the packed output, and a stamp with the key
-/// of all that the output depends on.
-struct Job {
-    source: PathBuf,
+/// The machine code of a kernel file for one target, without line information.
+pub struct MachineCode {
+    pub arch: u32,
+    pub cubin: PathBuf,
+    /// The PTX that it is assembled from: assembled with line information this gives the same code.
+    pub ptx: PathBuf,
+}
+
+/// One output to be made. Beside it lie what the compiler said, the packed output, and a stamp with
+/// the key of all that the output depends on.
+struct Job<'a> {
     output: PathBuf,
-    args: Vec<String>,
     key: String,
+    is_embedded: bool,
+    make: Box<Make<'a>>,
 }
 
-/// Compiles the files that changed, and returns all kernels in the order of their names.
-pub fn all(nvcc: &Nvcc, archs: &[u32], root: &Path, out: &Path) -> Result<Vec<Kernel>, String> {
+/// Makes an output; the answer is what the compiler said.
+type Make<'a> = dyn Fn(&Path) -> Result<Vec<u8>, String> + Sync + 'a;
+
+/// Compiles what changed, and returns all kernels in the order of their names.
+pub fn all(
+    nvcc: &Nvcc,
+    assemblers: &Assemblers,
+    archs: &[u32],
+    root: &Path,
+    out: &Path,
+) -> Result<Vec<Kernel>, String> {
     let (sources, headers) = read_sources(root)?;
-    let mut kernels = Vec::new();
-    let mut jobs = Vec::new();
+    let front_ends: BTreeSet<u32> =
+        archs.iter().map(|&arch| front_end(arch)).chain([PTX_ARCH]).collect();
+    let mut translations = Vec::new();
     for (source, text) in &sources {
-        let name = source.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        let cubin = |&arch: &u32| (arch, out.join(format!("{name}.sm_{arch}.cubin")));
-        let kernel = Kernel {
-            ptx: out.join(format!("{name}.ptx")),
-            machine_code: archs.iter().map(cubin).collect(),
-            name: name.clone(),
-        };
-        let cubins = kernel.machine_code.iter();
-        let cubins = cubins.map(|(arch, path)| (path, machine_code_args(*arch)));
-        for (output, mut args) in cubins.chain([(&kernel.ptx, ptx_args())]) {
-            args.extend(FLAGS.map(String::from));
+        for &front_end in &front_ends {
             let mut hash = DefaultHasher::new();
-            (text, &headers, &args, &nvcc.version, &nvcc.path).hash(&mut hash);
+            (text, &headers, FLAGS, &nvcc.version, &nvcc.path).hash(&mut hash);
             for name in ["NVCC_CCBIN", "NVCC_PREPEND_FLAGS", "NVCC_APPEND_FLAGS"] {
                 env::var_os(name).hash(&mut hash);
             }
-            let job = Job {
-                source: source.clone(),
-                output: output.clone(),
-                args,
+            translations.push(Job {
+                output: out.join(format!("{}.compute_{front_end}.ptx", stem(source))),
                 key: format!("{:016x}", hash.finish()),
-            };
-            if !job.is_current() {
-                jobs.push(job);
-            }
+                is_embedded: false,
+                make: Box::new(move |to| translate(nvcc, source, front_end, root, to)),
+            });
         }
-        kernels.push(kernel);
     }
-    run(nvcc, root, &jobs)?;
+    run(&translations)?;
+
+    let mut kernels = Vec::new();
+    let mut jobs = Vec::new();
+    for (source, _) in &sources {
+        let name = stem(source);
+        let text = |front_end: u32| read(&out.join(format!("{name}.compute_{front_end}.ptx")));
+        let mut machine_code = Vec::new();
+        for &arch in archs {
+            let ptxas = assemblers.of(arch).ok_or_else(|| format!("no ptxas for sm_{arch}"))?;
+            let front_end = front_end(arch);
+            let text = text(front_end)?;
+            // Any version will do that this ptxas reads: machine code does not depend on it.
+            let version = ptx::version_of(&text)?.min(ptx::read_by(ptxas.release));
+            let text = ptx::with_version(&text, version);
+            let ptx =
+                out.join(format!("{name}.compute_{front_end}.{}.{}.ptx", version.0, version.1));
+            if fs::read_to_string(&ptx).ok().as_ref() != Some(&text) {
+                write(&ptx, text.as_bytes())?;
+            }
+            let cubin = out.join(format!("{name}.sm_{arch}.cubin"));
+            let code = MachineCode { arch, cubin, ptx };
+            jobs.push(Job {
+                output: code.cubin.clone(),
+                key: key_of(&text, ptxas, "no line information"),
+                is_embedded: true,
+                make: {
+                    let ptx = code.ptx.clone();
+                    Box::new(move |to| ptxas.assemble(arch, &ptx, to, false))
+                },
+            });
+            machine_code.push(code);
+        }
+        let embedded = out.join(format!("{name}.ptx"));
+        let ptxas = assemblers.of(PTX_ARCH);
+        let ptxas = ptxas.ok_or_else(|| format!("no ptxas here knows compute_{PTX_ARCH}"))?;
+        let text = text(PTX_ARCH)?;
+        jobs.push(Job {
+            output: embedded.clone(),
+            key: key_of(&text, ptxas, "lowered"),
+            is_embedded: true,
+            make: Box::new(move |to| lower(&text, ptxas, to)),
+        });
+        kernels.push(Kernel { name, ptx: embedded, machine_code });
+    }
+    run(&jobs)?;
     Ok(kernels)
+}
+
+/// The target of the PTX from which a target's machine code is made.
+fn front_end(arch: u32) -> u32 {
+    FRONT_ENDS.into_iter().rev().find(|front_end| *front_end <= arch).unwrap_or(FRONT_ENDS[0])
+}
+
+/// The key of what a ptxas makes of a text.
+fn key_of(text: &str, ptxas: &Ptxas, how: &str) -> String {
+    let mut hash = DefaultHasher::new();
+    (text, &ptxas.version, &ptxas.path, how).hash(&mut hash);
+    format!("{:016x}", hash.finish())
+}
+
+/// One run of nvcc.
+fn translate(
+    nvcc: &Nvcc,
+    source: &Path,
+    front_end: u32,
+    root: &Path,
+    to: &Path,
+) -> Result<Vec<u8>, String> {
+    let mut command = Command::new(&nvcc.path);
+    command.current_dir(root).args(FLAGS).arg(format!("-arch=compute_{front_end}"));
+    let said = nvcc::succeed(command.arg("-o").arg(to).arg(source), "nvcc", source)?;
+    write(to, ptx::cleaned(&read(to)?, root).as_bytes())?;
+    Ok(said)
+}
+
+/// The text under the oldest version that ptxas accepts for it: the older, the more drivers read it.
+fn lower(text: &str, ptxas: &Ptxas, to: &Path) -> Result<Vec<u8>, String> {
+    let newest = ptx::version_of(text)?.min(ptx::read_by(ptxas.release));
+    let between = ptx::PTX_OF_CUDA.iter().map(|(_, ptx)| *ptx);
+    let oldest = OLDEST_PTX.min(newest);
+    let versions: BTreeSet<Release> =
+        between.chain([oldest, newest]).filter(|v| (oldest..=newest).contains(v)).collect();
+    let mut refused = String::new();
+    for version in versions {
+        write(to, ptx::with_version(text, version).as_bytes())?;
+        match ptxas.parse(PTX_ARCH, to, &beside(to, ".parsed")) {
+            Ok(()) => return Ok(Vec::new()),
+            Err(why) => refused = why,
+        }
+    }
+    Err(refused)
 }
 
 /// Path of the report that ptxas wrote while it made an output.
@@ -90,6 +196,18 @@ fn beside(output: &Path, suffix: &str) -> PathBuf {
     let mut path = output.to_path_buf().into_os_string();
     path.push(suffix);
     path.into()
+}
+
+fn stem(source: &Path) -> String {
+    source.file_stem().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+pub fn read(path: &Path) -> Result<String, String> {
+    fs::read_to_string(path).map_err(|e| format!("cannot read {}: {e}", path.display()))
+}
+
+fn write(path: &Path, bytes: &[u8]) -> Result<(), String> {
+    fs::write(path, bytes).map_err(|e| format!("cannot write {}: {e}", path.display()))
 }
 
 /// Kernel files relative to the root, and headers, each with its text; sorted.
@@ -114,16 +232,10 @@ fn read_sources(root: &Path) -> Result<Sources, String> {
     Ok((sources, headers))
 }
 
-fn machine_code_args(arch: u32) -> Vec<String> {
-    vec!["--cubin".to_owned(), "-Xptxas".to_owned(), "-v".to_owned(), format!("-arch=sm_{arch}")]
-}
-
-fn ptx_args() -> Vec<String> {
-    vec!["--ptx".to_owned(), "-lineinfo".to_owned(), format!("-arch=compute_{PTX_ARCH}")]
-}
-
-/// `NUM_JOBS` threads take jobs from one list. All failures are told, not only the first.
-fn run(nvcc: &Nvcc, root: &Path, jobs: &[Job]) -> Result<(), String> {
+/// `NUM_JOBS` threads take jobs from one list, those aside whose output is as it should be. All
+/// failures are told, not only the first.
+fn run(jobs: &[Job]) -> Result<(), String> {
+    let jobs: Vec<&Job> = jobs.iter().filter(|job| !job.is_current()).collect();
     let threads = env::var("NUM_JOBS").ok().and_then(|n| n.parse().ok()).unwrap_or(1);
     let next = AtomicUsize::new(0);
     let failures = Mutex::new(Vec::new());
@@ -131,7 +243,7 @@ fn run(nvcc: &Nvcc, root: &Path, jobs: &[Job]) -> Result<(), String> {
         for _ in 0..threads.clamp(1, jobs.len().max(1)) {
             scope.spawn(|| {
                 while let Some(job) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    if let Err(message) = job.run(nvcc, root) {
+                    if let Err(message) = job.run() {
                         failures.lock().unwrap_or_else(|e| e.into_inner()).push(message);
                     }
                 }
@@ -143,7 +255,7 @@ fn run(nvcc: &Nvcc, root: &Path, jobs: &[Job]) -> Result<(), String> {
     if failures.is_empty() { Ok(()) } else { Err(failures.join("\n")) }
 }
 
-impl Job {
+impl Job<'_> {
     fn stamp(&self) -> PathBuf {
         beside(&self.output, ".stamp")
     }
@@ -152,48 +264,16 @@ impl Job {
         fs::read_to_string(self.stamp()).is_ok_and(|key| key == self.key)
     }
 
-    fn run(&self, nvcc: &Nvcc, root: &Path) -> Result<(), String> {
+    fn run(&self) -> Result<(), String> {
         // A stamp must not outlive its output, however this ends.
         let _ = fs::remove_file(self.stamp());
-        let mut command = Command::new(&nvcc.path);
-        command.current_dir(root).args(&self.args).arg("-o").arg(&self.output).arg(&self.source);
-        let shown = format!("{command:?}");
-        let output = command.output().map_err(|e| format!("cannot run {shown}: {e}"))?;
-        if !output.status.success() {
-            return Err(format!(
-                "nvcc failed on {} ({})\n{}{}command: {shown}",
-                self.source.display(),
-                output.status,
-                String::from_utf8_lossy(&output.stdout),
-                String::from_utf8_lossy(&output.stderr),
-            ));
+        let said = (self.make)(&self.output)?;
+        if self.is_embedded {
+            write(&report_of(&self.output), &said)?;
+            let bytes = fs::read(&self.output)
+                .map_err(|e| format!("cannot read {}: {e}", self.output.display()))?;
+            write(&packed_of(&self.output), &pack::packed(&bytes)?)?;
         }
-        if self.output.extension().is_some_and(|e| e == "ptx") {
-            relative_line_information(&self.output, root)?;
-        }
-        let write = |path: &Path, bytes: &[u8]| {
-            fs::write(path, bytes).map_err(|e| format!("cannot write {}: {e}", path.display()))
-        };
-        write(&report_of(&self.output), &output.stderr)?;
-        let bytes = fs::read(&self.output)
-            .map_err(|e| format!("cannot read {}: {e}", self.output.display()))?;
-        write(&packed_of(&self.output), &pack::packed(&bytes)?)?;
         write(&self.stamp(), self.key.as_bytes())
     }
-}
-
-/// nvcc names every file by its full path. Reports are to say `kernels/depthwise.cu`, wherever the
-/// project lies.
-fn relative_line_information(ptx: &Path, root: &Path) -> Result<(), String> {
-    let failed = |e: std::io::Error| format!("cannot rewrite {}: {e}", ptx.display());
-    let prefix = format!("\"{}/", root.display());
-    let text: String = fs::read_to_string(ptx)
-        .map_err(failed)?
-        .split_inclusive('\n')
-        .map(|line| match line.trim_start().starts_with(".file") {
-            true => line.replacen(&prefix, "\"", 1),
-            false => line.to_owned(),
-        })
-        .collect();
-    fs::write(ptx, text).map_err(failed)
 }

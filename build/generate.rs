@@ -1,31 +1,35 @@
 //! The Rust text that `src/kernels/mod.rs` includes.
 
-use crate::compile::{self, Kernel, PTX_ARCH};
+use crate::compile::{self, Kernel, PTX_ARCH, read};
+use crate::nvcc::Nvcc;
+use crate::ptx;
+use crate::ptxas::Assemblers;
 use crate::resources;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
 /// Images of all kernels.
-pub fn built(kernels: &[Kernel], archs: &[u32], version: &str) -> Result<String, String> {
+pub fn built(
+    kernels: &[Kernel],
+    archs: &[u32],
+    nvcc: &Nvcc,
+    assemblers: &Assemblers,
+) -> Result<String, String> {
+    let version = &nvcc.version;
     let release = version.lines().find(|line| line.contains("release")).unwrap_or(version).trim();
-    let mut text = format!(
-        "static BUILT: Result<Built, NotBuilt> = Ok(Built {{ nvcc: {release:?}, \
-         archs: &{archs:?}, ptx_arch: {PTX_ARCH}, images: &[\n"
-    );
+    let (mut ptx_version, mut images) = ((0, 0), String::new());
     for kernel in kernels {
-        let read = |path: &Path| {
-            fs::read_to_string(path).map_err(|e| format!("cannot read {}: {e}", path.display()))
-        };
         let ptx = read(&kernel.ptx)?;
+        ptx_version = ptx_version.max(ptx::version_of(&ptx)?);
         let entries: Vec<&str> = ptx
             .lines()
             .filter_map(|line| line.split_once(".entry ")?.1.split('(').next().map(str::trim))
             .collect();
         let (mut machine_code, mut resources) = (String::new(), String::new());
-        for (arch, cubin) in &kernel.machine_code {
-            let _ = write!(machine_code, "({arch}, {}), ", packed(cubin)?);
-            for r in resources::parse(&read(&compile::report_of(cubin))?)? {
+        for code in &kernel.machine_code {
+            let _ = write!(machine_code, "({}, {}), ", code.arch, packed(&code.cubin)?);
+            for r in resources::parse(&read(&compile::report_of(&code.cubin))?)? {
                 let _ = write!(
                     resources,
                     "Resources {{ arch: {}, entry: {:?}, registers: {}, shared_bytes: {}, \
@@ -41,15 +45,23 @@ pub fn built(kernels: &[Kernel], archs: &[u32], version: &str) -> Result<String,
             }
         }
         let _ = writeln!(
-            text,
+            images,
             "    KernelImage {{ name: {:?}, machine_code: &[{machine_code}], ptx: {}, \
              entries: &{entries:?}, resources: &[{resources}] }},",
             kernel.name,
             packed(&kernel.ptx)?
         );
     }
-    text.push_str("] });\n");
-    Ok(text)
+    let ptxas: String = archs
+        .iter()
+        .filter_map(|&arch| assemblers.of(arch))
+        .map(|ptxas| format!("CudaVersion::new({}, {}), ", ptxas.release.0, ptxas.release.1))
+        .collect();
+    Ok(format!(
+        "static BUILT: Result<Built, NotBuilt> = Ok(Built {{ nvcc: {release:?}, archs: &{archs:?}, \
+         ptxas: &[{ptxas}], ptx_arch: {PTX_ARCH}, ptx_version: {ptx_version:?}, images: &[\n\
+         {images}] }});\n"
+    ))
 }
 
 /// The packed form of a file, with the file's own length.

@@ -1,5 +1,7 @@
-//! The nvcc to use, and the targets that it can compile for.
+//! The nvcc to use, and the targets that are asked for.
 
+use crate::compile::FRONT_ENDS;
+use crate::ptxas::Assemblers;
 use std::env;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -13,7 +15,7 @@ pub const TO_DO: &str = "run `make cuda`, or set EFFNET_NVCC to the nvcc of CUDA
 
 /// Targets whose machine code is made. Never the local GPU: a build is the same wherever it is
 /// made.
-const TARGETS: [u32; 7] = [75, 80, 86, 89, 90, 100, 120];
+const TARGETS: [u32; 9] = [75, 80, 86, 87, 89, 90, 100, 110, 120];
 
 /// The value of `EFFNET_CUDA_ARCHS` for no machine code at all: the emulator needs none.
 const PTX_ALONE: &str = "ptx";
@@ -23,7 +25,6 @@ pub struct Nvcc {
     pub path: PathBuf,
     /// All that `nvcc --version` says.
     pub version: String,
-    known: Vec<u32>,
 }
 
 /// The first nvcc in the order that the documentation gives. A name given by hand must work.
@@ -53,36 +54,65 @@ fn candidates(root: &Path) -> Vec<PathBuf> {
 
 impl Nvcc {
     fn open(path: &Path) -> Result<Nvcc, String> {
-        let version = answer(path, "--version")?;
-        let known = answer(path, "--list-gpu-arch")?
+        let answer = |flag| answer(path, flag, "EFFNET_NVCC to a working nvcc");
+        let version = answer("--version")?;
+        let known: Vec<u32> = answer("--list-gpu-arch")?
             .lines()
             .filter_map(|line| line.trim().strip_prefix("compute_")?.parse().ok())
             .collect();
-        Ok(Nvcc { path: path.to_path_buf(), version, known })
+        match FRONT_ENDS.iter().find(|front_end| !known.contains(front_end)) {
+            Some(unknown) => Err(format!(
+                "{} does not know compute_{unknown}: expected the nvcc of CUDA 12 or 13; set \
+                 EFFNET_NVCC to one",
+                path.display()
+            )),
+            None => Ok(Nvcc { path: path.to_path_buf(), version }),
+        }
     }
 
-    /// The targets asked for, less those that this nvcc does not know; ascending. None where only
-    /// PTX is asked for.
-    pub fn targets(&self) -> Result<Vec<u32>, String> {
-        let asked = match env::var("EFFNET_CUDA_ARCHS") {
-            Ok(list) if list.trim() == PTX_ALONE => return Ok(Vec::new()),
-            Ok(list) if !list.trim().is_empty() => parse_archs(&list)?,
-            _ => TARGETS.to_vec(),
-        };
-        let (known, unknown): (Vec<u32>, Vec<u32>) =
-            asked.iter().partition(|arch| self.known.contains(arch));
-        for arch in unknown {
-            println!("cargo::warning={} does not know sm_{arch}: left out", self.path.display());
-        }
-        if known.is_empty() {
-            return Err(format!(
-                "{} knows none of the targets {asked:?}; it knows {:?}: set EFFNET_CUDA_ARCHS to some of them",
-                self.path.display(),
-                self.known
-            ));
-        }
-        Ok(known)
+    /// A program of the same toolkit: beside nvcc, or where nvcc itself says that its programs are.
+    pub fn beside(&self, program: &str) -> Option<PathBuf> {
+        let mut folders: Vec<PathBuf> = [Some(self.path.clone()), self.path.canonicalize().ok()]
+            .into_iter()
+            .filter_map(|path| Some(path?.parent()?.to_path_buf()))
+            .collect();
+        let told = Command::new(&self.path).args(["--dryrun", "none.cu"]).output();
+        folders.extend(told.ok().and_then(|told| {
+            let told = String::from_utf8_lossy(&told.stderr).into_owned();
+            let here = told.lines().find_map(|line| line.trim().strip_prefix("#$ _HERE_="));
+            here.map(|folder| PathBuf::from(folder.trim()))
+        }));
+        folders.into_iter().map(|folder| folder.join(program)).find(|path| path.is_file())
     }
+}
+
+/// The targets asked for, less those that no ptxas knows; ascending. None where only PTX is asked
+/// for.
+pub fn targets(assemblers: &Assemblers) -> Result<Vec<u32>, String> {
+    let asked = match env::var("EFFNET_CUDA_ARCHS") {
+        Ok(list) if list.trim() == PTX_ALONE => return Ok(Vec::new()),
+        Ok(list) if !list.trim().is_empty() => parse_archs(&list)?,
+        _ => TARGETS.to_vec(),
+    };
+    if let Some(old) = asked.iter().find(|arch| **arch < FRONT_ENDS[0]) {
+        return Err(format!(
+            "EFFNET_CUDA_ARCHS has sm_{old}: the kernels need sm_{} or later; leave it out",
+            FRONT_ENDS[0]
+        ));
+    }
+    let (known, unknown): (Vec<u32>, Vec<u32>) =
+        asked.iter().partition(|arch| assemblers.of(**arch).is_some());
+    for arch in unknown {
+        println!("cargo::warning=no ptxas here knows sm_{arch}: left out");
+    }
+    if known.is_empty() {
+        return Err(format!(
+            "no ptxas here knows any of the targets {asked:?}; known are {:?}: set \
+             EFFNET_CUDA_ARCHS to some of them",
+            assemblers.known()
+        ));
+    }
+    Ok(known)
 }
 
 /// `80,90` or `80 90`, with or without `sm_`.
@@ -102,17 +132,35 @@ fn parse_archs(list: &str) -> Result<Vec<u32>, String> {
     Ok(archs)
 }
 
-fn answer(path: &Path, flag: &str) -> Result<String, String> {
-    let output = Command::new(path).arg(flag).output().map_err(|e| {
-        format!("cannot run {}: {e}; set EFFNET_NVCC to a working nvcc", path.display())
-    })?;
+/// What a program says to a flag; `set` is the way to name another one.
+pub fn answer(path: &Path, flag: &str, set: &str) -> Result<String, String> {
+    let output = Command::new(path)
+        .arg(flag)
+        .output()
+        .map_err(|e| format!("cannot run {}: {e}; set {set}", path.display()))?;
     if !output.status.success() {
         return Err(format!(
-            "{} {flag} failed ({}): {}",
+            "{} {flag} failed ({}): {}; set {set}",
             path.display(),
             output.status,
             String::from_utf8_lossy(&output.stderr).trim()
         ));
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// Runs a compiler on a file. The answer is what it says on standard error.
+pub fn succeed(command: &mut Command, name: &str, source: &Path) -> Result<Vec<u8>, String> {
+    let shown = format!("{command:?}");
+    let output = command.output().map_err(|e| format!("cannot run {shown}: {e}"))?;
+    if output.status.success() {
+        return Ok(output.stderr);
+    }
+    Err(format!(
+        "{name} failed on {} ({})\n{}{}command: {shown}",
+        source.display(),
+        output.status,
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr),
+    ))
 }

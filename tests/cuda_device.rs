@@ -305,7 +305,7 @@ fn what_is_missing_is_said_with_what_to_do() {
     let place = Place::new(Variant::Lite0, Precision::Fp16, true);
     let cuda = |fail| place.classify("cuda", &[], fail);
     refused(&cuda("no-device"), &["sees no GPU", "nvidia-smi", "run on the CPU"]);
-    refused(&cuda("old-driver"), &["CUDA 11.2", "too old", "CUDA 13.0", "update NVIDIA's driver"]);
+    refused(&cuda("old-driver"), &["CUDA 11.2", "too old", "CUDA 12.0", "update NVIDIA's driver"]);
     refused(&cuda("architecture"), &["sm_50", "EFFNET_CUDA_ARCHS=50"]);
     refused(&cuda("memory"), &["no memory for the weights", "smaller batch"]);
     refused(&cuda("load"), &["CUDA_ERROR_NO_BINARY_FOR_GPU"]);

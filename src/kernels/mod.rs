@@ -9,6 +9,7 @@
 
 pub mod bn_swish;
 mod compute;
+mod cuda_version;
 pub mod depthwise;
 pub mod expand_depthwise;
 pub mod head;
@@ -19,11 +20,13 @@ pub mod params;
 pub mod pointwise;
 pub mod pointwise_f32;
 pub mod preprocess;
+mod ptx_versions;
 pub mod squeeze_excite;
 pub mod stem;
 mod tiling;
 
 pub use compute::Compute;
+pub use cuda_version::CudaVersion;
 pub use launch::{Geometry, Launch, LaunchError};
 use packed::Packed;
 pub use packed::UnpackError;
@@ -112,10 +115,27 @@ pub struct Built {
     pub nvcc: &'static str,
     /// Targets of the machine code: compute capabilities as in 80 for 8.0, ascending.
     pub archs: &'static [u32],
+    /// The CUDA whose ptxas made the machine code of each target, in the order of the targets.
+    pub ptxas: &'static [CudaVersion],
     /// The target of the PTX, in the same form.
     pub ptx_arch: u32,
+    /// The version of PTX that a reader of the PTX has to know: major, then minor.
+    pub ptx_version: (u32, u32),
     /// Compiled kernel files, one for each `.cu` file, in the order of their names.
     pub images: &'static [KernelImage],
+}
+
+impl Built {
+    /// The oldest driver that runs the machine code of a target of `archs`; none for other targets.
+    pub fn driver_for(&self, arch: u32) -> Option<CudaVersion> {
+        let at = self.archs.iter().position(|built| *built == arch)?;
+        self.ptxas.get(at).map(|ptxas| ptxas.oldest_driver())
+    }
+
+    /// The oldest driver that reads the PTX.
+    pub fn driver_for_ptx(&self) -> CudaVersion {
+        CudaVersion::that_reads_ptx(self.ptx_version)
+    }
 }
 
 /// Why this build has no kernels.

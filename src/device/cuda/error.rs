@@ -1,6 +1,8 @@
 //! Why a GPU cannot be used, or a run on it failed.
 
 use super::DeviceInfo;
+use super::driver::OLDEST;
+pub use crate::kernels::CudaVersion as Version;
 use crate::kernels::{NotBuilt, UnpackError};
 use crate::launches::LaunchPlanError;
 use crate::weights::StoreError;
@@ -31,10 +33,10 @@ pub enum CudaError {
         /// The oldest driver that will do.
         needed: Version,
     },
-    /// The driver cannot run what this build's nvcc compiled.
+    /// The driver loads nothing of this build that the GPU runs, or no build at all.
     #[error(
-        "the CUDA driver is of CUDA {found}, too old for kernels that need CUDA {needed} or newer; \
-         update NVIDIA's driver, build with an older nvcc, or run on the CPU"
+        "the CUDA driver is of CUDA {found}, too old for kernels that need CUDA {needed}{} or newer; \
+         update NVIDIA's driver{}, or run on the CPU", branch(*needed), way_to_build(*needed)
     )]
     DriverTooOld {
         /// The driver's.
@@ -198,13 +200,20 @@ impl CudaError {
     }
 }
 
-/// Of CUDA, as a driver counts it: 1000 times the major version, and 10 times the minor one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Version(pub i32);
+/// The first driver of a major version of CUDA, under the number that drivers go by.
+fn branch(version: Version) -> &'static str {
+    match version {
+        Version(12_000) => " (R525)",
+        Version(13_000) => " (R580)",
+        _ => "",
+    }
+}
 
-impl std::fmt::Display for Version {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}.{}", self.0 / 1000, self.0 % 1000 / 10)
+/// What else to do, where another build would run on older drivers.
+fn way_to_build(needed: Version) -> &'static str {
+    match needed > OLDEST {
+        true => ", build again with a ptxas of CUDA 12 (`make cuda` fetches one)",
+        false => "",
     }
 }
 

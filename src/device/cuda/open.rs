@@ -40,41 +40,47 @@ impl fmt::Display for DeviceInfo {
     }
 }
 
+/// Targets of systems on a chip. Their machine code and that of cards do not run on each other.
+const ON_A_CHIP: [u32; 5] = [72, 87, 88, 101, 110];
+
+/// Whether a GPU runs machine code of a target: where both are of one generation, of a target that is
+/// not newer than the GPU.
+fn runs_machine_code(gpu: u32, target: u32) -> bool {
+    let is_exact = ON_A_CHIP.contains(&gpu) || ON_A_CHIP.contains(&target);
+    gpu == target || (!is_exact && gpu / 10 == target / 10 && target < gpu)
+}
+
 impl DeviceInfo {
-    /// Whether machine code for one of `archs` runs on it, or the driver can compile PTX of
-    /// `ptx_arch` for it.
-    pub fn runs(&self, archs: &[u32], ptx_arch: u32) -> bool {
-        self.code(archs, ptx_arch).is_some()
-    }
-
-    /// Which code it runs: the newest machine code of its own generation, else the PTX, if that is
-    /// not for later GPUs only.
-    fn code(&self, archs: &[u32], ptx_arch: u32) -> Option<Code> {
-        let of_its_generation = |arch: &u32| arch / 10 == self.arch / 10 && *arch <= self.arch;
-        let machine_code = archs.iter().copied().filter(of_its_generation).max();
-        let ptx = Some(Code::Ptx(ptx_arch)).filter(|_| ptx_arch <= self.arch);
-        machine_code.map(Code::Machine).or(ptx)
-    }
-
-    /// Which of this build's code it runs.
-    fn code_of(&self, built: &Built) -> Result<Code, CudaError> {
-        self.code(built.archs, built.ptx_arch).ok_or_else(|| CudaError::Architecture {
-            device: self.clone(),
-            built: built.archs.to_vec(),
+    /// Which of a build's code it runs under a driver: the newest machine code for it, else the PTX,
+    /// if that is not for later GPUs only.
+    pub fn code(&self, built: &Built, driver: Version) -> Result<Code, CudaError> {
+        let of_gpu = built.archs.iter().rev().copied().filter(|t| runs_machine_code(self.arch, *t));
+        let machine_code = of_gpu.filter_map(|t| Some((Code::Machine(t), built.driver_for(t)?)));
+        let ptx = Some((Code::Ptx(built.ptx_arch), built.driver_for_ptx()))
+            .filter(|_| built.ptx_arch <= self.arch);
+        let fitting: Vec<(Code, Version)> = machine_code.chain(ptx).collect();
+        if let Some((code, _)) = fitting.iter().find(|(_, needed)| *needed <= driver) {
+            return Ok(*code);
+        }
+        Err(match fitting.iter().map(|(_, needed)| *needed).min() {
+            Some(needed) => CudaError::DriverTooOld { found: driver, needed },
+            None => CudaError::Architecture { device: self.clone(), built: built.archs.to_vec() },
         })
     }
 }
 
 /// The form in which kernels are loaded, and its target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Code {
+pub enum Code {
+    /// Machine code of a target.
     Machine(u32),
-    /// The driver compiles it when it is loaded.
+    /// PTX of a target. The driver compiles it when it is loaded.
     Ptx(u32),
 }
 
 impl Code {
-    fn arch(self) -> u32 {
+    /// The target.
+    pub fn arch(self) -> u32 {
         match self {
             Code::Machine(arch) | Code::Ptx(arch) => arch,
         }
@@ -90,11 +96,11 @@ pub fn devices() -> Result<Vec<DeviceInfo>, CudaError> {
 /// The first GPU that this build has kernels for.
 pub fn usable() -> Result<usize, CudaError> {
     let built = kernels::built()?;
-    let driver = Driver::open(needed(built.nvcc))?;
+    let driver = Driver::open(OLDEST)?;
     let mut refused = None;
     for ordinal in 0..count(&driver)? {
         let (_, device) = look_at(&driver, ordinal)?;
-        match device.code_of(&built) {
+        match device.code(&built, driver.version) {
             Ok(_) => return Ok(ordinal),
             Err(error) => {
                 refused.get_or_insert(error);
@@ -152,15 +158,6 @@ fn has_dependent_launches(driver: &Driver, code: Code) -> bool {
     driver.version >= DEPENDENT_LAUNCHES_DRIVER && code.arch() >= DEPENDENT_LAUNCHES_ARCH
 }
 
-/// What a driver must be to load what this nvcc made: of the same major version. Later minor
-/// versions of nvcc are no obstacle to machine code.
-fn needed(nvcc: &str) -> Version {
-    let major = nvcc
-        .split_once("release ")
-        .and_then(|(_, release)| release.split_once('.')?.0.trim().parse::<i32>().ok());
-    major.map_or(OLDEST, |major| Version(major * 1000).max(OLDEST))
-}
-
 /// A GPU's context, with this build's kernels loaded.
 pub(super) struct Opened {
     pub context: Arc<Context>,
@@ -173,13 +170,13 @@ pub(super) struct Opened {
 /// Opens GPU `ordinal`, where this build has kernels for it.
 pub(super) fn open(ordinal: usize) -> Result<Opened, CudaError> {
     let built = kernels::built()?;
-    let driver = Driver::open(needed(built.nvcc))?;
+    let driver = Driver::open(OLDEST)?;
     let count = count(&driver)?;
     if ordinal >= count {
         return Err(CudaError::Ordinal { ordinal, count });
     }
     let (device, info) = look_at(&driver, ordinal)?;
-    let code = info.code_of(&built)?;
+    let code = info.code(&built, driver.version)?;
     let dependent_launches = has_dependent_launches(&driver, code);
     let context = Context::new(driver, device)?;
     let kernels = Loaded::new(&context, &built, code, info.block_shared_bytes)?;
@@ -195,12 +192,39 @@ mod tests {
         DeviceInfo { ordinal: 0, name, arch, memory_bytes: 0, block_shared_bytes: 0 }
     }
 
+    /// A build with machine code by ptxas of these releases, and PTX of a version, for 9.0.
+    fn built(ptxas: &[(u32, Version)], ptx_version: (u32, u32)) -> Built {
+        Built {
+            nvcc: "",
+            archs: ptxas.iter().map(|(arch, _)| *arch).collect::<Vec<_>>().leak(),
+            ptxas: ptxas.iter().map(|(_, version)| *version).collect::<Vec<_>>().leak(),
+            ptx_arch: 90,
+            ptx_version,
+            images: &[],
+        }
+    }
+
+    const CUDA_12: Version = Version(12_090);
+    const CUDA_13: Version = Version(13_000);
+
     #[test]
     fn machine_code_runs_on_its_generation_and_ptx_on_later_ones() {
-        let code = |arch, archs: &[u32]| gpu(arch).code(archs, 90);
+        let code = |arch, archs: &[u32]| {
+            let targets: Vec<_> = archs.iter().map(|arch| (*arch, CUDA_12)).collect();
+            match gpu(arch).code(&built(&targets, (8, 0)), CUDA_13) {
+                Err(CudaError::Architecture { built, .. }) => {
+                    assert_eq!(built, archs);
+                    None
+                }
+                code => Some(code.unwrap()),
+            }
+        };
         assert_eq!(code(80, &[75, 80]), Some(Code::Machine(80)));
         assert_eq!(code(86, &[80, 90]), Some(Code::Machine(80)));
         assert_eq!(code(89, &[80, 86, 90]), Some(Code::Machine(86)));
+        assert_eq!(code(89, &[80, 86, 87, 90]), Some(Code::Machine(86)), "8.7 is on a chip");
+        assert_eq!(code(87, &[80, 86, 87]), Some(Code::Machine(87)));
+        assert_eq!(code(87, &[80, 86]), None, "code of cards is not for a system on a chip");
         assert_eq!(code(80, &[86, 90]), None, "code for 8.6 does not run on 8.0");
         assert_eq!(code(75, &[80]), None);
         assert_eq!(code(120, &[80]), Some(Code::Ptx(90)));
@@ -209,14 +233,30 @@ mod tests {
         assert_eq!(code(90, &[80, 90, 100]), Some(Code::Machine(90)));
         assert_eq!(code(90, &[75, 80]), Some(Code::Ptx(90)));
         assert_eq!(code(90, &[]), Some(Code::Ptx(90)));
-        assert!(gpu(90).runs(&[], 90) && !gpu(80).runs(&[90], 90));
     }
 
     #[test]
-    fn a_driver_must_be_of_nvcc_s_major_version() {
-        assert_eq!(needed("Cuda compilation tools, release 13.0, V13.0.88"), Version(13_000));
-        assert_eq!(needed("Cuda compilation tools, release 12.8, V12.8.93"), Version(12_000));
-        assert_eq!(needed("Cuda compilation tools, release 11.8, V11.8.89"), OLDEST);
-        assert_eq!(needed("something else"), OLDEST);
+    fn what_a_driver_must_be_follows_from_what_it_loads() {
+        let code = |arch, built: &Built, driver| match gpu(arch).code(built, Version(driver)) {
+            Err(CudaError::DriverTooOld { found, needed }) => {
+                assert_eq!(found, Version(driver));
+                Err(needed)
+            }
+            code => Ok(code.unwrap()),
+        };
+        // By a ptxas of CUDA 12 all but the last.
+        let mixed = built(&[(80, CUDA_12), (90, CUDA_12), (110, CUDA_13)], (8, 0));
+        assert_eq!(code(80, &mixed, 12_000), Ok(Code::Machine(80)));
+        assert_eq!(code(90, &mixed, 12_040), Ok(Code::Machine(90)));
+        assert_eq!(code(110, &mixed, 13_000), Ok(Code::Machine(110)));
+        assert_eq!(code(110, &mixed, 12_080), Ok(Code::Ptx(90)), "its machine code is too new");
+        // All by nvcc 13's own, its PTX lowered or not.
+        let own = built(&[(80, CUDA_13), (90, CUDA_13)], (8, 3));
+        assert_eq!(code(80, &own, 12_090), Err(Version(13_000)));
+        assert_eq!(code(80, &own, 13_000), Ok(Code::Machine(80)));
+        assert_eq!(code(90, &own, 12_020), Err(Version(12_030)), "the lesser of both");
+        assert_eq!(code(90, &own, 12_030), Ok(Code::Ptx(90)));
+        let newest = built(&[(90, CUDA_13)], (9, 0));
+        assert_eq!(code(90, &newest, 12_090), Err(Version(13_000)));
     }
 }
