@@ -8,6 +8,7 @@ use super::order::Location;
 use super::program::{Address, Target};
 use super::registers::{LANES, Lane, Mask, Registers, Width, each, lanes};
 use super::report::{About, Check};
+use super::timing::Touch;
 use super::warp::WarpPlace;
 
 /// An access of a warp, but for the addresses.
@@ -21,6 +22,8 @@ pub(super) struct Access {
     pub bytes: u32,
     /// Atomic, volatile, relaxed, acquire or release.
     pub strong: bool,
+    /// A load that goes past the L1 cache.
+    pub past_l1: bool,
     /// Not a request of its own, but a part of one that is counted as a whole.
     pub part: bool,
 }
@@ -136,6 +139,15 @@ impl Group<'_> {
             }
             if !access.part {
                 self.count_traffic(pc, target, mask, addresses, bytes);
+                if let Some(timer) = &mut self.timer {
+                    let touch = match &work {
+                        Work::Load(_) if access.past_l1 => Touch::LoadPastL1,
+                        Work::Load(_) => Touch::Load,
+                        Work::Store(_) => Touch::Store,
+                        Work::Atomic(_) => Touch::Atomic,
+                    };
+                    timer.touch(place, pc, target, (mask, addresses, bytes), touch);
+                }
             }
             match target {
                 Target::Global | Target::Const | Target::Generic => {

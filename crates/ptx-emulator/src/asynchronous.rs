@@ -12,6 +12,7 @@ use super::program::{Address, AsyncCopy, BulkCopy, BulkDirection, Target};
 use super::registers::{LANES, Lane, Mask, each, lanes};
 use super::report::{About, Check};
 use super::splits::Flow;
+use super::timing::{Arrival, Touch};
 use super::warp::{WarpData, WarpPlace};
 use super::warp_copies::{BulkToGlobal, BulkToShared, CopyArrival, LaneCopies};
 
@@ -47,6 +48,12 @@ impl Group<'_> {
             traffic.sectors += sectors(reading, &from);
         }
         self.count_traffic(pc, Target::Shared, active, &to, copy.bytes);
+        if let Some(timer) = &mut self.timer
+            && reading != 0
+        {
+            let touch = if copy.past_l1 { Touch::LoadPastL1 } else { Touch::Load };
+            timer.touch(place, pc, Target::Global, (reading, &from, copy.bytes), touch);
+        }
         let mut words: Words = [[0; LANES]; 4];
         // Whole copies at once; the rest lane by lane, in parts that the source can be read in.
         let whole = lanes(active).filter(|&l| sizes[l] == copy.bytes).fold(0, |m, l| m | 1 << l);
@@ -58,6 +65,7 @@ impl Group<'_> {
                 target: Target::Global,
                 bytes: copy.bytes,
                 strong: false,
+                past_l1: false,
                 part: true,
             };
             self.access(access, &mut from, &mut data.local, Work::Load(&mut words));
@@ -147,6 +155,7 @@ impl Group<'_> {
         if !self.shared_addresses(place, pc, active, target, &mut addresses) {
             return Flow::Stop;
         }
+        let done = self.timer.as_ref().map(|timer| timer.copies_done(place, pc));
         for lane in lanes(active) {
             let offset = u32::try_from(addresses[lane]).unwrap_or(u32::MAX);
             let at = MbarrierPlace { block: place.block, offset };
@@ -164,7 +173,7 @@ impl Group<'_> {
             }
             let warp = &mut self.blocks[place.block].asynchronous[place.warp];
             let after = warp.issued;
-            warp.arrivals.push(CopyArrival { lane, at, after });
+            warp.arrivals.push(CopyArrival { lane, at, after, done });
         }
         self.effect();
         Flow::Next
@@ -187,8 +196,9 @@ impl Group<'_> {
             self.land_copies(place, landed);
             let number = self.warp_number(place);
             let location = self.mark_location(at);
-            for _ in &arrived {
-                self.object(at)?.arrive(1)?;
+            for arrival in &arrived {
+                let ended = self.object(at)?.arrive(1)?;
+                self.time_arrival(at, arrival.done, ended);
                 self.order.release(number, location, Scope::Cta);
                 self.effect();
             }
@@ -204,10 +214,21 @@ impl Group<'_> {
             let number = self.warp_number(copy.place);
             let location = self.mark_location(at);
             self.order.release(number, location, Scope::Cluster);
-            self.object(at)?.complete_bytes(copy.data.len() as u32);
+            let ended = self.object(at)?.complete_bytes(copy.data.len() as u32);
+            self.time_arrival(at, copy.done, ended);
             self.effect();
         }
         Ok(())
+    }
+
+    /// Tells the clock of what came to an `mbarrier`, and whether it has ended a phase.
+    fn time_arrival(&mut self, at: MbarrierPlace, done: Option<Arrival>, ended: bool) {
+        if let (Some(timer), Some(done)) = (&mut self.timer, done) {
+            timer.complete_copy(at, done);
+            if ended {
+                timer.mbarrier_ends(at);
+            }
+        }
     }
 
     pub(super) fn bulk_copy(
@@ -264,6 +285,9 @@ impl Group<'_> {
                 traffic.bytes += u64::from(size);
                 traffic.sectors += (at + u64::from(size) - 1) / 32 - at / 32 + 1;
             }
+            if let (Some(timer), true) = (&mut self.timer, global.is_some()) {
+                timer.move_bulk(place, size.into(), source == Target::Global);
+            }
             if let Some(traffic) = self.traffic(pc, Target::Shared) {
                 traffic.requests += shared;
                 traffic.bytes += shared * u64::from(size);
@@ -291,7 +315,8 @@ impl Group<'_> {
             if !began {
                 return Flow::Stop;
             }
-            self.bulk.push(BulkToShared { place, pc, lane, to, mbarrier, data: bytes });
+            let done = self.timer.as_mut().map(|timer| timer.bulk_done(place, pc));
+            self.bulk.push(BulkToShared { place, pc, lane, to, mbarrier, data: bytes, done });
         }
         Flow::Next
     }
@@ -366,6 +391,7 @@ impl Group<'_> {
                 target,
                 bytes: width,
                 strong: false,
+                past_l1: false,
                 part: true,
             };
             self.access(access, &mut addresses, &mut data.local, Work::Load(&mut words));

@@ -69,6 +69,10 @@ impl Group<'_> {
             *this = BlockBarrier { threads, every: true, started: true, ..BlockBarrier::default() };
         }
         let before = this.threads;
+        if let Some(timer) = &mut self.timer {
+            timer.arrive(place, pc, id);
+        }
+        let this = self.blocks[place.block].barriers.entry(id).or_default();
         if let Some(pred) = barrier.pred {
             let pred = data.registers.preds[pred.0 as usize];
             this.any |= pred & active != 0;
@@ -140,6 +144,10 @@ impl Group<'_> {
                 self.blocks[block].splits[warp].list[i].state = state;
                 released.push(warp as u32);
             }
+        }
+        if let Some(timer) = &mut self.timer {
+            let waiting = released.iter().skip(usize::from(also.is_some()));
+            timer.barrier_ends(block, id, waiting.map(|&warp| warp as usize), also);
         }
         let number = |warp: u32| self.warp_number(WarpPlace { block, warp: warp as usize });
         let mut arrived: Vec<u32> = barrier.arrived.iter().map(|&w| number(w)).collect();
@@ -231,6 +239,10 @@ impl Group<'_> {
             let location = self.cluster_location(place.block);
             self.order.release(warp, location, Scope::Cluster);
         }
+        let first = self.cluster_blocks(place.block).start;
+        if let Some(timer) = &mut self.timer {
+            timer.arrive_cluster(place, pc, first);
+        }
         self.effect();
         self.complete_cluster(place.block);
         Flow::Next
@@ -252,6 +264,9 @@ impl Group<'_> {
             return;
         }
         self.counters.barriers += 1;
+        if let Some(timer) = &mut self.timer {
+            timer.cluster_ends(blocks.start);
+        }
         for b in blocks {
             for warp in 0..self.blocks[b].splits.len() {
                 let passed = std::mem::take(&mut self.blocks[b].cluster_arrived[warp]);
@@ -278,6 +293,14 @@ impl Group<'_> {
         self.order.acquire(warp, location, Scope::Cluster);
     }
 
+    /// Tells the clock that the warp which executes has waited for its cluster.
+    pub(super) fn time_cluster(&mut self, place: WarpPlace) {
+        let first = self.cluster_blocks(place.block).start;
+        if let Some(timer) = &mut self.timer {
+            timer.pass_cluster(place, first);
+        }
+    }
+
     pub(super) fn cluster_wait(&mut self, place: WarpPlace, pc: u32, active: Mask) -> Flow {
         let block = &mut self.blocks[place.block];
         let (passed, arrived) =
@@ -285,6 +308,7 @@ impl Group<'_> {
         if active & !*passed == 0 {
             *passed &= !active;
             self.acquire_cluster(place);
+            self.time_cluster(place);
             return Flow::Next;
         }
         let never = active & !*passed & !arrived;
@@ -314,6 +338,7 @@ impl Group<'_> {
             (Some(reg), _) => u32::load(&data.registers, reg).map(u64::from),
         };
         let mut results = [0u64; LANES];
+        let mut last = None;
         for lane in lanes(active) {
             let (blocks, offsets) = self.shared_targets(place, pc, 1 << lane, &addresses);
             let Some(&(block, _)) = blocks.first() else { return Flow::Stop };
@@ -321,7 +346,10 @@ impl Group<'_> {
             let operand = operand[lane];
             let result = self.mbarrier_lane(place, pc, lane, at, &offsets, operand, op);
             match result {
-                Ok(result) => results[lane] = result,
+                Ok(result) => {
+                    results[lane] = result;
+                    last = Some(at);
+                }
                 Err(message) => {
                     let site = self.site(place, pc);
                     self.findings.add(Check::Mbarrier, site, lane as u32, || About {
@@ -336,6 +364,9 @@ impl Group<'_> {
         if let Some(to) = op.to {
             match op.kind {
                 MbarrierKind::Test | MbarrierKind::TestParity => {
+                    if let (Some(timer), Some(at)) = (&mut self.timer, last) {
+                        timer.ask_mbarrier(place, pc, at, results.iter().any(|&r| r != 0));
+                    }
                     bool::store(&mut data.registers, to, active, results.map(|r| r != 0));
                 }
                 _ => u64::store(&mut data.registers, to, active, results),
@@ -401,16 +432,16 @@ impl Group<'_> {
         }
         let object = self.object(at)?;
         let token = object.token();
+        let mut ended = false;
         match op.kind {
             MbarrierKind::ExpectBytes => object.expect_bytes(operand as u32)?,
-            MbarrierKind::CompleteBytes => {
-                object.complete_bytes(operand as u32);
-            }
+            MbarrierKind::CompleteBytes => ended = object.complete_bytes(operand as u32),
             MbarrierKind::Arrive { drop, no_complete } => {
                 if drop {
                     object.drop_expected(operand as u32)?;
                 }
-                if object.arrive(operand as u32)? && no_complete {
+                ended = object.arrive(operand as u32)?;
+                if ended && no_complete {
                     return Err("an arrival with .noComplete has ended the phase".to_owned());
                 }
             }
@@ -419,12 +450,18 @@ impl Group<'_> {
                 if drop {
                     object.drop_expected(1)?;
                 }
-                object.arrive(1)?;
+                ended = object.arrive(1)?;
             }
             MbarrierKind::Init
             | MbarrierKind::Invalidate
             | MbarrierKind::Test
             | MbarrierKind::TestParity => {}
+        }
+        if let Some(timer) = &mut self.timer {
+            timer.arrive_mbarrier(place, pc, at);
+            if ended {
+                timer.mbarrier_ends(at);
+            }
         }
         if op.orders {
             let warp = self.warp_number(place);

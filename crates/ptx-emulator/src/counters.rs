@@ -133,24 +133,59 @@ pub(crate) struct Count {
 /// Distinct sectors of 32 bytes that the lanes touch: one for each lane at most, since accesses are
 /// aligned.
 pub(crate) fn sectors(mask: u32, addresses: &[u64; 32]) -> u64 {
-    let mut touched = [0u64; 32];
+    distinct_sectors(mask, addresses, &mut [0; 32]).len() as u64
+}
+
+/// As [`sectors`]: their numbers, in order.
+pub(crate) fn distinct_sectors<'t>(
+    mask: u32,
+    addresses: &[u64; 32],
+    touched: &'t mut [u64; 32],
+) -> &'t [u64] {
     let mut count = 0;
+    let mut is_sorted = true;
     for (lane, address) in addresses.iter().enumerate() {
         if mask >> lane & 1 != 0 {
             let sector = address / 32;
             if count == 0 || touched[count - 1] != sector {
+                is_sorted &= count == 0 || touched[count - 1] < sector;
                 touched[count] = sector;
                 count += 1;
             }
         }
     }
-    let touched = &mut touched[..count];
-    touched.sort_unstable();
-    let mut distinct = 0;
-    for i in 0..touched.len() {
-        distinct += u64::from(i == 0 || touched[i] != touched[i - 1]);
+    if is_sorted {
+        return &touched[..count];
     }
-    distinct
+    touched[..count].sort_unstable();
+    let mut distinct = 0;
+    for i in 0..count {
+        if i == 0 || touched[i] != touched[distinct - 1] {
+            touched[distinct] = touched[i];
+            distinct += 1;
+        }
+    }
+    &touched[..distinct]
+}
+
+/// Whether the lanes ask any bank for two different words.
+fn meets_twice(mut mask: u32, addresses: &[u64; 32], words: usize) -> bool {
+    let mut of_bank = [0u32; 32];
+    let mut asked = 0u32;
+    while mask != 0 {
+        let lane = mask.trailing_zeros() as usize;
+        mask &= mask - 1;
+        for word in 0..words {
+            let word = (addresses[lane] / 4) as u32 + word as u32;
+            let bank = word as usize % 32;
+            if asked >> bank & 1 != 0 && of_bank[bank] != word {
+                return true;
+            }
+            asked |= 1 << bank;
+            of_bank[bank] = word;
+        }
+    }
+    false
 }
 
 /// Cycles beyond the least that banks of four bytes need: a request is cut into parts of 128 bytes
@@ -161,6 +196,10 @@ pub(crate) fn conflicts(mask: u32, addresses: &[u64; 32], bytes: u32) -> u64 {
     let lanes = 32 / words;
     let mut extra = 0;
     for part in 0..words {
+        let mask = mask & ((u64::from(u32::MAX) >> (32 - lanes)) << (part * lanes)) as u32;
+        if !meets_twice(mask, addresses, words) {
+            continue;
+        }
         let mut of_bank: [[u32; 32]; 32] = [[0; 32]; 32];
         let mut count = [0usize; 32];
         for (lane, address) in addresses.iter().enumerate().skip(part * lanes).take(lanes) {

@@ -214,7 +214,12 @@ impl Group<'_> {
                 {
                     return park;
                 }
-                if released { Flow::Next } else { self.cluster_wait(place, pc, active) }
+                if released {
+                    self.time_cluster(place);
+                    Flow::Next
+                } else {
+                    self.cluster_wait(place, pc, active)
+                }
             }
             Op::GridWait => {
                 self.blocks[place.block].waited[place.warp] |= active;

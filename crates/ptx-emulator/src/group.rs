@@ -10,15 +10,26 @@ use super::program::{Class, Op, Program};
 use super::registers::{Width, lanes};
 use super::report::{Check, Findings, Site};
 use super::splits::{Flow, Split, Splits, State};
+use super::timing::{BlockTiming, Timer, Timing};
 use super::warp::{WarpData, WarpPlace};
 use super::warp_copies::BulkToShared;
 
 /// Instructions of a warp's turn.
 const TURN: u64 = 8192;
+/// Instructions of a turn in a timed launch: warps come to the caches about as they would.
+const TIMED_TURN: u64 = 64;
 /// Instructions after which a turn ends that has had no effect: it may be waiting for others.
 pub(super) const QUIET_TURN: u64 = 512;
 /// Longest turn under an adversarial schedule.
 const ADVERSARIAL_TURN: u64 = 24;
+
+/// What a group, or several, did.
+#[derive(Default)]
+pub(crate) struct Outcome {
+    pub findings: Findings,
+    pub counters: Counters,
+    pub timings: Vec<BlockTiming>,
+}
 
 pub(crate) struct Group<'a> {
     pub program: &'a Program,
@@ -41,10 +52,18 @@ pub(crate) struct Group<'a> {
     /// Bulk copies to shared memory that have not landed.
     pub bulk: Vec<BulkToShared>,
     random: Option<Random>,
+    /// The clocks of a timed launch.
+    pub timer: Option<Box<Timer>>,
+    pub timings: Vec<BlockTiming>,
 }
 
 impl<'a> Group<'a> {
-    pub fn new(program: &'a Program, memory: &'a Memory, environment: &'a Environment) -> Self {
+    pub fn new(
+        program: &'a Program,
+        memory: &'a Memory,
+        environment: &'a Environment,
+        timing: Option<&Timing>,
+    ) -> Self {
         let traffic = if environment.count_traffic { program.instructions.len() } else { 0 };
         Group {
             program,
@@ -61,6 +80,9 @@ impl<'a> Group<'a> {
             stopped: false,
             bulk: Vec::new(),
             random: None,
+            timer: timing
+                .map(|timing| Box::new(Timer::new(timing, program, environment.warps_per_block))),
+            timings: Vec::new(),
         }
     }
 
@@ -83,6 +105,9 @@ impl<'a> Group<'a> {
             self.blocks[i].start(self.program, self.environment, at, number);
         }
         self.blocks.truncate(count as usize);
+        if let Some(timer) = &mut self.timer {
+            timer.start(self.program, first..first + count);
+        }
         while !self.stopped {
             let before = self.instructions;
             let ran = match self.random {
@@ -97,15 +122,19 @@ impl<'a> Group<'a> {
                 break;
             }
         }
+        if let Some(timer) = &self.timer {
+            timer.end(&mut self.timings);
+        }
     }
 
     /// Each warp in turn. Says whether any ran.
     fn round(&mut self) -> bool {
         let mut ran = false;
+        let turn = if self.timer.is_some() { TIMED_TURN } else { TURN };
         for block in 0..self.blocks.len() {
             // Warps of one block go round by themselves while they get on.
             for warp in 0..self.blocks[block].splits.len() {
-                ran |= self.turn(WarpPlace { block, warp }, TURN);
+                ran |= self.turn(WarpPlace { block, warp }, turn);
                 if self.stopped {
                     return ran;
                 }
@@ -217,7 +246,13 @@ impl<'a> Group<'a> {
             let counts = &mut self.executed[pc as usize];
             counts.0 += 1;
             counts.1 += u64::from(active.count_ones());
+            if let Some(timer) = &mut self.timer {
+                timer.begin(place, pc, instruction, active != 0);
+            }
             if active == 0 {
+                if let Some(timer) = &mut self.timer {
+                    timer.finish(place, pc, instruction, false);
+                }
                 pc += 1;
                 state = State::Ready;
             } else {
@@ -249,6 +284,11 @@ impl<'a> Group<'a> {
                     op => self.execute(place, data, pc, active, state, op),
                 };
                 state = State::Ready;
+                if let Some(timer) = &mut self.timer
+                    && !matches!(flow, Flow::Park(_) | Flow::Stop)
+                {
+                    timer.finish(place, pc, instruction, true);
+                }
                 match flow {
                     Flow::Next => pc += 1,
                     Flow::Jump(target) => {
@@ -340,8 +380,9 @@ impl<'a> Group<'a> {
         block * self.environment.warps_per_block + place.warp as u32
     }
 
-    /// Counters of what ran, by class, and by line where asked for.
-    pub fn finish(mut self, files: &[(u32, String)]) -> (Findings, Counters) {
+    /// Counters of what ran, by class, and by line and instruction where asked for; and what timed
+    /// blocks took, in the order in which they ran.
+    pub fn finish(mut self, files: &[(u32, String)]) -> Outcome {
         if self.environment.per_instruction {
             let count = self.program.instructions.len();
             self.counters.by_instruction = vec![InstructionCounters::default(); count];
@@ -377,7 +418,7 @@ impl<'a> Group<'a> {
                 counters.shared.add(&count.shared);
             }
         }
-        (self.findings, self.counters)
+        Outcome { findings: self.findings, counters: self.counters, timings: self.timings }
     }
 
     /// Who a warp is to the memory's checks.

@@ -1,13 +1,13 @@
 //! A launch: its extents and arguments, the limits that hardware sets, and the run over all blocks.
 
-use super::counters::Counters;
 use super::environment::Environment;
-use super::group::Group;
+use super::group::{Group, Outcome};
 use super::memory::Memory;
 use super::module::{Entry, Module};
 use super::registers::LANES;
 use super::report::{Check, Checks, Finding, Findings, Report};
 use super::threads::{ThreadsError, start_threads};
+use super::timing::Timing;
 use rayon::prelude::*;
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -128,6 +128,7 @@ pub struct Launch<'a> {
     per_instruction: bool,
     /// Those that run; all, where nothing is said.
     blocks: Option<Vec<u64>>,
+    timing: Option<&'a Timing>,
 }
 
 impl<'a> Launch<'a> {
@@ -163,6 +164,7 @@ impl<'a> Launch<'a> {
             per_line: false,
             per_instruction: false,
             blocks: None,
+            timing: None,
         })
     }
 
@@ -268,6 +270,13 @@ impl<'a> Launch<'a> {
         self
     }
 
+    /// Goes by a clock, so that [`Report::timings`] says what each block would take on a GPU with
+    /// these constants. What the launch does stays as it is.
+    pub fn timed(mut self, timing: &'a Timing) -> Self {
+        self.timing = Some(timing);
+        self
+    }
+
     /// Runs it.
     ///
     /// # Errors
@@ -280,6 +289,12 @@ impl<'a> Launch<'a> {
         let granule = records.then_some(program.narrowest_global);
         memory.begin_launch(granule);
         let groups = self.groups(&environment)?;
+        if let Some(timing) = self.timing
+            && let Some((what, found, expected)) = timing.fault(program.instructions.len())
+        {
+            let kernel = self.entry.name.clone();
+            return Err(LaunchError::Limit { kernel, what, found, expected });
+        }
         // Blocks that nothing orders may run at once: where that shows, the check of races finds
         // it.
         let parallel =
@@ -287,57 +302,64 @@ impl<'a> Launch<'a> {
         if parallel {
             start_threads()?;
             let before = memory.snapshot();
-            let (findings, counters) = self.run_parallel(&environment, memory, &groups);
-            if findings.is_empty() {
-                return Ok(Report { findings: Vec::new(), counters });
+            let outcome = self.run_parallel(&environment, memory, &groups);
+            if outcome.findings.is_empty() {
+                return Ok(self.report(outcome));
             }
             // Findings are told in the order of the blocks.
             memory.restore(&before);
             memory.begin_launch(granule);
         }
-        let mut group = Group::new(program, memory, &environment);
+        let mut group = Group::new(program, memory, &environment, self.timing);
         for index in 0..groups.count() {
             group.run(groups.number(index));
             if group.stopped {
                 break;
             }
         }
-        let (findings, counters) = group.finish(&self.module.files);
-        Ok(Report { findings: self.name_findings(&findings), counters })
+        Ok(self.report(group.finish(&self.module.files)))
     }
 
-    fn run_parallel(
-        &self,
-        environment: &Environment,
-        memory: &Memory,
-        groups: &Groups,
-    ) -> (Findings, Counters) {
+    fn report(&self, outcome: Outcome) -> Report {
+        let Outcome { findings, counters, timings } = outcome;
+        Report { findings: self.name_findings(&findings), counters, timings }
+    }
+
+    fn run_parallel(&self, environment: &Environment, memory: &Memory, groups: &Groups) -> Outcome {
         let next = AtomicU64::new(0);
         let stop = AtomicBool::new(false);
         let workers = (rayon::current_num_threads() as u64).min(groups.count());
         let work = |_| {
-            let mut group = Group::new(&self.entry.program, memory, environment);
+            let mut group = Group::new(&self.entry.program, memory, environment, self.timing);
+            let mut ran = Vec::new();
             loop {
                 let index = next.fetch_add(1, Ordering::Relaxed);
                 if index >= groups.count() || stop.load(Ordering::Relaxed) {
                     break;
                 }
                 group.run(groups.number(index));
+                ran.push(index);
                 if !group.findings.is_empty() {
                     stop.store(true, Ordering::Relaxed);
                 }
             }
-            group.finish(&self.module.files)
+            (ran, group.finish(&self.module.files))
         };
-        let results: Vec<(Findings, Counters)> =
+        let results: Vec<(Vec<u64>, Outcome)> =
             (0..workers as usize).into_par_iter().with_max_len(1).map(work).collect();
-        let mut findings = Findings::default();
-        let mut counters = Counters::default();
-        for (found, counted) in results {
-            counters.add(&counted);
-            findings.by_place.extend(found.by_place);
+        let mut all = Outcome::default();
+        let mut timings = Vec::new();
+        for (ran, outcome) in results {
+            all.counters.add(&outcome.counters);
+            all.findings.by_place.extend(outcome.findings.by_place);
+            // Each group has as many blocks as any other.
+            let of_group = outcome.timings.len().checked_div(ran.len()).unwrap_or(0);
+            let order = ran.into_iter().flat_map(|index| std::iter::repeat_n(index, of_group));
+            timings.extend(order.zip(outcome.timings));
         }
-        (findings, counters)
+        timings.sort_by_key(|&(index, _)| index);
+        all.timings = timings.into_iter().map(|(_, timing)| timing).collect();
+        all
     }
 
     fn name_findings(&self, findings: &Findings) -> Vec<Finding> {

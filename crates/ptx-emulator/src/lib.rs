@@ -7,11 +7,14 @@
 //! - [`Module`]: PTX text, lexed, parsed and lowered; what is not understood is an error at load;
 //! - [`Memory`]: global memory in named buffers;
 //! - [`Launch`]: a kernel with its grid and arguments, run to a [`Report`] of [`Finding`]s and
-//!   [`Counters`].
+//!   [`Counters`];
+//! - [`Timing`]: constants of a GPU, with which a launch predicts what its blocks would take there,
+//!   as a [`BlockTiming`] of each.
 //!
 //! The same launch gives the same bytes and the same report. What it cannot tell: faults of ptxas,
-//! registers and spills, timing, the rounding of tensor cores' sums and of approximate functions,
-//! and reorderings that only a weak memory would show and that no missing synchronisation explains.
+//! registers and spills, time beyond what the constants foresee, the rounding of tensor cores' sums
+//! and of approximate functions, and reorderings that only a weak memory would show and that no
+//! missing synchronisation explains.
 
 mod accesses;
 mod address;
@@ -45,6 +48,7 @@ mod report;
 mod splits;
 mod tensor;
 mod threads;
+mod timing;
 mod transfers;
 mod warp;
 mod warp_copies;
@@ -56,6 +60,9 @@ pub use module::{Entry, InstructionInfo, LoadError, Module, Param};
 pub use program::Class;
 pub use report::{Check, Checks, Finding, Report};
 pub use threads::{ThreadsError, start_threads};
+pub use timing::{
+    BlockTiming, BlockTraffic, Cause, InstructionTiming, Latencies, PathPart, Timing,
+};
 
 /// The examples of the README.
 #[cfg(doctest)]

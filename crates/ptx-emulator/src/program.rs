@@ -109,6 +109,8 @@ pub(crate) struct Instruction {
     pub op: Op,
     /// Registers that it reads, without those that are filled before the warp starts.
     pub reads: Box<[(Width, Reg)]>,
+    /// Registers that it writes.
+    pub writes: Box<[(Width, Reg)]>,
     pub class: Class,
 }
 
@@ -203,6 +205,8 @@ pub(crate) struct Transfer {
     pub registers: Box<[(Width, Reg)]>,
     pub semantics: Semantics,
     pub scope: Scope,
+    /// Whether a load goes past the L1 cache.
+    pub past_l1: bool,
 }
 
 /// Old value, operands b and c; the new value, or nothing where memory stays as it is.
@@ -259,6 +263,8 @@ pub(crate) struct AsyncCopy {
     pub from_bytes: Option<Reg>,
     /// Predicate that fills with zeros without reading.
     pub ignore: Option<Reg>,
+    /// Whether it goes past the L1 cache.
+    pub past_l1: bool,
 }
 
 /// `cp.async.bulk`.

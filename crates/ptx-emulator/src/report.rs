@@ -1,6 +1,7 @@
 //! What a run found: findings with their places, and the counters.
 
 use super::counters::Counters;
+use super::timing::BlockTiming;
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -264,6 +265,8 @@ pub struct Report {
     pub findings: Vec<Finding>,
     /// What was executed.
     pub counters: Counters,
+    /// Of a timed launch: what each block would take, in the order in which they ran.
+    pub timings: Vec<BlockTiming>,
 }
 
 impl Report {

@@ -101,7 +101,8 @@ impl Group<'_> {
             new
         };
         let (target, bytes) = (atomic.target, atomic.bytes);
-        let access = Access { place, pc, mask: active, target, bytes, strong: true, part: false };
+        let (strong, past_l1, part) = (true, true, false);
+        let access = Access { place, pc, mask: active, target, bytes, strong, past_l1, part };
         self.access(access, &mut addresses, &mut data.local, Work::Atomic(&mut update));
         if changed {
             self.effect();
@@ -178,6 +179,7 @@ impl Transfer {
             target: self.target,
             bytes: self.bytes * self.registers.len() as u32,
             strong: self.semantics != Semantics::Weak,
+            past_l1: self.past_l1,
             part: false,
         }
     }
@@ -187,7 +189,8 @@ impl Transfer {
 /// matrix.
 fn rows_access(place: WarpPlace, pc: u32, matrix: Matrix) -> Access {
     let mask = if matrix.count == 4 { Mask::MAX } else { (1 << (8 * matrix.count)) - 1 };
-    Access { place, pc, mask, target: Target::Shared, bytes: 16, strong: false, part: false }
+    let (strong, past_l1, part) = (false, false, false);
+    Access { place, pc, mask, target: Target::Shared, bytes: 16, strong, past_l1, part }
 }
 
 /// Scalar `i` of a load into its register, extended to the register's width.

@@ -3,6 +3,7 @@
 use super::mbarrier::MbarrierPlace;
 use super::memory::Words;
 use super::registers::{LANES, Mask, lanes};
+use super::timing::Arrival;
 use super::warp::WarpPlace;
 
 /// What a warp's lanes have under way.
@@ -39,6 +40,8 @@ pub(crate) struct CopyArrival {
     pub lane: usize,
     pub at: MbarrierPlace,
     pub after: u64,
+    /// When all that it comes after is done, in a timed launch.
+    pub done: Option<Arrival>,
 }
 
 /// `cp.async.bulk` from shared to global memory.
@@ -60,6 +63,8 @@ pub(crate) struct BulkToShared {
     pub to: MbarrierPlace,
     pub mbarrier: MbarrierPlace,
     pub data: Vec<u8>,
+    /// When it is done, in a timed launch.
+    pub done: Option<Arrival>,
 }
 
 impl WarpCopies {

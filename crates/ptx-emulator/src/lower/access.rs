@@ -114,6 +114,9 @@ impl<'a> Lowering<'a> {
                     if load && self.is_constant(width, reg) {
                         return self.refuse(format!("{name} cannot be written"));
                     }
+                    if load {
+                        self.writes.push((width, reg));
+                    }
                     (width, reg)
                 }
                 Some(_) => {
@@ -145,17 +148,20 @@ impl<'a> Lowering<'a> {
         if semantics.releases() {
             return self.refuse("a load cannot release");
         }
-        modifiers.hints();
+        let mut past_l1 = modifiers.hints();
         modifiers.take("nc");
-        modifiers.hints();
+        past_l1 |= modifiers.hints();
         self.cache_policy(modifiers, operands.len() == 3)?;
-        modifiers.hints();
+        past_l1 |= modifiers.hints();
+        // What another block may have written is not in the L1 cache of this one.
+        past_l1 |= semantics != Semantics::Weak && scope != Scope::Cta;
         let (bytes, signed, registers) = self.elements(modifiers, to, true)?;
         let target = self.placed(target, from);
         let address = self.address(from, space_of(target))?;
         let reads = vec![(address.width, address.base)];
         let registers = registers.into();
-        let transfer = Transfer { target, address, bytes, signed, registers, semantics, scope };
+        let transfer =
+            Transfer { target, address, bytes, signed, registers, semantics, scope, past_l1 };
         self.orders(semantics, target);
         self.narrow(target, bytes);
         self.emit(Op::Load(transfer.into()), Class::Load, reads)
@@ -187,7 +193,9 @@ impl<'a> Lowering<'a> {
         let mut reads = registers.clone();
         reads.push((address.width, address.base));
         let registers = registers.into();
-        let transfer = Transfer { target, address, bytes, signed, registers, semantics, scope };
+        let past_l1 = false;
+        let transfer =
+            Transfer { target, address, bytes, signed, registers, semantics, scope, past_l1 };
         self.orders(semantics, target);
         self.narrow(target, bytes);
         self.emit(Op::Store(transfer.into()), Class::Store, reads)
@@ -372,7 +380,7 @@ impl<'a> Lowering<'a> {
                 from_bytes = Some(reg);
             }
         }
-        let copy = AsyncCopy { to, from, bytes, from_bytes, ignore };
+        let copy = AsyncCopy { to, from, bytes, from_bytes, ignore, past_l1: global_only };
         self.emit(Op::AsyncCopy(copy.into()), Class::Async, reads)
     }
 

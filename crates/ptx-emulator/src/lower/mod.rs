@@ -21,7 +21,7 @@ use scope::{Named, Scopes};
 use std::collections::HashMap;
 
 /// Programs longer than this, all of a module together, are refused: inlining could grow without
-/// bound. An instruction takes 160 bytes.
+/// bound. An instruction takes 176 bytes.
 pub(crate) const MAX_INSTRUCTIONS: usize = 1 << 19;
 /// Inlined calls within inlined calls that are looked through for a line of the source.
 const MAX_INLINED: usize = 64;
@@ -83,6 +83,7 @@ pub(crate) fn lower(
         branch_tables: HashMap::new(),
         calls: Vec::new(),
         position: Position::default(),
+        writes: Vec::new(),
     };
     lowering.function(entry)?;
     Ok(lowering.program)
@@ -123,6 +124,8 @@ struct Lowering<'a> {
     branch_tables: HashMap<String, Vec<u32>>,
     calls: Vec<Frame>,
     position: Position,
+    /// Registers that the instruction which is lowered writes.
+    writes: Vec<(Width, Reg)>,
 }
 
 impl<'a> Lowering<'a> {
@@ -298,6 +301,7 @@ impl<'a> Lowering<'a> {
     fn instruction(&mut self, instruction: &'a ast::Instruction) -> Result<()> {
         self.position.line = instruction.line;
         self.position.form = instruction.form();
+        self.writes.clear();
         self.position.guard = match &instruction.guard {
             None => None,
             Some(guard) => Some(Guard {
@@ -380,7 +384,9 @@ impl<'a> Lowering<'a> {
         }
         reads.sort_unstable_by_key(|&(width, reg)| (width, reg.0));
         reads.dedup();
-        self.program.instructions.push(Instruction { guard, op, reads: reads.into(), class });
+        let writes = std::mem::take(&mut self.writes).into();
+        let reads = reads.into();
+        self.program.instructions.push(Instruction { guard, op, reads, writes, class });
         self.program.origins.push(Origin {
             form: self.position.form.clone(),
             line: self.position.line,

@@ -76,8 +76,9 @@ impl<'a> Modifiers<'a> {
         ])
     }
 
-    /// Cache operators and hints, which change no value.
-    pub fn hints(&mut self) {
+    /// Cache operators and hints, which change no value. Says whether one of them sends a load past
+    /// the L1 cache.
+    pub fn hints(&mut self) -> bool {
         const HINTS: [&str; 19] = [
             "ca",
             "cg",
@@ -99,7 +100,11 @@ impl<'a> Modifiers<'a> {
             "L2::256B",
             "unified",
         ];
-        while HINTS.iter().any(|hint| self.take(hint)) {}
+        let mut past_l1 = false;
+        while let Some(hint) = HINTS.iter().find(|hint| self.take(hint)) {
+            past_l1 |= matches!(*hint, "cg" | "cv" | "L1::no_allocate");
+        }
+        past_l1
     }
 }
 

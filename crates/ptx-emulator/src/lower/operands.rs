@@ -107,6 +107,7 @@ impl<'a> Lowering<'a> {
                 if self.is_constant(width, reg) {
                     return self.refuse(format!("{name} cannot be written"));
                 }
+                self.writes.push((width, reg));
                 Ok(reg)
             }
             Operand::Sink => Ok(self.fresh(width)),
@@ -182,12 +183,12 @@ impl<'a> Lowering<'a> {
             (Width::B64, Width::B32 | Width::B16) => {
                 let low = self.fresh(Width::B32);
                 let run = if width == Width::B32 { low_32 } else { low_16_of_wide };
-                self.hidden(run, vec![low, reg], vec![(Width::B64, reg)])?;
+                self.hidden(run, (Width::B32, low), (Width::B64, reg))?;
                 Ok(low)
             }
             (Width::B32, Width::B16) => {
                 let low = self.fresh(Width::B32);
-                self.hidden(low_16, vec![low, reg], vec![(Width::B32, reg)])?;
+                self.hidden(low_16, (Width::B32, low), (Width::B32, reg))?;
                 Ok(low)
             }
             _ => self.refuse(format!(
@@ -202,22 +203,22 @@ impl<'a> Lowering<'a> {
     fn negated(&mut self, name: &str) -> Result<Reg> {
         let pred = self.register(name, Width::Pred)?;
         let negation = self.fresh(Width::Pred);
-        self.hidden(negate, vec![negation, pred], vec![(Width::Pred, pred)])?;
+        self.hidden(negate, (Width::Pred, negation), (Width::Pred, pred))?;
         Ok(negation)
     }
 
     /// An instruction that the PTX does not have. It is not counted.
-    pub(super) fn hidden(
+    fn hidden(
         &mut self,
         run: fn(&mut Registers, &[Reg], Mask),
-        operands: Vec<Reg>,
-        reads: Vec<(Width, Reg)>,
+        to: (Width, Reg),
+        from: (Width, Reg),
     ) -> Result<()> {
-        self.emit(
-            Op::Arithmetic { run, operands: operands.into(), divisor: None },
-            Class::Hidden,
-            reads,
-        )
+        let op = Op::Arithmetic { run, operands: [to.1, from.1].into(), divisor: None };
+        let outer = std::mem::replace(&mut self.writes, vec![to]);
+        let emitted = self.emit(op, Class::Hidden, vec![from]);
+        self.writes = outer;
+        emitted
     }
 
     /// An address within brackets.

@@ -56,7 +56,12 @@ pub(super) struct Chunks {
 }
 
 /// Values of a buffer, and which of its bytes have been written, at one time: chunk by chunk.
-pub(super) struct Kept(Vec<Option<(Vec<u32>, Option<Vec<u8>>)>>);
+pub(super) struct Kept(Vec<Option<KeptChunk>>);
+
+struct KeptChunk {
+    words: Vec<u32>,
+    written: Option<Vec<u8>>,
+}
 
 impl Chunks {
     /// Zeros.
@@ -142,22 +147,23 @@ impl Chunks {
     }
 
     pub fn keep(&self) -> Kept {
-        let keep = |chunk: &Box<Chunk>| {
+        let keep = |chunk: &Chunk| {
             let words = chunk.words.iter().map(|word| word.load(Relaxed)).collect();
             let written = chunk.written.as_ref();
-            (words, written.map(|bytes| bytes.iter().map(|b| b.load(Relaxed)).collect()))
+            let written = written.map(|bytes| bytes.iter().map(|b| b.load(Relaxed)).collect());
+            KeptChunk { words, written }
         };
-        Kept(self.chunks.iter().map(|chunk| chunk.get().map(keep)).collect())
+        Kept((0..self.chunks.len()).map(|index| self.get(index).map(keep)).collect())
     }
 
     pub fn restore(&mut self, kept: &Kept) {
         for (slot, kept) in self.chunks.iter_mut().zip(&kept.0) {
-            let Some((values, written)) = kept else {
+            let Some(KeptChunk { words, written }) = kept else {
                 slot.take();
                 continue;
             };
             let Some(chunk) = slot.get_mut() else { continue };
-            for (word, &value) in chunk.words.iter_mut().zip(values) {
+            for (word, &value) in chunk.words.iter_mut().zip(words) {
                 *word.get_mut() = value;
             }
             let states = chunk.written.iter_mut().flatten();
