@@ -4,11 +4,14 @@ mod support;
 
 use effnet::arch::{Activation, Network, Padding, Size, Variant};
 use effnet::device::{EmulatedDevice, EmulatedError};
+use effnet::image::Normalisation;
 use effnet::kernels::Compute;
 use effnet::kernels::params::{
     ACTIVATION_RELU6, BnSwishParams, DepthwiseParams, ExpandDepthwiseParams, PointwiseParams,
 };
-use effnet::launches::{Address, LaunchOptions, LaunchPlan, LaunchRecord, Path, Placement, Region};
+use effnet::launches::{
+    Address, Input, LaunchInput, LaunchOptions, LaunchPlan, LaunchRecord, Path, Placement, Region,
+};
 use effnet::plan::{Op, Plan, PlanOptions};
 use effnet::verify::bounds::Bounded;
 use effnet::verify::reference::{self, Finish};
@@ -54,7 +57,16 @@ impl Case {
     }
 
     fn verify(&self, device: &mut dyn Stepwise) -> Result<Outcome, VerifyError> {
-        let Case { plan, launches, weights, input } = self;
+        self.verify_on(&self.input, device)
+    }
+
+    fn verify_on<'a>(
+        &self,
+        input: impl Into<Input<'a>>,
+        device: &mut dyn Stepwise,
+    ) -> Result<Outcome, VerifyError> {
+        let Case { plan, launches, weights, .. } = self;
+        let input = input.into();
         let verification = Verification { plan, launches, weights, input, threads: None };
         verification.run(device, &mut |_| {})
     }
@@ -308,7 +320,7 @@ struct Meddled<'a> {
 }
 
 impl Stepwise for Meddled<'_> {
-    fn load(&mut self, input: &[f32], n: usize) -> Result<(), StepError> {
+    fn load(&mut self, input: Input<'_>, n: usize) -> Result<(), StepError> {
         Stepwise::load(self.device, input, n)
     }
 
@@ -417,7 +429,7 @@ fn a_launch_that_is_left_out_is_found() {
 fn what_is_written_where_no_tensor_is_is_found() {
     struct Stray<'a>(&'a mut EmulatedDevice, Address);
     impl Stepwise for Stray<'_> {
-        fn load(&mut self, input: &[f32], n: usize) -> Result<(), StepError> {
+        fn load(&mut self, input: Input<'_>, n: usize) -> Result<(), StepError> {
             Stepwise::load(self.0, input, n)
         }
         fn launch(&mut self, index: usize) -> Result<(), StepError> {
@@ -459,6 +471,37 @@ fn what_is_written_where_no_tensor_is_is_found() {
     if case.launches.counters_bytes() > 0 {
         let outcome = case.verify(&mut Stray(&mut case.device(), counter)).unwrap();
         assert!(matches!(outcome.fault, Some(Fault::Counter { index: 2, found: 7, .. })));
+    }
+}
+
+/// Levels are normalised as the reference has it, and by the plan's own numbers.
+#[test]
+#[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
+fn u8_images_are_verified() {
+    let mean = [0.485, 0.456, 0.406];
+    let with = |case: &Case, mean| {
+        let input = LaunchInput::U8(Normalisation { mean, std: [0.229, 0.224, 0.225] });
+        let options = LaunchOptions { input, ..case.launches.options() };
+        LaunchPlan::new(&case.plan, options).unwrap()
+    };
+    for compute in [Compute::Fp16, Compute::Fp32] {
+        let mut case = Case::new(Variant::Lite0, Size::square(32), Path::Fused, compute);
+        case.launches = with(&case, mean);
+        let mut random = Random::new(3);
+        let levels: Vec<u8> = (0..case.input.len()).map(|_| random.bits() as u8).collect();
+        let outcome = case.verify_on(&levels, &mut case.device()).unwrap();
+        assert!(outcome.fault.is_none() && outcome.logits.is_some(), "{:?}", outcome.fault);
+        // The other type is refused.
+        let refused = case.verify(&mut case.device()).unwrap_err();
+        assert!(matches!(refused, VerifyError::InputType(_)), "{refused}");
+        // A device that was made for another mean.
+        let other = with(&case, [0.5, mean[1], mean[2]]);
+        let mut device = EmulatedDevice::new(other, &case.weights).unwrap();
+        let outcome = case.verify_on(&levels, &mut device).unwrap();
+        let Some(Fault::Value { launch, .. }) = outcome.fault else {
+            panic!("{:?}", outcome.fault)
+        };
+        assert_eq!(launch, "stem");
     }
 }
 

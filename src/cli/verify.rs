@@ -141,7 +141,7 @@ pub fn run(args: Args, verbose: bool, out: &mut Out) -> anyhow::Result<Status> {
         plan: &plan,
         launches: &launches,
         weights: &weights,
-        input: &input,
+        input: (&input).into(),
         threads: None,
     };
     let mut lines = Lines { out, part: None, is_json: args.json, failed: Ok(()) };

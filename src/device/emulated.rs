@@ -5,7 +5,9 @@ use crate::emulator::{
     self, Buffer, Checks, Counters, Launch, LoadError, Memory, Module, Schedule,
 };
 use crate::kernels::{self, NotBuilt, UnpackError};
-use crate::launches::{Address, Bases, LaunchPlan, LaunchPlanError, LaunchRecord, Region};
+use crate::launches::{
+    Address, Bases, Input, InputTypeError, LaunchPlan, LaunchPlanError, LaunchRecord, Region,
+};
 use crate::memory::{self as system, TooLittleMemory};
 use crate::weights::{StoreError, TensorId, Weights};
 use bytemuck::Pod;
@@ -43,6 +45,9 @@ pub enum EmulatedError {
         /// The input's length.
         found: usize,
     },
+    /// An input of a type that the plan does not take.
+    #[error(transparent)]
+    InputType(#[from] InputTypeError),
     /// A launch that the loaded run does not have.
     #[error("no launch {index}: the run that was loaded has {launches}, counted from 0")]
     NoLaunch {
@@ -246,7 +251,7 @@ impl EmulatedDevice {
 
     /// Runs `n` images, `1 <= n <= batch`: `input` is `[n, h, w, 3]`. Ends at the first launch with
     /// a finding.
-    pub fn run(&mut self, input: &[f32], n: usize) -> Result<(), EmulatedError> {
+    pub fn run<'a>(&mut self, input: impl Into<Input<'a>>, n: usize) -> Result<(), EmulatedError> {
         self.load(input, n)?;
         let ready = self.ready[n - 1].as_deref().unwrap_or_default();
         let start = Instant::now();
@@ -264,14 +269,16 @@ impl EmulatedDevice {
     }
 
     /// Puts the input of `n` images where launches read it, and runs none.
-    pub fn load(&mut self, input: &[f32], n: usize) -> Result<(), EmulatedError> {
+    pub fn load<'a>(&mut self, input: impl Into<Input<'a>>, n: usize) -> Result<(), EmulatedError> {
+        let input = input.into();
+        input.expect(self.plan.input_type())?;
         self.prepare(n)?;
         let expected = n * self.plan.input_elems;
         if input.len() != expected {
             let found = input.len();
             return Err(EmulatedError::Input { images: n, expected, found });
         }
-        self.memory.write(&self.input, 0, input);
+        self.memory.write(&self.input, 0, input.bytes());
         self.executed.clear();
         self.loaded = n;
         Ok(())

@@ -2,7 +2,7 @@
 //! nobody can make, so that whoever runs one compiles with and without it.
 
 use super::EmulatedWork;
-use crate::launches::LaunchPlan;
+use crate::launches::{Input, LaunchPlan};
 use crate::weights::Weights;
 
 /// Why there is no emulated device.
@@ -32,7 +32,11 @@ impl EmulatedDevice {
     }
 
     /// Runs `n` images: `input` is `[n, h, w, 3]`.
-    pub fn run(&mut self, _input: &[f32], _n: usize) -> Result<(), EmulatedError> {
+    pub fn run<'a>(
+        &mut self,
+        _input: impl Into<Input<'a>>,
+        _n: usize,
+    ) -> Result<(), EmulatedError> {
         match *self {}
     }
 

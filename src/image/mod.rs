@@ -61,6 +61,7 @@ mod gif;
 mod guard;
 mod jpeg;
 mod kind;
+mod normalise;
 mod opencv;
 mod parts;
 pub(crate) mod pillow;
@@ -76,6 +77,7 @@ mod webp;
 pub(crate) use budget::Budget;
 pub use decode::{MAX_IMAGE_PIXELS, MAX_IMAGE_SIDE, decode};
 pub use error::{Format, ImageError};
+pub use normalise::{LevelValues, Normalisation, normalise_pixels};
 pub use recipe::{Framing, Interpolation, Library, Recipe, RecipeError, Rounding, ShortSide};
 pub use warning::ImageWarning;
 
@@ -214,7 +216,7 @@ pub(crate) fn preprocess_within(
     let (Decoded { image, warnings }, _reserved) =
         decode::decode_within(encoded, library, recipe.exif_orientation, budget)?;
     resize_and_crop(&image, recipe, out)?;
-    normalise(out, recipe.mean, recipe.std);
+    recipe.normalisation().apply(out);
     Ok(warnings)
 }
 
@@ -254,29 +256,11 @@ pub fn resize_and_crop(
     Ok(())
 }
 
-/// Pixels of the network's input size, `[.., 3]` of 0 to 255, as the normalised tensor that the
-/// recipe describes: `(x / 255 - mean) / std`, as [`preprocess`] has it after resizing.
-pub fn normalise_pixels(pixels: &[u8], recipe: &Recipe) -> Result<Vec<f32>, RecipeError> {
-    recipe.validate()?;
-    let mut levels: Vec<f32> = pixels.iter().map(|&level| f32::from(level)).collect();
-    normalise(&mut levels, recipe.mean, recipe.std);
-    Ok(levels)
-}
-
 fn check_length(recipe: &Recipe, out: &[f32]) -> Result<(), ImageError> {
     let expected = recipe.size.pixels() * 3;
     if out.len() == expected {
         Ok(())
     } else {
         Err(ImageError::WrongOutputLength { expected, found: out.len() })
-    }
-}
-
-/// `(x / 255 - mean) / std` in place; `levels` is [.., 3].
-fn normalise(levels: &mut [f32], mean: [f32; 3], std: [f32; 3]) {
-    for pixel in levels.as_chunks_mut::<3>().0 {
-        for c in 0..3 {
-            pixel[c] = (pixel[c] / 255.0 - mean[c]) / std[c];
-        }
     }
 }

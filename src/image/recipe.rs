@@ -1,5 +1,6 @@
 //! A checkpoint family's way from a photograph to its input tensor.
 
+use super::Normalisation;
 use crate::arch::Size;
 use serde::{Deserialize, Serialize};
 
@@ -109,6 +110,11 @@ impl Recipe {
     /// The same recipe for another input size; margins and percentages are kept.
     pub fn with_size(&self, size: Size) -> Recipe {
         Recipe { size, ..self.clone() }
+    }
+
+    /// The recipe's last step: from levels to values.
+    pub fn normalisation(&self) -> Normalisation {
+        Normalisation { mean: self.mean, std: self.std }
     }
 }
 

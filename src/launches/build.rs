@@ -184,7 +184,7 @@ pub(super) fn build(plan: &Plan, options: LaunchOptions) -> Result<LaunchPlan, L
         weight_precisions: tensors.iter().map(|tensor| tensor.precision(precision)).collect(),
         weights_bytes: weights_bytes as u64,
         arena_bytes,
-        input_bytes: (input_elems * plan.batch * size_of::<f32>()) as u64,
+        input_bytes: (input_elems * plan.batch * options.input.input_type().elem_bytes()) as u64,
         output_bytes,
         counters_bytes: (counters as u64 * 4).next_multiple_of(LaunchPlan::ALIGN_BYTES as u64),
         logits: address(logits),

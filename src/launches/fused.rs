@@ -23,7 +23,8 @@ pub(super) fn nodes(b: &mut Builder<'_>) -> Pooled {
             plan::Op::Stem { conv, c_out, activation, output, weight, scale, shift, .. } => {
                 let output = b.buf(output);
                 let bn = Some([scale, shift]);
-                let op = Stem { conv, c_out, activation, output, weight, bn };
+                let input = b.options.input;
+                let op = Stem { conv, c_out, activation, input, output, weight, bn };
                 b.node(step.name.clone(), index..index + 1, b.image_macs(index), op);
             }
             // Part of the depthwise launch after it.

@@ -19,8 +19,15 @@ pub(super) fn nodes(b: &mut Builder<'_>) -> Pooled {
         match step.op {
             plan::Op::Stem { conv, c_out, activation, output, weight, scale, shift, .. } => {
                 let output = b.buf(output);
-                let op =
-                    Stem { conv, c_out, activation: Activation::None, output, weight, bn: None };
+                let op = Stem {
+                    conv,
+                    c_out,
+                    activation: Activation::None,
+                    input: b.options.input,
+                    output,
+                    weight,
+                    bn: None,
+                };
                 b.node(name.to_owned(), steps, b.image_macs(index), op);
                 b.bn_swish(
                     index,

@@ -3,7 +3,8 @@
 //! Plain data. Addresses are symbolic, a [`Region`] and an offset; a device binds them to where it
 //! put the regions, once, and then runs the launches without looking at anything by name.
 //!
-//! In reading order: `address` (regions, symbolic addresses), `buffer`, `prepare` (what an op needs
+//! In reading order: `address` (regions, symbolic addresses), `buffer`, `input` (types of images),
+//! `prepare` (what an op needs
 //! to become a launch), `ops/` (a file for each op: its fields, what it reads and writes, its
 //! launch), `node` (an op, with its name and its steps), `layerwise` and `fused` (from a plan's steps
 //! to nodes), `build` (buffers placed by liveness), `record` (a node for `n` images: checked, with
@@ -13,6 +14,7 @@ mod address;
 mod buffer;
 mod build;
 mod fused;
+mod input;
 mod layerwise;
 pub(crate) mod node;
 pub(crate) mod ops;
@@ -24,6 +26,7 @@ mod tests;
 pub use address::{Address, Bases, Region};
 pub(crate) use buffer::Buf;
 pub use buffer::LaunchBuffer;
+pub use input::{Input, InputType, InputTypeError, LaunchInput};
 pub use prepare::KernelId;
 pub use record::LaunchRecord;
 
@@ -79,7 +82,7 @@ pub enum Download {
 }
 
 /// What launches are made for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LaunchOptions {
     /// Which kernels.
     pub path: Path,
@@ -87,6 +90,8 @@ pub struct LaunchOptions {
     pub compute: Compute,
     /// Where buffers lie.
     pub placement: Placement,
+    /// What the elements of the input are.
+    pub input: LaunchInput,
     /// Best classes of each image that a last launch finds on the device; none where 0.
     pub top_k: usize,
     /// What the host gets of a run.
@@ -94,10 +99,16 @@ pub struct LaunchOptions {
 }
 
 impl LaunchOptions {
-    /// A path in a precision, buffers shared, without top-k.
+    /// A path in a precision, buffers shared, input in f32, without top-k.
     pub fn new(path: Path, compute: Compute) -> LaunchOptions {
-        let (placement, download) = (Placement::Shared, Download::All);
-        LaunchOptions { path, compute, placement, top_k: 0, download }
+        LaunchOptions {
+            path,
+            compute,
+            placement: Placement::Shared,
+            input: LaunchInput::F32,
+            top_k: 0,
+            download: Download::All,
+        }
     }
 }
 
@@ -210,7 +221,7 @@ pub struct LaunchPlan {
     pub(crate) weights_bytes: u64,
     /// Size of [`Region::Arena`].
     pub(crate) arena_bytes: u64,
-    /// Size of [`Region::Input`]: `[batch, h, w, 3]`, f32.
+    /// Size of [`Region::Input`]: `[batch, h, w, 3]`.
     pub(crate) input_bytes: u64,
     /// Size of [`Region::Output`].
     pub(crate) output_bytes: u64,
@@ -282,9 +293,14 @@ impl LaunchPlan {
         self.arena_bytes
     }
 
-    /// Size of [`Region::Input`]: `[batch, h, w, 3]`, f32.
+    /// Size of [`Region::Input`]: `[batch, h, w, 3]` in [`LaunchPlan::input_type`].
     pub fn input_bytes(&self) -> u64 {
         self.input_bytes
+    }
+
+    /// Type of the elements of [`Region::Input`].
+    pub fn input_type(&self) -> InputType {
+        self.options.input.input_type()
     }
 
     /// Size of [`Region::Output`].

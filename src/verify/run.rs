@@ -7,7 +7,8 @@ use super::stepwise::{StepError, Stepwise};
 use crate::cpu::{CpuError, CpuExecutor};
 use crate::kernels::Compute;
 use crate::launches::{
-    Address, Buf, LaunchBuffer, LaunchPlan, LaunchPlanError, LaunchRecord, Placement, Region,
+    Address, Buf, Input, InputTypeError, LaunchBuffer, LaunchPlan, LaunchPlanError, LaunchRecord,
+    Placement, Region,
 };
 use crate::plan::{Plan, PlanError, PlanOptions};
 use crate::threads;
@@ -37,6 +38,9 @@ pub enum VerifyError {
     /// The threads that compute what is right could not be started.
     #[error(transparent)]
     Threads(std::io::Error),
+    /// An input of a type that the launches do not take.
+    #[error(transparent)]
+    InputType(#[from] InputTypeError),
     /// An input of the wrong length.
     #[error("the input has {found} values, expected {elems} for each of 1 to {batch} images")]
     Input {
@@ -97,8 +101,8 @@ pub struct Verification<'a> {
     pub launches: &'a LaunchPlan,
     /// The weights, which the device was made with.
     pub weights: &'a Arc<Weights>,
-    /// `[n, h, w, 3]`, `1 <= n <= batch`.
-    pub input: &'a [f32],
+    /// `[n, h, w, 3]`, `1 <= n <= batch`, in the launches' type.
+    pub input: Input<'a>,
     /// Threads of the CPU executor, which the logits are compared with; all cores where none is given.
     pub threads: Option<usize>,
 }
@@ -113,14 +117,17 @@ impl Verification<'_> {
     ) -> Result<Outcome, VerifyError> {
         self.launches.check_weights(self.weights)?;
         threads::start_shared().map_err(VerifyError::Threads)?;
-        let n = self.images()?;
+        // Levels as the device has them after three operations of IEEE f32, which round the same
+        // everywhere: exact values of what the stem sums.
+        let values = self.launches.options.input.values(self.input)?;
+        let n = self.images(&values)?;
         self.check_weights()?;
         let records = self.launches.launches(n)?;
         device.load(self.input, n)?;
         let mut outcome =
             Outcome { checks: Vec::new(), launches: records.len(), logits: None, fault: None };
         for (index, record) in records.iter().enumerate() {
-            match self.launch(device, n, index, record)? {
+            match self.launch(device, &values, n, index, record)? {
                 Ok(check) => {
                     tell(&check);
                     outcome.checks.push(check);
@@ -131,7 +138,7 @@ impl Verification<'_> {
                 }
             }
         }
-        let logits = self.logits(device, n)?;
+        let logits = self.logits(device, &values, n)?;
         // A NaN is not within the bound.
         let is_right = logits.difference <= logits.bound;
         outcome.fault = (!is_right).then(|| Fault::Logits(logits.clone()));
@@ -140,14 +147,14 @@ impl Verification<'_> {
     }
 
     /// The number of images of the input, all of whose values are finite.
-    fn images(&self) -> Result<usize, VerifyError> {
+    fn images(&self, input: &[f32]) -> Result<usize, VerifyError> {
         let (elems, batch) = (self.launches.input_elems, self.launches.batch);
-        let (found, n) = (self.input.len(), self.input.len() / elems);
+        let (found, n) = (input.len(), input.len() / elems);
         if !found.is_multiple_of(elems) || !(1..=batch).contains(&n) {
             return Err(VerifyError::Input { elems, batch, found });
         }
-        match self.input.iter().position(|x| !x.is_finite()) {
-            Some(index) => Err(VerifyError::InputValue { index, value: self.input[index] }),
+        match input.iter().position(|x| !x.is_finite()) {
+            Some(index) => Err(VerifyError::InputValue { index, value: input[index] }),
             None => Ok(n),
         }
     }
@@ -182,6 +189,7 @@ impl Verification<'_> {
     fn launch(
         &self,
         device: &mut dyn Stepwise,
+        input: &[f32],
         n: usize,
         index: usize,
         record: &LaunchRecord,
@@ -213,7 +221,7 @@ impl Verification<'_> {
             plan: self.plan,
             launches: self.launches,
             weights: self.weights,
-            input: self.input,
+            input,
             n,
             has_tf32: device.has_tf32(),
             buffers,
@@ -297,7 +305,12 @@ impl Verification<'_> {
     }
 
     /// The device's logits against the CPU executor's.
-    fn logits(&self, device: &mut dyn Stepwise, n: usize) -> Result<LogitsCheck, VerifyError> {
+    fn logits(
+        &self,
+        device: &mut dyn Stepwise,
+        input: &[f32],
+        n: usize,
+    ) -> Result<LogitsCheck, VerifyError> {
         let classes = self.launches.classes;
         let bytes = device.read(self.launches.logits, n * classes * size_of::<f32>())?;
         let found = decode(Precision::Fp32, &bytes);
@@ -311,7 +324,7 @@ impl Verification<'_> {
             },
         )?;
         let mut cpu = CpuExecutor::new(plan, self.weights.clone(), self.threads)?;
-        cpu.run(self.input, n)?;
+        cpu.run(input, n)?;
         let expected = cpu.logits();
         // Logits that are all zero have no largest; any other than they are is off.
         let largest =

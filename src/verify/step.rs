@@ -41,7 +41,7 @@ pub(super) struct Step<'a> {
     pub plan: &'a Plan,
     pub launches: &'a LaunchPlan,
     pub weights: &'a Weights,
-    /// `[n, h, w, 3]`.
+    /// `[n, h, w, 3]`, levels normalised.
     pub input: &'a [f32],
     /// Number of images.
     pub n: usize,

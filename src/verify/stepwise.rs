@@ -1,7 +1,7 @@
 //! Devices that run a launch plan launch by launch.
 
 use crate::device::{CudaDevice, CudaError, EmulatedDevice, EmulatedError};
-use crate::launches::Address;
+use crate::launches::{Address, Input};
 
 /// Why a device did not do what it was asked for.
 #[derive(Debug, thiserror::Error)]
@@ -30,7 +30,7 @@ impl From<EmulatedError> for StepError {
 /// in between.
 pub trait Stepwise {
     /// Puts the input of `n` images, `[n, h, w, 3]`, where launches read it.
-    fn load(&mut self, input: &[f32], n: usize) -> Result<(), StepError>;
+    fn load(&mut self, input: Input<'_>, n: usize) -> Result<(), StepError>;
 
     /// Runs launch `index` of the loaded run, and waits for it.
     fn launch(&mut self, index: usize) -> Result<(), StepError>;
@@ -46,7 +46,7 @@ pub trait Stepwise {
 }
 
 impl Stepwise for CudaDevice {
-    fn load(&mut self, input: &[f32], n: usize) -> Result<(), StepError> {
+    fn load(&mut self, input: Input<'_>, n: usize) -> Result<(), StepError> {
         Ok(CudaDevice::load(self, input, n)?)
     }
 
@@ -69,7 +69,7 @@ impl Stepwise for CudaDevice {
 
 #[cfg(feature = "emulator")]
 impl Stepwise for EmulatedDevice {
-    fn load(&mut self, input: &[f32], n: usize) -> Result<(), StepError> {
+    fn load(&mut self, input: Input<'_>, n: usize) -> Result<(), StepError> {
         Ok(EmulatedDevice::load(self, input, n)?)
     }
 
@@ -94,7 +94,7 @@ impl Stepwise for EmulatedDevice {
 /// Of a device that nobody can make.
 #[cfg(not(feature = "emulator"))]
 impl Stepwise for EmulatedDevice {
-    fn load(&mut self, _input: &[f32], _n: usize) -> Result<(), StepError> {
+    fn load(&mut self, _input: Input<'_>, _n: usize) -> Result<(), StepError> {
         match *self {}
     }
 

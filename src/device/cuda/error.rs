@@ -4,7 +4,7 @@ use super::DeviceInfo;
 use super::driver::OLDEST;
 pub use crate::kernels::CudaVersion as Version;
 use crate::kernels::{NotBuilt, UnpackError};
-use crate::launches::LaunchPlanError;
+use crate::launches::{InputTypeError, LaunchPlanError};
 use crate::weights::StoreError;
 
 /// Why a device cannot be used, or a run on it failed.
@@ -138,14 +138,9 @@ pub enum CudaError {
         /// Values of that many images.
         expected: usize,
     },
-    /// A run of values in a type that the plan does not take.
-    #[error("the plan takes images as {expected}, found {found}: make the plan for {found}")]
-    InputType {
-        /// The plan's type.
-        expected: &'static str,
-        /// The type of the values.
-        found: &'static str,
-    },
+    /// An input of a type that the plan does not take.
+    #[error(transparent)]
+    InputType(#[from] InputTypeError),
     /// A run of images that nobody has been lent memory for.
     #[error(
         "a run of {asked} images with memory lent for {lent}: ask for `input_mut` of all of them \

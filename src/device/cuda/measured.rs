@@ -5,6 +5,7 @@
 
 use super::resources::Event;
 use super::{CudaDevice, CudaError};
+use crate::launches::Input;
 use std::time::Instant;
 
 /// The times of one run, in the words of trtexec.
@@ -48,10 +49,10 @@ impl MeasuredDevice {
     }
 
     /// Runs the images, `[n, h, w, 3]`, and waits for the outputs.
-    pub fn run(&mut self, input: &[f32]) -> Result<RunTimes, CudaError> {
+    pub fn run<'a>(&mut self, input: impl Into<Input<'a>>) -> Result<RunTimes, CudaError> {
         let began = Instant::now();
         let slot = self.device.idle_slot()?;
-        self.device.stage(input, self.n)?;
+        self.device.stage(input.into(), self.n)?;
         self.device.begin(slot, self.n)?;
         let CudaDevice { plan, streams, slots, .. } = &self.device;
         let (at, stream) = (&slots[slot], &streams.compute);

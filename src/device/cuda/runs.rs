@@ -5,7 +5,7 @@ use super::resources::Event;
 use super::slot::{Bound, Prepared, downloads};
 use super::{CudaDevice, CudaError, Streams};
 use crate::device::InputMut;
-use crate::launches::{Bases, LaunchRecord};
+use crate::launches::{Bases, Input, LaunchRecord};
 
 /// Whole runs that are queued before launches with events between them. The host takes longer to
 /// queue a short launch and its event than the GPU to run it; were there nothing ahead, the GPU
@@ -31,17 +31,14 @@ impl CudaDevice {
     }
 
     /// Copies the input of `n` images to where the next run's is read.
-    pub(super) fn stage(&mut self, input: &[f32], n: usize) -> Result<(), CudaError> {
+    pub(super) fn stage(&mut self, input: Input<'_>, n: usize) -> Result<(), CudaError> {
+        input.expect(self.plan.input_type())?;
         let staged = self.input_mut(n)?;
         let (found, expected) = (input.len(), staged.len());
-        match staged {
-            InputMut::F32(_) if found != expected => Err(CudaError::Input { found, expected }),
-            InputMut::F32(values) => {
-                values.copy_from_slice(input);
-                Ok(())
-            }
-            InputMut::U8(_) => Err(CudaError::InputType { expected: "u8", found: "f32" }),
+        if found != expected {
+            return Err(CudaError::Input { found, expected });
         }
+        Ok(staged.write(input)?)
     }
 
     /// Takes a slot with the input of `n` images for a run of them, whose outputs replace those that
@@ -157,9 +154,9 @@ impl CudaDevice {
 impl CudaDevice {
     /// Runs `n` images, `[n, h, w, 3]` with `1 <= n <= batch`, and waits for the outputs. The first
     /// run of `n` images records their launches; later ones replay them.
-    pub fn run(&mut self, input: &[f32], n: usize) -> Result<(), CudaError> {
+    pub fn run<'a>(&mut self, input: impl Into<Input<'a>>, n: usize) -> Result<(), CudaError> {
         self.idle_slot()?;
-        self.stage(input, n)?;
+        self.stage(input.into(), n)?;
         self.run_staged(n)
     }
 
@@ -185,9 +182,9 @@ impl CudaDevice {
     /// is.
     ///
     /// [`LaunchPlan::SLOTS`]: crate::launches::LaunchPlan::SLOTS
-    pub fn submit(&mut self, input: &[f32], n: usize) -> Result<(), CudaError> {
+    pub fn submit<'a>(&mut self, input: impl Into<Input<'a>>, n: usize) -> Result<(), CudaError> {
         self.free_slot()?;
-        match self.stage(input, n) {
+        match self.stage(input.into(), n) {
             Ok(()) => self.submit_staged(n),
             Err(error) => {
                 self.abandon();
@@ -250,9 +247,13 @@ impl CudaDevice {
 
     /// As [`run`](CudaDevice::run), launch by launch and each after the one before it has ended,
     /// with the microseconds of each.
-    pub fn run_timed(&mut self, input: &[f32], n: usize) -> Result<Vec<f32>, CudaError> {
+    pub fn run_timed<'a>(
+        &mut self,
+        input: impl Into<Input<'a>>,
+        n: usize,
+    ) -> Result<Vec<f32>, CudaError> {
         let slot = self.idle_slot()?;
-        self.stage(input, n)?;
+        self.stage(input.into(), n)?;
         self.begin(slot, n)?;
         self.record_kernels(slot, n)?;
         let compute = &self.streams.compute;

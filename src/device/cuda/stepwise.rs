@@ -4,7 +4,7 @@
 
 use super::driver::call;
 use super::{CudaDevice, CudaError};
-use crate::launches::{Address, Region};
+use crate::launches::{Address, Input, Region};
 
 /// The slot whose input and outputs are used: that of every run while none is under way.
 const SLOT: usize = 0;
@@ -12,9 +12,9 @@ const SLOT: usize = 0;
 impl CudaDevice {
     /// Puts the input of `n` images, `[n, h, w, 3]`, where launches read it, and runs none. No run may
     /// be under way.
-    pub fn load(&mut self, input: &[f32], n: usize) -> Result<(), CudaError> {
+    pub fn load<'a>(&mut self, input: impl Into<Input<'a>>, n: usize) -> Result<(), CudaError> {
         self.idle_slot()?;
-        self.stage(input, n)?;
+        self.stage(input.into(), n)?;
         self.begin(SLOT, n)?;
         let stream = &self.streams.compute;
         let queued = self.slots[SLOT].enqueue_upload(stream, &self.plan, n);
