@@ -101,7 +101,11 @@ impl Ptxas {
             .filter(|version| version.contains("Ptx optimizing assembler"))
             .and_then(|version| ptx::release_of(version));
         let release = release.ok_or_else(|| {
-            format!("{} is no ptxas: --version says '{}'", path.display(), version.trim())
+            format!(
+                "{} is no ptxas: --version says '{}'; {TO_DO}",
+                path.display(),
+                version.lines().next().unwrap_or_default()
+            )
         })?;
         let mut known: Vec<u32> = answer("--help")?
             .split("'sm_")

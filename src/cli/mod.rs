@@ -12,6 +12,7 @@ mod compare;
 mod completions;
 mod dataset;
 mod device;
+mod devices;
 #[cfg_attr(not(feature = "emulator"), path = "no_emulator.rs")]
 mod emulate;
 mod eval;
@@ -97,6 +98,7 @@ enum Command {
     Profile(profile::Args),
     Compare(Box<compare::Args>),
     Verify(verify::Args),
+    Devices(devices::Args),
     #[command(after_help = emulate::after_help())]
     Emulate(emulate::Args),
     Completions(completions::Args),
@@ -160,6 +162,7 @@ fn run(cli: Cli, out: &mut Out) -> anyhow::Result<Status> {
         Command::Profile(args) => profile::run(args, cli.verbose, out),
         Command::Compare(args) => compare::run(*args, cli.verbose, out),
         Command::Verify(args) => verify::run(args, cli.verbose, out),
+        Command::Devices(args) => devices::run(args, out),
         Command::Emulate(args) => emulate::run(args, out),
         Command::Completions(args) => completions::run(args, out),
         Command::Notices(args) => notices::run(args, out),

@@ -2,7 +2,7 @@
 
 use super::Cli;
 use clap::{CommandFactory, FromArgMatches};
-use effnet::kernels;
+use effnet::kernels::{self, Built};
 use std::ffi::OsString;
 
 /// Parses the arguments. `--version` tells more where `--verbose` is among them.
@@ -29,20 +29,33 @@ fn is_verbose(argument: &OsString) -> bool {
 
 /// The version, then a line for each fact of the build.
 fn details() -> String {
-    let (targets, nvcc) = match kernels::built() {
+    let (targets, nvcc, drivers) = match kernels::built() {
         Ok(built) => {
             let code: String = built.archs.iter().map(|arch| format!("sm_{arch} ")).collect();
-            (format!("{code}and PTX of compute_{}", built.ptx_arch), built.nvcc)
+            (format!("{code}and PTX of compute_{}", built.ptx_arch), built.nvcc, drivers(&built))
         }
-        Err(_) => ("none".to_owned(), "none was found"),
+        Err(_) => ("none".to_owned(), "none was found", "none is needed".to_owned()),
     };
     let facts = [
         ("commit", env!("EFFNET_BUILD_COMMIT")),
         ("kernels", targets.trim_start_matches("and ")),
         ("nvcc", nvcc),
+        ("drivers", &drivers),
         ("features", env!("EFFNET_BUILD_FEATURES")),
         ("profile", env!("EFFNET_BUILD_PROFILE")),
     ];
     let lines = facts.map(|(name, value)| format!("{name:<9} {value}"));
     format!("{}\n{}", env!("CARGO_PKG_VERSION"), lines.join("\n"))
+}
+
+/// The oldest driver, and that of each target that needs a newer one.
+fn drivers(built: &Built) -> String {
+    let oldest = built.driver_for_ptx();
+    let oldest =
+        built.archs.iter().filter_map(|arch| built.driver_for(*arch)).fold(oldest, Ord::min);
+    let newer = built.archs.iter().filter_map(|arch| {
+        let needed = built.driver_for(*arch).filter(|needed| *needed > oldest)?;
+        Some(format!("; sm_{arch}: CUDA {needed}"))
+    });
+    format!("CUDA {oldest} or newer{}", newer.collect::<String>())
 }

@@ -166,7 +166,7 @@ fn the_version_is_a_line_and_verbose_tells_the_build() {
     assert_eq!(place.run(&["--version"]).exits(0).stdout, line);
     let told = place.run(&["--version", "--verbose"]).exits(0).stdout;
     assert!(told.starts_with(&line), "{told}");
-    for name in ["commit", "kernels", "nvcc", "features", "profile"] {
+    for name in ["commit", "kernels", "nvcc", "drivers", "features", "profile"] {
         let value = told.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
         assert!(!value.trim().is_empty(), "{name}: {told}");
     }
@@ -175,6 +175,11 @@ fn the_version_is_a_line_and_verbose_tells_the_build() {
         assert!(built.archs.iter().all(|arch| told.contains(&format!("sm_{arch}"))), "{told}");
         assert!(told.contains(&format!("PTX of compute_{}", built.ptx_arch)), "{told}");
         assert!(told.contains(built.nvcc), "{told}");
+        let drivers = format!("CUDA {} or newer", built.driver_for_ptx());
+        assert!(
+            told.lines().any(|line| line.starts_with("drivers") && line.contains(&drivers)),
+            "{told}"
+        );
     }
     for args in [&["--verbose", "--version"][..], &["-vV"], &["-V", "-v"]] {
         assert_eq!(place.run(args).exits(0).stdout, told, "{args:?}");

@@ -17,6 +17,9 @@
 //! Environment variables:
 //!
 //! - `EFFNET_EMULATED_DRIVER_FAIL`: `no-device`, `old-driver`, `memory`, `architecture` or `load`;
+//! - `EFFNET_EMULATED_DRIVER_VERSION`: the CUDA that it is of, as a driver counts, instead of 13000;
+//! - `EFFNET_EMULATED_DRIVER_GPUS`: the compute capability of each GPU, as in `75,90`, instead of one of
+//!   the newest target that is built;
 //! - `EFFNET_EMULATED_DRIVER_ORDER`: `late`, as where it is not set, or `early`;
 //! - `EFFNET_EMULATED_DRIVER_LOG`: a file to which a line is added for each kernel that runs.
 
@@ -103,10 +106,24 @@ fn fails(how: &str) -> bool {
     std::env::var("EFFNET_EMULATED_DRIVER_FAIL").is_ok_and(|value| value == how)
 }
 
-fn capability() -> c_int {
+fn version() -> c_int {
+    let given = std::env::var("EFFNET_EMULATED_DRIVER_VERSION").ok();
+    let given = given.and_then(|version| version.parse().ok()).unwrap_or(VERSION);
+    if fails("old-driver") { 11_020 } else { given }
+}
+
+/// Compute capabilities of the GPUs.
+fn gpus() -> Vec<c_int> {
+    if let Ok(list) = std::env::var("EFFNET_EMULATED_DRIVER_GPUS") {
+        return list.split(',').filter_map(|word| word.parse().ok()).collect();
+    }
     let built = kernels::built().ok();
     let newest = built.map(|built| built.archs.iter().copied().max().unwrap_or(built.ptx_arch));
-    if fails("architecture") { 50 } else { newest.map_or(80, |arch| arch as c_int) }
+    vec![if fails("architecture") { 50 } else { newest.map_or(80, |arch| arch as c_int) }]
+}
+
+fn capability(device: c_int) -> c_int {
+    usize::try_from(device).ok().and_then(|at| gpus().get(at).copied()).unwrap_or(0)
 }
 
 impl Driver {
@@ -433,16 +450,16 @@ does! {
 }
 
 gives! {
-    cuDriverGetVersion(to: c_int) { Ok(if fails("old-driver") { 11_020 } else { VERSION }) }
-    cuDeviceGetCount(to: c_int) { Ok(1) }
+    cuDriverGetVersion(to: c_int) { Ok(version()) }
+    cuDeviceGetCount(to: c_int) { Ok(gpus().len() as c_int) }
     cuDeviceGet(to: c_int, ordinal: c_int) {
-        if ordinal == 0 { Ok(0) } else { Err(INVALID_DEVICE) }
+        if (0..gpus().len() as c_int).contains(&ordinal) { Ok(ordinal) } else { Err(INVALID_DEVICE) }
     }
     cuDeviceTotalMem_v2(to: usize, _device: c_int) { Ok(MEMORY_BYTES) }
-    cuDeviceGetAttribute(to: c_int, attribute: c_int, _device: c_int) {
+    cuDeviceGetAttribute(to: c_int, attribute: c_int, device: c_int) {
         Ok(match attribute {
-            75 => capability() / 10,
-            76 => capability() % 10,
+            75 => capability(device) / 10,
+            76 => capability(device) % 10,
             97 => 227 * 1024,     // shared memory of a block, when asked for
             _ => 0,
         })

@@ -1,6 +1,6 @@
 //! What reports say about a GPU, and roofs are computed from; nothing that running a network needs.
 
-use super::driver::{Driver, OLDEST};
+use super::driver::Driver;
 use super::open::{count, look_at};
 use super::{CudaError, Version};
 
@@ -38,7 +38,7 @@ mod attribute {
 
 /// Asks the driver about GPU `ordinal`.
 pub fn details(ordinal: usize) -> Result<DeviceDetails, CudaError> {
-    let driver = Driver::open(OLDEST)?;
+    let driver = Driver::open()?;
     let count = count(&driver)?;
     if ordinal >= count {
         return Err(CudaError::Ordinal { ordinal, count });

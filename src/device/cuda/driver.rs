@@ -117,24 +117,31 @@ unsafe fn look_up<F: Copy>(symbol: &'static str) -> Result<F, CudaError> {
     found.map(|f| *f).map_err(|_| CudaError::MissingFunction { symbol, needed: OLDEST })
 }
 
+/// The newest CUDA that the driver knows, whether or not it is too old, or sees a GPU. One that fails
+/// to say so counts as the oldest that will do.
+pub fn version() -> Result<Version, CudaError> {
+    // SAFETY: loading the driver's library runs its initialisers, which expect nothing of us.
+    if !unsafe { sys::is_culib_present() } {
+        return Err(CudaError::NoDriver);
+    }
+    // Told before any other function is asked for: an older driver may lack some.
+    // SAFETY: the type is that of cuda.h, and has been since the first driver.
+    let version: unsafe extern "C" fn(*mut c_int) -> c_int =
+        unsafe { look_up("cuDriverGetVersion")? };
+    let mut found = 0;
+    // SAFETY: the pointer is to an integer of the type that is written.
+    let code = unsafe { version(&mut found) };
+    Ok(if code == 0 { Version(found) } else { OLDEST })
+}
+
 impl Driver {
-    /// The driver, initialised, where it is there and no older than `needed`.
-    pub fn open(needed: Version) -> Result<Driver, CudaError> {
-        // SAFETY: loading the driver's library runs its initialisers, which expect nothing of us.
-        if !unsafe { sys::is_culib_present() } {
-            return Err(CudaError::NoDriver);
+    /// The driver, initialised, where it is there and not too old.
+    pub fn open() -> Result<Driver, CudaError> {
+        let found = version()?;
+        if found < OLDEST {
+            return Err(CudaError::DriverTooOld { found, needed: OLDEST });
         }
-        // Told before any other function is asked for: an older driver may lack some.
-        // SAFETY: the type is that of cuda.h, and has been since the first driver.
-        let version: unsafe extern "C" fn(*mut c_int) -> c_int =
-            unsafe { look_up("cuDriverGetVersion")? };
-        let mut found = 0;
-        // SAFETY: the pointer is to an integer of the type that is written.
-        let code = unsafe { version(&mut found) };
-        if code == 0 && Version(found) < needed {
-            return Err(CudaError::DriverTooOld { found: Version(found), needed });
-        }
-        let driver = Driver::look_up(Version(found))?;
+        let driver = Driver::look_up(found)?;
         // SAFETY: any argument is safe; 0 is the only one that is defined.
         match unsafe { (driver.init.1)(0) } {
             NO_DEVICE => Err(CudaError::NoDevice),

@@ -21,7 +21,7 @@ mod stepwise;
 pub use details::{DeviceDetails, details};
 pub use error::{CudaError, Version};
 pub use measured::{MeasuredDevice, RunTimes};
-pub use open::{Code, DeviceInfo, devices, usable};
+pub use open::{Code, DeviceInfo, devices, driver_version, usable};
 pub use runner::{KernelBuffer, KernelRunner, Repeats};
 
 use crate::kernels;

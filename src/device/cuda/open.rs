@@ -1,6 +1,6 @@
 //! Which GPUs there are, which of them this build has kernels for, and opening one.
 
-use super::driver::{Driver, OLDEST, call};
+use super::driver::{Driver, call};
 use super::error::{CudaError, Version};
 use super::loaded::Loaded;
 use super::resources::Context;
@@ -89,14 +89,19 @@ impl Code {
 
 /// The GPUs that the driver sees, whether or not this build has kernels for them.
 pub fn devices() -> Result<Vec<DeviceInfo>, CudaError> {
-    let driver = Driver::open(OLDEST)?;
+    let driver = Driver::open()?;
     (0..count(&driver)?).map(|ordinal| Ok(look_at(&driver, ordinal)?.1)).collect()
+}
+
+/// The newest CUDA that the driver knows: told also where it is too old, or sees no GPU.
+pub fn driver_version() -> Result<Version, CudaError> {
+    super::driver::version()
 }
 
 /// The first GPU that this build has kernels for.
 pub fn usable() -> Result<usize, CudaError> {
     let built = kernels::built()?;
-    let driver = Driver::open(OLDEST)?;
+    let driver = Driver::open()?;
     let mut refused = None;
     for ordinal in 0..count(&driver)? {
         let (_, device) = look_at(&driver, ordinal)?;
@@ -170,7 +175,7 @@ pub(super) struct Opened {
 /// Opens GPU `ordinal`, where this build has kernels for it.
 pub(super) fn open(ordinal: usize) -> Result<Opened, CudaError> {
     let built = kernels::built()?;
-    let driver = Driver::open(OLDEST)?;
+    let driver = Driver::open()?;
     let count = count(&driver)?;
     if ordinal >= count {
         return Err(CudaError::Ordinal { ordinal, count });
