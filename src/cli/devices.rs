@@ -61,7 +61,7 @@ pub fn run(args: Args, out: &mut Out) -> anyhow::Result<Status> {
     }
     let mut table = Table::new(&[
         ("device", Align::Left),
-        ("", Align::Left),
+        ("make", Align::Left),
         ("memory", Align::Right),
         ("runs", Align::Left),
     ]);
