@@ -16,12 +16,19 @@
 //!
 //! Environment variables:
 //!
-//! - `EFFNET_EMULATED_DRIVER_FAIL`: `no-device`, `old-driver`, `memory`, `architecture` or `load`;
+//! - `EFFNET_EMULATED_DRIVER_FAIL`: any of these, with commas between them: `no-device`,
+//!   `old-driver`, `memory`, `architecture`, `load`; `CALL=CODE`, by which every call of a function
+//!   has this result, or `CALL=CODE@N`, by which the Nth one has. `dependent` stands for launches that
+//!   may begin early, and `kernel` for a kernel while it runs: what waits for it is told, and so is
+//!   every call after that;
 //! - `EFFNET_EMULATED_DRIVER_VERSION`: the CUDA that it is of, as a driver counts, instead of 13000;
 //! - `EFFNET_EMULATED_DRIVER_GPUS`: the compute capability of each GPU, as in `75,90`, instead of one of
 //!   the newest target that is built;
 //! - `EFFNET_EMULATED_DRIVER_ORDER`: `late`, as where it is not set, or `early`;
-//! - `EFFNET_EMULATED_DRIVER_LOG`: a file to which a line is added for each kernel that runs.
+//! - `EFFNET_EMULATED_DRIVER_LOG`: a file to which a line is added for each kernel that runs;
+//! - `EFFNET_EMULATED_DRIVER_TRACE`: a file to which a line is added for each copy that is made, with
+//!   the host's address and whether its memory is pinned, and for each call about a graph, a wait of
+//!   the host or an attribute.
 
 #![allow(non_snake_case)] // the driver's names
 
@@ -42,7 +49,10 @@ const INVALID_DEVICE: CUresult = 101;
 const INVALID_IMAGE: CUresult = 200;
 const NO_BINARY_FOR_GPU: CUresult = 209;
 const NOT_FOUND: CUresult = 500;
+const NOT_READY: CUresult = 600;
 const LAUNCH_FAILED: CUresult = 719;
+/// Looks at an event that is not done before it is done: work is as late as it may be.
+const LOOKS: u32 = 3;
 
 /// CUDA 13.0.
 const VERSION: c_int = 13_000;
@@ -94,6 +104,12 @@ struct Driver {
     graphs: HashMap<Handle, Vec<Work>>,
     /// The first failure of queued work; every call after it fails, as on a GPU.
     broken: CUresult,
+    /// Pinned memory of the host: bytes from each address.
+    pinned: BTreeMap<usize, usize>,
+    /// Looks at events that were not done, since the last that was.
+    looks: u32,
+    /// Calls so far of each function that `CALL=CODE@N` names.
+    calls: HashMap<String, u32>,
 }
 
 static DRIVER: LazyLock<Mutex<Driver>> = LazyLock::new(Mutex::default);
@@ -102,8 +118,36 @@ fn driver() -> MutexGuard<'static, Driver> {
     DRIVER.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
+/// What is to fail.
+static FAIL: LazyLock<Vec<String>> = LazyLock::new(|| {
+    let value = std::env::var("EFFNET_EMULATED_DRIVER_FAIL").unwrap_or_default();
+    value.split(',').map(str::to_owned).collect()
+});
+
 fn fails(how: &str) -> bool {
-    std::env::var("EFFNET_EMULATED_DRIVER_FAIL").is_ok_and(|value| value == how)
+    FAIL.iter().any(|fault| fault == how)
+}
+
+/// The result that this call is to have, where it is to fail.
+fn injected(call: &str) -> Option<CUresult> {
+    let fault = FAIL.iter().find_map(|fault| fault.strip_prefix(call)?.strip_prefix('='))?;
+    let Some((code, number)) = fault.split_once('@') else { return fault.parse().ok() };
+    let mut driver = driver();
+    let calls = driver.calls.entry(call.to_owned()).or_default();
+    *calls += 1;
+    (number.parse() == Ok(*calls)).then(|| code.parse().ok())?
+}
+
+fn append(variable: &str, line: &str) {
+    let Ok(path) = std::env::var(variable) else { return };
+    let file = OpenOptions::new().create(true).append(true).open(&path);
+    if let Err(error) = file.and_then(|mut file| file.write_all(line.as_bytes())) {
+        eprintln!("emulated driver: {path}: {error}");
+    }
+}
+
+fn trace(line: &str) {
+    append("EFFNET_EMULATED_DRIVER_TRACE", &format!("{line}\n"));
 }
 
 fn version() -> c_int {
@@ -225,6 +269,7 @@ impl Driver {
                 if offset + bytes > buffer.len_bytes() {
                     return INVALID_VALUE;
                 }
+                trace(&format!("upload {bytes} {} {from:#x}", self.kind(from, bytes)));
                 // SAFETY: the caller of the copy gave `bytes` readable bytes at `from`, which stay
                 // so until it has waited for the stream: the driver's own condition.
                 let values = unsafe { std::slice::from_raw_parts(from as *const u8, bytes) };
@@ -235,6 +280,7 @@ impl Driver {
                 if offset + bytes > buffer.len_bytes() {
                     return INVALID_VALUE;
                 }
+                trace(&format!("download {bytes} {} {to:#x}", self.kind(to, bytes)));
                 let values: Vec<u8> = self.memory.read(buffer, offset, bytes);
                 // SAFETY: the caller of the copy gave `bytes` writable bytes at `to`, and uses them
                 // for nothing else until it has waited for the stream: the driver's own condition.
@@ -242,11 +288,32 @@ impl Driver {
                 to.copy_from_slice(&values);
             }
             Work::Launch { entry: (image, entry), grid, block, shared, params, dependent } => {
+                if let Some(code) = self.fault_of_kernel() {
+                    return code;
+                }
                 return self.launch(image, &entry, [grid, block], shared, &params, dependent);
             }
             Work::Record(_) | Work::WaitFor(_) => {}
         }
         SUCCESS
+    }
+
+    /// As [`injected`], for a kernel while it runs.
+    fn fault_of_kernel(&mut self) -> Option<CUresult> {
+        let fault = FAIL.iter().find_map(|fault| fault.strip_prefix("kernel="))?;
+        let (code, number) = fault.split_once('@').unwrap_or((fault, "1"));
+        let calls = self.calls.entry("kernel".to_owned()).or_default();
+        *calls += 1;
+        (number.parse() == Ok(*calls)).then(|| code.parse().ok())?
+    }
+
+    /// What the host's memory is.
+    fn kind(&self, start: usize, bytes: usize) -> &'static str {
+        let before = self.pinned.range(..=start).next_back();
+        match before.is_some_and(|(at, len)| start + bytes <= at + len) {
+            true => "pinned",
+            false => "pageable",
+        }
     }
 
     fn fill(&mut self, to: u64, value: u8, bytes: usize) -> CUresult {
@@ -303,15 +370,10 @@ impl Driver {
                 return INVALID_VALUE;
             }
         };
-        if let Ok(path) = std::env::var("EFFNET_EMULATED_DRIVER_LOG") {
-            let hex: String = params.iter().map(|byte| format!("{byte:02x}")).collect();
-            let dependent = if dependent { "dependent " } else { "" };
-            let line = format!("{dependent}{entry} {grid:?} {block:?} {shared} {hex}\n");
-            let file = OpenOptions::new().create(true).append(true).open(&path);
-            if let Err(error) = file.and_then(|mut file| file.write_all(line.as_bytes())) {
-                eprintln!("emulated driver: {path}: {error}");
-            }
-        }
+        let hex: String = params.iter().map(|byte| format!("{byte:02x}")).collect();
+        let dependent = if dependent { "dependent " } else { "" };
+        let line = format!("{dependent}{entry} {grid:?} {block:?} {shared} {hex}\n");
+        append("EFFNET_EMULATED_DRIVER_LOG", &line);
         for finding in &report.findings {
             eprintln!("emulated driver: {entry}: {finding}");
         }
@@ -338,8 +400,8 @@ macro_rules! gives {
     ($($name:ident($to:ident: $type:ty $(, $argument:ident: $kind:ty)*) $body:block)*) => {$(
         #[unsafe(no_mangle)]
         unsafe extern "C" fn $name($to: *mut $type $(, $argument: $kind)*) -> CUresult {
-            let result: Result<$type, CUresult> = $body;
-            match result {
+            let call = || -> Result<$type, CUresult> { $body };
+            match injected(stringify!($name)).map_or_else(call, Err) {
                 // SAFETY: the driver's own condition: the caller's pointer takes a value of this
                 // type.
                 Ok(value) => unsafe { give($to, value) },
@@ -353,7 +415,10 @@ macro_rules! gives {
 macro_rules! does {
     ($($name:ident($($argument:ident: $kind:ty),*) $body:block)*) => {$(
         #[unsafe(no_mangle)]
-        extern "C" fn $name($($argument: $kind),*) -> CUresult $body
+        extern "C" fn $name($($argument: $kind),*) -> CUresult {
+            let call = || -> CUresult { $body };
+            injected(stringify!($name)).unwrap_or_else(call)
+        }
     )*};
 }
 
@@ -389,6 +454,20 @@ does! {
     cuEventSynchronize(event: Handle) {
         let mut driver = driver();
         let Some(number) = driver.events.get(&event).copied() else { return INVALID_VALUE };
+        trace("sleep for an event");
+        driver.run_ahead();
+        driver.reach(number);
+        driver.broken
+    }
+    cuEventQuery(event: Handle) {
+        let mut driver = driver();
+        let Some(number) = driver.events.get(&event).copied() else { return INVALID_VALUE };
+        if driver.looks < LOOKS && !driver.come.contains(&number) {
+            driver.looks += 1;
+            return NOT_READY;
+        }
+        trace(&format!("look {} at an event", driver.looks));
+        driver.looks = 0;
         driver.run_ahead();
         driver.reach(number);
         driver.broken
@@ -402,7 +481,8 @@ does! {
         driver.modules.remove(&module);
         drained
     }
-    cuFuncSetAttribute(function: Handle, _attribute: c_int, value: c_int) {
+    cuFuncSetAttribute(function: Handle, attribute: c_int, value: c_int) {
+        trace(&format!("attribute {attribute} {value}"));
         // 227 KB, which sm_90 grants.
         let known = driver().functions.contains_key(&function);
         if known && (0..=227 * 1024).contains(&value) { SUCCESS } else { INVALID_VALUE }
@@ -438,9 +518,16 @@ does! {
         if driver().graphs.remove(&graph).is_some() { SUCCESS } else { INVALID_VALUE }
     }
     cuGraphExecDestroy(graph: Handle) { cuGraphDestroy(graph) }
+    cuGraphUpload(graph: Handle, stream: Handle) {
+        let driver = driver();
+        trace(&format!("upload of graph {graph}"));
+        let known = driver.graphs.contains_key(&graph) && driver.streams.contains_key(&stream);
+        if known { driver.broken } else { INVALID_VALUE }
+    }
     cuGraphLaunch(graph: Handle, stream: Handle) {
         let mut driver = driver();
         let Some(work) = driver.graphs.get(&graph).cloned() else { return INVALID_VALUE };
+        trace(&format!("launch of graph {graph}"));
         match driver.streams.get_mut(&stream) {
             Some(queue) => queue.extend(work),
             None => return INVALID_VALUE,
@@ -481,7 +568,7 @@ gives! {
     cuMemAlloc_v2(to: u64, bytes: usize) {
         let mut driver = driver();
         if fails("memory") || bytes == 0 || driver.allocated + bytes > MEMORY_BYTES {
-            return OUT_OF_MEMORY;
+            return Err(OUT_OF_MEMORY);
         }
         driver.allocated += bytes;
         let name = format!("allocation {}", driver.buffers.len());
@@ -494,6 +581,7 @@ gives! {
         // Never given back: a test's process is short. Aligned like pages.
         let words = vec![0u64; bytes.div_ceil(8) + 512].leak();
         let address = (words.as_mut_ptr() as usize).next_multiple_of(4096);
+        driver().pinned.insert(address, bytes);
         Ok(address as *mut c_void)
     }
     cuStreamEndCaptureHandle(to: Handle) {
@@ -522,13 +610,20 @@ gives! {
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn cuStreamEndCapture(_stream: Handle, to: *mut Handle) -> CUresult {
+    if let Some(code) = injected("cuStreamEndCapture") {
+        driver().capture = None;
+        return code;
+    }
     // SAFETY: the same condition.
     unsafe { cuStreamEndCaptureHandle(to) }
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn cuMemFreeHost(_address: *mut c_void) -> CUresult {
-    SUCCESS
+extern "C" fn cuMemFreeHost(address: *mut c_void) -> CUresult {
+    match driver().pinned.remove(&(address as usize)) {
+        Some(_) => SUCCESS,
+        None => INVALID_VALUE,
+    }
 }
 
 #[unsafe(no_mangle)]
@@ -539,12 +634,18 @@ unsafe extern "C" fn cuGetErrorName(error: CUresult, to: *mut *const c_char) -> 
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn cuGetErrorString(error: CUresult, to: *mut *const c_char) -> CUresult {
+    // As a driver has it for a number that it does not know.
+    let (result, name) = match name(error) {
+        Some(name) => (SUCCESS, name.as_ptr()),
+        None => (INVALID_VALUE, std::ptr::null()),
+    };
     // SAFETY: the driver's own condition: the caller's pointer takes a pointer.
-    unsafe { give(to, name(error).as_ptr()) }
+    unsafe { give(to, name) };
+    result
 }
 
-fn name(error: CUresult) -> &'static CStr {
-    match error {
+fn name(error: CUresult) -> Option<&'static CStr> {
+    Some(match error {
         SUCCESS => c"CUDA_SUCCESS",
         INVALID_VALUE => c"CUDA_ERROR_INVALID_VALUE",
         OUT_OF_MEMORY => c"CUDA_ERROR_OUT_OF_MEMORY",
@@ -554,8 +655,8 @@ fn name(error: CUresult) -> &'static CStr {
         NO_BINARY_FOR_GPU => c"CUDA_ERROR_NO_BINARY_FOR_GPU",
         NOT_FOUND => c"CUDA_ERROR_NOT_FOUND",
         LAUNCH_FAILED => c"CUDA_ERROR_LAUNCH_FAILED",
-        _ => c"CUDA_ERROR_UNKNOWN",
-    }
+        _ => return None,
+    })
 }
 
 #[unsafe(no_mangle)]
@@ -611,6 +712,9 @@ unsafe fn image<'a>(bytes: *const u8) -> &'a [u8] {
 unsafe extern "C" fn cuModuleLoadData(to: *mut Handle, bytes: *const c_void) -> CUresult {
     if fails("load") {
         return NO_BINARY_FOR_GPU;
+    }
+    if let Some(code) = injected("cuModuleLoadData") {
+        return code;
     }
     // SAFETY: the driver's own condition: a whole ELF file, or a text that ends in a zero, is
     // readable at `bytes`.
@@ -686,6 +790,9 @@ unsafe extern "C" fn cuLaunchKernelEx(
     params: *const *const c_void,
     _extra: *const *const c_void,
 ) -> CUresult {
+    if let Some(code) = injected("cuLaunchKernelEx") {
+        return code;
+    }
     let mut driver = driver();
     let Some(entry) = driver.functions.get(&function).cloned() else { return INVALID_VALUE };
     let bytes = driver.parsed[&entry.0].entry(&entry.1).map_or(0, |e| e.param_bytes() as usize);
@@ -705,5 +812,12 @@ unsafe extern "C" fn cuLaunchKernelEx(
         Some(_) => return INVALID_VALUE,
     };
     let &LaunchConfig { grid, block, shared, stream, .. } = config;
+    if dependent {
+        drop(driver);
+        if let Some(code) = injected("dependent") {
+            return code;
+        }
+        driver = self::driver();
+    }
     driver.enqueue(stream, Work::Launch { entry, grid, block, shared, params, dependent })
 }

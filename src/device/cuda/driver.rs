@@ -5,8 +5,10 @@
 //! functions used here are looked up once, in a table, with integers as results.
 
 use super::error::{CudaError, Version};
+use super::faults::Fault;
 use cudarc::driver::sys;
 use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
+use std::sync::OnceLock;
 use sys::{
     CUcontext, CUdevice, CUdeviceptr, CUevent, CUfunction, CUgraph, CUgraphExec, CUlaunchConfig,
     CUmodule, CUstream,
@@ -25,6 +27,8 @@ macro_rules! functions {
         pub struct Driver {
             /// What it supports.
             pub version: Version,
+            /// The fault that ended the context, in words, once one has.
+            lost: OnceLock<String>,
             $(pub $field: (&'static str, unsafe extern "C" fn($($type),*) -> c_int),)*
         }
 
@@ -34,6 +38,7 @@ macro_rules! functions {
             pub fn of_stubs() -> Driver {
                 Driver {
                     version: OLDEST,
+                    lost: OnceLock::new(),
                     $($field: ($symbol, {
                         unsafe extern "C" fn stub($(_: $type),*) -> c_int {
                             0
@@ -48,7 +53,13 @@ macro_rules! functions {
             /// Looks all of them up.
             fn look_up(version: Version) -> Result<Driver, CudaError> {
                 // SAFETY: each symbol has the type that cuda.h declares for it.
-                unsafe { Ok(Driver { version, $($field: ($symbol, look_up($symbol)?),)* }) }
+                unsafe {
+                    Ok(Driver {
+                        version,
+                        lost: OnceLock::new(),
+                        $($field: ($symbol, look_up($symbol)?),)*
+                    })
+                }
             }
         }
     };
@@ -89,11 +100,13 @@ functions! {
     capture_begin = "cuStreamBeginCapture_v2"(CUstream, c_uint);
     capture_end = "cuStreamEndCapture"(CUstream, *mut CUgraph);
     graph_instantiate = "cuGraphInstantiateWithFlags"(*mut CUgraphExec, CUgraph, u64);
+    graph_upload = "cuGraphUpload"(CUgraphExec, CUstream);
     graph_launch = "cuGraphLaunch"(CUgraphExec, CUstream);
     graph_destroy = "cuGraphDestroy"(CUgraph);
     exec_destroy = "cuGraphExecDestroy"(CUgraphExec);
     event_create = "cuEventCreate"(*mut CUevent, c_uint);
     event_record = "cuEventRecord"(CUevent, CUstream);
+    event_query = "cuEventQuery"(CUevent);
     event_synchronize = "cuEventSynchronize"(CUevent);
     event_elapsed = "cuEventElapsedTime"(*mut f32, CUevent, CUevent);
     event_destroy = "cuEventDestroy_v2"(CUevent);
@@ -149,10 +162,14 @@ impl Driver {
         }
     }
 
-    /// An error where the driver's result is one.
+    /// An error where the driver's result is one. After a fault that ends the context every later
+    /// result is the fault's, whatever was called: then the error says so.
     pub fn check(&self, what: &str, call: &'static str, code: c_int) -> Result<(), CudaError> {
         if code == 0 {
             return Ok(());
+        }
+        if let Some(first) = self.lost.get() {
+            return Err(CudaError::Lost { what: what.to_owned(), first: first.clone() });
         }
         let told =
             |(_, function): (_, unsafe extern "C" fn(c_int, *mut *const c_char) -> c_int)| {
@@ -163,9 +180,16 @@ impl Driver {
                     let known = function(code, &mut text) == 0 && !text.is_null();
                     known.then(|| CStr::from_ptr(text).to_string_lossy().into_owned())
                 }
-                .unwrap_or_else(|| "unknown".to_owned())
             };
-        let (name, text) = (told(self.error_name), told(self.error_string));
-        Err(CudaError::Driver { what: what.to_owned(), call, code, name, text })
+        let fault = Fault::of(code);
+        let name = told(self.error_name).unwrap_or_else(|| fault.name.to_owned());
+        let text = told(self.error_string).unwrap_or_else(|| fault.meaning.to_owned());
+        let (what, advice) = (what.to_owned(), fault.advice);
+        let error = CudaError::Driver { what, call, code, name, text, advice };
+        if fault.ends_context {
+            // Another thread may have been first, with the same fault.
+            let _ = self.lost.set(error.to_string());
+        }
+        Err(error)
     }
 }

@@ -1,7 +1,7 @@
 //! Why a GPU cannot be used, or a run on it failed.
 
-use super::DeviceInfo;
 use super::driver::OLDEST;
+use super::{DeviceInfo, faults};
 pub use crate::kernels::CudaVersion as Version;
 use crate::kernels::{NotBuilt, UnpackError};
 use crate::launches::{InputTypeError, LaunchPlanError};
@@ -168,7 +168,7 @@ pub enum CudaError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// Any other refusal of the driver.
-    #[error("{what}: {call} failed with {name} ({code}): {text}")]
+    #[error("{what}: {call} failed with {name} ({code}): {text}; {advice}")]
     Driver {
         /// What was being done.
         what: String,
@@ -180,6 +180,19 @@ pub enum CudaError {
         name: String,
         /// The driver's words.
         text: String,
+        /// What to do.
+        advice: &'static str,
+    },
+    /// A call after a fault that ended the GPU's context, which then takes no more work.
+    #[error(
+        "{what}: not done, since a fault before it ended this process's work on the GPU; start the \
+         program again. The fault: {first}"
+    )]
+    Lost {
+        /// What was being done.
+        what: String,
+        /// The fault, in words.
+        first: String,
     },
 }
 
@@ -187,10 +200,19 @@ impl CudaError {
     /// A refusal of the driver, with other words for what was being done.
     pub(super) fn during(self, doing: impl FnOnce() -> String) -> CudaError {
         match self {
-            CudaError::Driver { call, code, name, text, .. } => {
-                CudaError::Driver { what: doing(), call, code, name, text }
+            CudaError::Driver { call, code, name, text, advice, .. } => {
+                CudaError::Driver { what: doing(), call, code, name, text, advice }
             }
             other => other,
+        }
+    }
+
+    /// The function that refused something that a run can do without: programmatic dependent
+    /// launches, or graphs.
+    pub(super) fn refused_by(&self) -> Option<&'static str> {
+        match self {
+            CudaError::Driver { call, code, .. } if faults::is_refusal(call, *code) => Some(call),
+            _ => None,
         }
     }
 }

@@ -4,9 +4,13 @@
 //! launches alone, so that the copies around it have their own times.
 
 use super::resources::Event;
+use super::slot::Recorded;
 use super::{CudaDevice, CudaError};
 use crate::launches::Input;
 use std::time::Instant;
+
+/// For messages.
+const RUNNING: &str = "running the network with its times";
 
 /// The times of one run, in the words of trtexec.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -41,7 +45,7 @@ impl MeasuredDevice {
         device.context.bind()?;
         device.prepare(slot, n)?;
         if graph {
-            device.record_kernels(slot, n)?;
+            device.record(slot, n, Recorded::Kernels)?;
         }
         let event = || Event::timed(&device.context);
         let events = [event()?, event()?, event()?, event()?];
@@ -74,8 +78,12 @@ impl MeasuredDevice {
             end.record(stream)?;
             Ok(enqueue)
         })();
+        let queued = queued.and_then(|enqueue| {
+            end.synchronize(RUNNING, self.device.wait.alone())?;
+            Ok(enqueue)
+        });
         // Also after a failure: staging memory must not be in use when this returns.
-        let waited = stream.synchronize("running the network with its times");
+        let waited = stream.synchronize(RUNNING);
         let enqueue = queued.and_then(|enqueue| waited.map(|()| enqueue))?;
         let host = began.elapsed();
         self.device.last = Some(slot);

@@ -3,12 +3,17 @@
 //! All buffers are allocated, and every kernel looked up, when a device is made. A slot's first run
 //! of `n` images records its launches as a CUDA graph, which allocates memory; the runs of `n` images
 //! after it replay the graph, and allocate nothing. A run by itself has the copies of input and
-//! outputs in the graph: a copy to pinned memory, one call of the driver, and a wait. Runs that
+//! outputs in the graph: the images in pinned memory, one call of the driver, and a wait. Runs that
 //! overlap have their copies on streams of their own, beside the launches of other runs.
+//!
+//! In reading order: `driver` (the functions in use), `faults` (what their results mean), `error`,
+//! `resources` (what the driver hands out), `open`, `loaded` (kernels), `slot` (what a run has for
+//! itself), `upload` (weights), `wait`, `runs`; `stepwise`, `measured` and `runner` for tools.
 
 mod details;
 mod driver;
 mod error;
+mod faults;
 mod loaded;
 mod measured;
 mod open;
@@ -17,16 +22,19 @@ mod runner;
 mod runs;
 mod slot;
 mod stepwise;
+mod upload;
+mod wait;
 
 pub use details::{DeviceDetails, details};
 pub use error::{CudaError, Version};
 pub use measured::{MeasuredDevice, RunTimes};
 pub use open::{Code, DeviceInfo, devices, driver_version, usable};
 pub use runner::{KernelBuffer, KernelRunner, Repeats};
+pub use wait::Wait;
 
 use crate::kernels;
 use crate::launches::{Address, Bases, LaunchPlan};
-use crate::weights::{TensorId, Weights};
+use crate::weights::Weights;
 use bytemuck::AnyBitPattern;
 use driver::call;
 use loaded::Loaded;
@@ -63,6 +71,11 @@ pub struct CudaDevice {
     plan: LaunchPlan,
     /// Whether a launch may begin while the one before it still runs.
     dependent_launches: bool,
+    /// Whether launches are recorded as graphs, and replayed.
+    graphs: bool,
+    wait: Wait,
+    /// What the driver refused, and what is done without it.
+    notes: Vec<String>,
 }
 
 // SAFETY: the driver's handles may be used on any thread once the context is made the thread's,
@@ -167,11 +180,11 @@ impl CudaDevice {
             info,
             plan,
             dependent_launches,
+            graphs: true,
+            wait: Wait::default(),
+            notes: Vec::new(),
         };
-        for tensor in 0..device.plan.weight_offsets.len() {
-            let id = TensorId(tensor as u32);
-            device.upload(id, &device.plan.tensor_bytes(weights, id))?;
-        }
+        device.upload_weights(weights)?;
         weights.check()?;
         let (at, bytes) = (device.regions.counters.address, device.plan.counters_bytes as usize);
         let what = "zeroing the counters";
@@ -184,20 +197,6 @@ impl CudaDevice {
             call!(device.context.driver, what, stream_synchronize(null_mut()))?;
         }
         Ok(device)
-    }
-
-    /// Copies one tensor to its place; its bytes may change when this returns.
-    fn upload(&self, id: TensorId, bytes: &[u8]) -> Result<(), CudaError> {
-        let at = self.regions.weights.address + self.plan.place(id, bytes)?;
-        // SAFETY: the bytes are readable, and their place is theirs alone and lies within the region
-        // that was allocated, as was just checked.
-        unsafe {
-            call!(
-                self.context.driver,
-                "uploading the weights",
-                upload(at, bytes.as_ptr().cast(), bytes.len())
-            )
-        }
     }
 
     /// Logits of the last run, `[n, classes]`; empty before the first, after one that failed, once
@@ -248,6 +247,17 @@ impl CudaDevice {
     /// launch): from compute capability 9.0 and driver 12.3 on.
     pub fn dependent_launches(&self) -> bool {
         self.dependent_launches
+    }
+
+    /// What the driver has refused so far of what makes runs quick (CUDA graphs, dependent
+    /// launches), and what is done instead: a sentence each. Nothing is lost but time.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    /// How the host waits for runs from now on; [`Wait::Auto`] until said otherwise.
+    pub fn set_wait(&mut self, wait: Wait) {
+        self.wait = wait;
     }
 
     /// Makes each launch begin only after the one before it has ended, to measure the gain of the

@@ -6,13 +6,16 @@
 
 use super::driver::{Driver, OUT_OF_MEMORY, call};
 use super::error::CudaError;
+use super::faults::{NOT_READY, NOT_SUPPORTED};
 use super::loaded::Image;
+use super::wait::Spin;
 use cudarc::driver::sys::{
     CUcontext, CUdevice, CUdeviceptr, CUevent, CUfunction, CUgraph, CUgraphExec, CUmodule, CUstream,
 };
 use std::ffi::CString;
 use std::ptr::null_mut;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// A device's primary context.
 pub struct Context {
@@ -240,7 +243,7 @@ impl Stream {
         }
     }
 
-    /// What `enqueue` puts on the stream, as a graph; none of it runs.
+    /// What `enqueue` puts on the stream, as a graph that is on the GPU; none of it runs.
     pub fn capture(
         &self,
         enqueue: impl FnOnce() -> Result<(), CudaError>,
@@ -258,7 +261,9 @@ impl Stream {
         let mut exec = null_mut();
         // SAFETY: the graph is whole; the handle is written.
         unsafe { call!(driver, what, graph_instantiate(&mut exec, graph.handle, 0))? };
-        Ok(Graph { context: self.context.clone(), handle: exec })
+        let graph = Graph { context: self.context.clone(), handle: exec };
+        graph.upload(self)?;
+        Ok(graph)
     }
 }
 
@@ -325,6 +330,17 @@ pub struct Graph {
 }
 
 impl Graph {
+    /// Queues the copy of it to the GPU, which its first launch would wait for.
+    fn upload(&self, stream: &Stream) -> Result<(), CudaError> {
+        let (name, function) = self.context.driver.graph_upload;
+        // SAFETY: both live.
+        match unsafe { function(self.handle, stream.handle) } {
+            // The first launch does it.
+            NOT_SUPPORTED => Ok(()),
+            code => self.context.driver.check("putting the launches on the GPU", name, code),
+        }
+    }
+
     /// Queues all of it.
     ///
     /// # Safety
@@ -357,6 +373,8 @@ pub struct Event {
     handle: CUevent,
 }
 
+/// A wait on the host sleeps until the GPU interrupts it.
+const BLOCKING: u32 = 1;
 /// An event without a time is the cheaper one to wait for.
 const DISABLE_TIMING: u32 = 2;
 
@@ -368,7 +386,7 @@ impl Event {
 
     /// To be waited for.
     pub fn marker(context: &Arc<Context>) -> Result<Event, CudaError> {
-        Event::new(context, DISABLE_TIMING)
+        Event::new(context, DISABLE_TIMING | BLOCKING)
     }
 
     fn new(context: &Arc<Context>, flags: u32) -> Result<Event, CudaError> {
@@ -378,8 +396,22 @@ impl Event {
         Ok(Event { context: context.clone(), handle })
     }
 
-    /// Waits on the host.
-    pub fn synchronize(&self, what: &str) -> Result<(), CudaError> {
+    /// Waits on the host: looks again and again for as long as is said, and then sleeps.
+    pub fn synchronize(&self, what: &str, spin: Spin) -> Result<(), CudaError> {
+        let began = Instant::now();
+        let may_look = || match spin {
+            Spin::Never => false,
+            Spin::For(time) => began.elapsed() < time,
+            Spin::Always => true,
+        };
+        let (name, query) = self.context.driver.event_query;
+        while may_look() {
+            // SAFETY: the event lives.
+            match unsafe { query(self.handle) } {
+                NOT_READY => std::hint::spin_loop(),
+                code => return self.context.driver.check(what, name, code),
+            }
+        }
         // SAFETY: the event lives.
         unsafe { call!(self.context.driver, what, event_synchronize(self.handle)) }
     }

@@ -1,8 +1,8 @@
 //! Runs: images staged, launches recorded and replayed, outputs waited for.
 
 use super::loaded::enqueue;
-use super::resources::Event;
-use super::slot::{Bound, Prepared, downloads};
+use super::resources::{Event, Graph};
+use super::slot::{Bound, Prepared, Recorded, Slot, downloads};
 use super::{CudaDevice, CudaError, Streams};
 use crate::device::InputMut;
 use crate::launches::{Bases, Input, LaunchRecord};
@@ -12,6 +12,9 @@ use crate::launches::{Bases, Input, LaunchRecord};
 /// would wait for the host, and the launch's time would be the host's.
 const REPLAYS_AHEAD: usize = 3;
 
+/// For messages.
+const RUNNING: &str = "running the network";
+
 /// Input.
 impl CudaDevice {
     /// Memory for the images of the next run, `[n, h, w, 3]` with `1 <= n <= batch`, in the plan's
@@ -20,8 +23,8 @@ impl CudaDevice {
     ///
     /// # Errors
     ///
-    /// [`CudaError::Busy`] where all memory is of runs that are under way: what one of them may still
-    /// read is not lent.
+    /// [`CudaError::Busy`] where all memory is of runs that are under way: what one of them may
+    /// still read is not lent.
     pub fn input_mut(&mut self, n: usize) -> Result<InputMut<'_>, CudaError> {
         let slot = self.free_slot()?;
         self.context.bind()?;
@@ -41,8 +44,8 @@ impl CudaDevice {
         Ok(staged.write(input)?)
     }
 
-    /// Takes a slot with the input of `n` images for a run of them, whose outputs replace those that
-    /// it holds.
+    /// Takes a slot with the input of `n` images for a run of them, whose outputs replace those
+    /// that it holds.
     pub(super) fn begin(&mut self, slot: usize, n: usize) -> Result<(), CudaError> {
         self.context.bind()?;
         self.prepare(slot, n)?;
@@ -118,34 +121,60 @@ impl CudaDevice {
         })
     }
 
-    /// Records copies and launches as one graph, where that has not been done.
-    fn record_whole(&mut self, slot: usize, n: usize) -> Result<(), CudaError> {
-        let compute = &self.streams.compute;
-        let at = &self.slots[slot];
-        let Some(prepared @ Prepared { launches, whole: None, .. }) = at.prepared.get(&n) else {
-            return Ok(());
-        };
-        let graph = compute.capture(|| {
-            at.enqueue_upload(compute, &self.plan, n)?;
-            self.enqueue_all(launches)?;
-            at.enqueue_download(compute, prepared)
-        })?;
-        if let Some(prepared) = self.slots[slot].prepared.get_mut(&n) {
-            prepared.whole = Some(graph);
+    /// Records what a run queues as one graph, where that has not been done and the driver does it.
+    pub(super) fn record(
+        &mut self,
+        slot: usize,
+        n: usize,
+        recorded: Recorded,
+    ) -> Result<(), CudaError> {
+        while self.graphs && recorded.of(&self.slots[slot].prepared[&n]).is_none() {
+            match self.capture(slot, n, recorded) {
+                Ok(graph) => {
+                    if let Some(prepared) = self.slots[slot].prepared.get_mut(&n) {
+                        *recorded.of_mut(prepared) = Some(graph);
+                    }
+                    return Ok(());
+                }
+                Err(error) => self.do_without(error)?,
+            }
         }
         Ok(())
     }
 
-    /// Records the launches as one graph, where that has not been done.
-    pub(super) fn record_kernels(&mut self, slot: usize, n: usize) -> Result<(), CudaError> {
-        let Some(Prepared { launches, kernels: None, .. }) = self.slots[slot].prepared.get(&n)
-        else {
-            return Ok(());
+    fn capture(&self, slot: usize, n: usize, recorded: Recorded) -> Result<Graph, CudaError> {
+        let compute = &self.streams.compute;
+        let at = &self.slots[slot];
+        let prepared = &at.prepared[&n];
+        compute.capture(|| match recorded {
+            Recorded::Kernels => self.enqueue_all(&prepared.launches),
+            Recorded::Whole => self.enqueue_whole(at, prepared, n),
+        })
+    }
+
+    fn enqueue_whole(&self, at: &Slot, prepared: &Prepared, n: usize) -> Result<(), CudaError> {
+        let compute = &self.streams.compute;
+        at.enqueue_upload(compute, &self.plan, n)?;
+        self.enqueue_all(&prepared.launches)?;
+        at.enqueue_download(compute, prepared)
+    }
+
+    /// After an error that says that the driver does not take dependent launches, or graphs: does
+    /// without from now on, and notes it. Any other error is given back.
+    pub(super) fn do_without(&mut self, error: CudaError) -> Result<(), CudaError> {
+        let of_launches = ["cuLaunchKernelEx", "cuStreamEndCapture", "cuGraphInstantiateWithFlags"];
+        let without = match error.refused_by() {
+            Some(call) if self.dependent_launches && of_launches.contains(&call) => {
+                self.dependent_launches = false;
+                "each launch begins after the one before it has ended"
+            }
+            Some(_) if self.graphs => {
+                self.graphs = false;
+                "launches are queued one by one, without CUDA graphs"
+            }
+            _ => return Err(error),
         };
-        let graph = self.streams.compute.capture(|| self.enqueue_all(launches))?;
-        if let Some(prepared) = self.slots[slot].prepared.get_mut(&n) {
-            prepared.kernels = Some(graph);
-        }
+        self.notes.push(format!("{without}, since the driver refused more: {error}"));
         Ok(())
     }
 }
@@ -166,13 +195,24 @@ impl CudaDevice {
     pub fn run_staged(&mut self, n: usize) -> Result<(), CudaError> {
         let slot = self.idle_slot()?;
         self.begin(slot, n)?;
-        self.record_whole(slot, n)?;
-        let graph = self.slots[slot].prepared.get(&n).and_then(|prepared| prepared.whole.as_ref());
-        // SAFETY: the device owns everything that was recorded, and waits below.
-        let launched = graph.map_or(Ok(()), |graph| unsafe { graph.launch(&self.streams.compute) });
-        // Also after a failure: staging memory must not be in use when this returns.
-        let waited = self.streams.compute.synchronize("running the network");
-        launched.and(waited)?;
+        loop {
+            self.record(slot, n, Recorded::Whole)?;
+            let spin = self.wait.alone();
+            let at = &self.slots[slot];
+            let prepared = &at.prepared[&n];
+            let compute = &self.streams.compute;
+            let queued = match &prepared.whole {
+                // SAFETY: the device owns everything that was recorded, and waits below.
+                Some(graph) if self.graphs => unsafe { graph.launch(compute) },
+                _ => self.enqueue_whole(at, prepared, n),
+            };
+            let marked = queued.and_then(|()| at.downloaded.record(compute));
+            let ended = marked.and_then(|()| at.downloaded.synchronize(RUNNING, spin));
+            let Err(error) = ended else { break };
+            // Staging memory must not be in use when this returns.
+            let _ = compute.synchronize(RUNNING);
+            self.do_without(error)?;
+        }
         self.last = Some(slot);
         Ok(())
     }
@@ -197,10 +237,16 @@ impl CudaDevice {
     /// [`input_mut`](CudaDevice::input_mut), as [`run_staged`](CudaDevice::run_staged) runs them.
     pub fn submit_staged(&mut self, n: usize) -> Result<(), CudaError> {
         let slot = self.free_slot()?;
-        let queued = self
-            .begin(slot, n)
-            .and_then(|()| self.record_kernels(slot, n))
-            .and_then(|()| self.enqueue_run(slot, n));
+        let queued = self.begin(slot, n).and_then(|()| {
+            loop {
+                self.record(slot, n, Recorded::Kernels)?;
+                match self.enqueue_run(slot, n) {
+                    Ok(()) => return Ok(()),
+                    // All of it is queued anew behind the part that was.
+                    Err(error) => self.do_without(error)?,
+                }
+            }
+        });
         match queued {
             Ok(()) => self.under_way.push_back(slot),
             Err(_) => self.abandon(),
@@ -215,9 +261,12 @@ impl CudaDevice {
         slot.enqueue_upload(upload, &self.plan, n)?;
         slot.uploaded.record(upload)?;
         compute.wait_for(&slot.uploaded)?;
-        // SAFETY: the device owns everything that was recorded; the slot's next run begins only
-        // after this one has been collected, and the launches of others follow on the same stream.
-        prepared.kernels.as_ref().map_or(Ok(()), |graph| unsafe { graph.launch(compute) })?;
+        match &prepared.kernels {
+            // SAFETY: the device owns everything that was recorded; the slot's next run begins only
+            // after this one has been collected, and the launches of others follow on the stream.
+            Some(graph) if self.graphs => unsafe { graph.launch(compute)? },
+            _ => self.enqueue_all(&prepared.launches)?,
+        }
         slot.computed.record(compute)?;
         download.wait_for(&slot.computed)?;
         slot.enqueue_download(download, prepared)?;
@@ -229,7 +278,8 @@ impl CudaDevice {
     pub fn collect(&mut self) -> Result<usize, CudaError> {
         let slot = self.under_way.front().copied().ok_or(CudaError::NothingSubmitted)?;
         self.context.bind()?;
-        if let Err(error) = self.slots[slot].downloaded.synchronize("running the network") {
+        let ended = self.slots[slot].downloaded.synchronize(RUNNING, self.wait.beside_others());
+        if let Err(error) = ended {
             self.abandon();
             return Err(error);
         }
@@ -255,7 +305,7 @@ impl CudaDevice {
         let slot = self.idle_slot()?;
         self.stage(input.into(), n)?;
         self.begin(slot, n)?;
-        self.record_kernels(slot, n)?;
+        self.record(slot, n, Recorded::Kernels)?;
         let compute = &self.streams.compute;
         let at = &self.slots[slot];
         let prepared @ Prepared { launches, kernels, .. } = &at.prepared[&n];

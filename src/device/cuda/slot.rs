@@ -37,6 +37,31 @@ pub struct Prepared {
     pub whole: Option<Graph>,
 }
 
+/// What a graph holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Recorded {
+    /// [`Prepared::kernels`].
+    Kernels,
+    /// [`Prepared::whole`].
+    Whole,
+}
+
+impl Recorded {
+    pub fn of(self, prepared: &Prepared) -> Option<&Graph> {
+        match self {
+            Recorded::Kernels => prepared.kernels.as_ref(),
+            Recorded::Whole => prepared.whole.as_ref(),
+        }
+    }
+
+    pub fn of_mut(self, prepared: &mut Prepared) -> &mut Option<Graph> {
+        match self {
+            Recorded::Kernels => &mut prepared.kernels,
+            Recorded::Whole => &mut prepared.whole,
+        }
+    }
+}
+
 pub struct Slot {
     // Dropped from top to bottom: graphs before the memory that they were recorded with.
     pub prepared: BTreeMap<usize, Prepared>,
@@ -186,20 +211,23 @@ mod tests {
         LaunchPlan::new(&plan, LaunchOptions { top_k, download, ..options }).unwrap()
     }
 
+    /// Start and end of each copy.
+    fn copies(plan: &LaunchPlan, n: usize) -> Vec<[usize; 2]> {
+        downloads(plan, n).iter().map(|part| [part.start, part.end]).collect()
+    }
+
     /// B0 has 1280 features and 1000 classes; each output begins at a multiple of 256 bytes.
     #[test]
     fn outputs_come_back_in_one_copy() {
         for batch in [1, 8, 128] {
             let all = plan(batch, 0, Download::All);
             let bytes = batch * 4 * (1280 + 1000);
-            assert_eq!(downloads(&all, batch), [0..bytes], "{batch}");
-            let with_top = downloads(&plan(batch, 5, Download::All), batch);
-            assert_eq!(with_top.len(), 1);
-            let top = downloads(&plan(batch, 5, Download::TopK), batch);
+            assert_eq!(copies(&all, batch), [[0, bytes]], "{batch}");
             let part = (batch * 20usize).next_multiple_of(256);
             let start = bytes.next_multiple_of(256);
-            assert_eq!(top, [start..start + 2 * part + batch * 20], "{batch}");
-            assert_eq!(with_top[0].end, top[0].end);
+            let end = start + 2 * part + batch * 20;
+            assert_eq!(copies(&plan(batch, 5, Download::TopK), batch), [[start, end]], "{batch}");
+            assert_eq!(copies(&plan(batch, 5, Download::All), batch), [[0, end]], "{batch}");
         }
     }
 
@@ -207,9 +235,9 @@ mod tests {
     #[test]
     fn a_gap_that_costs_more_than_a_copy_is_left_out() {
         let all = plan(128, 0, Download::All);
-        assert_eq!(downloads(&all, 1), [0..5120, 655_360..659_360]);
-        assert_eq!(downloads(&all, 115).len(), 2, "13 times 5120 bytes");
-        assert_eq!(downloads(&all, 116), [0..655_360 + 116 * 4000], "12 times 5120 bytes");
+        assert_eq!(copies(&all, 1), [[0, 5120], [655_360, 659_360]]);
+        assert_eq!(copies(&all, 115).len(), 2, "13 times 5120 bytes between");
+        assert_eq!(copies(&all, 116), [[0, 655_360 + 116 * 4000]], "12 times 5120 bytes");
         assert_eq!(together(vec![0..4, 8..12, 17..18], 4), [0..12, 17..18]);
     }
 }

@@ -38,6 +38,7 @@ impl CudaDevice {
             })?;
         let queued = self.enqueue(launch, false);
         let waited = self.streams.compute.synchronize("running a launch by itself");
+        let waited = waited.map_err(|error| error.during(|| format!("running {}", launch.name)));
         queued.and(waited)
     }
 
