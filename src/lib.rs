@@ -38,6 +38,8 @@ pub mod cpu;
 pub mod device;
 #[cfg(feature = "cli")]
 pub mod environment;
+#[cfg(all(feature = "cli", feature = "emulator"))]
+pub mod estimate;
 #[cfg(feature = "cli")]
 pub mod export;
 pub mod files;

@@ -45,7 +45,11 @@ pub fn write(listing: &Listing) -> String {
             }
             let mut before = None;
             for instruction in &function.instructions[block.instructions.clone()] {
-                let guard = if instruction.guarded { "@" } else { "" };
+                let guard = match (instruction.never, instruction.guarded) {
+                    (true, _) => "!",
+                    (_, true) => "@",
+                    _ => "",
+                };
                 let _ = write!(text, "{guard}{}", opcodes[&*instruction.opcode]);
                 if before != Some(instruction.location) {
                     let _ = match instruction.location {
@@ -144,9 +148,9 @@ fn read_line(
             let block = function.blocks.last_mut().ok_or("instructions before any block")?;
             let mut location = None;
             for word in line.split(' ') {
-                let (guarded, word) = match word.strip_prefix('@') {
-                    Some(rest) => (true, rest),
-                    None => (false, word),
+                let (guard, word) = match word.strip_prefix(['@', '!']) {
+                    Some(rest) => (word.chars().next(), rest),
+                    None => (None, word),
                 };
                 let (opcode, at) = word.split_once(':').unwrap_or((word, ""));
                 match at {
@@ -163,7 +167,8 @@ fn read_line(
                 let address = function.instructions.len() as u32 * INSTRUCTION_BYTES;
                 function.instructions.push(Instruction {
                     address,
-                    guarded,
+                    guarded: guard.is_some(),
+                    never: guard == Some('!'),
                     opcode: opcodes[opcode as usize].clone(),
                     operands: String::new(),
                     location,

@@ -124,6 +124,9 @@ impl Builder {
     }
 }
 
+/// What labels within a function begin with.
+const LABEL: &str = ".L_";
+
 /// Labels between backticks and parentheses, and those of a table of branch targets.
 fn labels(operands: &str) -> Vec<String> {
     let mut found: Vec<String> = operands
@@ -145,7 +148,11 @@ fn flow(instruction: &Instruction) -> Flow {
             labels => Flow::Branch(labels),
         },
         "EXIT" | "RET" | "KILL" => Flow::Out,
-        "CALL" => Flow::Call(labels(&instruction.operands).pop()),
+        // A call of a label, not of a symbol, goes there and does not come back.
+        "CALL" => match labels(&instruction.operands).pop() {
+            Some(label) if label.starts_with(LABEL) => Flow::Branch(vec![label]),
+            called => Flow::Call(called),
+        },
         _ => Flow::On,
     }
 }

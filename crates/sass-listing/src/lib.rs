@@ -63,6 +63,8 @@ pub struct Instruction {
     pub address: u32,
     /// Whether a predicate guards it: it then takes an issue slot also where it does nothing.
     pub guarded: bool,
+    /// Whether its guard is `@!PT`, which is never true: it only takes time.
+    pub never: bool,
     /// The opcode with its modifiers, as in `LDG.E.128`.
     pub opcode: Arc<str>,
     /// Operands as text; empty where the listing was read from its compact form.
@@ -127,9 +129,10 @@ impl Listing {
     /// function NAME
     /// block SUCCESSOR,...|- [CALLED]   the next block of the function
     /// sub NAME                         the block before it begins this subroutine
-    /// INSTRUCTION ...                  its instructions: [@]OPCODE[:LOCATION]
+    /// INSTRUCTION ...                  its instructions: [@|!]OPCODE[:LOCATION]
     /// ```
     ///
+    /// `@` is a guard, `!` one that is never true.
     /// An instruction without `:` has the location of the one before it; `:-` has none. Numbers are
     /// indices. Addresses are sixteen bytes apart.
     pub fn from_compact(text: &str) -> Result<Listing, ListingError> {

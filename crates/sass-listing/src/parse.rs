@@ -150,6 +150,7 @@ impl Reader {
         function.instruction(Instruction {
             address,
             guarded: guard.is_some(),
+            never: guard == Some("!PT"),
             opcode,
             operands: operands.trim().to_owned(),
             location: self.location,

@@ -166,12 +166,27 @@ fn branches_of_every_kind() {
         ".L_2:",
         "@P1 EXIT",
         "CALL.REL.NOINC `(f)",
+        "@P2 CALL.REL.NOINC `(.L_2)",
         "BRA.U `(.L_1)",
     ]);
-    let expected: [&[usize]; 9] =
-        [&[1, 6], &[2, 6], &[3, 6], &[4, 6], &[6], &[6], &[7], &[8], &[4]];
+    let expected: [&[usize]; 10] =
+        [&[1, 6], &[2, 6], &[3, 6], &[4, 6], &[6], &[6], &[7], &[8], &[6, 9], &[4]];
     assert_eq!(successors(&listing), expected);
-    assert_eq!(listing.functions[0].blocks[7].calls.as_deref(), Some("f"));
+    let calls: Vec<_> = listing.functions[0].blocks.iter().map(|b| b.calls.as_deref()).collect();
+    assert_eq!(calls[7], Some("f"));
+    assert_eq!(calls.iter().flatten().count(), 1);
+}
+
+#[test]
+fn guards() {
+    let listing = function(&["FADD R0, R0, R0", "@!P0 NOP", "@!PT LDS RZ, [RZ]", "@!UP1 EXIT"]);
+    let of = |listing: &Listing| -> Vec<(bool, bool)> {
+        let instructions = &listing.functions[0].instructions;
+        instructions.iter().map(|i| (i.guarded, i.never)).collect()
+    };
+    let expected = [(false, false), (true, false), (true, true), (true, false)];
+    assert_eq!(of(&listing), expected);
+    assert_eq!(of(&Listing::from_compact(&listing.to_compact()).unwrap()), expected);
 }
 
 #[test]
