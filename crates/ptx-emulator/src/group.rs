@@ -16,8 +16,8 @@ use super::warp_copies::BulkToShared;
 
 /// Instructions of a warp's turn.
 const TURN: u64 = 8192;
-/// Instructions of a turn in a timed launch: warps come to the caches about as they would.
-const TIMED_TURN: u64 = 64;
+/// Instructions of a turn in a timed launch: warps come to the caches nearly as they would.
+const TIMED_TURN: u64 = QUIET_TURN;
 /// Instructions after which a turn ends that has had no effect: it may be waiting for others.
 pub(super) const QUIET_TURN: u64 = 512;
 /// Longest turn under an adversarial schedule.
@@ -52,6 +52,9 @@ pub(crate) struct Group<'a> {
     /// Bulk copies to shared memory that have not landed.
     pub bulk: Vec<BulkToShared>,
     random: Option<Random>,
+    /// Turns without an effect of others that parted lanes wait for, and instructions.
+    patience: u32,
+    longest_wait: u64,
     /// The clocks of a timed launch.
     pub timer: Option<Box<Timer>>,
     pub timings: Vec<BlockTiming>,
@@ -65,6 +68,7 @@ impl<'a> Group<'a> {
         timing: Option<&Timing>,
     ) -> Self {
         let traffic = if environment.count_traffic { program.instructions.len() } else { 0 };
+        let warps = u64::from(environment.warps_per_group().max(1));
         Group {
             program,
             memory,
@@ -80,6 +84,9 @@ impl<'a> Group<'a> {
             stopped: false,
             bulk: Vec::new(),
             random: None,
+            // Far less than what makes a livelock.
+            patience: (environment.budget / (32 * QUIET_TURN * warps)).min(4) as u32,
+            longest_wait: (environment.budget / 32).min(1 << 18),
             timer: timing
                 .map(|timing| Box::new(Timer::new(timing, program, environment.warps_per_block))),
             timings: Vec::new(),
@@ -171,8 +178,9 @@ impl<'a> Group<'a> {
             let splits = &mut self.blocks[place.block].splits[place.warp];
             let next = match &mut self.random {
                 None => {
+                    splits.meet(self.instructions);
                     splits.merge();
-                    splits.lowest()
+                    splits.lowest(self.patience)
                 }
                 Some(random) => {
                     let ready: Vec<usize> = (0..splits.list.len())
@@ -225,6 +233,7 @@ impl<'a> Group<'a> {
         let registers_checked = checks.has(Check::UninitialisedRegister);
         let start = self.instructions;
         let Split { mut pc, mask, mut state, .. } = split;
+        let has_partings = self.blocks[place.block].splits[place.warp].has_partings();
         loop {
             let instruction = &program.instructions[pc as usize];
             let active = match instruction.guard {
@@ -297,6 +306,10 @@ impl<'a> Group<'a> {
                             let splits = &mut self.blocks[place.block].splits[place.warp];
                             splits.push(target, active, State::Ready);
                             splits.push(pc + 1, mask & !active, State::Ready);
+                            if self.random.is_none() {
+                                let meets_at = program.meeting_points[pc as usize];
+                                splits.part(meets_at, mask, self.instructions + self.longest_wait);
+                            }
                             return self.instructions >= end;
                         }
                         pc = target;
@@ -334,6 +347,10 @@ impl<'a> Group<'a> {
                         for lane in lanes(active) {
                             splits.push(targets[lane], 1 << lane, State::Ready);
                         }
+                        if self.random.is_none() {
+                            let meets_at = program.meeting_points[pc as usize];
+                            splits.part(meets_at, mask, self.instructions + self.longest_wait);
+                        }
                         splits.merge();
                         return self.instructions >= end;
                     }
@@ -345,7 +362,10 @@ impl<'a> Group<'a> {
                     }
                 }
             }
-            if pc >= rival {
+            let meets = has_partings
+                && program.is_meeting_point[pc as usize]
+                && self.blocks[place.block].splits[place.warp].meets(pc, mask);
+            if pc >= rival || meets {
                 self.blocks[place.block].splits[place.warp].push(pc, mask, State::Ready);
                 return self.instructions >= end;
             }

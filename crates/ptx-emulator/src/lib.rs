@@ -42,6 +42,7 @@ mod memory;
 mod module;
 mod order;
 mod parse;
+mod postdominators;
 mod program;
 mod registers;
 mod report;

@@ -12,6 +12,10 @@ pub(crate) struct Program {
     pub instructions: Vec<Instruction>,
     /// Where each instruction came from.
     pub origins: Vec<Origin>,
+    /// Where lanes meet that each instruction parts.
+    pub meeting_points: Vec<u32>,
+    /// Whether lanes that some instruction parts meet at each.
+    pub is_meeting_point: Vec<bool>,
     /// Registers of each file.
     pub narrow: u32,
     pub wide: u32,

@@ -15,6 +15,7 @@ mod synchronise;
 
 use super::arithmetic;
 use super::ast::{self, Space, Statement, Variable};
+use super::postdominators;
 use super::program::{Class, Constant, Guard, Instruction, Op, Origin, Program};
 use super::registers::{Reg, Width};
 use scope::{Named, Scopes};
@@ -156,12 +157,23 @@ impl<'a> Lowering<'a> {
         self.position.guard = None;
         self.emit(Op::Exit, Class::Hidden, Vec::new())?;
         self.resolve_labels()?;
+        self.find_meeting_points();
         if self.dynamic_shared {
             // Dynamic shared memory begins where the static variables end.
             self.program.shared_bytes = self.program.shared_bytes.next_multiple_of(16);
             self.resolve_dynamic_shared();
         }
         Ok(())
+    }
+
+    fn find_meeting_points(&mut self) {
+        let program = &mut self.program;
+        let count = program.instructions.len();
+        program.meeting_points = postdominators::meeting_points(&program.instructions);
+        program.is_meeting_point = vec![false; count];
+        for &point in program.meeting_points.iter().filter(|&&point| (point as usize) < count) {
+            program.is_meeting_point[point as usize] = true;
+        }
     }
 
     fn body(&mut self, statements: &'a [Statement]) -> Result<()> {

@@ -108,6 +108,83 @@ fn reconvergence() {
     assert_eq!(outcome.report.counters.divergent_branches, 1);
 }
 
+/// Where a part of the way lies behind its end, as compilers place what is rare, lanes that are
+/// there first wait for those that come back.
+#[test]
+fn lanes_wait_where_they_meet() {
+    // Each lane of a row goes round four times; the odd ones by a way behind the loop.
+    let body = "mov.u32 %r1, 0; mov.u32 %r2, 0;\nand.b32 %r3, %r0, 1;\nsetp.eq.u32 %p1, %r3, 1;\n\
+         LOOP:\n@%p1 bra FAR;\nBACK:\nactivemask.b32 %r4;\npopc.b32 %r4, %r4;\n\
+         add.u32 %r2, %r2, %r4;\nadd.u32 %r1, %r1, 1;\nsetp.lt.u32 %p2, %r1, 4;\n@%p2 bra LOOP;\n\
+         st.global.u32 [%rd2], %r2;\nret;\nFAR:\nmov.u32 %r5, %r1;\nbra BACK;";
+    let outcome = ptx(body).run();
+    assert!(outcome.report.is_clean());
+    assert_eq!(outcome.output::<u32>(), lanes(|_| 4 * 32));
+    // Six before the body, four of its own; four rounds of seven, two more behind; two at the end.
+    let counters = outcome.report.counters;
+    assert_eq!(counters.instructions, 6 + 4 + 4 * (7 + 2) + 2);
+    assert_eq!(counters.divergent_branches, 4);
+    // Half of the lanes take the first branch each time, and all the second but the last time.
+    let expected = 32 * (6 + 4 + 4 * 5 + 2) + 4 * 16 + 3 * 32 + 16 * 4 * 2;
+    assert_eq!(counters.lane_instructions, expected);
+    // Branches within branches, of three kinds of lanes.
+    let body = "and.b32 %r3, %r0, 3;\nsetp.eq.u32 %p1, %r3, 1;\nsetp.lt.u32 %p2, %r3, 2;\nmov.u32 %r5, 7;\n\
+         @%p2 bra FAR;\nOUTER:\nactivemask.b32 %r4;\nst.global.u32 [%rd2], %r4;\nret;\n\
+         FAR:\n@%p1 bra FARTHER;\nINNER:\nactivemask.b32 %r5;\nbra OUTER;\n\
+         FARTHER:\nmov.u32 %r6, 1;\nbra INNER;";
+    assert_eq!(ptx(body).clean::<u32>(), lanes(|_| u32::MAX));
+    let inner = body.replace("[%rd2], %r4", "[%rd2], %r5");
+    let pairs = lanes(|i| if i % 4 < 2 { 0x3333_3333 } else { 7 });
+    assert_eq!(ptx(&inner).clean::<u32>(), pairs);
+}
+
+/// Who waits at a meeting point goes on where the others cannot come without them.
+#[test]
+fn nobody_is_waited_for_in_vain() {
+    // Lane 0 waits in a loop, ahead of where the lanes meet, for what lane 1 writes behind it.
+    for order in ["ne", "eq"] {
+        let body = format!(
+            "setp.{order}.u32 %p1, %r0, 0;\n@%p1 bra {};\n{}bra MEET;\n{}MEET:\n\
+             setp.eq.u32 %p2, %r0, 1;\n@%p2 st.relaxed.gpu.global.u32 [%rd0+128], %r0;\n\
+             st.global.u32 [%rd2], %r0;",
+            if order == "ne" { "MEET" } else { "SPIN" },
+            if order == "ne" {
+                "SPIN:\nld.relaxed.gpu.global.u32 %r2, [%rd0+128];\n\
+                               setp.eq.u32 %p3, %r2, 0;\n@%p3 bra SPIN;\n"
+            } else {
+                ""
+            },
+            if order == "eq" {
+                "SPIN:\nld.relaxed.gpu.global.u32 %r2, [%rd0+128];\n\
+                               setp.eq.u32 %p3, %r2, 0;\n@%p3 bra SPIN;\n"
+            } else {
+                ""
+            },
+        );
+        let found = ptx(&body).out_bytes(256).clean::<u32>();
+        assert_eq!(found[..33], [lanes(|i| i), vec![1]].concat(), "{order}");
+        // A small budget has less patience, and a loop that counts has effects all the time.
+        assert_eq!(ptx(&body).out_bytes(256).budget(20_000).clean::<u32>(), found);
+        let busy = body.replace("SPIN:\n", "SPIN:\nred.global.add.u32 [%rd0+132], 1;\n");
+        assert_eq!(ptx(&busy).out_bytes(256).clean::<u32>()[..33], found[..33], "{order}");
+    }
+    // Half of a warp ends; half of the rest ends on its way, and the last quarter has nobody to
+    // wait for.
+    let body = "setp.lt.u32 %p1, %r0, 16;\n@%p1 bra MEET;\nsetp.lt.u32 %p2, %r0, 24;\n@%p2 exit;\n\
+         mov.u32 %r1, 1;\nMEET:\nactivemask.b32 %r2;\nst.global.u32 [%rd2], %r2;";
+    let rest = lanes(|i| if (16..24).contains(&i) { 0 } else { 0xff00_ffff });
+    assert_eq!(ptx(body).clean::<u32>(), rest);
+    // Lanes wait for others at a barrier of the warp that lies behind the meeting point.
+    let body = "setp.lt.u32 %p1, %r0, 16;\n@%p1 bra MEET;\nbar.warp.sync -1;\nbra END;\nMEET:\n\
+         bar.warp.sync -1;\nEND:\nst.global.u32 [%rd2], %r0;";
+    assert_eq!(ptx(body).clean::<u32>(), lanes(|i| i));
+    // And at one that is on the way: lanes that are there are let go to it.
+    let body = "setp.lt.u32 %p1, %r0, 16;\n@%p1 bra MEET;\nbar.warp.sync -1;\nMEET:\n\
+         add.u32 %r1, %r0, 1;\nsetp.ge.u32 %p2, %r0, 16;\n@%p2 bra END;\nbar.warp.sync -1;\nEND:\n\
+         st.global.u32 [%rd2], %r1;";
+    assert_eq!(ptx(body).clean::<u32>(), lanes(|i| i + 1));
+}
+
 /// Lanes that have ended are not waited for.
 #[test]
 fn ended_lanes_are_not_waited_for() {
