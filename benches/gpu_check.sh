@@ -1,7 +1,7 @@
 #!/bin/sh
 # Checks and measures the kernels on a GPU. Needs a driver and the programs that `make gpu-bundle` packs; no Rust, no
-# nvcc. Ends within eight minutes: the limits below add up to 470 seconds. `gpu_check.sh FOLDER [REPORT]`: FOLDER has
-# the programs.
+# nvcc. Ends within ten minutes: the limits below add up to 585 seconds. `gpu_check.sh FOLDER [REPORT]`:
+# FOLDER has the programs. Beside REPORT it leaves the profiles, and the constants of `effnet estimate` refitted to them.
 set -u
 export RUST_BACKTRACE=0
 folder=$(cd "${1:-.}" && pwd)
@@ -109,5 +109,46 @@ say "## Latency and throughput"
 say ""
 timeout -k 5 90 "$folder/gpu_bench" 75 >"$report.log" 2>&1 || failed=1
 tee -a "$report" <"$report.log"
+say ""
+say "## Predicted beside measured"
+say ""
+# Launches one by one, at the sizes that are limited by latency and by rates.
+card=$(nvidia-smi --query-gpu=name --format=csv,noheader 2>/dev/null | head -n 1)
+case "$card" in
+*H200*) gpu=h200 ;;
+*H100*) gpu=h100 ;;
+*A100*) gpu=a100 ;;
+*L4 | *"L4 "*) gpu=l4 ;;
+*4090*) gpu=rtx4090 ;;
+*T4*) gpu=t4 ;;
+*Orin*) gpu=orin ;;
+*) gpu=h100 && say "No constants for ${card:-this card}: those of the H100 stand in." && say "" ;;
+esac
+profile() { timeout -k 5 20 "$folder/effnet" --quiet profile b0 --device cuda --batch "$1" --json >"$report.b0-$1.json" 2>"$report.log"; }
+beside() { # Constants and a title.
+    say "### $2"
+    say ""
+    for batch in 1 128; do
+        timeout -k 5 15 "$folder/effnet" estimate b0 --gpu "$1" --batch "$batch" --by launch \
+            --measured "$report.b0-$batch.json" 2>&1 | cut -c 1-400 | sed 's/^/    /' | tee -a "$report"
+        say ""
+    done
+}
+if profile 1 && profile 128; then
+    beside "$gpu" "Predicted with the constants of $gpu"
+    fitted=$report.fitted.json
+    case "$fitted" in */*) ;; *) fitted=./$fitted ;; esac
+    if timeout -k 5 15 "$folder/effnet" estimate --gpu "$gpu" --fit "$report.b0-1.json" --fit "$report.b0-128.json" \
+        >"$fitted" 2>>"$report"; then
+        beside "$fitted" "Predicted with the constants refitted to it"
+    else
+        failed=1
+        say "- no constants fit: see above"
+    fi
+else
+    failed=1
+    say "- no profile of b0:"
+    tail -n 5 "$report.log" | sed 's/^/    /' | tee -a "$report"
+fi
 rm -f "$report.log"
 exit "$failed"

@@ -14,6 +14,7 @@
 //! - [`session`]: weights, plan and executor together, with an example to start from;
 //! - [`pipeline`]: photographs through a session, decoded while the network runs;
 //! - [`export`]: the network as an ONNX file;
+//! - `estimate`: what a GPU would take, predicted without one (features `cli` and `emulator`);
 //! - [`environment`], [`measure`], [`profile`], [`compare`], [`report`]: the machine, times, where they
 //!   go, how they compare, and how that is shown;
 //! - [`labels`]: the names of ImageNet's classes;

@@ -15,6 +15,8 @@ mod device;
 mod devices;
 #[cfg_attr(not(feature = "emulator"), path = "no_emulator.rs")]
 mod emulate;
+#[cfg_attr(not(feature = "emulator"), path = "no_estimate.rs")]
+mod estimate;
 mod eval;
 mod export;
 mod import;
@@ -96,6 +98,7 @@ enum Command {
     Plan(plan::Args),
     Export(export::Args),
     Profile(profile::Args),
+    Estimate(estimate::Args),
     Compare(Box<compare::Args>),
     Verify(verify::Args),
     Devices(devices::Args),
@@ -160,6 +163,7 @@ fn run(cli: Cli, out: &mut Out) -> anyhow::Result<Status> {
         Command::Plan(args) => plan::run(args, out),
         Command::Export(args) => export::run(args, cli.verbose, out),
         Command::Profile(args) => profile::run(args, cli.verbose, out),
+        Command::Estimate(args) => estimate::run(args, out),
         Command::Compare(args) => compare::run(*args, cli.verbose, out),
         Command::Verify(args) => verify::run(args, cli.verbose, out),
         Command::Devices(args) => devices::run(args, out),

@@ -14,7 +14,7 @@ use effnet::kernels::Compute;
 use effnet::measure::Sampling;
 use effnet::profile::{
     By, CeilingWork, Found, Report, Subject, ceilings_table, cpu_product_side, cuda_ceilings,
-    profile_cpu, profile_cuda, profile_emulated,
+    profile_cpu, profile_cuda, profile_emulated, serial_runs,
 };
 use effnet::session::{Device, Machine, Session, SessionError};
 use effnet::weights::stand_in::{Random, random_weights};
@@ -44,7 +44,8 @@ With --json the object has \"schema\": \"effnet-profile/1\", the environment, th
 device, batch and the like), notes, and \"kind\": \"times\" or \"counters\". Either kind has items, in
 the order of a run, groups by layer, block, stage and op, which refer to items by their places, and
 the total. Times are in microseconds: time_us is the median, samples_us sums up all runs, floor_us
-is the floor, and times_floor the ratio. Shares and occupancy are parts of 1.
+is the floor, and times_floor the ratio. Shares and occupancy are parts of 1. Where launches of a GPU
+begin early, serial_run_us are whole runs in which none does.
 
 Examples:
   effnet profile b0
@@ -230,8 +231,11 @@ fn measure(args: &Args, choice: &Choice, session: Session) -> anyhow::Result<Fou
         Machine::Cuda(plan, mut device) => {
             let ordinal = device.info().ordinal;
             let ceilings = cuda_ceilings(ordinal, compute, &work(CUDA_PRODUCT_SIDE))?;
-            let profile = profile_cuda(&mut device, &plan, &input, batch, &sampling, ceilings)
+            let mut profile = profile_cuda(&mut device, &plan, &input, batch, &sampling, ceilings)
                 .map_err(SessionError::from)?;
+            profile.serial_run_us = serial_runs(*device, &input, batch, &sampling)
+                .map_err(SessionError::from)?
+                .map(Box::new);
             Found::Times(profile, sampling)
         }
     })

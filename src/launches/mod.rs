@@ -22,6 +22,7 @@ mod prepare;
 mod record;
 #[cfg(test)]
 mod tests;
+mod touched;
 
 pub use address::{Address, Bases, Region};
 pub(crate) use buffer::Buf;
@@ -29,6 +30,7 @@ pub use buffer::LaunchBuffer;
 pub use input::{Input, InputType, InputTypeError, LaunchInput};
 pub use prepare::KernelId;
 pub use record::LaunchRecord;
+pub use touched::Touched;
 
 use crate::arch::Network;
 use crate::kernels::{Compute, LaunchError};

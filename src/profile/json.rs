@@ -55,6 +55,8 @@ enum FoundJson<'a> {
         sampling: &'a Sampling,
         ceilings: &'a Ceilings,
         run_us: &'a Summary,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        serial_run_us: Option<&'a Summary>,
         total: Figures,
         groups: Groups<TimeGroup>,
         items: Vec<TimeRow<'a>>,
@@ -89,6 +91,7 @@ impl Report {
                 sampling,
                 ceilings: &profile.ceilings,
                 run_us: &profile.run_us,
+                serial_run_us: profile.serial_run_us.as_deref(),
                 total: profile.total(),
                 groups: Groups::new(|by| profile.groups(by)),
                 items: time_rows(profile),

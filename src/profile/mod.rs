@@ -27,7 +27,9 @@ pub use group::{By, groups};
 pub use item::{Item, KernelUse, items_of_launches, items_of_steps};
 pub use limits::{Bound, Ceilings, Floor, Method};
 pub use report::{Found, Report, Subject};
-pub use run::{CeilingWork, cpu_product_side, profile_cpu, profile_cuda, profile_emulated};
+pub use run::{
+    CeilingWork, cpu_product_side, profile_cpu, profile_cuda, profile_emulated, serial_runs,
+};
 pub use tables::ceilings_table;
 pub use times::{Figures, TimeGroup, TimeProfile};
 pub use trace::{Event, Trace, trace};

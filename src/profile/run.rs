@@ -44,7 +44,13 @@ pub fn profile_cpu(
         Ok::<_, CpuError>((us(run), times.collect::<Vec<f64>>()))
     })?;
     let (runs, times): (Vec<f64>, Vec<Vec<f64>>) = sampled.samples.into_iter().unzip();
-    Ok(TimeProfile { items, times_us: by_item(&times), run_us: summary(&runs), ceilings })
+    Ok(TimeProfile {
+        items,
+        times_us: by_item(&times),
+        run_us: summary(&runs),
+        serial_run_us: None,
+        ceilings,
+    })
 }
 
 fn us(time: Duration) -> f64 {
@@ -72,7 +78,27 @@ pub fn profile_cuda(
         Ok::<_, CudaError>(times.into_iter().map(f64::from).collect::<Vec<f64>>())
     })?;
     let (times_us, run_us) = (by_item(&times.samples), summary(&runs.samples));
-    Ok(TimeProfile { items, times_us, run_us, ceilings })
+    Ok(TimeProfile { items, times_us, run_us, serial_run_us: None, ceilings })
+}
+
+/// Times whole runs of `n` images in which no launch begins before the one before it has ended; none
+/// on a GPU where none does anyway.
+pub fn serial_runs(
+    device: CudaDevice,
+    input: &[f32],
+    n: usize,
+    sampling: &Sampling,
+) -> Result<Option<Summary>, CudaError> {
+    if !device.dependent_launches() {
+        return Ok(None);
+    }
+    let mut device = device.without_dependent_launches();
+    let runs = sample(sampling, |_| {
+        let began = Instant::now();
+        device.run(input, n)?;
+        Ok::<_, CudaError>(us(began.elapsed()))
+    })?;
+    Ok(Some(summary(&runs.samples)))
 }
 
 /// Samples of whole runs as a summary of each item.

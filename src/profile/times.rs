@@ -14,6 +14,8 @@ pub struct TimeProfile {
     /// Microseconds of whole runs as a program gets them: the input's way to the device, everything
     /// that runs there, and the outputs' way back, without a clock between.
     pub run_us: Summary,
+    /// The same where no launch begins before the one before it has ended; none where none does.
+    pub serial_run_us: Option<Box<Summary>>,
     /// What the device can do at best.
     pub ceilings: Ceilings,
 }
@@ -146,6 +148,7 @@ pub(super) mod tests {
             items,
             times_us: times.map(|us| Summary::new(&[us - 1.0, us, us + 3.0]).unwrap()).into(),
             run_us: Summary::new(&[50.0]).unwrap(),
+            serial_run_us: None,
             ceilings: ceilings(),
         }
     }

@@ -14,7 +14,7 @@ use crate::estimate::opcodes::{Anchor, cost};
 use sass_listing::{Function, Listing};
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
-use std::rc::Rc;
+use std::sync::Arc;
 
 /// The weight of an instruction that a predicate guards, beside others: its like may be one that a
 /// branch skipped.
@@ -28,7 +28,7 @@ const SAME_LINE: f64 = 0.05;
 const MIXED_LINE: f64 = 0.005;
 
 /// Indices of instructions of the PTX.
-type Indices = Rc<[usize]>;
+type Indices = Arc<[usize]>;
 
 #[derive(Clone, Debug)]
 enum Source {

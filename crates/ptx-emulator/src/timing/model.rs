@@ -10,6 +10,12 @@ pub struct Timing {
     /// Warps that take turns at one scheduler, of this block and of those that are resident beside
     /// it: 1 or more.
     pub warps_per_scheduler: f32,
+    /// Whether the assembler orders instructions by when their operands are there, as one does that
+    /// hoists loads and predicates what branches skip: an instruction then waits for its operands,
+    /// its pipe, a slot of issue, and the operands of branches before it, and for no other, until
+    /// a branch back, a barrier, a wait or one that is `blocking`, before which all have begun. In
+    /// the order of the PTX otherwise.
+    pub reordered: bool,
     /// The part of the L1 cache that a block may think its own, in bytes.
     pub l1_bytes: u32,
     /// Whether the launch begins while the one before it still runs, so that what comes before

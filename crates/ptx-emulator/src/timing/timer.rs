@@ -49,6 +49,7 @@ struct Cost {
     blocking: bool,
     /// Nothing of it is left in machine code.
     is_gone: bool,
+    order: Order,
     /// What its result is waited for as, unless a memory says otherwise.
     cause: Cause,
     role: Role,
@@ -76,9 +77,67 @@ impl Cost {
             pipe: f64::from(given.pipe_cycles) * warps,
             blocking: given.blocking,
             is_gone: can_go && is_free,
+            order: match order(op, index) {
+                _ if !timing.reordered || given.blocking => Order::HoldsUp,
+                order => order,
+            },
             cause: cause(op, form),
             role: role(op),
         }
+    }
+}
+
+/// How an instruction holds up those that come after it in the PTX.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Order {
+    /// Only by its slot of issue.
+    Free,
+    /// By its operands: what comes after it cannot begin before they are there.
+    Steers,
+    /// By all that came before it: it begins after them.
+    HoldsUp,
+}
+
+/// The order where the assembler may change that of the PTX. A branch ahead is as good as predicates
+/// on what it skips; one back ends the round of a loop.
+fn order(op: &Op, index: usize) -> Order {
+    match op {
+        Op::Branch { target } if *target as usize > index => Order::Steers,
+        Op::Branch { .. }
+        | Op::BranchIndexed { .. }
+        | Op::Exit
+        | Op::Trap
+        | Op::AssertFail { .. }
+        | Op::Yield
+        | Op::GridWait
+        | Op::Fence(_)
+        | Op::WarpSync { .. }
+        | Op::Barrier(_)
+        | Op::Mbarrier(_)
+        | Op::ClusterArrive { .. }
+        | Op::ClusterWait { .. }
+        | Op::AsyncWait(_)
+        | Op::AsyncArrive { .. }
+        | Op::BulkWait(_) => Order::HoldsUp,
+        Op::Arithmetic { .. }
+        | Op::Clock { .. }
+        | Op::Load(_)
+        | Op::Store(_)
+        | Op::Atomic(_)
+        | Op::ActiveMask { .. }
+        | Op::Shuffle { .. }
+        | Op::Vote { .. }
+        | Op::Match { .. }
+        | Op::Redux { .. }
+        | Op::Elect { .. }
+        | Op::AsyncCopy(_)
+        | Op::AsyncCommit
+        | Op::BulkCopy(_)
+        | Op::BulkCommit
+        | Op::LoadMatrix { .. }
+        | Op::StoreMatrix { .. }
+        | Op::Mma { .. }
+        | Op::Nothing => Order::Free,
     }
 }
 
@@ -262,6 +321,9 @@ impl Timer {
         let warp = &self.warps[self.index(place)];
         let mut start = warp.now;
         if !cost.is_gone {
+            if cost.order == Order::HoldsUp {
+                start = start.max(warp.begun);
+            }
             if let Some(guard) = instruction.guard {
                 start = start.max(warp.ready(Width::Pred, guard.pred));
             }
@@ -295,6 +357,14 @@ impl Timer {
         let Current { start, memory, cause } = self.current;
         let event = self.log.push(pc, start);
         let mut now = event.then(start.time + cost.issue, Cause::Issue);
+        // Its slot, which those behind it come after, may be long before its operands are there.
+        let slot = warp.now;
+        if cost.order != Order::HoldsUp {
+            warp.begun = warp.begun.max(now);
+            if cost.order == Order::Free && start.time > slot.time {
+                now = self.log.push(pc, slot).then(slot.time + cost.issue, Cause::Issue);
+            }
+        }
         if runs {
             let ready = event.then(start.time + cost.latency + memory, cause);
             for &(width, reg) in &*instruction.writes {
@@ -305,7 +375,8 @@ impl Timer {
             }
             if cost.pipe > 0.0 {
                 let pipe = &mut warp.pipes[cost.cause as usize];
-                *pipe = event.then(start.time + cost.pipe, cost.cause);
+                let from = if cost.order == Order::HoldsUp { start } else { pipe.max(slot) };
+                *pipe = event.then(from.time + cost.pipe, cost.cause);
             }
             warp.latest = warp.latest.max(ready.time);
             match cost.role {

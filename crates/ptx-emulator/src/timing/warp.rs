@@ -55,6 +55,8 @@ impl Copies {
 pub(super) struct WarpTimer {
     /// When its next instruction may begin.
     pub now: Moment,
+    /// When all instructions since the last one that holds up others have begun.
+    pub begun: Moment,
     /// When all that it has begun is done.
     pub latest: f64,
     /// It has waited for the launch before, or need not.
@@ -73,6 +75,7 @@ impl WarpTimer {
     pub fn new(program: &Program) -> WarpTimer {
         WarpTimer {
             now: Moment::START,
+            begun: Moment::START,
             latest: 0.0,
             waited: false,
             asking: None,
@@ -88,6 +91,7 @@ impl WarpTimer {
     /// The clock starts anew, with everything at hand.
     pub fn restart(&mut self, waited: bool) {
         self.now = Moment::START;
+        self.begun = Moment::START;
         self.latest = 0.0;
         self.waited = waited;
         self.asking = None;

@@ -31,6 +31,40 @@ fn a_copy_takes_a_load_and_a_store() {
     assert_eq!(kernel(body).cycles(), 2.0 * 291.0);
 }
 
+/// Where the assembler may hoist them, loads do not wait for stores before them, but for branches.
+#[test]
+fn loads_are_hoisted_within_a_basic_block() {
+    let pair = |i: u32, at: u32| {
+        format!("ld.global.f32 %f{i}, [%rd2+{at}];\nst.global.f32 [%rd3+{at}], %f{i};\n")
+    };
+    let body = pair(1, 0) + &pair(2, 128);
+    assert_eq!(kernel(&body).cycles(), 2.0 * 291.0);
+    // Loads at 0 and 2, in their slots; stores when they have come, the last at 292.
+    let timing = kernel(&body).reordered().time();
+    assert_eq!(timing.cycles, 293.0);
+    assert_eq!(causes(&timing), [(Cause::Issue, 3.0), (Cause::L2, 290.0)]);
+    // A branch ahead is no matter, but for its own slot.
+    let body = pair(1, 0) + "bra NEXT;\nNEXT:\n" + &pair(2, 128);
+    assert_eq!(kernel(&body).reordered().cycles(), 294.0);
+    // One that waits for what a load brought steers what comes after it: it begins with the
+    // comparison's result at 295, and the load after it 1 later.
+    let branch = "setp.ne.f32 %p1, %f1, 0f00000000;\n@%p1 bra NEXT;\nNEXT:\n";
+    let body = pair(1, 0) + branch + &pair(2, 128);
+    assert_eq!(kernel(&body).reordered().cycles(), 295.0 + 1.0 + 291.0);
+    // A branch back comes after the store of its round, at 291 and at 333: the second load hits.
+    let body = "mov.u32 %r1, 0;\nROUND:\n".to_owned()
+        + &pair(1, 0)
+        + "add.u32 %r1, %r1, 1;\nsetp.lt.u32 %p1, %r1, 2;\n@%p1 bra ROUND;\n";
+    assert_eq!(kernel(&body).reordered().cycles(), 292.0 + 40.0 + 2.0);
+    // A chain gains nothing.
+    let chain = chain(&[0, 1024, 2048], "ld.global").reordered();
+    assert_eq!(chain.cycles(), 3.0 * 290.0 + 1.0);
+    // Eight warps of a scheduler take turns: the slots of a warp's sixteen sums are its time.
+    let fma = |i| format!("fma.rn.f32 %f{i}, %f0, %f0, %f0;\n");
+    let sums = "mov.f32 %f0, 0f00000000;\n".to_owned() + &(1..=16).map(fma).collect::<String>();
+    assert_eq!(kernel(&sums).reordered().warps_per_scheduler(8.0).cycles(), 128.0);
+}
+
 /// Each load gives the address of the next.
 fn chain(places: &[u64], loads: &str) -> super::Kernel {
     // The input's address is found by the kernel: what is stored are offsets.

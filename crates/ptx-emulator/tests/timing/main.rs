@@ -56,6 +56,7 @@ pub(crate) fn kernel(body: &str) -> Kernel {
         instructions: Vec::new(),
         latencies: LATENCIES,
         warps_per_scheduler: 1.0,
+        reordered: false,
         l1_bytes: 1 << 14,
         dependent: false,
     };
@@ -76,6 +77,11 @@ impl Kernel {
 
     pub(crate) fn warps_per_scheduler(mut self, warps: f32) -> Kernel {
         self.timing.warps_per_scheduler = warps;
+        self
+    }
+
+    pub(crate) fn reordered(mut self) -> Kernel {
+        self.timing.reordered = true;
         self
     }
 
@@ -117,7 +123,10 @@ impl Kernel {
         for info in module.entries()[0].instructions() {
             let opcode = info.form.split('.').next().unwrap_or_default();
             let is_param = info.form.starts_with("ld.param");
-            self.timing.instructions.push(cost(if is_param { "" } else { opcode }));
+            let mut cost = cost(if is_param { "" } else { opcode });
+            // What comes after a branch is another matter where the order is free.
+            cost.blocking &= !(self.timing.reordered && opcode == "bra");
+            self.timing.instructions.push(cost);
         }
         let launch = Launch::new(&module, "k")
             .expect("the entry")

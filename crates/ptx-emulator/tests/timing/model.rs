@@ -46,6 +46,7 @@ fn timing() -> Timing {
         instructions: vec![cost; count],
         latencies: LATENCIES,
         warps_per_scheduler: 2.0,
+        reordered: false,
         l1_bytes: 1 << 15,
         dependent: false,
     }
