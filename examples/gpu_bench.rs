@@ -12,6 +12,7 @@
 mod support;
 
 use effnet::arch::{Padding, Variant};
+use effnet::device::cuda::Wait;
 use effnet::device::{CudaDevice, CudaError};
 use effnet::kernels::Compute;
 use effnet::launches::{LaunchOptions, LaunchPlan, Path};
@@ -95,6 +96,7 @@ fn measure(
 
 /// Median and least, in microseconds.
 fn latency(gpu: &mut CudaDevice, images: &[f32], n: usize) -> Result<[f64; 2], CudaError> {
+    gpu.set_wait(Wait::Spin);
     for _ in 0..3 {
         gpu.run(images, n)?;
     }
@@ -110,6 +112,7 @@ fn latency(gpu: &mut CudaDevice, images: &[f32], n: usize) -> Result<[f64; 2], C
 
 /// Images a second, of runs that overlap.
 fn throughput(gpu: &mut CudaDevice, images: &[f32], n: usize) -> Result<f64, CudaError> {
+    gpu.set_wait(Wait::Auto);
     for _ in 0..LaunchPlan::SLOTS {
         gpu.submit(images, n)?;
     }

@@ -296,7 +296,9 @@ impl CudaDevice {
     }
 
     /// As [`run`](CudaDevice::run), launch by launch and each after the one before it has ended,
-    /// with the microseconds of each.
+    /// with the microseconds of each. The event between two launches is part of them: some two to four
+    /// microseconds (predicted), by which short launches look alike and their sum exceeds a run.
+    /// [`KernelRunner::time`](super::KernelRunner::time) repeats one launch without events between.
     pub fn run_timed<'a>(
         &mut self,
         input: impl Into<Input<'a>>,

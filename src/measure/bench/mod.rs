@@ -5,7 +5,8 @@
 //! outputs; Latency is those three together; Throughput is images by the time that passed on the
 //! host. On the CPU there is Latency and Throughput alone, and Latency is the time of the call.
 //!
-//! Latency is taken of runs that follow one another. On a GPU, throughput is taken of further runs,
+//! Latency is taken of runs that follow one another. On a GPU the host looks for the end of each
+//! until it has come ([`Wait::Spin`]), so that no wake-up is in a time; throughput is taken of further runs,
 //! sampled by the same options, each submitted while the one before is under way, so that copies go
 //! on beside launches; without a graph, and on the CPU, it is taken of the runs of the latency.
 //! Inputs are taken in turn from more memory than a cache holds (see [`inputs_in_turn`]), so that
@@ -23,7 +24,7 @@ use super::Summary;
 use super::sampling::{Sampling, sample};
 use crate::arch::Size;
 use crate::device::CudaDevice;
-use crate::device::cuda::{self, MeasuredDevice, RunTimes};
+use crate::device::cuda::{self, MeasuredDevice, RunTimes, Wait};
 use crate::environment::{Environment, GpuState};
 use crate::kernels::Compute;
 use crate::launches::{LaunchPlan, Path};
@@ -290,6 +291,7 @@ fn on_cuda(
     let details = cuda::details(device.info().ordinal).map_err(SessionError::from)?;
     let device = MeasuredDevice::new(device, config.batch, options.cuda_graph);
     let mut device = device.map_err(SessionError::from)?;
+    device.device_mut().set_wait(Wait::Spin);
     let elems = config.batch * device.device().plan().input_elems;
     let inputs = Inputs::new(elems, details.l2_bytes.map(|bytes| bytes as usize))?;
     let run = |run| Ok::<_, SessionError>(device.run(inputs.of(run))?);
@@ -327,6 +329,7 @@ fn overlapped(
     batch: usize,
     sampling: &Sampling,
 ) -> Result<(usize, Duration), SessionError> {
+    device.set_wait(Wait::Auto);
     for run in 0..LaunchPlan::SLOTS {
         device.submit(inputs.of(run), batch)?;
     }
