@@ -1,7 +1,8 @@
-//! Warp instructions per second with every check on, of kernels that nvcc compiled. A table is
-//! printed; the least time of several runs counts, without uploads.
+//! Warp instructions per second of kernels that nvcc compiled: with every check on, with those alone
+//! that a run cannot do without, and with a clock besides. A table is printed; the least time of
+//! several runs counts, without uploads.
 
-use ptx_emulator::{Launch, Memory, Module};
+use ptx_emulator::{Checks, InstructionTiming, Latencies, Launch, Memory, Module, Timing};
 use std::time::{Duration, Instant};
 
 const CLUSTER: &str = include_str!("../tests/fixtures/cluster.ptx");
@@ -91,8 +92,30 @@ fn values(elems: usize) -> Vec<u32> {
     (0..elems as u32).map(|i| 0x3f80_0000 | i.wrapping_mul(0x9e37_79b9) >> 9).collect()
 }
 
+/// Some constants of a GPU.
+fn timing(case: &Case, module: &Module) -> Timing {
+    let count = module.entry(case.entry).map_or(0, |entry| entry.instructions().len());
+    let cost = InstructionTiming { issue: 1.0, latency: 4.0, ..InstructionTiming::default() };
+    let latencies = Latencies {
+        shared: 30.0,
+        cluster_shared: 180.0,
+        l1: 40.0,
+        l2: 250.0,
+        barrier: 25.0,
+        cluster_barrier: 200.0,
+    };
+    Timing {
+        instructions: vec![cost; count],
+        latencies,
+        warps_per_scheduler: 4.0,
+        reordered: false,
+        l1_bytes: 1 << 16,
+        dependent: false,
+    }
+}
+
 /// The time of one run, and its warp instructions.
-fn run(case: &Case, module: &Module) -> (Duration, u64) {
+fn run(case: &Case, module: &Module, checks: Checks, timing: Option<&Timing>) -> (Duration, u64) {
     let mut memory = Memory::new();
     let mut launch = Launch::new(module, case.entry).unwrap_or_else(|error| panic!("{error}"));
     launch = launch.arg(memory.upload("input", &values(case.input)).address());
@@ -102,7 +125,10 @@ fn run(case: &Case, module: &Module) -> (Duration, u64) {
     for &integer in case.integers {
         launch = launch.arg(integer);
     }
-    launch = launch.grid(case.grid).block(case.block);
+    launch = launch.grid(case.grid).block(case.block).checks(checks);
+    if let Some(timing) = timing {
+        launch = launch.timed(timing);
+    }
     let start = Instant::now();
     let report = launch.run(&mut memory).unwrap_or_else(|error| panic!("{error}"));
     let time = start.elapsed();
@@ -113,16 +139,28 @@ fn run(case: &Case, module: &Module) -> (Duration, u64) {
 fn main() {
     // `cargo bench` says so; anything else runs everything once.
     let runs = if std::env::args().any(|argument| argument == "--bench") { 9 } else { 1 };
-    println!("{:<20} {:>9} {:>9} {:>8}", "kernel", "M instr.", "ms", "M/s");
+    let columns = ["kernel", "M instr.", "ms", "M/s", "unchecked", "timed"];
+    let [kernel, count, time, rate, unchecked, timed] = columns;
+    println!("{kernel:<20} {count:>9} {time:>9} {rate:>8} {unchecked:>9} {timed:>8}");
     for case in &CASES {
         let module = Module::parse(case.entry, case.ptx).unwrap_or_else(|error| panic!("{error}"));
-        let (mut least, mut instructions) = (Duration::MAX, 0);
+        let timing = timing(case, &module);
+        let ways =
+            [(Checks::ALL, None), (Checks::required(), None), (Checks::required(), Some(&timing))];
+        let mut least = [Duration::MAX; 3];
+        let mut instructions = 0;
         for _ in 0..runs {
-            let (time, executed) = run(case, &module);
-            (least, instructions) = (least.min(time), executed);
+            for (least, (checks, timing)) in least.iter_mut().zip(ways) {
+                let (time, executed) = run(case, &module, checks, timing);
+                (*least, instructions) = (time.min(*least), executed);
+            }
         }
-        let (seconds, millions) = (least.as_secs_f64(), instructions as f64 / 1e6);
-        let (milliseconds, rate) = (1e3 * seconds, millions / seconds);
-        println!("{:<20} {millions:>9.3} {milliseconds:>9.1} {rate:>8.1}", case.entry);
+        let millions = instructions as f64 / 1e6;
+        let [rate, unchecked, timed] = least.map(|time| millions / time.as_secs_f64());
+        let milliseconds = 1e3 * least[0].as_secs_f64();
+        println!(
+            "{:<20} {millions:>9.3} {milliseconds:>9.1} {rate:>8.1} {unchecked:>9.1} {timed:>8.1}",
+            case.entry
+        );
     }
 }
