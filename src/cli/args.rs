@@ -4,7 +4,7 @@ use super::classes::By;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use effnet::arch::{Padding, Size, Variant};
 use effnet::image::Interpolation;
-use effnet::kernels::Compute;
+use effnet::kernels::{self, Compute};
 use effnet::launches::Path;
 use effnet::weights::{Family, OutputActivation, Precision};
 use std::convert::Infallible;
@@ -33,6 +33,23 @@ pub fn size(text: &str) -> Result<Size, String> {
 /// Parses a variant; the error lists all of them.
 pub fn variant(text: &str) -> Result<Variant, String> {
     Variant::from_str(text).map_err(|error| error.to_string())
+}
+
+/// Parses a target that this program has machine code for, as in `90` or `sm_90`.
+pub fn target(text: &str) -> Result<u32, String> {
+    let built = kernels::built().map_err(|error| error.to_string())?;
+    let arch = text.trim_start_matches("sm_").parse().ok().filter(|a| built.archs.contains(a));
+    let known = || built.archs.iter().map(|arch| format!(" sm_{arch}")).collect::<String>();
+    arch.ok_or_else(|| match built.archs {
+        [] => "this program has no machine code: build it without EFFNET_CUDA_ARCHS=ptx".to_owned(),
+        _ => format!("expected a target that this program has machine code for:{}", known()),
+    })
+}
+
+/// The target where none is asked for: sm_80, else the next that this program has machine code for.
+pub fn default_target() -> u32 {
+    let built = kernels::built().map_or(&[][..], |built| built.archs);
+    built.iter().copied().find(|arch| *arch >= 80).or(built.last().copied()).unwrap_or(80)
 }
 
 /// Parses a whole SHA-256, into lower case.

@@ -15,8 +15,8 @@ use serde::Serialize;
 /// Print the plan of a variant: its launches with geometry, traffic and cost, and its steps.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-A launch is one kernel with its grid, its block, the shared memory of a block and the registers of a
-thread. Bytes moved count each tensor that a launch touches once, at the full batch. MACs are
+A launch is one kernel with its grid, its block, the shared memory of a block, the registers of a
+thread, and the blocks that a multiprocessor of the target holds at once. Bytes moved count each tensor that a launch touches once, at the full batch. MACs are
 multiply-accumulates at the full batch, without those that halos make a kernel compute again.
 With --steps, the steps and buffers that launches and the CPU's executor are made from follow. A
 buffer lives from its first to its last step. Each machine places the buffers in memory of its own:
@@ -26,6 +26,7 @@ Examples:
   effnet plan b0
   effnet plan b0 --path layerwise --steps
   effnet plan b4 --batch 8 --precision fp32 --padding symmetric
+  effnet plan b0 --arch 90
   effnet plan lite0 --json | jq '.launches[] | [.name, .kernel, .bytes_moved]'")]
 pub struct Args {
     /// The variant, as `effnet info` lists them.
@@ -49,6 +50,10 @@ pub struct Args {
     /// Outputs of the classifier.
     #[arg(long, value_name = "N", default_value = "1000", value_parser = args::classes)]
     classes: usize,
+    /// Target whose registers and resident blocks are told, as in 90 [default: 80, else the one built
+    /// that comes next].
+    #[arg(long, value_name = "TARGET", value_parser = args::target)]
+    arch: Option<u32>,
     /// Print steps and buffers too.
     #[arg(long)]
     steps: bool,
@@ -131,11 +136,12 @@ pub fn run(args: Args, out: &mut Out) -> anyhow::Result<Status> {
         },
     )?;
     let launch_plan = LaunchPlan::new(&plan, LaunchOptions::new(args.path, args.precision))?;
+    let arch = args.arch.unwrap_or_else(args::default_target);
     if args.json {
-        out.json(&report(&plan, &launch_plan)?)?;
+        out.json(&report(&plan, &launch_plan, arch)?)?;
     } else {
         heading(&plan, &launch_plan, out)?;
-        launches::tables(&launch_plan, out)?;
+        launches::tables(&launch_plan, arch, out)?;
         if args.steps {
             out.line("")?;
             tables(&plan, out)?;
@@ -169,7 +175,11 @@ fn window(op: &Op) -> Option<(usize, usize)> {
     }
 }
 
-fn report<'a>(plan: &'a Plan, launch_plan: &LaunchPlan) -> anyhow::Result<PlanReport<'a>> {
+fn report<'a>(
+    plan: &'a Plan,
+    launch_plan: &LaunchPlan,
+    arch: u32,
+) -> anyhow::Result<PlanReport<'a>> {
     let tensors = packed_tensors(&plan.network);
     let ids = |list: Vec<BufferId>| list.into_iter().map(|id| id.0).collect();
     let steps = plan.steps.iter().enumerate().map(|(index, step)| {
@@ -209,7 +219,7 @@ fn report<'a>(plan: &'a Plan, launch_plan: &LaunchPlan) -> anyhow::Result<PlanRe
         precision: launch_plan.options().compute.to_string(),
         path: launch_plan.options().path.to_string(),
         classes: plan.network.classes,
-        launches: launches::report(launch_plan)?,
+        launches: launches::report(launch_plan, arch)?,
         device_memory: launches::memory(launch_plan),
         steps: steps.collect(),
         buffers: buffers.collect(),

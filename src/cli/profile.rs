@@ -53,6 +53,7 @@ Examples:
   effnet profile --model lite0 --device cpu --html profile.html --trace trace.json
   effnet profile b0 --svg blocks.svg
   effnet profile b0 --device emulator --size 64 --by op
+  effnet profile b0 --device emulator --size 64 --by launch --arch 90
   effnet profile b4 --batch 8 --json | jq '.items[] | [.name, .time_us, .bound]'")]
 pub struct Args {
     /// Variant to profile with random weights, as `effnet info` lists them [default: the packed
@@ -84,6 +85,9 @@ pub struct Args {
     /// GPU, by the number of threads on the CPU].
     #[arg(long, value_name = "N", value_parser = side)]
     product_side: Option<usize>,
+    /// Target whose occupancy is told on the emulator, as in 90 [default: 80]; a GPU has its own.
+    #[arg(long, value_name = "TARGET", value_parser = args::target)]
+    arch: Option<u32>,
     /// Print one JSON object instead of tables.
     #[arg(long)]
     json: bool,
@@ -126,6 +130,12 @@ pub fn run(args: Args, verbose: bool, out: &mut Out) -> anyhow::Result<Status> {
         bail!(
             "--trace: the emulator counts and does not time, and a trace is made of times; leave it \
              out, or use --device cuda or cpu"
+        );
+    }
+    if choice.device != Device::Emulator && args.arch.is_some() {
+        bail!(
+            "--arch: the occupancy on {} is its own; leave it out, or use --device emulator",
+            choice.device
         );
     }
     let report = profile(&args, &choice, weights, origin, verbose)?;
@@ -224,8 +234,9 @@ fn measure(args: &Args, choice: &Choice, session: Session) -> anyhow::Result<Fou
             Found::Times(profile, sampling)
         }
         Machine::Emulated(plan, mut device) => {
-            let profile =
-                profile_emulated(&mut device, &plan, &input, batch).map_err(SessionError::from)?;
+            let arch = args.arch.unwrap_or_else(args::default_target);
+            let profile = profile_emulated(&mut device, &plan, &input, batch, arch)
+                .map_err(SessionError::from)?;
             Found::Counts(profile)
         }
         Machine::Cuda(plan, mut device) => {

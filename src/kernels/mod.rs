@@ -138,6 +138,16 @@ impl Built {
     }
 }
 
+/// Targets of systems on a chip. Their machine code and that of cards do not run on each other.
+const ON_A_CHIP: [u32; 5] = [72, 87, 88, 101, 110];
+
+/// Whether a GPU runs machine code of a target: where both are of one generation, of a target that is
+/// not newer than the GPU.
+pub fn runs_machine_code(gpu: u32, target: u32) -> bool {
+    let is_exact = ON_A_CHIP.contains(&gpu) || ON_A_CHIP.contains(&target);
+    gpu == target || (!is_exact && gpu / 10 == target / 10 && target < gpu)
+}
+
 /// Why this build has no kernels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("built without GPU kernels: {missing}; {to_do}")]

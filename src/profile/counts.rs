@@ -88,6 +88,8 @@ pub struct CountProfile {
     pub items: Vec<Item>,
     /// What each of them executed.
     pub executed: Vec<Executed>,
+    /// The compute capability that occupancy is told for, as in 90.
+    pub arch: u32,
 }
 
 /// What the counters of one or more launches come to.
@@ -265,6 +267,7 @@ mod tests {
                 item(2, "blocks.0.project", 256, 7),
             ],
             executed: vec![executed(1), executed(1), executed(2)],
+            arch: 80,
         };
         let blocks = profile.groups(By::Block);
         let block = &blocks[1].counts;

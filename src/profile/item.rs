@@ -175,7 +175,7 @@ fn kernel_use(record: &LaunchRecord, arch: u32) -> KernelUse {
 fn resources(record: &LaunchRecord, arch: u32) -> Option<Resources> {
     let image = kernels::images().iter().find(|image| image.name == record.kernel.image_name())?;
     let fits = |r: &&Resources| {
-        r.entry == record.kernel.symbol() && r.arch / 10 == arch / 10 && r.arch <= arch
+        r.entry == record.kernel.symbol() && kernels::runs_machine_code(arch, r.arch)
     };
     image.resources.iter().filter(fits).max_by_key(|r| r.arch).copied()
 }

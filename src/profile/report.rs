@@ -125,12 +125,12 @@ impl Report {
                     );
                 }
             }
-            Found::Counts(_) => notes.push(
+            Found::Counts(profile) => notes.push(format!(
                 "The emulator counts and does not time. Sectors of 32 bytes are counted over all \
                  requests, before any cache; the compulsory minimum is each tensor read or written \
-                 once."
-                    .to_owned(),
-            ),
+                 once. Occupancy is that of sm_{}.",
+                profile.arch
+            )),
         }
         notes
     }

@@ -20,10 +20,6 @@ pub struct CeilingWork {
     pub samples: usize,
 }
 
-/// A compute capability whose occupancy is told for launches on the emulator, which runs its PTX.
-#[cfg(feature = "emulator")]
-const EMULATED_ARCH: u32 = 80;
-
 /// Times the steps of `n` images on the CPU.
 pub fn profile_cpu(
     executor: &mut CpuExecutor,
@@ -155,21 +151,23 @@ pub(super) fn tflops(side: usize, us: f64) -> f64 {
     2.0 * (side as f64).powi(3) / us / 1e6
 }
 
-/// Counts the launches of `n` images on the emulator; `plan` is what the device's launches are of.
+/// Counts the launches of `n` images on the emulator; `plan` is what the device's launches are of, and
+/// `arch` the compute capability that occupancy is told for, as in 90: the emulator has none.
 #[cfg(feature = "emulator")]
 pub fn profile_emulated(
     device: &mut EmulatedDevice,
     plan: &Plan,
     input: &[f32],
     n: usize,
+    arch: u32,
 ) -> Result<CountProfile, EmulatedError> {
     device.set_count_traffic(true);
     let run = device.run(input, n);
     device.set_count_traffic(false);
     run?;
-    let items = items_of_launches(plan, &device.plan().launches(n)?, EMULATED_ARCH);
+    let items = items_of_launches(plan, &device.plan().launches(n)?, arch);
     let executed = device.executed().iter().map(Executed::from).collect();
-    Ok(CountProfile { items, executed })
+    Ok(CountProfile { items, executed, arch })
 }
 
 /// Nothing, as this build has no emulated device.
@@ -179,6 +177,7 @@ pub fn profile_emulated(
     _plan: &Plan,
     _input: &[f32],
     _n: usize,
+    _arch: u32,
 ) -> Result<CountProfile, EmulatedError> {
     match *device {}
 }

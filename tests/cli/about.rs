@@ -160,6 +160,42 @@ fn usage_errors_exit_with_2_and_help_with_0() {
 }
 
 #[test]
+#[cfg_attr(
+    not(all(kernel_target = "80", kernel_target = "90")),
+    ignore = "needs kernels for 80 and 90: build with nvcc (make cuda) and EFFNET_CUDA_ARCHS=80,90"
+)]
+fn plan_tells_registers_and_resident_blocks_of_the_target_asked_for() {
+    use effnet::kernels::{Geometry, images, occupancy::Multiprocessor};
+    let place = Place::new();
+    let plan = |args: &[&str]| {
+        let plan = place.run(&[&["plan", "b0", "--json"], args].concat()).exits(0).json();
+        plan[0]["launches"].as_array().unwrap().clone()
+    };
+    for (arch, args) in [(80, &[][..]), (80, &["--arch", "80"]), (90, &["--arch", "sm_90"])] {
+        for launch in plan(args) {
+            let told = &launch["registers"];
+            let reports = images().iter().flat_map(|image| image.resources);
+            let report = { reports }.find(|r| r.arch == arch && launch["kernel"] == r.entry);
+            let report = report.unwrap();
+            assert_eq!(
+                (&told["arch"], &told["registers"]),
+                (&arch.into(), &report.registers.into())
+            );
+            let three = |name: &str| [0, 1, 2].map(|i| launch[name][i].as_u64().unwrap() as u32);
+            let shared_bytes = launch["shared_bytes"].as_u64().unwrap() as u32;
+            let geometry = Geometry { grid: three("grid"), block: three("block"), shared_bytes };
+            let blocks = Multiprocessor::of(arch).unwrap().resident_blocks(report, &geometry);
+            assert_eq!(told["resident_blocks"], blocks, "{launch}");
+        }
+    }
+    let text = place.run(&["plan", "b0", "--arch", "90"]).exits(0).stdout;
+    assert!(text.contains("resident") && text.contains("sm_90"), "{text}");
+    place.run(&["plan", "b0", "--arch", "61"]).exits(2).says(&["--arch", "sm_80"]);
+    let profile = ["profile", "b0", "--device", "cpu", "--size", "32", "--arch", "90"];
+    place.run(&profile).exits(2).says(&["--arch", "cpu", "leave it out"]);
+}
+
+#[test]
 fn the_version_is_a_line_and_verbose_tells_the_build() {
     let place = Place::new();
     let line = format!("effnet {}\n", env!("CARGO_PKG_VERSION"));

@@ -1,8 +1,8 @@
 //! The launches of a plan, as a table and as JSON.
 
 use crate::cli::output::{self, Align, Out, Table, thousands};
-use effnet::kernels;
-use effnet::launches::{KernelId, LaunchPlan, LaunchRecord, Region};
+use effnet::kernels::{self, occupancy::Multiprocessor};
+use effnet::launches::{LaunchPlan, LaunchRecord, Region};
 use serde::Serialize;
 
 /// One launch as JSON.
@@ -22,12 +22,14 @@ pub struct LaunchReport {
     macs: u64,
 }
 
-/// Registers of a thread, as ptxas gives them.
+/// What a launch takes of a multiprocessor: registers of a thread as ptxas gives them.
 #[derive(Clone, Copy, Serialize)]
 struct Registers {
     arch: u32,
     registers: u32,
     static_shared_bytes: u32,
+    /// Blocks that a multiprocessor holds at once, where its limits are known.
+    resident_blocks: Option<u32>,
 }
 
 /// Device memory as JSON.
@@ -56,7 +58,7 @@ struct BufferReport {
 }
 
 /// The launches at the full batch.
-pub fn report(plan: &LaunchPlan) -> anyhow::Result<Vec<LaunchReport>> {
+pub fn report(plan: &LaunchPlan, arch: u32) -> anyhow::Result<Vec<LaunchReport>> {
     let records = plan.launches(plan.batch())?;
     let reports = records.into_iter().enumerate().map(|(index, record)| LaunchReport {
         index,
@@ -65,7 +67,7 @@ pub fn report(plan: &LaunchPlan) -> anyhow::Result<Vec<LaunchReport>> {
         grid: record.geometry.grid,
         block: record.geometry.block,
         shared_bytes: record.geometry.shared_bytes,
-        registers: registers(record.kernel),
+        registers: registers(&record, arch),
         bytes_moved: record.bytes_moved,
         macs: record.macs,
         name: record.name,
@@ -97,9 +99,9 @@ pub fn memory(plan: &LaunchPlan) -> MemoryReport {
 }
 
 /// Prints the launches, and what they take together.
-pub fn tables(plan: &LaunchPlan, out: &mut Out) -> anyhow::Result<()> {
+pub fn tables(plan: &LaunchPlan, arch: u32, out: &mut Out) -> anyhow::Result<()> {
     let records = plan.launches(plan.batch())?;
-    let known = records.iter().find_map(|record| registers(record.kernel));
+    let known = records.iter().find_map(|record| registers(record, arch));
     let mut table = Table::new(&[
         ("launch", Align::Right),
         ("name", Align::Left),
@@ -108,12 +110,13 @@ pub fn tables(plan: &LaunchPlan, out: &mut Out) -> anyhow::Result<()> {
         ("block", Align::Left),
         ("shared", Align::Right),
         ("registers", Align::Right),
+        ("resident", Align::Right),
         ("moved", Align::Right),
         ("MACs", Align::Right),
     ]);
     for (index, record) in records.iter().enumerate() {
         let [grid, block] = [record.geometry.grid, record.geometry.block].map(extents);
-        let registers = registers(record.kernel);
+        let registers = registers(record, arch);
         table.row([
             index.to_string(),
             record.name.clone(),
@@ -122,6 +125,7 @@ pub fn tables(plan: &LaunchPlan, out: &mut Out) -> anyhow::Result<()> {
             block,
             shared(record, registers),
             registers.map_or("-".to_owned(), |r| r.registers.to_string()),
+            registers.and_then(|r| r.resident_blocks).map_or("-".to_owned(), |n| n.to_string()),
             output::bytes(record.bytes_moved),
             thousands(record.macs),
         ]);
@@ -130,7 +134,10 @@ pub fn tables(plan: &LaunchPlan, out: &mut Out) -> anyhow::Result<()> {
         out.line(line)?;
     }
     if let Some(Registers { arch, .. }) = known {
-        out.line(format_args!("\nregisters as ptxas reports them for sm_{arch}"))?;
+        out.line(format_args!(
+            "\nregisters as ptxas reports them for sm_{arch}; resident: blocks that one of its \
+             multiprocessors holds at once"
+        ))?;
     }
     let moved: u64 = records.iter().map(|record| record.bytes_moved).sum();
     let macs: u64 = records.iter().map(|record| record.macs).sum();
@@ -168,15 +175,16 @@ fn shared(record: &LaunchRecord, registers: Option<Registers>) -> String {
     output::bytes(u64::from(record.geometry.shared_bytes + fixed))
 }
 
-/// The lowest target from sm_80 on that this build has a report for.
-fn registers(kernel: KernelId) -> Option<Registers> {
+/// What ptxas' report says of a target that is built.
+fn registers(record: &LaunchRecord, arch: u32) -> Option<Registers> {
+    let kernel = record.kernel;
     let image = kernels::images().iter().find(|image| image.name == kernel.image_name())?;
-    let mut reports: Vec<_> =
-        image.resources.iter().filter(|r| r.entry == kernel.symbol()).collect();
-    reports.sort_by_key(|r| (r.arch < 80, r.arch));
-    reports.first().map(|r| Registers {
-        arch: r.arch,
+    let mut reports = image.resources.iter();
+    reports.find(|r| r.entry == kernel.symbol() && r.arch == arch).map(|r| Registers {
+        arch,
         registers: r.registers,
         static_shared_bytes: r.shared_bytes,
+        resident_blocks: Multiprocessor::of(arch)
+            .map(|multiprocessor| multiprocessor.resident_blocks(r, &record.geometry)),
     })
 }

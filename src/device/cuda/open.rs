@@ -40,21 +40,12 @@ impl fmt::Display for DeviceInfo {
     }
 }
 
-/// Targets of systems on a chip. Their machine code and that of cards do not run on each other.
-const ON_A_CHIP: [u32; 5] = [72, 87, 88, 101, 110];
-
-/// Whether a GPU runs machine code of a target: where both are of one generation, of a target that is
-/// not newer than the GPU.
-fn runs_machine_code(gpu: u32, target: u32) -> bool {
-    let is_exact = ON_A_CHIP.contains(&gpu) || ON_A_CHIP.contains(&target);
-    gpu == target || (!is_exact && gpu / 10 == target / 10 && target < gpu)
-}
-
 impl DeviceInfo {
     /// Which of a build's code it runs under a driver: the newest machine code for it, else the PTX,
     /// if that is not for later GPUs only.
     pub fn code(&self, built: &Built, driver: Version) -> Result<Code, CudaError> {
-        let of_gpu = built.archs.iter().rev().copied().filter(|t| runs_machine_code(self.arch, *t));
+        let of_gpu =
+            built.archs.iter().rev().copied().filter(|t| kernels::runs_machine_code(self.arch, *t));
         let machine_code = of_gpu.filter_map(|t| Some((Code::Machine(t), built.driver_for(t)?)));
         let ptx = Some((Code::Ptx(built.ptx_arch), built.driver_for_ptx()))
             .filter(|_| built.ptx_arch <= self.arch);
