@@ -27,15 +27,15 @@ critical path of a block is followed through its registers, and caches are LRUs.
 on a GPU follows from constants with a source each: docs/performance.md has the formulas, and
 --print-gpu a set of constants, which --gpu takes back as a file.
 
-A launch's body is limited by the latency of its blocks, by issue slots, by a pipe (FMA, ALU, special
-function, load/store, tensor), by first-level cache and shared memory (L1), by the L2 cache or by
-device memory (DRAM). What lies between launches is the cause `launch`.
+A launch's body is limited by the latency of its blocks, by issue slots, by a pipe (FMA, ALU,
+special function, load/store, tensor), by first-level cache and shared memory (L1), by the L2 cache
+or by device memory (DRAM). What lies between launches is the cause `launch`.
 
---measured FILE lays what `effnet profile --device cuda --json` printed beside the predictions. --fit
-FILE prints the constants refitted to such files; --batch and the like then follow the files.
+--measured FILE lays what `effnet profile --device cuda --json` printed beside the predictions.
+--fit FILE prints the constants refitted to such files; --batch and the like then follow the files.
 
-With --json the object has \"schema\": \"effnet-estimate/1\", \"predicted\": true, the model, the GPU with
-its constants and their sources, notes, groups by block, op and cause, and the launches in order.
+With --json the object has \"schema\": \"effnet-estimate/1\", \"predicted\": true, the model, the
+GPU with its constants and their sources, notes, groups by block, op and cause, and the launches.
 
 Examples:
   effnet estimate b0 --gpu h100
@@ -185,8 +185,8 @@ fn same(measured: &Measured, subject: &Subject) -> anyhow::Result<()> {
     for (what, measured_is, predicted_is) in pairs {
         if measured_is != predicted_is {
             bail!(
-                "{}: measured with {what} {measured_is}, predicted with {predicted_is}: expected the \
-                 same",
+                "{}: measured with {what} {measured_is}, predicted with {predicted_is}: expected \
+                 the same",
                 measured.file
             );
         }

@@ -44,8 +44,8 @@ With --json the object has \"schema\": \"effnet-profile/1\", the environment, th
 device, batch and the like), notes, and \"kind\": \"times\" or \"counters\". Either kind has items, in
 the order of a run, groups by layer, block, stage and op, which refer to items by their places, and
 the total. Times are in microseconds: time_us is the median, samples_us sums up all runs, floor_us
-is the floor, and times_floor the ratio. Shares and occupancy are parts of 1. Where launches of a GPU
-begin early, serial_run_us are whole runs in which none does.
+is the floor, and times_floor the ratio. Shares and occupancy are parts of 1. Where launches of a
+GPU begin early, serial_run_us are whole runs in which none does.
 
 Examples:
   effnet profile b0

@@ -1,8 +1,8 @@
 //! From what a launch does, and what a GPU can do, to the time that it takes, and why.
 //!
-//! With `B` blocks on `S` multiprocessors that hold `R` of them each, `w = B / (S R)` waves, and the
-//! busiest multiprocessor's part of the work `q`, which is `ceil(B / S) / B` for one wave or less and
-//! `1 / S` beyond:
+//! With `B` blocks on `S` multiprocessors that hold `R` of them each, `w = B / (S R)` waves, and
+//! the busiest multiprocessor's part of the work `q`, which is `ceil(B / S) / B` for one wave or
+//! less and `1 / S` beyond:
 //!
 //! ```text
 //! latency     path of the slowest block, w <= 1; w times the mean path beyond
@@ -15,10 +15,12 @@
 //! ```
 //!
 //! Half a path, since blocks end at different times and the last wave drains. The fourth power lets
-//! terms of equal size cost 19 % on top, and leaves one that is half as large 1.5 %: the analytic model's.
+//! terms of equal size cost 19 % on top, and leaves one that is half as large 1.5 %: the analytic
+//! model's.
 //!
-//! A launch costs `launch_us` beyond its body, or `dependent_launch_us` where it may begin early; then
-//! what its blocks do before they wait is hidden as far as the body of the launch before is long.
+//! A launch costs `launch_us` beyond its body, or `dependent_launch_us` where it may begin early;
+//! then what its blocks do before they wait is hidden as far as the body of the launch before is
+//! long.
 
 use super::gpu::Gpu;
 use serde::Serialize;
@@ -202,7 +204,8 @@ impl PathCycles {
     }
 }
 
-/// What a launch does, as the emulator and its machine code tell: everything that its time follows from.
+/// What a launch does, as the emulator and its machine code tell: everything that its time follows
+/// from.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Work {
     /// Blocks of the grid.
@@ -347,7 +350,8 @@ pub fn predict(run: &[Work], gpu: &Gpu) -> Vec<Predicted> {
 pub(super) mod tests {
     use super::*;
 
-    /// A GPU of round numbers: 10 multiprocessors at 1 GHz, so that a thousand cycles are a microsecond.
+    /// A GPU of round numbers: 10 multiprocessors at 1 GHz, so that a thousand cycles are a
+    /// microsecond.
     pub fn gpu() -> Gpu {
         let mut gpu = Gpu::find("h100").unwrap();
         for (name, value) in [

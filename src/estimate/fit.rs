@@ -2,14 +2,14 @@
 //!
 //! Six constants are fitted, all else stays: what a launch costs with and without programmatic
 //! dependence, the latency of the L2 cache (that of device memory moves with it), the part of its
-//! cycles in which a scheduler issues, and the rates of L2 cache and device memory. Sought is the least
-//! sum of the squares of `ln(predicted / measured)`, over launches timed one by one, which cost
-//! `launch_us` and their body, and over what whole runs save by launches that begin early: two whole
-//! runs have the same copies, which their difference is free of.
+//! cycles in which a scheduler issues, and the rates of L2 cache and device memory. Sought is the
+//! least sum of the squares of `ln(predicted / measured)`, over launches timed one by one, which
+//! cost `launch_us` and their body, and over what whole runs save by launches that begin early: two
+//! whole runs have the same copies, which their difference is free of.
 //!
 //! The unknowns are the constants' logarithms, so none becomes negative; a weak pull towards the
-//! values before (a ten-thousandth of a measurement of each) decides what the measurements leave open.
-//! Levenberg-Marquardt with differences for derivatives.
+//! values before (a ten-thousandth of a measurement of each) decides what the measurements leave
+//! open. Levenberg-Marquardt with differences for derivatives.
 
 use super::combine::{Predicted, Work, predict};
 use super::gpu::{Gpu, KEYS};
@@ -238,8 +238,9 @@ mod tests {
         us(&gpu.clone().serial()) - us(gpu)
     }
 
-    /// What a GPU of known constants would measure gives these constants again: to a per cent, since
-    /// the pull towards the values before is a part in some ten thousand of what 82 measurements say.
+    /// What a GPU of known constants would measure gives these constants again: to a per cent,
+    /// since the pull towards the values before is a part in some ten thousand of what 82
+    /// measurements say.
     #[test]
     fn a_fit_finds_the_constants_that_the_times_were_made_from() {
         let known: [(&str, f64); 6] = [

@@ -1,8 +1,8 @@
 //! Constants of GPUs, each with its source: those that are built in, and those of a user's file.
 //!
-//! A set is a JSON object with `name`, `title`, `arch` and `constants`; each constant has a `value` and
-//! a `source` in words. The keys are a closed list: a missing one, an unknown one and a value beyond
-//! its range are errors, since a set that is silently incomplete would predict nonsense.
+//! A set is a JSON object with `name`, `title`, `arch` and `constants`; each constant has a `value`
+//! and a `source` in words. The keys are a closed list: a missing one, an unknown one and a value
+//! beyond its range are errors, since a set that is silently incomplete would predict nonsense.
 
 use super::pairs::Pairs;
 use serde::Deserialize;
@@ -91,7 +91,8 @@ constants! {
     special_lanes: "lanes", 1.0 to 1024.0;
     /// Lanes of loads and stores.
     load_store_lanes: "lanes", 1.0 to 1024.0;
-    /// Multiply-accumulates of f16 matrix products in a cycle of a multiprocessor; half of it in TF32.
+    /// Multiply-accumulates of f16 matrix products in a cycle of a multiprocessor; half of it in
+    /// TF32.
     tensor_macs: "multiply-accumulates a cycle", 1.0 to 100000.0;
     /// From an arithmetic instruction to its result.
     arithmetic_cycles: "cycles", 1.0 to 1000.0;
@@ -121,8 +122,8 @@ constants! {
     barrier_cycles: "cycles", 1.0 to 10000.0;
     /// Between two launches of a graph without programmatic dependence.
     launch_us: "us", 0.0 to 1000.0;
-    /// Between two launches of a graph of which the second may begin early; from compute capability 9.0
-    /// on, equal to launch_us before.
+    /// Between two launches of a graph of which the second may begin early; from compute capability
+    /// 9.0 on, equal to launch_us before.
     dependent_launch_us: "us", 0.0 to 1000.0;
 }
 
@@ -148,7 +149,8 @@ pub struct Gpu {
 #[allow(missing_docs)] // the messages say it
 pub enum GpuError {
     #[error(
-        "no GPU named {found}{nearest}: known are {known}, or a file of constants as --print-gpu writes one"
+        "no GPU named {found}{nearest}: known are {known}, or a file of constants as --print-gpu \
+         writes one"
     )]
     Unknown { found: String, nearest: String, known: String },
     #[error("{file}: {message}")]

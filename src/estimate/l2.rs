@@ -1,9 +1,10 @@
 //! What of a run stays in the L2 cache, and what goes to device memory.
 //!
-//! The cache is an LRU of chunks over the addresses that the launches touch, in their order: the whole
-//! run twice, of which the second is counted, since a run is repeated. A launch goes through its
-//! activations side by side, each from its start to its end; its weights, which every block reads, it
-//! touches at its start and again at each eighth of the way. Before a run the host writes the input.
+//! The cache is an LRU of chunks over the addresses that the launches touch, in their order: the
+//! whole run twice, of which the second is counted, since a run is repeated. A launch goes through
+//! its activations side by side, each from its start to its end; its weights, which every block
+//! reads, it touches at its start and again at each eighth of the way. Before a run the host writes
+//! the input.
 
 use crate::launches::{Region, Touched};
 use std::collections::{BTreeMap, HashMap};

@@ -1,6 +1,6 @@
 //! An estimate as a self-contained HTML page with plots, each of which says that it is predicted.
 
-use super::combine::Cause;
+use super::combine::{Cause, PathCycles};
 use super::report::{By, Estimate, Launch};
 use crate::report::html::{Section, figure, page, table, text};
 use crate::report::plot::{BarGroup, Bars, Stacked, StackedBar, bars, stacked};
@@ -11,6 +11,28 @@ use maud::{Markup, html};
 const LONGEST: usize = 12;
 /// Lines of each.
 const LINES: usize = 6;
+
+/// Causes by which plots tell times apart: no more than there are colours.
+const PLOTTED: [(&str, &[Cause]); 6] = [
+    ("launch", &[Cause::Launch]),
+    ("latency", &[Cause::Latency]),
+    ("issue", &[Cause::Issue]),
+    ("pipes", &[Cause::Fma, Cause::Alu, Cause::Special, Cause::LoadStore, Cause::Tensor]),
+    ("L1 and L2", &[Cause::L1, Cause::L2]),
+    ("DRAM", &[Cause::Dram]),
+];
+
+/// The parts of a path by which plots tell it apart.
+fn path_parts(path: &PathCycles) -> [(&'static str, f64); 6] {
+    [
+        ("issue", path.issue),
+        ("arithmetic, tensor", path.arithmetic + path.tensor),
+        ("special function", path.special),
+        ("shared memory, L1", path.shared + path.l1),
+        ("L2, DRAM, copies", path.memory + path.copy),
+        ("barriers, atomics", path.barrier + path.atomic),
+    ]
+}
 
 impl Estimate {
     /// The page.
@@ -62,22 +84,25 @@ impl Estimate {
 
     /// Stacked bars of groups, by cause.
     fn causes_by(&self, by: By, title: &str) -> String {
-        let us = |launch: &Launch, cause: Cause| match cause {
-            Cause::Launch => launch.predicted.launch_us,
-            _ if launch.predicted.cause == cause => launch.predicted.body_us,
-            _ => 0.0,
+        let us = |launch: &Launch, causes: &[Cause]| {
+            let times = causes.iter().map(|&cause| match cause {
+                Cause::Launch => launch.predicted.launch_us,
+                _ if launch.predicted.cause == cause => launch.predicted.body_us,
+                _ => 0.0,
+            });
+            times.sum::<f64>()
         };
-        let has = |cause: &Cause| self.launches.iter().any(|launch| us(launch, *cause) > 0.0);
-        let causes: Vec<Cause> = Cause::ALL.into_iter().filter(has).collect();
-        let names: Vec<&str> = causes.iter().map(|cause| cause.name()).collect();
+        let has = |causes: &[Cause]| self.launches.iter().any(|launch| us(launch, causes) > 0.0);
+        let plotted: Vec<_> = PLOTTED.into_iter().filter(|(_, causes)| has(causes)).collect();
+        let names: Vec<&str> = plotted.iter().map(|(name, _)| *name).collect();
         let bars: Vec<StackedBar> = self
             .groups(by)
             .into_iter()
             .map(|group| StackedBar {
-                values: causes
+                values: plotted
                     .iter()
-                    .map(|&cause| {
-                        group.places.iter().map(|&place| us(&self.launches[place], cause)).sum()
+                    .map(|(_, causes)| {
+                        group.places.iter().map(|&place| us(&self.launches[place], causes)).sum()
                     })
                     .collect(),
                 label: group.name,
@@ -91,14 +116,14 @@ impl Estimate {
     /// The make-up of the mean path of each op, and its length.
     fn paths(&self) -> Markup {
         let ops = self.groups(By::Op);
-        let names = super::combine::PathCycles::default().parts().map(|(name, _)| name);
+        let names = path_parts(&PathCycles::default()).map(|(name, _)| name);
         let mut shares: Vec<StackedBar> = Vec::new();
         let mut lengths: Vec<BarGroup> = Vec::new();
         for op in &ops {
             let count = op.places.len().max(1) as f64;
             let mut values = vec![0.0; names.len()];
             for &place in &op.places {
-                let parts = self.launches[place].work.path.parts();
+                let parts = path_parts(&self.launches[place].work.path);
                 for (value, (_, cycles)) in values.iter_mut().zip(parts) {
                     *value += cycles / count;
                 }

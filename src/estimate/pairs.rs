@@ -6,8 +6,8 @@ use std::fmt;
 use std::io::Read;
 use std::path::Path;
 
-/// The members of an object in their order. A key that comes twice is an error: which of the two was
-/// meant, nobody can say.
+/// The members of an object in their order. A key that comes twice is an error: which of the two
+/// was meant, nobody can say.
 pub(super) struct Pairs(pub Vec<(String, Value)>);
 
 impl<'de> Deserialize<'de> for Pairs {

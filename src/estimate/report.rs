@@ -177,8 +177,8 @@ impl Estimate {
     /// The schema of [`json`](Estimate::json).
     pub const SCHEMA: &str = "effnet-estimate/1";
     /// The model, as outputs name it.
-    pub const MODEL: &str = "effnet estimate: PTX emulator's counts, issue slots, critical path of a \
-                             block, LRU caches (docs/performance.md)";
+    pub const MODEL: &str = "effnet estimate: PTX emulator's counts, issue slots, critical path of \
+                             a block, LRU caches (docs/performance.md)";
 
     /// What it is of, and that it is no measurement.
     pub fn title(&self) -> String {
@@ -304,16 +304,16 @@ impl Estimate {
         ));
         if self.code_arch != gpu.arch {
             notes.push(format!(
-                "This build has no machine code for sm_{}: registers, occupancy and slots are those of \
-                 sm_{}, the nearest.",
+                "This build has no machine code for sm_{}: registers, occupancy and slots are those \
+                 of sm_{}, the nearest.",
                 gpu.arch, self.code_arch
             ));
         }
         let sampled: u64 = self.launches.iter().map(|launch| launch.sampled).sum();
         let blocks: u64 = self.launches.iter().map(|launch| launch.work.blocks).sum();
         notes.push(format!(
-            "{sampled} blocks were emulated for the {blocks} of the run; launches that differ only by \
-             addresses were emulated once."
+            "{sampled} blocks were emulated for the {blocks} of the run; launches that differ only \
+             by addresses were emulated once."
         ));
         notes.push(
             "Copies of input and outputs are not part of it; bytes of device memory are those of a \
@@ -322,8 +322,8 @@ impl Estimate {
         );
         if let Some(measured) = &self.measured {
             notes.push(format!(
-                "Measured times are those of {} on {}: launches with an event before and after each, \
-                 so they begin when everything before has ended.",
+                "Measured times are those of {} on {}: launches with an event before and after \
+                 each, so they begin when everything before has ended.",
                 measured.file, measured.device
             ));
         }

@@ -1,8 +1,9 @@
-//! What the launches of a run do: a sample of the blocks of each distinct launch on the PTX emulator.
+//! What the launches of a run do: a sample of the blocks of each distinct launch on the PTX
+//! emulator.
 //!
-//! Launches that differ only by the addresses of their tensors do the same, and are emulated once, in
-//! parallel with the others. Memory is zeros: no kernel's way through a network depends on values,
-//! but for divisions whose slow paths no network takes.
+//! Launches that differ only by the addresses of their tensors do the same, and are emulated once,
+//! in parallel with the others. Memory is zeros: no kernel's way through a network depends on
+//! values, but for divisions whose slow paths no network takes.
 
 use super::combine::{Work, predict};
 use super::gpu::Gpu;
@@ -60,8 +61,8 @@ pub enum EstimateError {
     },
     /// A kernel of which a multiprocessor of the GPU holds no block.
     #[error(
-        "{name}: no block of {kernel} fits a multiprocessor of {gpu} ({shared_bytes} bytes of shared \
-         memory, {registers} registers a thread)"
+        "{name}: no block of {kernel} fits a multiprocessor of {gpu} ({shared_bytes} bytes of \
+         shared memory, {registers} registers a thread)"
     )]
     DoesNotFit {
         /// The launch.
@@ -340,8 +341,8 @@ impl Emulator<'_> {
         })
     }
 
-    /// Whether blocks of one column gather what the others leave: parameters of the pointwise kernels
-    /// say so by having room for chunk sums, which only then are split over z.
+    /// Whether blocks of one column gather what the others leave: parameters of the pointwise
+    /// kernels say so by having room for chunk sums, which only then are split over z.
     fn is_split(&self) -> bool {
         self.record.kernel.image_name().starts_with("pointwise") && self.record.geometry.grid[2] > 1
     }

@@ -1,12 +1,13 @@
 //! Which blocks of a launch stand for all of them.
 //!
-//! Blocks differ by where they lie: those at the edges of a map or of the channels do less, the others
-//! do the same. So each extent of the grid is sampled by its first and last position and by evenly
-//! spaced ones between, each with a weight, the number of positions that it stands for; the weight of
-//! a block is the product of its positions' weights. The weights of a launch sum up to its blocks.
+//! Blocks differ by where they lie: those at the edges of a map or of the channels do less, the
+//! others do the same. So each extent of the grid is sampled by its first and last position and by
+//! evenly spaced ones between, each with a weight, the number of positions that it stands for; the
+//! weight of a block is the product of its positions' weights. The weights of a launch sum up to
+//! its blocks.
 
-/// Positions that are taken of an extent, at most: in x the tiles of a map, in y the channels, in z the
-/// images, which all do the same.
+/// Positions that are taken of an extent, at most: in x the tiles of a map, in y the channels, in z
+/// the images, which all do the same.
 const MOST: [u32; 3] = [6, 4, 2];
 
 /// Blocks that run one after the other on the same memory, and how many of their like there are.
@@ -41,8 +42,8 @@ pub fn positions(extent: u32, most: u32) -> Vec<(u32, f64)> {
     found
 }
 
-/// The runs that stand for a grid. Where `columns`, the blocks of one x and y depend on each other, as
-/// those of a split sum do, whose last block gathers: they run together, all of them, in order.
+/// The runs that stand for a grid. Where `columns`, the blocks of one x and y depend on each other,
+/// as those of a split sum do, whose last block gathers: they run together, all of them, in order.
 pub fn runs(grid: [u32; 3], columns: bool) -> Vec<Run> {
     let [x, y, z] = grid;
     let number = |i: u32, j: u32, k: u32| {

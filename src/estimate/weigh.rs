@@ -11,8 +11,8 @@ use std::collections::BTreeMap;
 
 /// Lines that an estimate keeps of each launch.
 const LINES: usize = 8;
-/// Multiply-accumulates of `mma.m16n8k16`; `mma.m16n8k8`, in TF32, has half as many, each of which takes
-/// twice as long.
+/// Multiply-accumulates of `mma.m16n8k16`; `mma.m16n8k8`, in TF32, has half as many, each of which
+/// takes twice as long.
 const PRODUCT_MACS: f64 = 2048.0;
 const WARP_LANES: f64 = 32.0;
 
@@ -52,8 +52,8 @@ pub(super) fn from(weights: &Weights) -> SlotsFrom {
     }
 }
 
-/// What a warp's instructions take, for a block of whose first-level cache `l1_bytes` are its own. Each
-/// warp finds its slots of issue free: that warps share them is what the issue term is for.
+/// What a warp's instructions take, for a block of whose first-level cache `l1_bytes` are its own.
+/// Each warp finds its slots of issue free: that warps share them is what the issue term is for.
 pub(super) fn timing(
     weights: &Weights,
     entry: &Entry,

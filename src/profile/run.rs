@@ -53,8 +53,8 @@ fn us(time: Duration) -> f64 {
     time.as_secs_f64() * 1e6
 }
 
-/// Times the launches of `n` images on a GPU, and whole runs; `plan` is what the device's launches are
-/// of, and `ceilings` were measured on the same GPU.
+/// Times the launches of `n` images on a GPU, and whole runs; `plan` is what the device's launches
+/// are of, and `ceilings` were measured on the same GPU.
 pub fn profile_cuda(
     device: &mut CudaDevice,
     plan: &Plan,
@@ -77,8 +77,8 @@ pub fn profile_cuda(
     Ok(TimeProfile { items, times_us, run_us, serial_run_us: None, ceilings })
 }
 
-/// Times whole runs of `n` images in which no launch begins before the one before it has ended; none
-/// on a GPU where none does anyway.
+/// Times whole runs of `n` images in which no launch begins before the one before it has ended;
+/// none on a GPU where none does anyway.
 pub fn serial_runs(
     device: CudaDevice,
     input: &[f32],
