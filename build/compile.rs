@@ -3,6 +3,7 @@
 //! First nvcc translates each file to PTX, for as few targets as the sources tell apart. Then ptxas
 //! assembles that PTX for each target of machine code, see `ptxas.rs` for which ptxas does.
 
+use crate::disassemble::{LISTED, Nvdisasm};
 use crate::nvcc::{self, Nvcc};
 use crate::pack;
 use crate::ptx::{self, Release};
@@ -47,6 +48,8 @@ pub struct MachineCode {
     pub cubin: PathBuf,
     /// The PTX that it is assembled from: assembled with line information this gives the same code.
     pub ptx: PathBuf,
+    /// What nvdisasm says of it, in the compact form, where it was asked.
+    pub listing: Option<PathBuf>,
 }
 
 /// One output to be made. Beside it lie what the compiler said, the packed output, and a stamp with
@@ -109,7 +112,7 @@ pub fn all(
                 write(&ptx, text.as_bytes())?;
             }
             let cubin = out.join(format!("{name}.sm_{arch}.cubin"));
-            let code = MachineCode { arch, cubin, ptx };
+            let code = MachineCode { arch, cubin, ptx, listing: None };
             jobs.push(Job {
                 output: code.cubin.clone(),
                 key: key_of(&text, ptxas, "no line information"),
@@ -135,6 +138,38 @@ pub fn all(
     }
     run(&jobs)?;
     Ok(kernels)
+}
+
+/// Lists the machine code of the targets that are worth it. The answer is these targets.
+pub fn list(
+    nvdisasm: &Nvdisasm,
+    assemblers: &Assemblers,
+    kernels: &mut [Kernel],
+    out: &Path,
+) -> Result<Vec<u32>, String> {
+    let mut jobs = Vec::new();
+    let mut listed = BTreeSet::new();
+    for kernel in kernels {
+        for code in kernel.machine_code.iter_mut().filter(|code| LISTED.contains(&code.arch)) {
+            let arch = code.arch;
+            let ptxas = assemblers.of(arch).ok_or_else(|| format!("no ptxas for sm_{arch}"))?;
+            let listing = out.join(format!("{}.sm_{arch}.sass", kernel.name));
+            let how = format!("listed by {}", nvdisasm.version);
+            jobs.push(Job {
+                output: listing.clone(),
+                key: key_of(&read(&code.ptx)?, ptxas, &how),
+                is_embedded: true,
+                make: {
+                    let ptx = code.ptx.clone();
+                    Box::new(move |to| nvdisasm.list(ptxas, arch, &ptx, to).map(|()| Vec::new()))
+                },
+            });
+            code.listing = Some(listing);
+            listed.insert(arch);
+        }
+    }
+    run(&jobs)?;
+    Ok(listed.into_iter().collect())
 }
 
 /// The target of the PTX from which a target's machine code is made.

@@ -15,6 +15,7 @@ pub fn built(
     archs: &[u32],
     nvcc: &Nvcc,
     assemblers: &Assemblers,
+    listed: &Result<Vec<u32>, String>,
 ) -> Result<String, String> {
     let version = &nvcc.version;
     let release = version.lines().find(|line| line.contains("release")).unwrap_or(version).trim();
@@ -27,8 +28,12 @@ pub fn built(
             .filter_map(|line| line.split_once(".entry ")?.1.split('(').next().map(str::trim))
             .collect();
         let (mut machine_code, mut resources) = (String::new(), String::new());
+        let mut listings = String::new();
         for code in &kernel.machine_code {
             let _ = write!(machine_code, "({}, {}), ", code.arch, packed(&code.cubin)?);
+            if let Some(listing) = &code.listing {
+                let _ = write!(listings, "({}, {}), ", code.arch, packed(listing)?);
+            }
             for r in resources::parse(&read(&compile::report_of(&code.cubin))?)? {
                 let _ = write!(
                     resources,
@@ -47,7 +52,7 @@ pub fn built(
         let _ = writeln!(
             images,
             "    KernelImage {{ name: {:?}, machine_code: &[{machine_code}], ptx: {}, \
-             entries: &{entries:?}, resources: &[{resources}] }},",
+             listings: &[{listings}], entries: &{entries:?}, resources: &[{resources}] }},",
             kernel.name,
             packed(&kernel.ptx)?
         );
@@ -57,8 +62,13 @@ pub fn built(
         .filter_map(|&arch| assemblers.of(arch))
         .map(|ptxas| format!("CudaVersion::new({}, {}), ", ptxas.release.0, ptxas.release.1))
         .collect();
+    let listed = match listed {
+        Ok(listed) => format!("Ok(&{listed:?})"),
+        Err(why) => format!("Err({why:?})"),
+    };
     Ok(format!(
         "static BUILT: Result<Built, NotBuilt> = Ok(Built {{ nvcc: {release:?}, archs: &{archs:?}, \
+         listed: {listed}, \
          ptxas: &[{ptxas}], ptx_arch: {PTX_ARCH}, ptx_version: {ptx_version:?}, images: &[\n\
          {images}] }});\n"
     ))

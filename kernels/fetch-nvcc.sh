@@ -1,8 +1,8 @@
 #!/bin/sh
 # Puts parts of CUDA's compiler into a folder, from the Python package index, as PART-requirements.txt
 # has them.
-# Usage: fetch-nvcc.sh FOLDER PART...; nvcc is then FOLDER/nvidia/cu13/bin/nvcc, and ptxas, that of
-# CUDA 12, FOLDER/nvidia/cuda_nvcc/bin/ptxas.
+# Usage: fetch-nvcc.sh FOLDER PART...; nvcc is then FOLDER/nvidia/cu13/bin/nvcc, nvdisasm beside it, and
+# ptxas, that of CUDA 12, FOLDER/nvidia/cuda_nvcc/bin/ptxas.
 set -eu
 folder=$1
 shift
@@ -26,8 +26,9 @@ for part in "$@"; do
     case $part in
         nvcc) program=nvidia/cu13/bin/nvcc what="CUDA's compiler (270 MB)" variable=EFFNET_NVCC of="12 or 13" ;;
         ptxas) program=nvidia/cuda_nvcc/bin/ptxas what="CUDA 12's assembler (40 MB)" variable=EFFNET_PTXAS of=12 ;;
+        nvdisasm) program=nvidia/cu13/bin/nvdisasm what="CUDA's disassembler (6 MB)" variable=EFFNET_NVDISASM of="12 or 13" ;;
         *)
-            echo "fetch-nvcc: '$part' is no part; expected nvcc or ptxas" >&2
+            echo "fetch-nvcc: '$part' is no part; expected nvcc, ptxas or nvdisasm" >&2
             exit 1
             ;;
     esac

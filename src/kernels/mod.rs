@@ -14,6 +14,8 @@ pub mod depthwise;
 pub mod expand_depthwise;
 pub mod head;
 mod launch;
+#[cfg(feature = "emulator")]
+mod machine_code;
 pub mod occupancy;
 mod packed;
 pub mod params;
@@ -65,6 +67,9 @@ pub struct KernelImage {
     /// Machine code of each target of [`Built::archs`], in their order.
     machine_code: &'static [(u32, Packed)],
     ptx: Packed,
+    /// Listings of the machine code, of each target of [`Built::listed`].
+    #[cfg_attr(not(feature = "emulator"), expect(dead_code, reason = "the emulator's users ask"))]
+    listings: &'static [(u32, Packed)],
     /// Names of the file's kernels, in the order of the PTX.
     pub entries: &'static [&'static str],
     /// Resources of each kernel for each target, as ptxas reported them.
@@ -117,6 +122,9 @@ pub struct Built {
     pub archs: &'static [u32],
     /// The CUDA whose ptxas made the machine code of each target, in the order of the targets.
     pub ptxas: &'static [CudaVersion],
+    /// Targets of which there are listings of the machine code, in the same form; or why there are
+    /// none.
+    pub listed: Result<&'static [u32], &'static str>,
     /// The target of the PTX, in the same form.
     pub ptx_arch: u32,
     /// The version of PTX that a reader of the PTX has to know: major, then minor.

@@ -194,6 +194,7 @@ mod tests {
             nvcc: "",
             archs: ptxas.iter().map(|(arch, _)| *arch).collect::<Vec<_>>().leak(),
             ptxas: ptxas.iter().map(|(_, version)| *version).collect::<Vec<_>>().leak(),
+            listed: Err("not asked for"),
             ptx_arch: 90,
             ptx_version,
             images: &[],
