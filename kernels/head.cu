@@ -26,9 +26,9 @@
 //          sums once for every eight classes. top_k: the logits about twice.
 // Numerics: f32 sums in an order that the pixels, or channels, or classes of one image fix, so the
 //          bytes depend neither on the run nor on the batch. Exact exp and division.
-//          Equal logits keep the order of their classes, and 0 equals -0. Infinite best logits
-//          share everything. A NaN is better than every number, so that it comes first, and with
-//          one every probability is NaN.
+//          Equal logits keep the order of their classes, and 0 equals -0. A NaN is better than
+//          every number, so that it comes first. With a logit that is NaN or infinite every
+//          probability of its image is NaN: who gets the best classes alone learns of it.
 // Source:  the definitions. Architectures: sm_75 and later.
 
 #include "channel_vector.cuh"
@@ -265,10 +265,10 @@ __device__ __forceinline__ uint64_t larger(uint64_t a, uint64_t b) {
     return a > b ? a : b;
 }
 
-// The exponential's part of a softmax. An infinite best logit takes everything; infinity less
-// infinity is no number.
+// The exponential's part of a softmax. Zero times the logit adds nothing to it, or NaN where the
+// logit is no finite number: the exponential of -infinity is a number.
 __device__ __forceinline__ float above(float logit, float best) {
-    return expf(logit == best ? 0.0f : logit - best);
+    return fmaf(0.0f, logit, expf(logit - best));
 }
 
 extern "C" __global__ void __launch_bounds__(kTopKThreads)

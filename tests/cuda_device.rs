@@ -11,7 +11,8 @@ use effnet::arch::{Network, Padding, Size, Variant};
 use effnet::device::{CudaDevice, CudaError, EmulatedDevice, EmulatedError};
 use effnet::kernels::Compute;
 use effnet::launches::{
-    Address, LaunchOptions, LaunchPlan, LaunchPlanError, LaunchRecord, Path, Region,
+    Address, Download, LaunchInput, LaunchOptions, LaunchPlan, LaunchPlanError, LaunchRecord, Path,
+    Region,
 };
 use effnet::plan::{Plan, PlanOptions};
 use effnet::weights::{Precision, stand_in};
@@ -186,7 +187,14 @@ fn launches_are_those_of_the_plan() {
         },
     )
     .unwrap();
-    let options = LaunchOptions::new(Path::Fused, Compute::Fp16);
+    // Photographs go to the GPU as levels, and the best classes alone come back.
+    let recipe = metadata(Variant::B0, Padding::SameDynamic, Precision::Fp16).recipe;
+    let options = LaunchOptions {
+        input: LaunchInput::U8(recipe.normalisation()),
+        top_k: 5,
+        download: Download::TopK,
+        ..LaunchOptions::new(Path::Fused, Compute::Fp16)
+    };
     let launches = LaunchPlan::new(&plan, options).unwrap();
     // Three images: two, then one. Inputs and outputs of the second run are not those of the first.
     let (first, second) = log.split_at(launches.len());

@@ -38,11 +38,14 @@ mod support;
 use effnet::arch::{Padding, Size, Variant};
 use effnet::device::{CudaDevice, EmulatedDevice};
 use effnet::emulator::Schedule;
+use effnet::image::normalise_pixels;
 use effnet::kernels::Compute;
 use effnet::launches::{LaunchOptions, LaunchPlan, Path, Placement, Region};
 use effnet::plan::{Plan, PlanOptions};
-use effnet::session::{Device, Session, SessionOptions};
-use effnet::weights::{Precision, Weights};
+use effnet::session::{Device, InputType, Session, SessionOptions};
+use effnet::verify::bounds::U;
+use effnet::verify::reference;
+use effnet::weights::{Precision, Weights, packed_tensors, write_packed};
 use std::sync::Arc;
 use support::emulated::TestDevice;
 use support::{Random, metadata, random_weights};
@@ -398,6 +401,95 @@ fn top_k_on_the_device_is_top_k_on_the_host() {
             let off = (probabilities[i] - probability).abs();
             assert!(off <= 1e-5 * probability, "{probability} {off}");
         }
+    }
+}
+
+/// The stem rounds a level's value as the host does, and then computes as with that value: the same
+/// bytes follow. The best classes alone are those of all logits, and their probabilities lie within
+/// the bound of the kernel's softmax, and half a unit in the last place of the host's.
+#[test]
+#[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
+fn levels_give_the_bytes_of_values_and_their_best_classes() {
+    let mut metadata = metadata(Variant::Lite0, Padding::SameDynamic, Precision::Fp16);
+    metadata.recipe.mean = [0.485, 0.456, 0.406];
+    metadata.recipe.std = [0.229, 0.224, 0.225];
+    let weights = Arc::new(random_weights(&metadata, 1));
+    for (compute, path) in [
+        (Compute::Fp16, Path::Fused),
+        (Compute::Fp16, Path::Layerwise),
+        (Compute::Fp32, Path::Fused),
+    ] {
+        let what = format!("{compute}, {path}");
+        let options = SessionOptions {
+            device: Device::Emulator,
+            batch: 2,
+            size: Some(Size::square(32)),
+            compute: Some(compute),
+            path,
+            ..SessionOptions::default()
+        };
+        let new = |input, top_k| {
+            let options = SessionOptions { input, top_k, ..options };
+            Session::new(weights.clone(), options).unwrap()
+        };
+        let mut by_values = new(InputType::F32, None);
+        let mut random = Random::new(4);
+        let elems = 2 * by_values.input_elems();
+        let levels: Vec<u8> = (0..elems).map(|_| random.bits() as u8).collect();
+        let values = normalise_pixels(&levels, &by_values.recipe()).unwrap();
+        let expected = by_values.run(&values).unwrap();
+
+        let mut by_levels = new(InputType::U8, None);
+        assert_eq!(by_levels.launches().unwrap().input_bytes(), elems as u64);
+        by_levels.input_mut(2).unwrap().u8().unwrap().copy_from_slice(&levels);
+        let found = by_levels.run_staged(2).unwrap();
+        let mut best = new(InputType::U8, Some(5));
+        best.input_mut(2).unwrap().u8().unwrap().copy_from_slice(&levels);
+        let best = best.run_staged(2).unwrap();
+        for image in 0..2 {
+            let logits = expected.logits(image);
+            assert_eq!(bits(found.logits(image)), bits(logits), "{what}");
+            assert_eq!(bits(found.features(image)), bits(expected.features(image)), "{what}");
+            let [_, _, bounds] = reference::top_k(logits, logits.len(), 5);
+            let (best, all) = (best.top_k(image, 5).unwrap(), expected.top_k(image, 5).unwrap());
+            assert_eq!((best.len(), all.len()), (5, 5));
+            for ((best, all), bound) in best.iter().zip(&all).zip(bounds) {
+                assert_eq!((best.class, best.logit.to_bits()), (all.class, all.logit.to_bits()));
+                let [a, b] = [best, all].map(|p| f64::from(p.probability.unwrap()));
+                assert!((a - b).abs() <= bound.error + U * bound.value, "{what}: {a} {b}");
+            }
+        }
+    }
+}
+
+/// A logit that is no finite number is told as it is from all logits, though the best classes alone
+/// came: from one of them, and from a class that is never among them.
+#[test]
+#[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
+fn best_classes_of_logits_that_are_not_finite_are_refused_alike() {
+    let metadata = metadata(Variant::Lite0, Padding::Symmetric, Precision::Fp32);
+    let tensors = packed_tensors(&metadata.network());
+    let zeros: Vec<Vec<f32>> = tensors.iter().map(|tensor| vec![0.0; tensor.elems()]).collect();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("odd.safetensors");
+    for odd in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        let mut data = zeros.clone();
+        data.last_mut().unwrap()[7] = odd;
+        write_packed(&path, &metadata, &data).unwrap();
+        let weights = Arc::new(Weights::open(&path).unwrap());
+        let size = Some(Size::square(32));
+        let faults = [None, Some(2)].map(|top_k| {
+            let device = Device::Emulator;
+            let options = SessionOptions { device, size, top_k, ..SessionOptions::default() };
+            let mut session = Session::new(weights.clone(), options).unwrap();
+            let image = vec![0.0; session.input_elems()];
+            session.run(&image).unwrap().top_k(0, 2).unwrap_err()
+        });
+        for fault in &faults {
+            assert_eq!((fault.count, fault.classes, fault.class), (1, 1000, 7));
+            assert!(fault.value == odd || (fault.value.is_nan() && odd.is_nan()), "{fault}");
+        }
+        assert_eq!(faults[0].value.to_bits(), faults[1].value.to_bits());
     }
 }
 

@@ -4,7 +4,7 @@
 use effnet::arch::Size;
 use effnet::image::{
     Decoded, Format, Framing, ImageError, Interpolation, Library, Recipe, RgbImage8, Rounding,
-    ShortSide, decode, preprocess, resize_and_crop,
+    ShortSide, decode, normalise_pixels, preprocess, preprocess_levels, resize_and_crop,
 };
 use proptest::prelude::*;
 use serde::Deserialize;
@@ -154,6 +154,67 @@ fn preprocess_is_decode_crop_and_normalise() {
         let c = i % 3;
         assert_eq!(*x, (level / 255.0 - recipe.mean[c]) / recipe.std[c], "value {i}");
     }
+}
+
+/// Of every file, by every kernel that rounds, and by every framing: a crop that overhangs the picture
+/// among them.
+#[test]
+fn levels_are_what_preprocess_normalises() {
+    let formats = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/images/formats");
+    let mut files: Vec<_> =
+        std::fs::read_dir(formats).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    let resized = |short_side| Framing::ResizeThenCrop { short_side, rounding: Rounding::Paddle };
+    let framings = [
+        resized(ShortSide::Margin(4)),
+        Framing::Squash { crop_pct: 0.875 },
+        Framing::CropThenResize { margin: 8 },
+    ];
+    let mut decoded = 0;
+    for (index, file) in files.iter().enumerate() {
+        let encoded = std::fs::read(file).unwrap();
+        for interpolation in [
+            Interpolation::PillowBicubic,
+            Interpolation::PillowBilinear,
+            Interpolation::OpencvBilinear,
+        ] {
+            let size = Size { h: 16 + 4 * (index % 3), w: 20 };
+            let framing = framings[index % 3];
+            let recipe = Recipe { interpolation, framing, ..recipe(size) };
+            assert!(recipe.rounds_to_levels());
+            let mut values = vec![f32::NAN; size.pixels() * 3];
+            let mut levels = vec![77; size.pixels() * 3];
+            let (a, b) = (
+                preprocess(&encoded, &recipe, &mut values).map_err(|e| e.to_string()),
+                preprocess_levels(&encoded, &recipe, &mut levels).map_err(|e| e.to_string()),
+            );
+            assert_eq!(a, b, "{}", file.display());
+            if a.is_ok() {
+                decoded += 1;
+                let found = normalise_pixels(&levels, &recipe).unwrap();
+                assert!(found.iter().zip(&values).all(|(a, b)| a.to_bits() == b.to_bits()));
+            }
+        }
+    }
+    assert!(decoded > 60, "{decoded}");
+}
+
+/// TensorFlow's values are no levels: u8 could not hold them.
+#[test]
+fn levels_of_a_recipe_with_fractions_are_refused() {
+    let interpolation = Interpolation::TensorflowBicubic;
+    let recipe = Recipe { interpolation, ..recipe(Size::square(24)) };
+    assert!(!recipe.rounds_to_levels());
+    let mut levels = vec![0; recipe.size.pixels() * 3];
+    let error = preprocess_levels(&fixture("formats/rgb.png"), &recipe, &mut levels).unwrap_err();
+    assert!(matches!(error, ImageError::Recipe(_)), "{error}");
+    assert!(error.to_string().contains("rounds to levels"), "{error}");
+    // And indeed: some of its values are fractions, and some lie beyond the levels.
+    let photo = fixture("photos/chelsea.jpg");
+    let image = decode(&photo, Library::TensorFlow, false).unwrap().image;
+    let mut crop = vec![0.0; recipe.size.pixels() * 3];
+    resize_and_crop(&image, &recipe, &mut crop).unwrap();
+    assert!(crop.iter().any(|x| x.fract() != 0.0));
 }
 
 #[test]

@@ -3,11 +3,11 @@
 mod support;
 
 use effnet::arch::{Network, Padding, Size, Variant};
-use effnet::image::{ImageError, preprocess};
+use effnet::image::{ImageError, Interpolation, normalise_pixels, preprocess};
 use effnet::pipeline::{
     ImageFailureKind, ImageInput, MAX_ENCODED_BYTES, Pipeline, PipelineError, PipelineOptions,
 };
-use effnet::session::{NonFiniteLogits, Session, SessionOptions};
+use effnet::session::{InputType, NonFiniteLogits, Session, SessionError, SessionOptions};
 use effnet::weights::{Precision, Weights, packed_tensors, write_packed};
 use std::io::{self, Cursor, Read};
 use std::path::{Path, PathBuf};
@@ -114,6 +114,150 @@ fn results_are_those_of_the_session_in_the_order_of_the_images() {
             assert_eq!((&found, &image.name), (classes, &photo(name).display().to_string()));
         }
         assert_eq!(pipeline.into_session().under_way(), 0);
+    }
+}
+
+/// Whatever carries the images, the logits are the same bytes: levels that the network normalises are
+/// the values that the recipe gives.
+#[test]
+fn levels_give_the_logits_of_values() {
+    let interpolations = [
+        Interpolation::PillowBicubic,
+        Interpolation::PillowBilinear,
+        Interpolation::OpencvBilinear,
+    ];
+    for interpolation in interpolations {
+        let weights = weights_with(interpolation);
+        let run = |input, batch| {
+            let options = SessionOptions { input, batch, ..small() };
+            let session = Session::new(weights.clone(), options).unwrap();
+            assert_eq!(session.input_type(), input);
+            let mut pipeline = Pipeline::new(session, PipelineOptions::default()).unwrap();
+            let output = |outputs: &effnet::session::Outputs<'_>, image: usize| {
+                (bits(outputs.logits(image)), bits(outputs.features(image)))
+            };
+            let results = pipeline.map(mixed(), output).unwrap();
+            results.map(|result| result.map(|image| image.output).ok()).collect::<Vec<_>>()
+        };
+        let expected = run(InputType::F32, 3);
+        assert!(
+            expected.iter().zip(MIXED).all(|(found, photo)| found.is_some() == photo.is_some())
+        );
+        for batch in [1, 4] {
+            assert!(run(InputType::U8, batch) == expected, "{interpolation:?}, batch {batch}");
+        }
+    }
+    let session = Session::new(
+        weights_with(Interpolation::TensorflowBicubic),
+        SessionOptions { input: InputType::U8, ..small() },
+    );
+    let refused = Pipeline::new(session.unwrap(), PipelineOptions::default()).unwrap_err();
+    assert!(matches!(refused, PipelineError::Recipe(_)), "{refused}");
+    assert!(refused.to_string().contains("TensorflowBicubic"), "{refused}");
+}
+
+/// Sessions at a small size.
+fn small() -> SessionOptions {
+    SessionOptions { size: Some(Size::square(64)), ..SessionOptions::default() }
+}
+
+fn weights_with(interpolation: Interpolation) -> Arc<Weights> {
+    let mut metadata = metadata(Variant::Lite0, Padding::Symmetric, Precision::Fp16);
+    metadata.recipe.interpolation = interpolation;
+    metadata.recipe.mean = [0.485, 0.456, 0.406];
+    metadata.recipe.std = [0.229, 0.224, 0.225];
+    Arc::new(random_weights(&metadata, 1))
+}
+
+/// Memory that the session lends: what is written there is run, as many images as are asked for.
+#[test]
+fn lent_memory_is_run_and_each_run_asks_for_it() {
+    let weights = weights_with(Interpolation::PillowBicubic);
+    let new = |input| Session::new(weights.clone(), SessionOptions { batch: 2, input, ..small() });
+    let mut by_values = new(InputType::F32).unwrap();
+    let mut by_levels = new(InputType::U8).unwrap();
+    let elems = by_values.input_elems();
+    let levels: Vec<u8> = (0..2 * elems).map(|i| (i * i / 7) as u8).collect();
+    let values = normalise_pixels(&levels, &by_values.recipe()).unwrap();
+    let expected = [0, 1].map(|image| bits(by_values.run(&values).unwrap().logits(image)));
+
+    by_levels.input_mut(2).unwrap().u8().unwrap().copy_from_slice(&levels);
+    let outputs = by_levels.run_staged(2).unwrap();
+    assert_eq!([0, 1].map(|image| bits(outputs.logits(image))), expected);
+    // Fewer than were asked for, and overlapping.
+    by_levels.input_mut(2).unwrap().u8().unwrap().copy_from_slice(&levels);
+    by_levels.submit_staged(1).unwrap();
+    assert!(matches!(by_levels.input_mut(1), Err(SessionError::Busy { under_way: 1 })));
+    let outputs = by_levels.collect().unwrap();
+    assert_eq!((outputs.len(), &bits(outputs.logits(0))), (1, &expected[0]));
+    by_values.input_mut(1).unwrap().f32().unwrap().copy_from_slice(&values[elems..]);
+    assert_eq!(bits(by_values.run_staged(1).unwrap().logits(0)), expected[1]);
+    // Memory beside the session's, which another thread fills.
+    let mut buffer = by_levels.input_buffer().unwrap();
+    let copy = levels.clone();
+    let fill = move || {
+        buffer.images_mut(2).u8().unwrap().copy_from_slice(&copy);
+        buffer
+    };
+    let mut buffer = std::thread::spawn(fill).join().unwrap();
+    by_levels.submit_buffer(&mut buffer, 2).unwrap();
+    assert_eq!(bits(by_levels.collect().unwrap().logits(1)), expected[1]);
+
+    // What is wrong is an error, and the session goes on.
+    type Refused = fn(&SessionError) -> bool;
+    let refused = |result: Result<(), SessionError>, is: Refused| {
+        let error = result.unwrap_err();
+        assert!(is(&error), "{error}");
+    };
+    let run = |session: &mut Session, n| session.run_staged(n).map(|_| ());
+    refused(run(&mut by_levels, 2), |e| matches!(e, SessionError::NotStaged { asked: 2, lent: 0 }));
+    by_levels.input_mut(1).unwrap();
+    refused(run(&mut by_levels, 2), |e| matches!(e, SessionError::NotStaged { asked: 2, lent: 1 }));
+    for n in [0, 3] {
+        refused(by_levels.input_mut(n).map(|_| ()), |e| matches!(e, SessionError::Images { .. }));
+        refused(run(&mut by_levels, n), |e| matches!(e, SessionError::Images { batch: 2, .. }));
+        refused(by_levels.submit_buffer(&mut buffer, n), |e| {
+            matches!(e, SessionError::Images { batch: 2, .. })
+        });
+    }
+    refused(by_levels.run(&values).map(|_| ()), |e| matches!(e, SessionError::InputType(_)));
+    refused(by_levels.submit(&values), |e| matches!(e, SessionError::InputType(_)));
+    refused(by_values.submit_buffer(&mut buffer, 1), |e| matches!(e, SessionError::InputType(_)));
+    assert!(by_values.input_mut(1).unwrap().u8().is_err());
+    assert_eq!(bits(by_values.run(&values).unwrap().logits(1)), expected[1]);
+}
+
+/// The best classes alone, on the host: the same ones, and nothing else.
+#[test]
+fn a_session_for_the_best_classes_gives_them_alone() {
+    let weights = weights_with(Interpolation::PillowBicubic);
+    let expected = expected();
+    let options = SessionOptions { top_k: Some(3), input: InputType::U8, batch: 2, ..small() };
+    let session = Session::new(weights.clone(), options).unwrap();
+    let all = Session::new(weights.clone(), SessionOptions { batch: 2, ..small() }).unwrap();
+    let mut pipelines =
+        [session, all].map(|s| Pipeline::new(s, PipelineOptions::default()).unwrap());
+    let [found, all] = pipelines.each_mut().map(|pipeline| {
+        let results = pipeline.classify(PHOTOS.map(photo), 3).unwrap();
+        results.map(|result| result.unwrap().output).collect::<Vec<_>>()
+    });
+    assert_eq!(found, all);
+    assert_eq!(expected.len(), found.len());
+    let [pipeline, _] = &mut pipelines;
+    assert_eq!(pipeline.session().top_k(), Some(3));
+    let given = pipeline.map([photo(PHOTOS[0])], |outputs, image| {
+        [outputs.logits(image).len(), outputs.features(image).len()]
+    });
+    assert_eq!(given.unwrap().next().unwrap().unwrap().output, [0, 0]);
+    let more = pipeline.classify(PHOTOS.map(photo), 4).map(|_| ()).unwrap_err();
+    assert!(
+        matches!(more, PipelineError::Session(SessionError::TopK { asked: 4, given: 3 })),
+        "{more}"
+    );
+    for k in [0, 1001] {
+        let options = SessionOptions { top_k: Some(k), ..small() };
+        let error = Session::new(weights.clone(), options).unwrap_err();
+        assert!(error.to_string().contains(&format!("the {k} best classes of 1000")), "{error}");
     }
 }
 

@@ -5,7 +5,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use effnet::arch::{Padding, Size, Variant};
 use effnet::image::Interpolation;
 use effnet::kernels::{self, Compute};
-use effnet::launches::Path;
+use effnet::launches::{InputType, Path};
 use effnet::weights::{Family, OutputActivation, Precision};
 use std::convert::Infallible;
 use std::path::PathBuf;
@@ -64,6 +64,12 @@ pub fn sha256(text: &str) -> Result<String, String> {
 pub fn precision() -> impl TypedValueParser<Value = Precision> {
     PossibleValuesParser::new(["fp16", "fp32"])
         .map(|name| if name == "fp16" { Precision::Fp16 } else { Precision::Fp32 })
+}
+
+/// Parses the type of images' elements, `f32` or `u8`.
+pub fn input_type() -> impl TypedValueParser<Value = InputType> {
+    PossibleValuesParser::new(["f32", "u8"])
+        .map(|name| if name == "u8" { InputType::U8 } else { InputType::F32 })
 }
 
 /// A padding convention as given on the command line.

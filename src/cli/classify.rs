@@ -146,7 +146,9 @@ pub fn run(args: Args, verbose: bool, out: &mut Out) -> anyhow::Result<Status> {
         output::note(&chosen.describe());
     }
     let choice = args.run.choose(chosen.weights.metadata())?;
-    let options = SessionOptions { activation: args.activation, ..choice.options(total) };
+    let recipe = &chosen.weights.metadata().recipe;
+    let options =
+        SessionOptions { activation: args.activation, ..choice.classifies(recipe, total, k) };
     let session = Session::new(Arc::new(chosen.weights), options)?;
     if verbose || format == Format::Text {
         output::note(&format_args!("{}{}", session.description(), choice.reason(verbose)));

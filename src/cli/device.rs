@@ -3,11 +3,13 @@
 use super::args;
 use anyhow::{anyhow, bail};
 use effnet::arch::Size;
+use effnet::image::Recipe;
 use effnet::kernels::Compute;
 use effnet::launches::Path;
 use effnet::pipeline::PipelineError;
 use effnet::session::{
-    ChoiceReason, Device, DeviceChoice, DeviceRequest, SessionOptions, UnknownDevice,
+    ChoiceReason, Device, DeviceChoice, DeviceRequest, InputType, SessionError, SessionOptions,
+    UnknownDevice,
 };
 use effnet::weights::Metadata;
 use std::thread;
@@ -109,8 +111,15 @@ impl Choice {
             threads: Some(self.threads),
             path: self.path,
             compute: Some(self.compute),
-            activation: None,
+            ..SessionOptions::default()
         }
+    }
+
+    /// The options of a session that classifies `images` photographs by their `k` best classes: it
+    /// takes levels in u8 where the recipe rounds to them, and gives these classes alone.
+    pub fn classifies(&self, recipe: &Recipe, images: usize, k: usize) -> SessionOptions {
+        let input = if recipe.rounds_to_levels() { InputType::U8 } else { InputType::F32 };
+        SessionOptions { input, top_k: Some(k), ..self.options(images) }
     }
 }
 
@@ -132,7 +141,7 @@ pub fn with_options(error: PipelineError) -> anyhow::Error {
         PipelineError::Threads { source, .. } => {
             anyhow!("cannot start the decoding threads: {source}; try fewer with --threads")
         }
-        PipelineError::Memory { bytes } => anyhow!(
+        PipelineError::Session(SessionError::InputMemory { bytes }) => anyhow!(
             "cannot allocate {bytes} bytes for decoded images; use a smaller --batch or --size"
         ),
         error => error.into(),

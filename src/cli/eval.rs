@@ -99,6 +99,8 @@ struct EvalReport<'a> {
     size: Size,
     device: String,
     compute: String,
+    /// Type of the images' elements: u8 where the recipe rounds to levels.
+    input: String,
     batch: usize,
     images: usize,
     failed: usize,
@@ -141,12 +143,13 @@ pub fn run(args: Args, verbose: bool, out: &mut Out) -> anyhow::Result<Status> {
         output::note(&chosen.describe());
     }
     let choice = args.run.choose(&metadata)?;
-    let session = Session::new(Arc::new(chosen.weights), choice.options(total))?;
+    let k = K.min(metadata.classes);
+    let options = choice.classifies(&metadata.recipe, total, k);
+    let session = Session::new(Arc::new(chosen.weights), options)?;
     if verbose || !args.json {
         output::note(&format_args!("{}{}", session.description(), choice.reason(verbose)));
     }
 
-    let k = K.min(metadata.classes);
     let bar = output::progress(total as u64, "images", true);
     let (mut failed, mut tally) = (0, Tally::default());
     let start = Instant::now();
@@ -209,6 +212,7 @@ pub fn run(args: Args, verbose: bool, out: &mut Out) -> anyhow::Result<Status> {
         size: session.plan().input_size(),
         device: session.device().to_string(),
         compute: session.compute().to_string(),
+        input: session.input_type().to_string(),
         batch: session.batch(),
         images: total,
         failed,

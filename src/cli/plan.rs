@@ -6,8 +6,9 @@ use super::args::{self, PaddingArg};
 use super::output::{self, Align, Out, Table, thousands};
 use super::{Status, info};
 use effnet::arch::{Network, Size, Variant};
+use effnet::image::Normalisation;
 use effnet::kernels::Compute;
-use effnet::launches::{LaunchOptions, LaunchPlan, Path};
+use effnet::launches::{InputType, LaunchInput, LaunchOptions, LaunchPlan, Path};
 use effnet::plan::{BufferId, Op, Plan, PlanOptions, Step};
 use effnet::weights::{PackedTensor, Precision, packed_tensors};
 use serde::Serialize;
@@ -25,6 +26,7 @@ the CPU executor runs each expand step inside the depthwise step after it, and s
 Examples:
   effnet plan b0
   effnet plan b0 --path layerwise --steps
+  effnet plan b0 --batch 128 --input u8 --top-k 5
   effnet plan b4 --batch 8 --precision fp32 --padding symmetric
   effnet plan b0 --arch 90
   effnet plan lite0 --json | jq '.launches[] | [.name, .kernel, .bytes_moved]'")]
@@ -47,6 +49,12 @@ pub struct Args {
     /// Precision of activations, weights and products: fp16, fp32 or tf32.
     #[arg(long, value_name = "PRECISION", default_value = "fp16", value_parser = args::compute())]
     precision: Compute,
+    /// Type of the images: f32, normalised, or u8, levels that the stem normalises.
+    #[arg(long, value_name = "TYPE", default_value = "f32", value_parser = args::input_type())]
+    input: InputType,
+    /// Best classes that a last launch finds; 0 for none.
+    #[arg(long, value_name = "K", default_value = "0")]
+    top_k: usize,
     /// Outputs of the classifier.
     #[arg(long, value_name = "N", default_value = "1000", value_parser = args::classes)]
     classes: usize,
@@ -71,6 +79,8 @@ struct PlanReport<'a> {
     padding: String,
     precision: String,
     path: String,
+    /// Type of the images' elements.
+    input_type: String,
     classes: usize,
     launches: Vec<launches::LaunchReport>,
     device_memory: launches::MemoryReport,
@@ -135,7 +145,17 @@ pub fn run(args: Args, out: &mut Out) -> anyhow::Result<Status> {
             precision: args.precision.storage(),
         },
     )?;
-    let launch_plan = LaunchPlan::new(&plan, LaunchOptions::new(args.path, args.precision))?;
+    // Kernels and geometry are the same whatever the numbers of a recipe.
+    let normalisation = Normalisation { mean: [0.5; 3], std: [0.5; 3] };
+    let options = LaunchOptions {
+        input: match args.input {
+            InputType::F32 => LaunchInput::F32,
+            InputType::U8 => LaunchInput::U8(normalisation),
+        },
+        top_k: args.top_k,
+        ..LaunchOptions::new(args.path, args.precision)
+    };
+    let launch_plan = LaunchPlan::new(&plan, options)?;
     let arch = args.arch.unwrap_or_else(args::default_target);
     if args.json {
         out.json(&report(&plan, &launch_plan, arch)?)?;
@@ -218,6 +238,7 @@ fn report<'a>(
         padding: args::padding_text(plan.padding),
         precision: launch_plan.options().compute.to_string(),
         path: launch_plan.options().path.to_string(),
+        input_type: launch_plan.input_type().to_string(),
         classes: plan.network.classes,
         launches: launches::report(launch_plan, arch)?,
         device_memory: launches::memory(launch_plan),

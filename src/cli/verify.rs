@@ -10,7 +10,7 @@ use effnet::arch::{Size, Variant};
 use effnet::device::{CudaDevice, EmulatedDevice};
 use effnet::environment::Environment;
 use effnet::kernels::{self, Compute};
-use effnet::launches::{LaunchOptions, LaunchPlan, Path, Placement};
+use effnet::launches::{Input, InputType, LaunchInput, LaunchOptions, LaunchPlan, Path, Placement};
 use effnet::pipeline::ImageInput;
 use effnet::plan::{Plan, PlanOptions};
 use effnet::session::{ChoiceReason, Device, DeviceChoice, DeviceRequest, SessionError};
@@ -43,6 +43,7 @@ could be run.
 Examples:
   effnet verify b0                           on the first usable GPU, else on the emulator
   effnet verify b0 --path layerwise          a kernel per layer: the closest look
+  effnet verify b0 --input u8                with the stem that normalises levels
   effnet verify --model lite0 --image cat.jpg --device cuda:1
   effnet verify b4 --device emulator --size 64
   effnet verify b0 --json | jq '.fault'")]
@@ -68,6 +69,9 @@ pub struct Args {
     /// emulator 64, which takes seconds].
     #[arg(long, value_name = "HxW", value_parser = args::size)]
     size: Option<Size>,
+    /// Type of the input: f32, or u8, levels that the stem normalises.
+    #[arg(long, value_name = "TYPE", default_value = "f32", value_parser = args::input_type())]
+    input: InputType,
     /// Image to run [default: seeded random values].
     #[arg(long, value_name = "FILE")]
     image: Option<PathBuf>,
@@ -93,6 +97,8 @@ struct Json<'a> {
     device_name: &'a str,
     path: String,
     precision: String,
+    /// Type of the input's elements.
+    input: String,
     size: Size,
     #[serde(flatten)]
     outcome: &'a Outcome,
@@ -127,6 +133,10 @@ pub fn run(args: Args, verbose: bool, out: &mut Out) -> anyhow::Result<Status> {
         &plan,
         LaunchOptions {
             placement: Placement::Apart,
+            input: match args.input {
+                InputType::F32 => LaunchInput::F32,
+                InputType::U8 => LaunchInput::U8(metadata.recipe.normalisation()),
+            },
             top_k: TOP_K.min(metadata.classes),
             ..LaunchOptions::new(args.path, compute)
         },
@@ -136,12 +146,13 @@ pub fn run(args: Args, verbose: bool, out: &mut Out) -> anyhow::Result<Status> {
     let (mut stepwise, device_name) = open(device, &launches, &weights)?;
 
     let metadata = weights.metadata();
-    let subject = format!("{}, {}, {compute}, {size}", metadata.variant, args.path);
+    let levels = if args.input == InputType::U8 { ", u8 input" } else { "" };
+    let subject = format!("{}, {}, {compute}, {size}{levels}", metadata.variant, args.path);
     let verification = Verification {
         plan: &plan,
         launches: &launches,
         weights: &weights,
-        input: (&input).into(),
+        input: input.as_input(),
         threads: None,
     };
     let mut lines = Lines { out, part: None, is_json: args.json, failed: Ok(()) };
@@ -169,6 +180,7 @@ pub fn run(args: Args, verbose: bool, out: &mut Out) -> anyhow::Result<Status> {
             device_name: &device_name,
             path: args.path.to_string(),
             precision: compute.to_string(),
+            input: args.input.to_string(),
             size,
             outcome: &outcome,
             verified: outcome.fault.is_none().then_some(verdict.as_str()),
@@ -195,16 +207,47 @@ fn weights(args: &Args, verbose: bool) -> anyhow::Result<(Weights, String)> {
     Ok((chosen.weights, origin))
 }
 
+/// The input of a run, in either type.
+enum Image {
+    F32(Vec<f32>),
+    U8(Vec<u8>),
+}
+
+impl Image {
+    fn as_input(&self) -> Input<'_> {
+        match self {
+            Image::F32(values) => values.into(),
+            Image::U8(levels) => levels.into(),
+        }
+    }
+}
+
 /// The image, or random values.
-fn input(args: &Args, weights: &Weights, size: Size) -> anyhow::Result<Vec<f32>> {
+fn input(args: &Args, weights: &Weights, size: Size) -> anyhow::Result<Image> {
     let elems = size.pixels() * 3;
-    let Some(path) = &args.image else { return Ok(Random::new(2).vector(elems)) };
+    let Some(path) = &args.image else {
+        let mut random = Random::new(2);
+        return Ok(match args.input {
+            InputType::F32 => Image::F32(random.vector(elems)),
+            InputType::U8 => Image::U8((0..elems).map(|_| random.bits() as u8).collect()),
+        });
+    };
     let failed = |error: &dyn std::fmt::Display| anyhow!("--image: {}: {error}", path.display());
     pipes::tell(path);
-    let mut image = vec![0.0; elems];
     let recipe = weights.metadata().recipe.with_size(size);
-    ImageInput::file(path).prepare(&recipe, &mut image).map_err(|error| failed(&error))?;
-    Ok(image)
+    let image = ImageInput::file(path);
+    match args.input {
+        InputType::F32 => {
+            let mut values = vec![0.0; elems];
+            image.prepare(&recipe, &mut values).map_err(|error| failed(&error))?;
+            Ok(Image::F32(values))
+        }
+        InputType::U8 => {
+            let mut levels = vec![0; elems];
+            image.prepare_levels(&recipe, &mut levels).map_err(|error| failed(&error))?;
+            Ok(Image::U8(levels))
+        }
+    }
 }
 
 /// A device that has launches, and why it was taken, for people; empty where it was asked for.

@@ -7,7 +7,7 @@ use super::pointwise::Pointwise;
 use super::simd::{Simd, WithSimd};
 use super::team::Tasks;
 use super::tile::{MAX_PANEL_VECTORS, Panels};
-use super::{CpuError, CpuExecutor, Run};
+use super::{CpuError, CpuExecutor, Images, Run};
 use crate::arch::Activation;
 use std::time::{Duration, Instant};
 
@@ -65,7 +65,7 @@ impl CpuExecutor {
         let (isa, weights, arena) = (self.isa, self.weights.clone(), arena.shared());
         let run = Run {
             n: 1,
-            input: Shared::read_only(&[]),
+            images: Images::F32(&[]),
             arena,
             partials: Shared::read_only(&[]),
             reduced: Shared::read_only(&[]),

@@ -145,10 +145,37 @@ impl Values {
     }
 }
 
+/// The images of a run, `[n, h, w, 3]`.
+#[derive(Clone, Copy)]
+enum Images<'a> {
+    /// Values.
+    F32(&'a [f32]),
+    /// Levels, and the value of each in each channel.
+    Levels(&'a [u8], &'a [[f32; 3]; 256]),
+}
+
+impl<'a> Images<'a> {
+    fn len(self) -> usize {
+        match self {
+            Images::F32(values) => values.len(),
+            Images::Levels(levels, _) => levels.len(),
+        }
+    }
+
+    /// One of the images, of so many elements.
+    fn image(self, image: usize, elems: usize) -> Images<'a> {
+        let part = image * elems..(image + 1) * elems;
+        match self {
+            Images::F32(values) => Images::F32(&values[part]),
+            Images::Levels(levels, values) => Images::Levels(&levels[part], values),
+        }
+    }
+}
+
 /// Data that the tasks of a run share.
 struct Run<'a> {
     n: usize,
-    input: Shared<'a>,
+    images: Images<'a>,
     arena: Shared<'a>,
     /// Partial sums of the squeeze: `[bands, c]` for each image.
     partials: Shared<'a>,
@@ -160,17 +187,23 @@ struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
+    /// One of the run's images.
+    fn image(&self, location: Location, image: usize) -> Images<'a> {
+        match location {
+            Location::Input { image_elems } => self.images.image(image, image_elems),
+            Location::Arena { .. } | Location::Nowhere => Images::F32(&[]),
+        }
+    }
+
     /// A buffer's elements for one image.
     fn map(&self, location: Location, image: usize) -> Shared<'a> {
         match location {
-            Location::Input { image_elems } => {
-                self.input.part(image * image_elems..(image + 1) * image_elems)
-            }
             Location::Arena { start, image_elems } => {
                 let start = start + image * image_elems;
                 self.arena.part(start..start + image_elems)
             }
-            Location::Nowhere => self.arena.part(0..0),
+            // The stem alone reads the images, see `Run::image`.
+            Location::Input { .. } | Location::Nowhere => self.arena.part(0..0),
         }
     }
 }
@@ -306,7 +339,19 @@ impl CpuExecutor {
     /// when it was opened: before the run, or after it, when nothing that was computed can be
     /// relied on.
     pub fn run(&mut self, input: &[f32], n: usize) -> Result<(), CpuError> {
-        self.walk(input, n, None)
+        self.walk(Images::F32(input), n, None)
+    }
+
+    /// Runs as [`CpuExecutor::run`] does, of images whose elements are levels: `values[level][c]` is
+    /// what the network takes for a level of channel `c`. The results are the same bytes as those of
+    /// [`CpuExecutor::run`] with these values.
+    pub fn run_levels(
+        &mut self,
+        levels: &[u8],
+        values: &[[f32; 3]; 256],
+        n: usize,
+    ) -> Result<(), CpuError> {
+        self.walk(Images::Levels(levels, values), n, None)
     }
 
     /// Runs as [`CpuExecutor::run`] does, and stores the time that each step of the plan took: from
@@ -319,7 +364,7 @@ impl CpuExecutor {
         times: &mut Vec<Duration>,
     ) -> Result<(), CpuError> {
         let ends: Vec<AtomicU64> = self.tasks.iter().map(|_| AtomicU64::new(0)).collect();
-        self.walk(input, n, Some(&ends))?;
+        self.walk(Images::F32(input), n, Some(&ends))?;
         times.clear();
         times.resize(self.plan.steps.len(), Duration::ZERO);
         let mut began_ns = 0;
@@ -333,7 +378,7 @@ impl CpuExecutor {
 
     fn walk(
         &mut self,
-        input: &[f32],
+        images: Images<'_>,
         n: usize,
         ends_ns: Option<&[AtomicU64]>,
     ) -> Result<(), CpuError> {
@@ -342,9 +387,9 @@ impl CpuExecutor {
             return Err(CpuError::Images { batch, found: n });
         }
         let expected = n * self.plan.buffer(self.plan.input).elems_per_image();
-        if input.len() != expected {
+        if images.len() != expected {
             let size = self.plan.input_size();
-            return Err(CpuError::Input { images: n, size, expected, found: input.len() });
+            return Err(CpuError::Input { images: n, size, expected, found: images.len() });
         }
         if n > self.most {
             let plural = if n == 1 { "" } else { "s" };
@@ -358,7 +403,7 @@ impl CpuExecutor {
         let walk = Walk {
             run: Run {
                 n,
-                input: Shared::read_only(input),
+                images,
                 arena: self.arena.shared(),
                 partials: self.partials.shared(),
                 reduced: self.reduced.shared(),

@@ -3,11 +3,11 @@
 //! A task is a row of output pixels. Their windows are gathered into rows of `k * k * 3` taps,
 //! zeros outside of the image, and multiplied like a pointwise convolution.
 
-use super::Run;
 use super::layout::Location;
 use super::memory::Shared;
 use super::simd::Simd;
 use super::tile::{Epilogue, Panel, Panels, finish, load_columns, product, store_columns};
+use super::{Images, Run};
 use crate::arch::{Activation, ConvGeometry, Network};
 
 /// The stem, ready to run.
@@ -46,10 +46,19 @@ impl Stem {
         task: usize,
         scratch: &mut [f32],
     ) {
-        // SAFETY: nobody writes the input while the network runs.
-        let x = unsafe { run.map(self.input, image).read() };
         let windows = &mut scratch[..self.scratch_elems()];
-        self.gather(x, task, windows);
+        match run.image(self.input, image) {
+            Images::F32(x) => self.gather(x, task, windows, <[f32]>::copy_from_slice),
+            Images::Levels(x, values) => self.gather(x, task, windows, |to, levels| {
+                let pixels = to.as_chunks_mut().0.iter_mut().zip(levels.as_chunks().0);
+                for (to, levels) in pixels {
+                    *to = std::array::from_fn::<f32, 3, _>(|c| {
+                        let levels: &[u8; 3] = levels;
+                        values[usize::from(levels[c])][c]
+                    });
+                }
+            }),
+        }
         let w_out = self.conv.output.w;
         let row_elems = w_out * self.c_out;
         let output = run.map(self.output, image).part(task * row_elems..(task + 1) * row_elems);
@@ -62,8 +71,9 @@ impl Stem {
         }
     }
 
-    /// The windows of the output pixels of row `y`: `[w_out, k, k, 3]`.
-    fn gather(&self, x: &[f32], y: usize, windows: &mut [f32]) {
+    /// The windows of the output pixels of row `y`: `[w_out, k, k, 3]`. `take` writes the values of
+    /// a few pixels of the image.
+    fn gather<T>(&self, x: &[T], y: usize, windows: &mut [f32], take: impl Fn(&mut [f32], &[T])) {
         const C: usize = Network::C_IMAGE;
         let ConvGeometry { k, stride, pad_top, pad_left, input, output } = self.conv;
         windows.fill(0.0);
@@ -80,8 +90,10 @@ impl Stem {
                 if from < to {
                     let start = left + from - pad_left;
                     let tap = (ox * k + ky) * k + from;
-                    windows[tap * C..][..(to - from) * C]
-                        .copy_from_slice(&row[start * C..][..(to - from) * C]);
+                    take(
+                        &mut windows[tap * C..][..(to - from) * C],
+                        &row[start * C..][..(to - from) * C],
+                    );
                 }
             }
         }

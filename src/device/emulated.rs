@@ -1,12 +1,13 @@
 //! A device that runs a launch plan on the PTX emulator, with every check.
 
-use super::EmulatedWork;
+use super::{BestClasses, EmulatedWork};
 use crate::emulator::{
     self, Buffer, Checks, Counters, Launch, LoadError, Memory, Module, Schedule,
 };
 use crate::kernels::{self, NotBuilt, UnpackError};
 use crate::launches::{
-    Address, Bases, Input, InputTypeError, LaunchPlan, LaunchPlanError, LaunchRecord, Region,
+    Address, Bases, Download, Input, InputTypeError, LaunchPlan, LaunchPlanError, LaunchRecord,
+    Region,
 };
 use crate::memory::{self as system, TooLittleMemory};
 use crate::weights::{StoreError, TensorId, Weights};
@@ -141,6 +142,15 @@ impl How {
     }
 }
 
+/// What the host gets of a run.
+#[derive(Default)]
+struct Outputs {
+    logits: Vec<f32>,
+    features: Vec<f32>,
+    /// Classes, logits and probabilities.
+    best: Option<(Vec<i32>, [Vec<f32>; 2])>,
+}
+
 /// Runs a launch plan on the PTX emulator.
 ///
 /// The memory of a device is there as five allocations, one for each [`Region`]. Arena and outputs are
@@ -162,8 +172,7 @@ pub struct EmulatedDevice {
     /// Images of the input that is there; 0 before the first.
     loaded: usize,
     how: How,
-    logits: Vec<f32>,
-    features: Vec<f32>,
+    outputs: Outputs,
     /// Of each launch of the last run.
     executed: Vec<Counters>,
     work: EmulatedWork,
@@ -222,8 +231,7 @@ impl EmulatedDevice {
             counters,
             bases,
             how: How { schedule: Schedule::InOrder, checks: Checks::ALL, counts_traffic: false },
-            logits: Vec::new(),
-            features: Vec::new(),
+            outputs: Outputs::default(),
             executed: Vec::new(),
             work: EmulatedWork::default(),
         })
@@ -263,8 +271,17 @@ impl EmulatedDevice {
             self.executed.push(counters);
         }
         self.work.time += start.elapsed();
-        self.logits = self.read(self.plan.logits, n * self.plan.classes);
-        self.features = self.read(self.plan.features, n * self.plan.c_head);
+        let plan = &self.plan;
+        let wanted = |elems| if plan.options.download == Download::All { n * elems } else { 0 };
+        self.outputs = Outputs {
+            logits: self.read(plan.logits, wanted(plan.classes)),
+            features: self.read(plan.features, wanted(plan.c_head)),
+            best: plan.top_k.map(|top| {
+                let elems = n * top.k;
+                let floats = [top.logits, top.probabilities].map(|at| self.read(at, elems));
+                (self.read(top.classes, elems), floats)
+            }),
+        };
         Ok(())
     }
 
@@ -388,14 +405,26 @@ impl EmulatedDevice {
         }
     }
 
-    /// Logits of the last run, `[n, classes]`.
+    /// Logits of the last run, `[n, classes]`; empty where the host gets the best classes alone.
     pub fn logits(&self) -> &[f32] {
-        &self.logits
+        &self.outputs.logits
     }
 
-    /// Features of the last run, `[n, c_head]`.
+    /// Features of the last run, `[n, c_head]`, as [`logits`](EmulatedDevice::logits).
     pub fn features(&self) -> &[f32] {
-        &self.features
+        &self.outputs.features
+    }
+
+    /// The best classes of each image of the last run; none where they were not asked for.
+    pub fn top_k(&self) -> Option<BestClasses<'_>> {
+        let top = self.plan.top_k?;
+        let (classes, [logits, probabilities]) = self.outputs.best.as_ref()?;
+        Some(BestClasses { k: top.k, classes, logits, probabilities })
+    }
+
+    /// Logits of the last run, `[n, classes]`, for when the host does not get them with each run.
+    pub fn read_logits(&self) -> Vec<f32> {
+        self.read(self.plan.logits, self.loaded * self.plan.classes)
     }
 
     /// Work of all runs so far.

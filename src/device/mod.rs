@@ -18,6 +18,19 @@ pub use input::InputMut;
 use std::fmt;
 use std::time::Duration;
 
+/// The best classes of each image of a run, the best first.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct BestClasses<'a> {
+    /// Classes of each image.
+    pub k: usize,
+    /// Classes, `[n, k]`.
+    pub classes: &'a [i32],
+    /// Their logits, `[n, k]`.
+    pub logits: &'a [f32],
+    /// Their probabilities by softmax, `[n, k]`.
+    pub probabilities: &'a [f32],
+}
+
 /// Launches that the emulator has executed, none of them with a finding.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct EmulatedWork {

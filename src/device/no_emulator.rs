@@ -1,7 +1,7 @@
 //! What stands for the emulated device in a build without the feature `emulator`: a device that
 //! nobody can make, so that whoever runs one compiles with and without it.
 
-use super::EmulatedWork;
+use super::{BestClasses, EmulatedWork};
 use crate::launches::{Input, LaunchPlan};
 use crate::weights::Weights;
 
@@ -47,6 +47,16 @@ impl EmulatedDevice {
 
     /// Logits of the last run, `[n, classes]`.
     pub fn logits(&self) -> &[f32] {
+        match *self {}
+    }
+
+    /// The best classes of each image of the last run.
+    pub fn top_k(&self) -> Option<BestClasses<'_>> {
+        match *self {}
+    }
+
+    /// Logits of the last run, `[n, classes]`.
+    pub fn read_logits(&self) -> Vec<f32> {
         match *self {}
     }
 

@@ -13,6 +13,9 @@
 //! | framing | torchvision, timm, PaddleClas, Google's `preprocessing.py` | same whole numbers |
 //! | normalisation | `torchvision.transforms.Normalize` | bit for bit |
 //!
+//! [`preprocess_levels`] leaves the last step to the network: where resizing rounds to levels, as
+//! Pillow's and OpenCV's does and TensorFlow's does not, a byte holds what four hold in f32.
+//!
 //! Checked with Pillow 11.3, OpenCV 4.10 and 5.0, torchvision 0.20 and TensorFlow 2.21. Pillow 13
 //! resizes rows before columns for some strong changes of the aspect ratio, which rounds
 //! differently; the older order, with which checkpoints were published, is followed. CMYK is
@@ -150,9 +153,32 @@ struct Resize<'a> {
     columns: Range<usize>,
 }
 
+/// A sample of a crop: a level from 0 to 255.
+trait Sample: Copy {
+    const BLACK: Self;
+
+    fn of_level(level: u8) -> Self;
+}
+
+impl Sample for u8 {
+    const BLACK: u8 = 0;
+
+    fn of_level(level: u8) -> u8 {
+        level
+    }
+}
+
+impl Sample for f32 {
+    const BLACK: f32 = 0.0;
+
+    fn of_level(level: u8) -> f32 {
+        f32::from(level)
+    }
+}
+
 /// The part of the crop that the resized picture covers.
-struct Window<'a> {
-    values: &'a mut [f32],
+struct Window<'a, T> {
+    values: &'a mut [T],
     /// Values from one row of the crop to the next.
     stride: usize,
     y0: usize,
@@ -160,9 +186,9 @@ struct Window<'a> {
     width: usize,
 }
 
-impl Window<'_> {
+impl<T> Window<'_, T> {
     /// Row `y` of the window, [width, 3].
-    fn row(&mut self, y: usize) -> &mut [f32] {
+    fn row(&mut self, y: usize) -> &mut [T] {
         let start = (self.y0 + y) * self.stride + self.x0 * 3;
         &mut self.values[start..start + self.width * 3]
     }
@@ -210,13 +236,63 @@ pub(crate) fn preprocess_within(
     out: &mut [f32],
     budget: &Budget,
 ) -> Result<Vec<ImageWarning>, ImageError> {
+    let warnings = decode_and_resize(encoded, recipe, out, budget, resize_and_crop)?;
+    recipe.normalisation().apply(out);
+    Ok(warnings)
+}
+
+/// An encoded image as the levels, 0 to 255, that [`preprocess`] normalises: `out` is
+/// [size.h, size.w, 3] of `recipe.size`, as there. Normalised, they are its values, bit for bit.
+///
+/// # Errors
+///
+/// Those of [`preprocess`], and [`ImageError::Recipe`] where the recipe's values are no whole
+/// levels, see [`Recipe::rounds_to_levels`].
+///
+/// ```
+/// # use effnet::arch::Size;
+/// # use effnet::image::{Framing, Interpolation, Recipe, preprocess, preprocess_levels};
+/// # let recipe = Recipe {
+/// #     interpolation: Interpolation::OpencvBilinear,
+/// #     framing: Framing::Squash { crop_pct: 1.0 },
+/// #     mean: [0.485, 0.456, 0.406],
+/// #     std: [0.229, 0.224, 0.225],
+/// #     exif_orientation: false,
+/// #     size: Size::square(64),
+/// # };
+/// # let encoded = include_bytes!("../../tests/fixtures/images/photos/chelsea.jpg");
+/// assert!(recipe.rounds_to_levels());
+/// let (mut levels, mut values) = (vec![0; 64 * 64 * 3], vec![0.0; 64 * 64 * 3]);
+/// preprocess_levels(encoded, &recipe, &mut levels)?;
+/// preprocess(encoded, &recipe, &mut values)?;
+/// assert_eq!(recipe.normalisation().values(&levels), values);
+/// # Ok::<(), effnet::image::ImageError>(())
+/// ```
+pub fn preprocess_levels(
+    encoded: &[u8],
+    recipe: &Recipe,
+    out: &mut [u8],
+) -> Result<Vec<ImageWarning>, ImageError> {
+    recipe.expect_levels()?;
+    decode_and_resize(encoded, recipe, out, Budget::shared(), |image, recipe, out| {
+        resized(image, recipe, out, |_, _| unreachable!("recipes with fractions are refused"))
+    })
+}
+
+/// Decodes, within a budget of which nothing remains reserved, and writes the crop.
+fn decode_and_resize<T>(
+    encoded: &[u8],
+    recipe: &Recipe,
+    out: &mut [T],
+    budget: &Budget,
+    resize: impl FnOnce(&RgbImage8, &Recipe, &mut [T]) -> Result<(), ImageError>,
+) -> Result<Vec<ImageWarning>, ImageError> {
     recipe.validate()?;
     check_length(recipe, out)?;
     let library = recipe.interpolation.library();
     let (Decoded { image, warnings }, _reserved) =
         decode::decode_within(encoded, library, recipe.exif_orientation, budget)?;
-    resize_and_crop(&image, recipe, out)?;
-    recipe.normalisation().apply(out);
+    resize(&image, recipe, out)?;
     Ok(warnings)
 }
 
@@ -229,6 +305,17 @@ pub fn resize_and_crop(
     image: &RgbImage8,
     recipe: &Recipe,
     out: &mut [f32],
+) -> Result<(), ImageError> {
+    resized(image, recipe, out, |resize, out| tensorflow::resize(resize, out))
+}
+
+/// As [`resize_and_crop`], in samples of any type; `fractions` is the kernel that does not round to
+/// levels.
+fn resized<T: Sample>(
+    image: &RgbImage8,
+    recipe: &Recipe,
+    out: &mut [T],
+    fractions: impl FnOnce(&Resize<'_>, &mut Window<'_, T>),
 ) -> Result<(), ImageError> {
     recipe.validate()?;
     check_length(recipe, out)?;
@@ -243,7 +330,7 @@ pub fn resize_and_crop(
     let (y0, x0) = ((-offset.y).max(0) as usize, (-offset.x).max(0) as usize);
     let width = columns.len();
     if rows.len() * width < recipe.size.pixels() {
-        out.fill(0.0);
+        out.fill(T::BLACK);
     }
     let resize = Resize { source: View { image, top, left, size: source }, resized, rows, columns };
     let mut out = Window { values: out, stride: recipe.size.w * 3, y0, x0, width };
@@ -251,12 +338,12 @@ pub fn resize_and_crop(
         Interpolation::PillowBicubic => pillow::resize(&resize, &pillow::BICUBIC, &mut out),
         Interpolation::PillowBilinear => pillow::resize(&resize, &pillow::BILINEAR, &mut out),
         Interpolation::OpencvBilinear => opencv::resize(&resize, &mut out),
-        Interpolation::TensorflowBicubic => tensorflow::resize(&resize, &mut out),
+        Interpolation::TensorflowBicubic => fractions(&resize, &mut out),
     }
     Ok(())
 }
 
-fn check_length(recipe: &Recipe, out: &[f32]) -> Result<(), ImageError> {
+fn check_length<T>(recipe: &Recipe, out: &[T]) -> Result<(), ImageError> {
     let expected = recipe.size.pixels() * 3;
     if out.len() == expected {
         Ok(())

@@ -4,7 +4,7 @@
 //! fractional bits, columns first; nothing is antialiased. The halving of both sides is OpenCV's
 //! one exception: it averages four pixels.
 
-use super::{Resize, Window};
+use super::{Resize, Sample, Window};
 use std::ops::Range;
 
 /// Fractional bits of the weights.
@@ -57,7 +57,7 @@ fn rows(source: usize, resized: usize, wanted: Range<usize>) -> Vec<Tap> {
 }
 
 /// Writes the wanted window, in whole levels.
-pub(super) fn resize(resize: &Resize, out: &mut Window) {
+pub(super) fn resize<T: Sample>(resize: &Resize, out: &mut Window<T>) {
     let Resize { source, resized, .. } = resize;
     if source.size.h == 2 * resized.h && source.size.w == 2 * resized.w {
         return halve(resize, out);
@@ -83,7 +83,7 @@ pub(super) fn resize(resize: &Resize, out: &mut Window) {
         for ((to, &near), &far) in out.row(y).iter_mut().zip(&held[0]).zip(&held[1]) {
             // Each product keeps 2 of its 22 fractional bits, truncated, before the rounding.
             let sum = ((w0 * (near >> 4)) >> 16) + ((w1 * (far >> 4)) >> 16);
-            *to = ((sum + 2) >> 2).clamp(0, 255) as f32;
+            *to = T::of_level(((sum + 2) >> 2).clamp(0, 255) as u8);
         }
     }
 }
@@ -101,7 +101,7 @@ fn resample_row(row: &[u8], columns: &[Tap], to: &mut [i32]) {
 }
 
 /// Half of both sides: the rounded mean of 2x2 pixels.
-fn halve(resize: &Resize, out: &mut Window) {
+fn halve<T: Sample>(resize: &Resize, out: &mut Window<T>) {
     let x0 = resize.columns.start * 6;
     for (y, row) in resize.rows.clone().enumerate() {
         let upper = resize.source.row(2 * row)[x0..].as_chunks::<6>().0;
@@ -110,7 +110,7 @@ fn halve(resize: &Resize, out: &mut Window) {
         for ((to, upper), lower) in to.iter_mut().zip(upper).zip(lower) {
             for c in 0..3 {
                 let sum = [upper[c], upper[c + 3], lower[c], lower[c + 3]].map(u16::from);
-                to[c] = f32::from((sum.iter().sum::<u16>() + 2) >> 2);
+                to[c] = T::of_level(((sum.iter().sum::<u16>() + 2) >> 2) as u8);
             }
         }
     }

@@ -4,7 +4,7 @@
 //! reduction, so that every source pixel counts (antialiasing), normalised in f64 and applied in
 //! fixed point with [`PRECISION_BITS`] fractional bits.
 
-use super::{Resize, Window};
+use super::{Resize, Sample, Window};
 use std::ops::Range;
 
 /// Fractional bits of the weights: 32, less 8 for the samples and 2 for overshoot and sign.
@@ -105,7 +105,7 @@ impl Taps {
 /// Source rows are taken once, in order: each is resampled along its columns and then added, with
 /// its weight, to every output row that it belongs to. Integer sums do not depend on order, so the
 /// result is that of two passes over the picture, without the picture between them.
-pub(super) fn resize(resize: &Resize, kernel: &Kernel, out: &mut Window) {
+pub(super) fn resize<T: Sample>(resize: &Resize, kernel: &Kernel, out: &mut Window<T>) {
     let Resize { source, resized, rows, columns } = resize;
     let columns = Taps::new(kernel, source.size.w, resized.w, columns.clone());
     let rows = Taps::new(kernel, source.size.h, resized.h, rows.clone());
@@ -133,7 +133,7 @@ pub(super) fn resize(resize: &Resize, kernel: &Kernel, out: &mut Window) {
             }
             if y + 1 == first + weights.len() {
                 for (to, sum) in out.row(i).iter_mut().zip(sums) {
-                    *to = f32::from(to_level(*sum));
+                    *to = T::of_level(to_level(*sum));
                     *sum = HALF;
                 }
                 unfinished.start += 1;

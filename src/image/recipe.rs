@@ -51,6 +51,18 @@ pub enum Library {
 }
 
 impl Interpolation {
+    /// Whether resized pixels are whole levels, 0 to 255. Pillow and OpenCV compute with 8-bit
+    /// pictures, and round: u8 holds what they give. TensorFlow's `resize_bicubic` gives f32,
+    /// fractions and values beyond 0 and 255, which u8 does not hold.
+    pub fn rounds_to_levels(self) -> bool {
+        match self {
+            Interpolation::PillowBicubic
+            | Interpolation::PillowBilinear
+            | Interpolation::OpencvBilinear => true,
+            Interpolation::TensorflowBicubic => false,
+        }
+    }
+
     /// The library whose arithmetic is matched.
     pub fn library(self) -> Library {
         match self {
@@ -110,6 +122,26 @@ impl Recipe {
     /// The same recipe for another input size; margins and percentages are kept.
     pub fn with_size(&self, size: Size) -> Recipe {
         Recipe { size, ..self.clone() }
+    }
+
+    /// Whether the values are normalised whole levels, so that the same image in u8, normalised by
+    /// the network, is the same input; see [`Interpolation::rounds_to_levels`].
+    pub fn rounds_to_levels(&self) -> bool {
+        self.interpolation.rounds_to_levels()
+    }
+
+    /// An error where the values are no whole levels.
+    pub(crate) fn expect_levels(&self) -> Result<(), RecipeError> {
+        match self.rounds_to_levels() {
+            true => Ok(()),
+            false => Err(RecipeError {
+                field: "interpolation",
+                found: format!("{:?}", self.interpolation),
+                expected: "one that rounds to levels for images in u8, as Pillow's and OpenCV's; \
+                           f32 holds what it gives"
+                    .into(),
+            }),
+        }
     }
 
     /// The recipe's last step: from levels to values.

@@ -51,7 +51,7 @@ fn taps(source: usize, resized: usize, wanted: Range<usize>) -> Vec<Tap> {
 }
 
 /// Writes the wanted window.
-pub(super) fn resize(resize: &Resize, out: &mut Window) {
+pub(super) fn resize(resize: &Resize, out: &mut Window<f32>) {
     let Resize { source, resized, rows, columns } = resize;
     let rows = taps(source.size.h, resized.h, rows.clone());
     let columns = taps(source.size.w, resized.w, columns.clone());

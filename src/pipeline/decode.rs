@@ -3,6 +3,7 @@
 use super::PipelineError;
 use super::input::{Encoded, ImageFailureKind};
 use crate::image::{ImageError, ImageWarning};
+use crate::session::{InputBuffer, InputMut};
 use rayon::prelude::*;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use std::fmt;
@@ -10,8 +11,8 @@ use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::sync::{Arc, Weak};
 use std::thread;
 
-/// From encoded bytes to one image's part of the input tensor, `[h, w, 3]`.
-type Prepare = dyn Fn(&[u8], &mut [f32]) -> Prepared + Send + Sync;
+/// From encoded bytes to one image's part of a run's memory, `[h, w, 3]`.
+type Prepare = dyn Fn(&[u8], InputMut<'_>) -> Prepared + Send + Sync;
 /// What is wrong with an image that was prepared all the same.
 pub(super) type Prepared = Result<Vec<ImageWarning>, ImageError>;
 
@@ -22,26 +23,25 @@ pub(super) struct Decoder {
     threads: usize,
     /// Most images that the network takes at once.
     pub batch: usize,
-    /// Elements of one image's tensor.
-    pub image_elems: usize,
 }
 
-/// Images to decode, and the tensor that takes them.
+/// Images to decode, and the memory that takes them: that of a run for each batch of them.
 pub(super) struct Group {
     /// Name and bytes of each.
     pub images: Vec<(String, Encoded)>,
-    pub tensor: Vec<f32>,
+    pub buffers: Vec<InputBuffer>,
 }
 
 /// Decoded images.
 pub(super) struct Handover {
-    /// `[n, h, w, 3]`, the images that were decoded, in order and without gaps.
-    pub tensor: Vec<f32>,
+    /// The memory of each run, and how many images it has: those that were decoded, in order and
+    /// without gaps.
+    pub runs: Vec<(InputBuffer, usize)>,
     /// One per image of the group, in order.
     pub images: Vec<DecodedImage>,
 }
 
-/// An image whose tensor is ready, and what is wrong with it all the same; or why it is not.
+/// An image whose part of a run is ready, and what is wrong with it all the same; or why it is not.
 pub(super) struct DecodedImage {
     pub name: String,
     pub result: Result<Vec<ImageWarning>, ImageFailureKind>,
@@ -61,8 +61,7 @@ impl Decoder {
     pub fn new(
         threads: usize,
         batch: usize,
-        image_elems: usize,
-        prepare: impl Fn(&[u8], &mut [f32]) -> Prepared + Send + Sync + 'static,
+        prepare: impl Fn(&[u8], InputMut<'_>) -> Prepared + Send + Sync + 'static,
     ) -> Result<Decoder, PipelineError> {
         let pool = ThreadPoolBuilder::new()
             .num_threads(threads)
@@ -70,7 +69,7 @@ impl Decoder {
             .build()
             .map_err(|error| PipelineError::Threads { threads, source: error.into() })?;
         let (pool, prepare) = (Arc::new(pool), Arc::new(prepare));
-        Ok(Decoder { pool, prepare, threads, batch, image_elems })
+        Ok(Decoder { pool, prepare, threads, batch })
     }
 
     /// Images in a group: full batches, and at least one image per thread.
@@ -86,11 +85,10 @@ impl Decoder {
         let (handover, handovers) = channel();
         let wanted = Arc::new(());
         let still_wanted = Arc::downgrade(&wanted);
-        let (pool, prepare, image_elems) =
-            (self.pool.clone(), self.prepare.clone(), self.image_elems);
+        let (pool, prepare) = (self.pool.clone(), self.prepare.clone());
         let decode_all = move || {
             while let Ok(group) = next_group.recv() {
-                let decoded = pool.install(|| decode(group, image_elems, &*prepare, &still_wanted));
+                let decoded = pool.install(|| decode(group, &*prepare, &still_wanted));
                 let Some(decoded) = decoded else { return };
                 if handover.send(decoded).is_err() {
                     return;
@@ -147,39 +145,28 @@ impl Decoding {
 }
 
 /// Decodes a group; none once nobody wants it any more.
-fn decode(
-    group: Group,
-    image_elems: usize,
-    prepare: &Prepare,
-    still_wanted: &Weak<()>,
-) -> Option<Handover> {
-    let Group { images, mut tensor } = group;
-    tensor.resize(images.len() * image_elems, 0.0);
-    let decode = |((name, mut encoded), image): ((String, Encoded), &mut [f32])| {
+fn decode(group: Group, prepare: &Prepare, still_wanted: &Weak<()>) -> Option<Handover> {
+    let Group { images, mut buffers } = group;
+    let decode = |((name, mut encoded), image): ((String, Encoded), InputMut<'_>)| {
         if still_wanted.strong_count() == 0 {
             return None;
         }
         let result = encoded.read().and_then(|bytes| Ok(prepare(&bytes, image)?));
         Some(DecodedImage { name, result })
     };
-    let images: Option<Vec<DecodedImage>> = images
-        .into_par_iter()
-        .zip(tensor.par_chunks_mut(image_elems))
-        .with_max_len(1)
-        .map(decode)
-        .collect();
+    let parts: Vec<InputMut<'_>> = buffers.iter_mut().flat_map(InputBuffer::each_mut).collect();
+    let images: Option<Vec<DecodedImage>> =
+        images.into_par_iter().zip(parts).with_max_len(1).map(decode).collect();
     let images = images?;
     // Close the gaps that failed images leave.
-    let mut next = 0;
-    for (index, image) in images.iter().enumerate() {
-        if image.result.is_ok() {
-            let from = index * image_elems;
-            tensor.copy_within(from..from + image_elems, next * image_elems);
-            next += 1;
-        }
-    }
-    tensor.truncate(next * image_elems);
-    Some(Handover { tensor, images })
+    let mut decoded = images.iter().map(|image| image.result.is_ok());
+    let runs = buffers.into_iter().map(|mut buffer| {
+        let of_run: Vec<bool> = decoded.by_ref().take(buffer.capacity()).collect();
+        let n = buffer.close_gaps(&of_run);
+        (buffer, n)
+    });
+    let runs = runs.collect();
+    Some(Handover { runs, images })
 }
 
 #[cfg(test)]
@@ -189,6 +176,7 @@ mod tests {
     use crate::image::{
         Budget, Framing, Interpolation, Recipe, Rounding, ShortSide, preprocess, preprocess_within,
     };
+    use crate::session::{Input, InputType};
 
     /// Images that all but one of the threads have to wait for come in their order, and the same.
     #[test]
@@ -214,19 +202,26 @@ mod tests {
         let image_elems = 16 * 16 * 3;
         let prepare = {
             let recipe = recipe.clone();
-            move |bytes: &[u8], image: &mut [f32]| preprocess_within(bytes, &recipe, image, &TINY)
+            move |bytes: &[u8], image: InputMut<'_>| {
+                preprocess_within(bytes, &recipe, image.f32().unwrap(), &TINY)
+            }
         };
-        let decoder = Decoder::new(8, 3, image_elems, prepare).unwrap();
+        let decoder = Decoder::new(8, 3, prepare).unwrap();
         let mut decoding = decoder.start().unwrap();
         let mut found = Vec::new();
         for group in files.chunks(decoder.group()) {
             let image = |bytes: &Vec<u8>| (String::new(), Encoded::Bytes(Box::new(bytes.clone())));
             let images = group.iter().map(image).collect();
-            assert!(decoding.submit(Group { images, tensor: Vec::new() }).is_ok());
+            let buffer = |_| InputBuffer::owned(InputType::F32, image_elems, 3).unwrap();
+            let buffers = (0..decoder.group() / 3).map(buffer).collect();
+            assert!(decoding.submit(Group { images, buffers }).is_ok());
         }
         let mut results = 0;
-        while let Ok(Some(Handover { tensor, images })) = decoding.wait() {
-            found.extend(tensor);
+        while let Ok(Some(Handover { runs, images })) = decoding.wait() {
+            for (buffer, n) in runs {
+                let Input::F32(values) = buffer.images(n) else { panic!("f32 was asked for") };
+                found.extend_from_slice(values);
+            }
             results += images.len();
         }
         assert_eq!(results, files.len());

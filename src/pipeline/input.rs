@@ -1,6 +1,6 @@
 //! Where an encoded image comes from, and why one has no result.
 
-use crate::image::{ImageError, ImageWarning, Recipe, preprocess};
+use crate::image::{ImageError, ImageWarning, Recipe, preprocess, preprocess_levels};
 use crate::session::NonFiniteLogits;
 use std::borrow::Cow;
 use std::error::Error;
@@ -76,6 +76,17 @@ impl ImageInput {
     ) -> Result<Vec<ImageWarning>, ImageFailureKind> {
         let mut encoded = self.encoded;
         Ok(preprocess(&encoded.read()?, recipe, tensor)?)
+    }
+
+    /// As [`prepare`](ImageInput::prepare), up to the levels that it normalises; see
+    /// [`preprocess_levels`].
+    pub fn prepare_levels(
+        self,
+        recipe: &Recipe,
+        levels: &mut [u8],
+    ) -> Result<Vec<ImageWarning>, ImageFailureKind> {
+        let mut encoded = self.encoded;
+        Ok(preprocess_levels(&encoded.read()?, recipe, levels)?)
     }
 
     /// Its name at a place among the inputs, and where its bytes are.

@@ -3,7 +3,7 @@
 //! ```text
 //! inputs ──▶ decoding thread, pool ──▶ tensors ──▶ caller's thread: session ──▶ results, in order
 //!                     ▲                                     │
-//!                     └────────── empty tensors ◀───────────┘
+//!                     └──────── memory of runs ◀────────────┘
 //! ```
 //!
 //! ```no_run
@@ -28,9 +28,17 @@
 //! ```
 //!
 //! Images come from files, from bytes in memory or from readers, see [`ImageInput`]. Memory is
-//! bounded whatever the number of images: at most three groups of them have tensors, `[n, h, w, 3]`
-//! in f32, beside the encoded bytes that the inputs hold themselves. A group has as many images as
+//! bounded whatever the number of images: at most three groups of them have tensors, `[n, h, w, 3]`,
+//! beside the encoded bytes that the inputs hold themselves. A group has as many images as
 //! there are decoding threads, rounded up to whole batches.
+//!
+//! Images are decoded and resized into the memory that a run reads them from
+//! ([`Session::input_buffer`]): nothing copies them on the host. A session whose input is
+//! [`InputType::U8`] gets them as levels, a quarter of the bytes of f32, which its network normalises.
+//! That takes a recipe that rounds to levels, see [`Recipe::rounds_to_levels`]: Pillow's and OpenCV's
+//! resampling do, and TensorFlow's bicubic does not.
+//!
+//! [`Recipe::rounds_to_levels`]: crate::image::Recipe::rounds_to_levels
 //! Pictures that are being decoded share one budget, whatever the number of threads, see
 //! [`image`](crate::image); each thread holds one encoded image, of [`MAX_ENCODED_BYTES`] at most.
 
@@ -41,9 +49,11 @@ mod results;
 pub use input::{ImageFailure, ImageFailureKind, ImageInput, MAX_ENCODED_BYTES};
 pub use results::{ImageOutput, Results};
 
-use crate::image::preprocess;
+use crate::image::{RecipeError, preprocess, preprocess_levels};
 use crate::memory::TooLittleMemory;
-use crate::session::{Outputs, Prediction, Session, SessionError};
+use crate::session::{
+    InputBuffer, InputMut, InputType, Outputs, Prediction, Session, SessionError,
+};
 use decode::Decoder;
 use results::Network;
 use std::error::Error;
@@ -66,6 +76,9 @@ pub enum PipelineError {
     /// The session failed. No further result comes.
     #[error(transparent)]
     Session(#[from] SessionError),
+    /// A session that takes levels, with a recipe that does not round to them.
+    #[error(transparent)]
+    Recipe(#[from] RecipeError),
     /// The system has no thread to spare.
     #[error("cannot start the decoding threads: {source}; try fewer than {threads}")]
     Threads {
@@ -73,12 +86,6 @@ pub enum PipelineError {
         threads: usize,
         /// The system's words.
         source: Box<dyn Error + Send + Sync>,
-    },
-    /// Too little memory for decoded images.
-    #[error("cannot allocate {bytes} bytes for decoded images; use a smaller batch or size")]
-    Memory {
-        /// Bytes of one group of images.
-        bytes: usize,
     },
     /// Decoded images and the network's activations would need more memory than this process can have.
     #[error("{0}: use a smaller batch or size, or fewer decoding threads")]
@@ -104,20 +111,31 @@ pub struct Pipeline {
 }
 
 impl Pipeline {
-    /// Starts the decoding threads. Images are prepared by the session's recipe.
+    /// Starts the decoding threads. Images are prepared by the session's recipe, in its type.
+    ///
+    /// # Errors
+    ///
+    /// [`PipelineError::Recipe`] where the session takes levels and its recipe does not round to them.
     pub fn new(session: Session, options: PipelineOptions) -> Result<Pipeline, PipelineError> {
         let cores = || thread::available_parallelism().map_or(1, usize::from);
         let threads = options.threads.unwrap_or_else(cores).max(1);
         let recipe = session.recipe();
-        let prepare = move |bytes: &[u8], image: &mut [f32]| preprocess(bytes, &recipe, image);
-        let decoder = Decoder::new(threads, session.batch(), session.input_elems(), prepare)?;
+        if session.input_type() == InputType::U8 {
+            recipe.expect_levels()?;
+        }
+        let prepare = move |bytes: &[u8], image: InputMut<'_>| match image {
+            InputMut::F32(values) => preprocess(bytes, &recipe, values),
+            InputMut::U8(levels) => preprocess_levels(bytes, &recipe, levels),
+        };
+        let decoder = Decoder::new(threads, session.batch(), prepare)?;
         Ok(Pipeline { session, decoder, session_time: Duration::ZERO })
     }
 
     /// Finds the `k` best classes of each image, the best first, and gives them in the order of the
     /// images. An image with a logit that is NaN or infinite has the error
     /// [`ImageFailureKind::NonFinite`]. A network without a classifier is refused with
-    /// [`SessionError::NoClassifier`]. See [`map`](Pipeline::map).
+    /// [`SessionError::NoClassifier`], and one that gives fewer best classes with
+    /// [`SessionError::TopK`]. See [`map`](Pipeline::map).
     pub fn classify<'a, I>(
         &'a mut self,
         images: I,
@@ -128,6 +146,9 @@ impl Pipeline {
     {
         if !self.session.has_classifier() {
             return Err(SessionError::NoClassifier.into());
+        }
+        if let Some(given) = self.session.top_k().filter(|&given| k > given) {
+            return Err(SessionError::TopK { asked: k, given }.into());
         }
         self.try_map(images, move |outputs, image| Ok(outputs.top_k(image, k)?))
     }
@@ -217,9 +238,18 @@ where
         self.session.untouched_bytes(images)
     }
 
-    fn submit(&mut self, images: &[f32]) -> Result<(), SessionError> {
+    fn buffer_bytes(&self) -> u64 {
+        let elems = self.session.batch().saturating_mul(self.session.input_elems());
+        elems.saturating_mul(self.session.input_type().elem_bytes()) as u64
+    }
+
+    fn buffer(&self) -> Result<InputBuffer, SessionError> {
+        self.session.input_buffer()
+    }
+
+    fn submit(&mut self, images: &mut InputBuffer, n: usize) -> Result<(), SessionError> {
         let start = Instant::now();
-        self.session.submit(images)?;
+        self.session.submit_buffer(images, n)?;
         *self.time += start.elapsed();
         Ok(())
     }

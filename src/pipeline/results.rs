@@ -4,7 +4,7 @@ use super::decode::{DecodedImage, Decoder, Decoding, Group, Handover, Panicked};
 use super::{ImageFailure, ImageFailureKind, ImageInput, PipelineError};
 use crate::image::ImageWarning;
 use crate::memory;
-use crate::session::SessionError;
+use crate::session::{InputBuffer, SessionError};
 use std::collections::VecDeque;
 use std::fmt;
 use std::iter::FusedIterator;
@@ -19,8 +19,12 @@ pub(super) trait Network<T> {
     fn capacity(&self) -> usize;
     /// Bytes of memory that a run of so many images will use beside what is in use now.
     fn untouched_bytes(&self, images: usize) -> u64;
-    /// Begins a run. The images may be changed when this returns.
-    fn submit(&mut self, images: &[f32]) -> Result<(), SessionError>;
+    /// Bytes of the memory of a run's images.
+    fn buffer_bytes(&self) -> u64;
+    /// Memory for the images of a run.
+    fn buffer(&self) -> Result<InputBuffer, SessionError>;
+    /// Begins a run of the first `n` images of a buffer, which may be changed when this returns.
+    fn submit(&mut self, images: &mut InputBuffer, n: usize) -> Result<(), SessionError>;
     /// One result per image of the oldest run that was not collected; an image's error is its own.
     fn collect(&mut self) -> Result<Vec<Result<T, ImageFailureKind>>, SessionError>;
     /// Drops the results of all runs that were not collected.
@@ -49,14 +53,15 @@ pub struct Results<'a, T> {
     taken: usize,
     /// Images in a group.
     group: usize,
-    /// Elements of a full batch.
-    batch_elems: usize,
-    /// Tensors of no group.
-    empty: Vec<Vec<f32>>,
+    /// Runs that a group makes at the most.
+    runs: usize,
+    /// Groups whose memory has not been allocated yet.
+    unallocated: usize,
+    /// Memory of runs of no group.
+    empty: Vec<InputBuffer>,
     decoding: Decoding,
-    /// A decoded group of which the elements before `submitted` were handed to the network.
-    current: Option<Vec<f32>>,
-    submitted: usize,
+    /// Of a decoded group the runs that were not handed to the network.
+    current: VecDeque<(InputBuffer, usize)>,
     network: Box<dyn Network<T> + 'a>,
     /// Runs that were submitted to the network and not collected.
     under_way: usize,
@@ -75,35 +80,28 @@ impl<'a, T> Results<'a, T> {
         network: Box<dyn Network<T> + 'a>,
         inputs: impl Iterator<Item = ImageInput> + 'a,
     ) -> Result<Results<'a, T>, PipelineError> {
-        let (group, image_elems) = (decoder.group(), decoder.image_elems);
+        let group = decoder.group();
         // One more than three groups has the same memory: an unknown number counts as that.
         let most = inputs.size_hint().1.unwrap_or(GROUPS * group + 1);
         let images = group.min(most);
-        let elems = images.saturating_mul(image_elems);
-        let group_bytes = elems.saturating_mul(size_of::<f32>()) as u64;
-        let groups = most.div_ceil(group.max(1)).min(GROUPS) as u64;
+        let runs = images.div_ceil(decoder.batch).max(1);
+        let group_bytes = network.buffer_bytes().saturating_mul(runs as u64);
+        let groups = most.div_ceil(group.max(1)).min(GROUPS);
         let run_bytes = network.untouched_bytes(decoder.batch.min(most));
         memory::require(
             || format!("decoded images ({groups} x {images}) and the activations of a run"),
-            group_bytes.saturating_mul(groups).saturating_add(run_bytes),
+            group_bytes.saturating_mul(groups as u64).saturating_add(run_bytes),
         )?;
-        let mut empty = Vec::with_capacity(GROUPS);
-        for _ in 0..GROUPS {
-            let mut tensor = Vec::new();
-            let bytes = elems.saturating_mul(size_of::<f32>());
-            tensor.try_reserve_exact(elems).map_err(|_| PipelineError::Memory { bytes })?;
-            empty.push(tensor);
-        }
         Ok(Results {
             inputs: Box::new(inputs),
             inputs_ended: false,
             taken: 0,
-            group,
-            batch_elems: decoder.batch * image_elems,
-            empty,
+            group: group.min(runs * decoder.batch),
+            runs,
+            unallocated: groups.max(1),
+            empty: Vec::new(),
             decoding: decoder.start()?,
-            current: None,
-            submitted: 0,
+            current: VecDeque::new(),
             network,
             under_way: 0,
             decoded: VecDeque::new(),
@@ -122,12 +120,12 @@ impl<'a, T> Results<'a, T> {
             self.feed()?;
             if self.under_way == self.network.capacity() {
                 self.collect()?;
-            } else if self.current.is_some() {
-                self.submit()?;
+            } else if let Some((buffer, n)) = self.current.pop_front() {
+                self.submit(buffer, n)?;
             } else if let Some(handover) = self.next_handover()? {
-                let Handover { tensor, images } = handover;
+                let Handover { runs, images } = handover;
                 self.decoded.extend(images);
-                (self.current, self.submitted) = (Some(tensor), 0);
+                self.current.extend(runs);
             } else if self.under_way > 0 {
                 // Nothing to begin: what is under way is waited for instead.
                 self.collect()?;
@@ -155,9 +153,20 @@ impl<'a, T> Results<'a, T> {
         })
     }
 
-    /// Keeps the decoder busy: hands it a group for each tensor that is free.
+    /// Whether there is memory for a group; that of the first groups is allocated here.
+    fn has_memory(&mut self) -> Result<bool, PipelineError> {
+        if self.unallocated > 0 && self.empty.len() < self.runs {
+            for _ in 0..self.runs {
+                self.empty.push(self.network.buffer()?);
+            }
+            self.unallocated -= 1;
+        }
+        Ok(self.empty.len() >= self.runs)
+    }
+
+    /// Keeps the decoder busy: hands it a group where there is memory for one.
     fn feed(&mut self) -> Result<(), PipelineError> {
-        while !self.inputs_ended && !self.empty.is_empty() {
+        while !self.inputs_ended && self.has_memory()? {
             let mut images = Vec::new();
             while images.len() < self.group {
                 let Some(input) = self.inputs.next() else {
@@ -167,8 +176,9 @@ impl<'a, T> Results<'a, T> {
                 images.push(input.at(self.taken));
                 self.taken += 1;
             }
-            if let Some(tensor) = self.empty.pop_if(|_| !images.is_empty()) {
-                let group = Group { images, tensor };
+            if !images.is_empty() {
+                let buffers = self.empty.split_off(self.empty.len() - self.runs);
+                let group = Group { images, buffers };
                 self.decoding.submit(group).map_err(|error| self.panicked(error))?;
             }
         }
@@ -188,20 +198,13 @@ impl<'a, T> Results<'a, T> {
         PipelineError::Panicked { index: self.reported + self.decoded.len() }
     }
 
-    /// Hands the next batch of the current group to the network; after the last, the group's tensor
-    /// is free.
-    fn submit(&mut self) -> Result<(), PipelineError> {
-        let Some(tensor) = self.current.take() else { return Ok(()) };
-        let end = (self.submitted + self.batch_elems).min(tensor.len());
-        if end > self.submitted {
-            self.network.submit(&tensor[self.submitted..end])?;
+    /// Hands a run to the network; the memory is then free.
+    fn submit(&mut self, mut buffer: InputBuffer, n: usize) -> Result<(), PipelineError> {
+        if n > 0 {
+            self.network.submit(&mut buffer, n)?;
             self.under_way += 1;
         }
-        self.submitted = end;
-        match end == tensor.len() {
-            true => self.empty.push(tensor),
-            false => self.current = Some(tensor),
-        }
+        self.empty.push(buffer);
         Ok(())
     }
 
@@ -248,6 +251,7 @@ impl<T> fmt::Debug for Results<'_, T> {
 mod tests {
     use super::*;
     use crate::image::ImageError;
+    use crate::session::{Input, InputMut, InputType};
     use std::cell::Cell;
     use std::io::{self, Read};
     use std::rc::Rc;
@@ -267,7 +271,8 @@ mod tests {
         (0..n).map(file).collect()
     }
 
-    fn parse(bytes: &[u8], image: &mut [f32]) -> Result<Vec<ImageWarning>, ImageError> {
+    fn parse(bytes: &[u8], image: InputMut<'_>) -> Result<Vec<ImageWarning>, ImageError> {
+        let image = image.f32().unwrap();
         let broken = || ImageError::UnknownFormat { first: bytes.to_vec() };
         let text = std::str::from_utf8(bytes).map_err(|_| broken())?;
         image.fill(text.parse().map_err(|_| broken())?);
@@ -277,14 +282,16 @@ mod tests {
     /// Runs a function when a run is collected, as late as may be.
     struct Late<F> {
         capacity: usize,
+        /// Images of a run, and elements of each.
+        shape: [usize; 2],
         under_way: VecDeque<Vec<f32>>,
         /// Runs that were dropped.
         abandoned: Rc<Cell<usize>>,
         run: F,
     }
 
-    fn late<F>(capacity: usize, run: F) -> Late<F> {
-        Late { capacity, under_way: VecDeque::new(), abandoned: Rc::default(), run }
+    fn late<F>(capacity: usize, shape: [usize; 2], run: F) -> Late<F> {
+        Late { capacity, shape, under_way: VecDeque::new(), abandoned: Rc::default(), run }
     }
 
     impl<T, F: FnMut(&[f32]) -> Result<Vec<T>, SessionError>> Network<T> for Late<F> {
@@ -296,9 +303,21 @@ mod tests {
             self.capacity
         }
 
-        fn submit(&mut self, images: &[f32]) -> Result<(), SessionError> {
+        fn buffer_bytes(&self) -> u64 {
+            0
+        }
+
+        fn buffer(&self) -> Result<InputBuffer, SessionError> {
+            let [batch, elems] = self.shape;
+            Ok(InputBuffer::owned(InputType::F32, elems, batch).unwrap())
+        }
+
+        fn submit(&mut self, images: &mut InputBuffer, n: usize) -> Result<(), SessionError> {
             assert!(self.under_way.len() < self.capacity);
-            self.under_way.push_back(images.to_vec());
+            let Input::F32(values) = images.images(n) else { panic!("f32 was asked for") };
+            self.under_way.push_back(values.to_vec());
+            // As a GPU does, which keeps the memory: what comes back is another's.
+            *images = self.buffer()?;
             Ok(())
         }
 
@@ -321,8 +340,8 @@ mod tests {
         {
             let mut inputs = inputs(&folder, n);
             inputs[0] = ImageInput::failed("no such file").named("nowhere");
-            let decoder = Decoder::new(threads, batch, 3, parse).unwrap();
-            let network = late(capacity, move |images: &[f32]| {
+            let decoder = Decoder::new(threads, batch, parse).unwrap();
+            let network = late(capacity, [batch, 3], move |images: &[f32]| {
                 assert!(images.len() <= batch * 3 && images.len().is_multiple_of(3));
                 Ok(images.chunks(3).map(|image| image.to_vec()).collect::<Vec<_>>())
             });
@@ -355,16 +374,16 @@ mod tests {
         let (decoded, run) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
         let prepare = {
             let run = run.clone();
-            move |_: &[u8], _: &mut [f32]| {
+            move |_: &[u8], _: InputMut<'_>| {
                 let ahead = 1 + decoded.fetch_add(1, Ordering::SeqCst) - run.load(Ordering::SeqCst);
                 // Images that come out one after the other still count as not run.
                 assert!(ahead <= GROUPS * 2 + 2, "{ahead} images in memory");
                 Ok(Vec::new())
             }
         };
-        let decoder = Decoder::new(2, 2, 1, prepare).unwrap();
+        let decoder = Decoder::new(2, 2, prepare).unwrap();
         assert_eq!(decoder.group(), 2);
-        let network = late(1, |images: &[f32]| Ok(vec![(); images.len()]));
+        let network = late(1, [2, 1], |images: &[f32]| Ok(vec![(); images.len()]));
         let taken = Cell::new(0);
         let inputs = inputs(&folder, 100).into_iter().inspect(|_| taken.set(taken.get() + 1));
         for result in Results::new(&decoder, Box::new(network), inputs).unwrap() {
@@ -381,13 +400,13 @@ mod tests {
         let decoded = Arc::new(AtomicUsize::new(0));
         let prepare = {
             let decoded = decoded.clone();
-            move |bytes: &[u8], image: &mut [f32]| {
+            move |bytes: &[u8], image: InputMut<'_>| {
                 decoded.fetch_add(1, Ordering::SeqCst);
                 parse(bytes, image)
             }
         };
-        let decoder = Decoder::new(2, 1, 1, prepare).unwrap();
-        let network = late(2, |images: &[f32]| Ok(vec![(); images.len()]));
+        let decoder = Decoder::new(2, 1, prepare).unwrap();
+        let network = late(2, [1, 1], |images: &[f32]| Ok(vec![(); images.len()]));
         let abandoned = network.abandoned.clone();
         let mut results =
             Results::new(&decoder, Box::new(network), inputs(&folder, 50).into_iter()).unwrap();
@@ -413,8 +432,8 @@ mod tests {
     fn a_reader_that_blocks_keeps_nobody_who_stops_asking() {
         let (hold, blocked): (Sender<()>, _) = channel();
         let inputs = vec![ImageInput::bytes(*b"1"), ImageInput::reader(Blocking(blocked))];
-        let decoder = Decoder::new(1, 1, 1, parse).unwrap();
-        let network = late(1, |images: &[f32]| Ok(images.to_vec()));
+        let decoder = Decoder::new(1, 1, parse).unwrap();
+        let network = late(1, [1, 1], |images: &[f32]| Ok(images.to_vec()));
         let began = Instant::now();
         let mut results = Results::new(&decoder, Box::new(network), inputs.into_iter()).unwrap();
         assert_eq!(results.next().unwrap().unwrap().output, 1.0);
@@ -427,9 +446,9 @@ mod tests {
     #[test]
     fn a_network_that_fails_ends_the_results_with_its_error() {
         let folder = tempfile::tempdir().unwrap();
-        let decoder = Decoder::new(2, 1, 1, parse).unwrap();
+        let decoder = Decoder::new(2, 1, parse).unwrap();
         let mut runs = 0;
-        let network = late(2, move |images: &[f32]| {
+        let network = late(2, [1, 1], move |images: &[f32]| {
             runs += 1;
             match runs {
                 3 => Err(SessionError::NothingSubmitted),
@@ -447,12 +466,12 @@ mod tests {
 
     #[test]
     fn a_panic_while_decoding_is_an_error() {
-        let prepare = |bytes: &[u8], image: &mut [f32]| {
+        let prepare = |bytes: &[u8], image: InputMut<'_>| {
             assert_ne!(bytes, b"2", "this panic is a test's");
             parse(bytes, image)
         };
-        let decoder = Decoder::new(1, 1, 1, prepare).unwrap();
-        let network = late(1, |images: &[f32]| Ok(images.to_vec()));
+        let decoder = Decoder::new(1, 1, prepare).unwrap();
+        let network = late(1, [1, 1], |images: &[f32]| Ok(images.to_vec()));
         let inputs = (0..9).map(|i| ImageInput::bytes(i.to_string()));
         let found: Vec<_> = Results::new(&decoder, Box::new(network), inputs).unwrap().collect();
         assert_eq!(found.len(), 3);

@@ -4,7 +4,7 @@ use crate::arch::Size;
 use crate::cpu::CpuError;
 use crate::device::{CudaError, EmulatedError};
 use crate::kernels::Compute;
-use crate::launches::LaunchPlanError;
+use crate::launches::{InputTypeError, LaunchPlanError};
 use crate::plan::PlanError;
 
 /// Why a session could not be made or run.
@@ -47,6 +47,45 @@ pub enum SessionError {
         size: Size,
         /// The input's length.
         found: usize,
+    },
+    /// Images of a type that the session was not made for.
+    #[error(transparent)]
+    InputType(#[from] InputTypeError),
+    /// Memory, or a run, for more images than the session takes, or none.
+    #[error("{found} images: expected 1 to {batch}, the session's batch")]
+    Images {
+        /// The session's batch.
+        batch: usize,
+        /// The number asked for.
+        found: usize,
+    },
+    /// A run of images that nobody has been lent memory for.
+    #[error(
+        "a run of {asked} images with memory lent for {lent}: ask for `input_mut` of all of them \
+         before each run"
+    )]
+    NotStaged {
+        /// Images of the run.
+        asked: usize,
+        /// Images that memory was lent for since the last run.
+        lent: usize,
+    },
+    /// Memory for a run's images cannot be had.
+    #[error("cannot allocate {bytes} bytes for the images of a run; use a smaller batch or size")]
+    InputMemory {
+        /// The number asked for.
+        bytes: usize,
+    },
+    /// More best classes than the session gives.
+    #[error(
+        "the {asked} best classes of a session that gives {given}: make it for {asked}, or for all \
+         outputs"
+    )]
+    TopK {
+        /// The number asked for.
+        asked: usize,
+        /// The session's.
+        given: usize,
     },
     /// A run was asked for that has to wait for one that is under way.
     #[error("{under_way} runs are under way: collect one before this one")]

@@ -1,9 +1,10 @@
 //! A plan and the machine that runs it.
 
-use super::SessionError;
+use super::{InputBuffer, SessionError, buffer::Memory};
 use crate::cpu::CpuExecutor;
-use crate::device::{CudaDevice, EmulatedDevice};
-use crate::launches::LaunchPlan;
+use crate::device::{BestClasses, CudaDevice, EmulatedDevice};
+use crate::image::LevelValues;
+use crate::launches::{Input, InputType, LaunchPlan};
 use crate::plan::Plan;
 
 /// A plan and the machine that runs it.
@@ -61,20 +62,51 @@ impl Machine {
         }
     }
 
-    /// Runs `n` images and waits for them.
-    pub(super) fn run(&mut self, input: &[f32], n: usize) -> Result<(), SessionError> {
-        match self {
-            Machine::Cpu(executor) => Ok(executor.run(input, n)?),
-            Machine::Emulated(_, device) => Ok(device.run(input, n)?),
-            Machine::Cuda(_, device) => Ok(device.run(input, n)?),
+    /// Runs `n` images and waits for them. `values` are those of levels, without which there are no
+    /// levels.
+    pub(super) fn run(
+        &mut self,
+        input: Input<'_>,
+        values: Option<&LevelValues>,
+        n: usize,
+    ) -> Result<(), SessionError> {
+        match (self, input, values) {
+            (Machine::Cpu(executor), Input::U8(levels), Some(values)) => {
+                Ok(executor.run_levels(levels, values, n)?)
+            }
+            (Machine::Cpu(executor), Input::F32(input), _) => Ok(executor.run(input, n)?),
+            (Machine::Cpu(_), input, None) => Ok(input.expect(InputType::F32)?),
+            (Machine::Emulated(_, device), ..) => Ok(device.run(input, n)?),
+            (Machine::Cuda(_, device), ..) => Ok(device.run(input, n)?),
         }
     }
 
     /// Begins a run of `n` images, which on the CPU and the emulator is then over.
-    pub(super) fn submit(&mut self, input: &[f32], n: usize) -> Result<(), SessionError> {
+    pub(super) fn submit(
+        &mut self,
+        input: Input<'_>,
+        values: Option<&LevelValues>,
+        n: usize,
+    ) -> Result<(), SessionError> {
         match self {
             Machine::Cuda(_, device) => Ok(device.submit(input, n)?),
-            Machine::Cpu(_) | Machine::Emulated(..) => self.run(input, n),
+            Machine::Cpu(_) | Machine::Emulated(..) => self.run(input, values, n),
+        }
+    }
+
+    /// Begins a run of the first `n` images of a buffer, whose memory a GPU exchanges for other.
+    pub(super) fn submit_buffer(
+        &mut self,
+        buffer: &mut InputBuffer,
+        values: Option<&LevelValues>,
+        n: usize,
+    ) -> Result<(), SessionError> {
+        match self {
+            Machine::Cuda(_, device) => match buffer.memory_mut() {
+                Memory::Pinned(pinned) => Ok(device.submit_pinned(pinned, n)?),
+                Memory::F32(_) | Memory::U8(_) => Ok(device.submit(buffer.images(n), n)?),
+            },
+            Machine::Cpu(_) | Machine::Emulated(..) => self.run(buffer.images(n), values, n),
         }
     }
 
@@ -92,6 +124,24 @@ impl Machine {
             Machine::Cpu(executor) => (executor.logits(), executor.features()),
             Machine::Emulated(_, device) => (device.logits(), device.features()),
             Machine::Cuda(_, device) => (device.logits(), device.features()),
+        }
+    }
+
+    /// The best classes of each image of the last run, where a device was asked for them.
+    pub(super) fn best(&self) -> Option<BestClasses<'_>> {
+        match self {
+            Machine::Cpu(_) => None,
+            Machine::Emulated(_, device) => device.top_k(),
+            Machine::Cuda(_, device) => device.top_k(),
+        }
+    }
+
+    /// Logits of the last run, `[n, classes]`, where a device was asked for the best classes alone.
+    pub(super) fn read_logits(&self) -> Result<Vec<f32>, SessionError> {
+        match self {
+            Machine::Cpu(executor) => Ok(executor.logits().to_vec()),
+            Machine::Emulated(_, device) => Ok(device.read_logits()),
+            Machine::Cuda(_, device) => Ok(device.read_logits()?),
         }
     }
 }

@@ -58,24 +58,30 @@
 //! # }
 //! ```
 
+mod buffer;
 mod device;
 mod error;
 mod machine;
 mod outputs;
 
+pub use buffer::InputBuffer;
 pub use device::{ChoiceReason, Device, DeviceChoice, DeviceRequest, UnknownDevice};
 pub use error::{NonFiniteLogits, SessionError};
 pub use machine::Machine;
 pub use outputs::{Outputs, Prediction};
 
+pub use crate::device::InputMut;
+pub use crate::launches::{Input, InputType};
+
 use crate::arch::Size;
 use crate::cpu::CpuExecutor;
 use crate::device::{CudaDevice, EmulatedDevice, EmulatedWork};
-use crate::image::Recipe;
+use crate::image::{LevelValues, Recipe};
 use crate::kernels::Compute;
-use crate::launches::{LaunchOptions, LaunchPlan, Path};
+use crate::launches::{Download, LaunchInput, LaunchOptions, LaunchPlan, LaunchPlanError, Path};
 use crate::plan::{Plan, PlanOptions};
 use crate::weights::{OutputActivation, Weights};
+use outputs::Given;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -97,6 +103,14 @@ pub struct SessionOptions {
     pub compute: Option<Compute>,
     /// From logits to probabilities; the weights' where none is given.
     pub activation: Option<OutputActivation>,
+    /// Type of the images' elements. Levels in u8 are normalised by the network's first step as the
+    /// weights' recipe normalises them: they take a quarter of the memory and of the copies, and give
+    /// the logits of the same levels normalised in f32, bit for bit on the CPU.
+    pub input: InputType,
+    /// The number of best classes, where they are all that is wanted of each image: a GPU finds them
+    /// and copies nothing else back, and there are neither logits nor features. At most as many as
+    /// the network has classes.
+    pub top_k: Option<usize>,
 }
 
 impl Default for SessionOptions {
@@ -109,6 +123,8 @@ impl Default for SessionOptions {
             path: Path::Fused,
             compute: None,
             activation: None,
+            input: InputType::F32,
+            top_k: None,
         }
     }
 }
@@ -121,6 +137,17 @@ pub struct Session {
     compute: Compute,
     machine: Machine,
     activation: OutputActivation,
+    /// What the network takes for each level; none where the images are no levels.
+    values: Option<Box<LevelValues>>,
+    /// Number of best classes, where nothing else is wanted.
+    top_k: Option<usize>,
+    /// Memory that is lent for the next run's images, where the machine has none of its own.
+    staged: Option<InputBuffer>,
+    /// Images that it was lent for since the last run.
+    lent: usize,
+    /// Logits of the last run, where its best classes alone came and some of them say that not all
+    /// logits are finite.
+    overflowed: Vec<f32>,
     /// Images of each run that was submitted and not collected, the oldest first.
     under_way: VecDeque<usize>,
 }
@@ -144,7 +171,26 @@ impl Session {
             precision: compute.storage(),
         };
         let plan = Plan::new(weights.network(), plan_options)?;
-        let launches = || LaunchPlan::new(&plan, LaunchOptions::new(options.path, compute));
+        if let Some(k) = options.top_k {
+            if metadata.classes == 0 {
+                return Err(SessionError::NoClassifier);
+            }
+            let classes = plan.network.classes;
+            if !(1..=classes).contains(&k) {
+                return Err(LaunchPlanError::TopK { found: k, classes }.into());
+            }
+        }
+        let normalisation = metadata.recipe.normalisation();
+        let launch_options = LaunchOptions {
+            input: match options.input {
+                InputType::F32 => LaunchInput::F32,
+                InputType::U8 => LaunchInput::U8(normalisation),
+            },
+            top_k: options.top_k.unwrap_or(0),
+            download: if options.top_k.is_some() { Download::TopK } else { Download::All },
+            ..LaunchOptions::new(options.path, compute)
+        };
+        let launches = || LaunchPlan::new(&plan, launch_options);
         let machine = match device {
             Device::Cpu => {
                 let executor = CpuExecutor::new(plan, weights.clone(), options.threads)?;
@@ -160,7 +206,19 @@ impl Session {
             }
         };
         let activation = options.activation.unwrap_or(weights.metadata().activation());
-        Ok(Session { weights, device, compute, machine, activation, under_way: VecDeque::new() })
+        Ok(Session {
+            weights,
+            device,
+            compute,
+            machine,
+            activation,
+            values: (options.input == InputType::U8).then(|| normalisation.level_values()),
+            top_k: options.top_k,
+            staged: None,
+            lent: 0,
+            overflowed: Vec::new(),
+            under_way: VecDeque::new(),
+        })
     }
 
     /// The device that was asked for.
@@ -248,6 +306,16 @@ impl Session {
         self.weights.metadata().recipe.with_size(self.plan().input_size())
     }
 
+    /// Type of the images' elements.
+    pub fn input_type(&self) -> InputType {
+        if self.values.is_some() { InputType::U8 } else { InputType::F32 }
+    }
+
+    /// The number of best classes that come of each image, where nothing else does.
+    pub fn top_k(&self) -> Option<usize> {
+        self.top_k
+    }
+
     /// Elements of one image's input, `[h, w, 3]`.
     pub fn input_elems(&self) -> usize {
         let plan = self.plan();
@@ -276,28 +344,139 @@ impl Session {
         self.under_way.len()
     }
 
-    /// Runs the images of `input`, `[n, h, w, 3]` with `1 <= n <= batch`. None may be under way.
+    /// Runs the images of `input`, `[n, h, w, 3]` with `1 <= n <= batch`, in f32. None may be under
+    /// way.
     ///
     /// [`Outputs::logits`] are what the network computed, NaN and infinities included: an image
     /// whose values overflow is no error of the run, and keeps no other image from its outputs.
     /// [`Outputs::top_k`] refuses such an image.
     pub fn run(&mut self, input: &[f32]) -> Result<Outputs<'_>, SessionError> {
+        let input = Input::F32(input);
         let n = self.images(input, 1)?;
-        self.machine.run(input, n)?;
-        Ok(self.outputs(n))
+        self.machine.run(input, self.values.as_deref(), n)?;
+        self.lent = 0;
+        self.outputs(n)
     }
 
     /// Begins a run as [`run`](Session::run) does, beside others: at most
     /// [`capacity`](Session::capacity) are under way. The input may be changed when this returns.
     pub fn submit(&mut self, input: &[f32]) -> Result<(), SessionError> {
+        let input = Input::F32(input);
         let n = self.images(input, self.capacity())?;
-        let begun = self.machine.submit(input, n);
-        match begun {
-            Ok(()) => self.under_way.push_back(n),
-            // A device that fails gives up what is under way.
-            Err(_) => self.under_way.clear(),
+        let begun = self.machine.submit(input, self.values.as_deref(), n);
+        self.begun(begun, n)
+    }
+
+    /// Memory for the `n` images of the next run, `[n, h, w, 3]` with `1 <= n <= batch`, in the
+    /// session's type: the network reads the images from where they are written, without a copy on
+    /// the host. [`run_staged`](Session::run_staged) and [`submit_staged`](Session::submit_staged)
+    /// run them. On a GPU the memory is one that it reads directly. What it holds until it is
+    /// written are earlier images, or zeros.
+    ///
+    /// # Errors
+    ///
+    /// [`SessionError::Busy`] where [`capacity`](Session::capacity) runs are under way, whose memory
+    /// is not lent before they are collected.
+    ///
+    /// ```
+    /// # use effnet::arch::{Padding, Size, Variant};
+    /// # use effnet::session::{InputType, Session, SessionOptions};
+    /// # use effnet::weights::{Precision, stand_in};
+    /// # use std::sync::Arc;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let weights = Arc::new(stand_in::random_weights(Variant::Lite0, Precision::Fp16)?);
+    /// let size = Some(Size::square(32));
+    /// let options = SessionOptions { size, input: InputType::U8, ..SessionOptions::default() };
+    /// let mut session = Session::new(weights, options)?;
+    /// session.input_mut(1)?.u8()?.fill(127); // levels, as a decoder writes them
+    /// let outputs = session.run_staged(1)?;
+    /// assert_eq!(outputs.logits(0).len(), 1000);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn input_mut(&mut self, n: usize) -> Result<InputMut<'_>, SessionError> {
+        self.room_for(n, self.capacity())?;
+        let (batch, elems, input_type) = (self.batch(), self.input_elems(), self.input_type());
+        if let Machine::Cuda(_, device) = &mut self.machine {
+            return Ok(device.input_mut(n)?);
         }
-        begun
+        let buffer = match self.staged.take() {
+            Some(buffer) => buffer,
+            None => InputBuffer::owned(input_type, elems, batch).map_err(|_| {
+                let bytes = batch.saturating_mul(elems).saturating_mul(input_type.elem_bytes());
+                SessionError::InputMemory { bytes }
+            })?,
+        };
+        self.lent = n;
+        Ok(self.staged.insert(buffer).images_mut(n))
+    }
+
+    /// Runs as [`run`](Session::run) does the images in the memory that
+    /// [`input_mut`](Session::input_mut) has lent since the last run: the first `n` of those that it
+    /// was asked for.
+    pub fn run_staged(&mut self, n: usize) -> Result<Outputs<'_>, SessionError> {
+        self.room_for(n, 1)?;
+        match &mut self.machine {
+            Machine::Cuda(_, device) => device.run_staged(n)?,
+            Machine::Cpu(_) | Machine::Emulated(..) => self.with_staged(n)?,
+        }
+        self.outputs(n)
+    }
+
+    /// Begins a run of images as [`run_staged`](Session::run_staged) runs them, beside others, as
+    /// [`submit`](Session::submit) does.
+    pub fn submit_staged(&mut self, n: usize) -> Result<(), SessionError> {
+        self.room_for(n, self.capacity())?;
+        let begun = match &mut self.machine {
+            Machine::Cuda(_, device) => device.submit_staged(n).map_err(SessionError::from),
+            Machine::Cpu(_) | Machine::Emulated(..) => self.with_staged(n),
+        };
+        self.begun(begun, n)
+    }
+
+    /// Runs what is in the session's own memory.
+    fn with_staged(&mut self, n: usize) -> Result<(), SessionError> {
+        let lent = std::mem::take(&mut self.lent);
+        match &self.staged {
+            Some(buffer) if n <= lent => {
+                self.machine.run(buffer.images(n), self.values.as_deref(), n)
+            }
+            _ => Err(SessionError::NotStaged { asked: n, lent }),
+        }
+    }
+
+    /// More memory for the images of a run, `[batch, h, w, 3]` in the session's type, zeros: for who
+    /// prepares several runs at once, on any threads. On a GPU it is memory that it reads directly.
+    pub fn input_buffer(&self) -> Result<InputBuffer, SessionError> {
+        let (batch, elems, input_type) = (self.batch(), self.input_elems(), self.input_type());
+        if let Machine::Cuda(_, device) = &self.machine {
+            return Ok(InputBuffer::pinned(device.pinned_input()?, elems));
+        }
+        InputBuffer::owned(input_type, elems, batch).map_err(|_| {
+            let bytes = batch.saturating_mul(elems).saturating_mul(input_type.elem_bytes());
+            SessionError::InputMemory { bytes }
+        })
+    }
+
+    /// Begins a run of the first `n` images of `buffer`, beside others, as
+    /// [`submit`](Session::submit) does, without a copy on the host. The buffer may be changed when
+    /// this returns: on a GPU it then has other memory, of a run that is over, in exchange.
+    ///
+    /// # Errors
+    ///
+    /// Also where the buffer is of a session whose images have another size or type.
+    pub fn submit_buffer(
+        &mut self,
+        buffer: &mut InputBuffer,
+        n: usize,
+    ) -> Result<(), SessionError> {
+        self.room_for(n, self.capacity())?;
+        if n > buffer.capacity() {
+            return Err(SessionError::Images { batch: buffer.capacity(), found: n });
+        }
+        self.images(buffer.images(n), self.capacity())?;
+        let begun = self.machine.submit_buffer(buffer, self.values.as_deref(), n);
+        self.begun(begun, n)
     }
 
     /// Waits for the oldest run that was submitted and not collected.
@@ -307,7 +486,7 @@ impl Session {
             self.under_way.clear();
             return Err(error);
         }
-        Ok(self.outputs(n))
+        self.outputs(n)
     }
 
     /// Waits for every run that was submitted and not collected, and drops its outputs or its
@@ -318,12 +497,34 @@ impl Session {
         }
     }
 
+    fn begun(&mut self, begun: Result<(), SessionError>, n: usize) -> Result<(), SessionError> {
+        match begun {
+            Ok(()) => self.under_way.push_back(n),
+            // A device that fails gives up what is under way.
+            Err(_) => self.under_way.clear(),
+        }
+        begun
+    }
+
+    /// Whether `n` images fit a run, and fewer than `capacity` runs are under way.
+    fn room_for(&self, n: usize, capacity: usize) -> Result<(), SessionError> {
+        let (under_way, batch) = (self.under_way.len(), self.batch());
+        if under_way >= capacity {
+            return Err(SessionError::Busy { under_way });
+        }
+        match (1..=batch).contains(&n) {
+            true => Ok(()),
+            false => Err(SessionError::Images { batch, found: n }),
+        }
+    }
+
     /// The number of images in an input, where fewer than `capacity` runs are under way.
-    fn images(&self, input: &[f32], capacity: usize) -> Result<usize, SessionError> {
+    fn images(&self, input: Input<'_>, capacity: usize) -> Result<usize, SessionError> {
         let under_way = self.under_way.len();
         if under_way >= capacity {
             return Err(SessionError::Busy { under_way });
         }
+        input.expect(self.input_type())?;
         let (batch, elems) = (self.batch(), self.input_elems());
         let n = input.len() / elems;
         if !input.len().is_multiple_of(elems) || !(1..=batch).contains(&n) {
@@ -333,10 +534,23 @@ impl Session {
         Ok(n)
     }
 
-    /// Logits and features of the last run, of `n` images.
-    fn outputs(&self, n: usize) -> Outputs<'_> {
+    /// Logits and features of the last run, of `n` images, or its best classes.
+    fn outputs(&mut self, n: usize) -> Result<Outputs<'_>, SessionError> {
+        self.overflowed.clear();
+        if self.machine.best().is_some_and(|best| best.probabilities.iter().any(|p| p.is_nan())) {
+            self.overflowed = self.machine.read_logits()?;
+        }
         let (logits, features) = self.machine.outputs();
         let logits = if self.has_classifier() { logits } else { &[] };
-        Outputs::new(n, logits, features, self.activation)
+        let best = self.machine.best();
+        Ok(Outputs::new(
+            n,
+            self.activation,
+            match (self.top_k, best) {
+                (None, _) => Given::All { logits, features },
+                (Some(k), None) => Given::Best { k, logits },
+                (Some(_), Some(best)) => Given::Found { best, overflowed: &self.overflowed },
+            },
+        ))
     }
 }

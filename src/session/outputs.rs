@@ -1,17 +1,41 @@
 //! Logits and features of a run, and the best classes among the logits.
 
 use super::NonFiniteLogits;
+use crate::device::BestClasses;
 use crate::weights::OutputActivation;
 
 /// Logits and features of a run's images, until the next run.
 #[derive(Clone, Copy, Debug)]
 pub struct Outputs<'a> {
     n: usize,
-    /// `[n, classes]`; empty without a classifier.
-    logits: &'a [f32],
-    /// `[n, c_head]`.
-    features: &'a [f32],
     activation: OutputActivation,
+    given: Given<'a>,
+}
+
+/// What came of a run.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Given<'a> {
+    /// Everything.
+    All {
+        /// `[n, classes]`; empty without a classifier.
+        logits: &'a [f32],
+        /// `[n, c_head]`.
+        features: &'a [f32],
+    },
+    /// The best classes alone, which the host finds.
+    Best {
+        /// Classes of each image.
+        k: usize,
+        /// `[n, classes]`.
+        logits: &'a [f32],
+    },
+    /// The best classes alone, as a device found them.
+    Found {
+        /// The classes. An image one of whose logits is not finite has probabilities that are NaN.
+        best: BestClasses<'a>,
+        /// `[n, classes]`, where there is such an image.
+        overflowed: &'a [f32],
+    },
 }
 
 /// One class, and how sure the network is of it.
@@ -28,13 +52,8 @@ pub struct Prediction {
 
 impl<'a> Outputs<'a> {
     /// The outputs of `n` images, at least one.
-    pub(super) fn new(
-        n: usize,
-        logits: &'a [f32],
-        features: &'a [f32],
-        activation: OutputActivation,
-    ) -> Outputs<'a> {
-        Outputs { n, logits, features, activation }
+    pub(super) fn new(n: usize, activation: OutputActivation, given: Given<'a>) -> Outputs<'a> {
+        Outputs { n, activation, given }
     }
 
     /// Number of images.
@@ -48,25 +67,35 @@ impl<'a> Outputs<'a> {
     }
 
     /// An image's logits, one per class, as the network computed them: NaN and infinities are
-    /// among them where its values overflow. A network without a classifier has none.
+    /// among them where its values overflow. There are none of a network without a classifier, and
+    /// where the session was made for the best classes alone.
     ///
     /// # Panics
     ///
     /// If there is no such image.
     pub fn logits(&self, image: usize) -> &'a [f32] {
-        row(self.logits, self.n, image)
+        match self.given {
+            Given::All { logits, .. } => row(logits, self.n, image),
+            Given::Best { .. } | Given::Found { .. } => row(&[], self.n, image),
+        }
     }
 
-    /// An image's features: the pooled head convolution, before the classifier.
+    /// An image's features: the pooled head convolution, before the classifier. There are none where
+    /// the session was made for the best classes alone.
     ///
     /// # Panics
     ///
     /// If there is no such image.
     pub fn features(&self, image: usize) -> &'a [f32] {
-        row(self.features, self.n, image)
+        match self.given {
+            Given::All { features, .. } => row(features, self.n, image),
+            Given::Best { .. } | Given::Found { .. } => row(&[], self.n, image),
+        }
     }
 
-    /// An image's `k` best classes, the best first, equal logits in the order of their classes.
+    /// An image's `k` best classes, the best first, equal logits in the order of their classes; at
+    /// most as many as there are, and where the session was made for the best classes alone, as it
+    /// was made for. A GPU that finds them computes a softmax in f32, see `kernels/head.cu`.
     ///
     /// # Errors
     ///
@@ -76,15 +105,50 @@ impl<'a> Outputs<'a> {
     ///
     /// If there is no such image.
     pub fn top_k(&self, image: usize, k: usize) -> Result<Vec<Prediction>, NonFiniteLogits> {
-        let logits = self.logits(image);
+        let (logits, k) = match self.given {
+            Given::All { logits, .. } => (row(logits, self.n, image), k),
+            Given::Best { k: most, logits } => (row(logits, self.n, image), k.min(most)),
+            Given::Found { best, overflowed } => {
+                return self.found(&best, overflowed, image, k.min(best.k));
+            }
+        };
         match NonFiniteLogits::of(logits) {
             Some(fault) => Err(fault),
             None => Ok(top_k(logits, k, self.activation)),
         }
     }
 
+    /// The `k` best classes of those that a device has found.
+    fn found(
+        &self,
+        best: &BestClasses<'_>,
+        overflowed: &[f32],
+        image: usize,
+        k: usize,
+    ) -> Result<Vec<Prediction>, NonFiniteLogits> {
+        let probabilities = row(best.probabilities, self.n, image);
+        if probabilities.iter().any(|p| p.is_nan())
+            && let Some(fault) = NonFiniteLogits::of(row(overflowed, self.n, image))
+        {
+            return Err(fault);
+        }
+        let (classes, logits) = (row(best.classes, self.n, image), row(best.logits, self.n, image));
+        let predictions = (0..k).map(|rank| Prediction {
+            class: classes[rank] as usize,
+            logit: logits[rank],
+            probability: match self.activation {
+                OutputActivation::Softmax => Some(probabilities[rank]),
+                OutputActivation::Sigmoid => {
+                    self.activation.probabilities(&logits[rank..=rank]).map(|p| p[0])
+                }
+                OutputActivation::None => None,
+            },
+        });
+        Ok(predictions.collect())
+    }
+
     /// The probability of each of an image's classes by the session's activation; none where that
-    /// is [`OutputActivation::None`].
+    /// is [`OutputActivation::None`], and where the session was made for the best classes alone.
     ///
     /// # Errors
     ///
@@ -102,7 +166,7 @@ impl<'a> Outputs<'a> {
     }
 }
 
-fn row(rows: &[f32], n: usize, image: usize) -> &[f32] {
+fn row<T>(rows: &[T], n: usize, image: usize) -> &[T] {
     assert!(image < n, "image {image} of {n}");
     let elems = rows.len() / n;
     &rows[image * elems..(image + 1) * elems]
@@ -138,6 +202,10 @@ mod tests {
 
     const SOFTMAX: OutputActivation = OutputActivation::Softmax;
 
+    fn all(n: usize, logits: &[f32], activation: OutputActivation) -> Outputs<'_> {
+        Outputs::new(n, activation, Given::All { logits, features: &[] })
+    }
+
     #[test]
     fn the_best_come_first_and_ties_keep_the_order_of_classes() {
         let found = top_k(&[1.0, 3.0, -0.0, 3.0, 0.0], 4, SOFTMAX);
@@ -163,10 +231,46 @@ mod tests {
         let found = top_k(&logits, 1, OutputActivation::None);
         assert_eq!((found[0].class, found[0].logit, found[0].probability), (1, 1001.0, None));
 
-        let outputs = Outputs::new(1, &logits, &[], OutputActivation::Sigmoid);
+        let outputs = all(1, &logits, OutputActivation::Sigmoid);
         assert_eq!(outputs.probabilities(0), Ok(Some(vec![1.0, 1.0, 0.0])));
-        let outputs = Outputs::new(1, &logits, &[], OutputActivation::None);
+        let outputs = all(1, &logits, OutputActivation::None);
         assert_eq!(outputs.probabilities(0), Ok(None));
+    }
+
+    /// As a device finds them: two of three classes of two images, the second with an infinity.
+    #[test]
+    fn what_a_device_found_is_told_as_it_is() {
+        let best = BestClasses {
+            k: 2,
+            classes: &[2, 0, 0, 1],
+            logits: &[3.0, 1.0, 2.0, 1.0],
+            probabilities: &[0.875, 0.125, f32::NAN, f32::NAN],
+        };
+        let overflowed = [1.0, 0.0, 3.0, 2.0, 1.0, f32::NEG_INFINITY];
+        let given = Given::Found { best, overflowed: &overflowed };
+        for (activation, probabilities) in [
+            (SOFTMAX, [Some(0.875), Some(0.125)]),
+            (OutputActivation::None, [None, None]),
+            (
+                OutputActivation::Sigmoid,
+                [3f64, 1.0].map(|x| Some((1.0 / (1.0 + (-x).exp())) as f32)),
+            ),
+        ] {
+            let outputs = Outputs::new(2, activation, given);
+            let found = outputs.top_k(0, 5).unwrap();
+            let told = found.iter().map(|p| (p.class, p.logit)).collect::<Vec<_>>();
+            assert_eq!(told, [(2, 3.0), (0, 1.0)]);
+            assert_eq!([found[0].probability, found[1].probability], probabilities);
+            assert_eq!(outputs.top_k(0, 1).unwrap(), found[..1]);
+            let fault = outputs.top_k(1, 2).unwrap_err();
+            assert_eq!((fault.count, fault.classes, fault.class), (1, 3, 2));
+            assert!(outputs.logits(0).is_empty() && outputs.features(1).is_empty());
+            assert_eq!(outputs.probabilities(0), Ok(None));
+        }
+        // On the host the session's number is the most as well.
+        let outputs = Outputs::new(2, SOFTMAX, Given::Best { k: 2, logits: &overflowed });
+        assert_eq!(outputs.top_k(0, 3).unwrap().len(), 2);
+        assert!(outputs.top_k(1, 1).is_err() && outputs.logits(0).is_empty());
     }
 
     #[test]
@@ -179,7 +283,7 @@ mod tests {
             ([nan; 3], 3, 0),
         ] {
             let logits = [&[1.0, 3.0, 2.0], &odd[..], &[5.0, f32::MAX, f32::MIN]].concat();
-            let outputs = Outputs::new(3, &logits, &[], SOFTMAX);
+            let outputs = all(3, &logits, SOFTMAX);
             let fault = outputs.top_k(1, 1).unwrap_err();
             assert_eq!((fault.count, fault.classes, fault.class), (count, 3, class));
             assert_eq!(fault.value.to_bits(), odd[class].to_bits());

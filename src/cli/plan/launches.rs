@@ -143,7 +143,7 @@ pub fn tables(plan: &LaunchPlan, arch: u32, out: &mut Out) -> anyhow::Result<()>
     let macs: u64 = records.iter().map(|record| record.macs).sum();
     out.line(format_args!(
         "\n{} launches, {} path, {}: {} moved, {} MACs\n\
-         device memory {}: weights {}, arena {}, inputs {slots} x {}, outputs \
+         device memory {}: weights {}, arena {}, inputs {slots} x {} ({}), outputs \
          {slots} x {}, counters {}",
         records.len(),
         plan.options().path,
@@ -154,6 +154,7 @@ pub fn tables(plan: &LaunchPlan, arch: u32, out: &mut Out) -> anyhow::Result<()>
         output::bytes(plan.weights_bytes()),
         output::bytes(plan.arena_bytes()),
         output::bytes(plan.input_bytes()),
+        plan.input_type(),
         output::bytes(plan.output_bytes()),
         output::bytes(plan.counters_bytes()),
         slots = LaunchPlan::SLOTS,

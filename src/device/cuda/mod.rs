@@ -17,6 +17,7 @@ mod faults;
 mod loaded;
 mod measured;
 mod open;
+mod pinned;
 mod resources;
 mod runner;
 mod runs;
@@ -29,9 +30,11 @@ pub use details::{DeviceDetails, details};
 pub use error::{CudaError, Version};
 pub use measured::{MeasuredDevice, RunTimes};
 pub use open::{Code, DeviceInfo, devices, driver_version, usable};
+pub use pinned::PinnedInput;
 pub use runner::{KernelBuffer, KernelRunner, Repeats};
 pub use wait::Wait;
 
+use super::BestClasses;
 use crate::kernels;
 use crate::launches::{Address, Bases, LaunchPlan};
 use crate::weights::Weights;
@@ -82,19 +85,6 @@ pub struct CudaDevice {
 // which every method does that calls the driver, drops included; nothing is tied to the thread that
 // made it.
 unsafe impl Send for CudaDevice {}
-
-/// The best classes of each image of a run, the best first.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct BestClasses<'a> {
-    /// Classes of each image.
-    pub k: usize,
-    /// Classes, `[n, k]`.
-    pub classes: &'a [i32],
-    /// Their logits, `[n, k]`.
-    pub logits: &'a [f32],
-    /// Their probabilities by softmax, `[n, k]`.
-    pub probabilities: &'a [f32],
-}
 
 /// The regions of a plan that all runs share.
 struct Regions {
@@ -210,6 +200,25 @@ impl CudaDevice {
     /// Features of the last run, `[n, c_head]`, as [`logits`](CudaDevice::logits).
     pub fn features(&self) -> &[f32] {
         self.output(self.plan.features, self.plan.c_head)
+    }
+
+    /// Logits of the last run, `[n, classes]`, from the device: for when the host does not get them
+    /// with each run. Waits for runs that are under way.
+    pub fn read_logits(&self) -> Result<Vec<f32>, CudaError> {
+        let Some(slot) = self.last else { return Ok(Vec::new()) };
+        self.context.bind()?;
+        let slot = &self.slots[slot];
+        let mut logits = vec![0.0f32; slot.images * self.plan.classes];
+        let from = slot.output.address + self.plan.logits.offset_bytes;
+        let (stream, what) = (&self.streams.download, "reading the logits");
+        // SAFETY: where the plan has its logits, the slot's outputs have as many bytes for each image,
+        // and nothing runs on the slot; the copy is waited for below.
+        let queued = unsafe {
+            let (to, bytes) = (logits.as_mut_ptr().cast(), size_of_val(&logits[..]));
+            call!(self.context.driver, what, download_async(to, from, bytes, stream.handle))
+        };
+        let waited = stream.synchronize(what);
+        queued.and(waited).map(|()| logits)
     }
 
     /// The best classes of each image of the last run; none where they were not asked for, and when

@@ -147,6 +147,10 @@ impl PinnedBuffer {
     }
 
     /// For the device, which writes through it while nobody has borrowed the bytes.
+    pub fn context(&self) -> &Arc<Context> {
+        &self.context
+    }
+
     pub fn pointer(&self) -> *mut u8 {
         self.start
     }

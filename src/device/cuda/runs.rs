@@ -67,7 +67,7 @@ impl CudaDevice {
     }
 
     /// The slot of the next run: the first of those without one.
-    fn free_slot(&self) -> Result<usize, CudaError> {
+    pub(super) fn free_slot(&self) -> Result<usize, CudaError> {
         let free = (0..self.slots.len()).find(|slot| !self.under_way.contains(slot));
         free.ok_or(CudaError::Busy { under_way: self.under_way.len() })
     }

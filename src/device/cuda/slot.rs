@@ -106,6 +106,15 @@ impl Slot {
         }
     }
 
+    /// Takes memory with the input of `n` images, and leaves its own, which no copy uses any more:
+    /// nothing runs on the slot. A graph with the copy of the input has the address of the memory
+    /// that was there.
+    pub fn exchange(&mut self, input: &mut PinnedBuffer, n: usize) {
+        std::mem::swap(&mut self.staged_input, input);
+        self.prepared.values_mut().for_each(|prepared| prepared.whole = None);
+        self.staged = n;
+    }
+
     /// An output of the run that it holds, with so many elements for each image; empty where the
     /// host does not get it.
     pub fn output<T: AnyBitPattern>(&self, at: Address, image_elems: usize) -> &[T] {

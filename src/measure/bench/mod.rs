@@ -216,7 +216,7 @@ pub fn measure(
         threads: Some(options.threads),
         path: config.path.unwrap_or_default(),
         compute: Some(config.compute),
-        activation: None,
+        ..SessionOptions::default()
     };
     let session = Session::new(weights.clone(), session_options)?;
     match session.into_cuda() {
