@@ -1,10 +1,11 @@
-//! One photograph (600x400 JPEG) to a tensor, whole and in its steps.
+//! One photograph (600x400 JPEG) to a tensor, whole and in its steps; and to the memory that a GPU reads
+//! it from, by a tensor in f32 that is copied there, and as levels that are written there at once.
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use effnet::arch::Size;
 use effnet::image::{
     Framing, Interpolation, Library, Recipe, Rounding, ShortSide, decode, preprocess,
-    resize_and_crop,
+    preprocess_levels, resize_and_crop,
 };
 use std::hint::black_box;
 
@@ -39,6 +40,32 @@ fn bench(c: &mut Criterion) {
         });
     }
     group.bench_function("whole", |b| b.iter(|| preprocess(black_box(encoded), &recipe, &mut out)));
+    group.finish();
+
+    // What the host writes of an image behind the resizing: the tensor and its copy, or the levels.
+    let elems = recipe.size.pixels() * 3;
+    let (before, after) = (2 * elems * size_of::<f32>(), elems);
+    println!(
+        "staging an image of {}: {before} bytes by f32, {after} bytes as levels, {} times fewer",
+        recipe.size,
+        before / after
+    );
+    let mut group = c.benchmark_group("staging");
+    let mut staged = vec![0.0f32; elems];
+    group.bench_function("f32, copied", |b| {
+        b.iter(|| {
+            preprocess(black_box(encoded), &recipe, &mut out)?;
+            staged.copy_from_slice(black_box(&out));
+            Ok::<_, effnet::image::ImageError>(())
+        })
+    });
+    group.bench_function("f32, the copy alone", |b| {
+        b.iter(|| staged.copy_from_slice(black_box(&out)))
+    });
+    let mut levels = vec![0u8; elems];
+    group.bench_function("u8, in place", |b| {
+        b.iter(|| preprocess_levels(black_box(encoded), &recipe, &mut levels))
+    });
     group.finish();
 }
 

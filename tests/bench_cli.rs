@@ -382,7 +382,8 @@ fn a_graph_and_single_launches_run_the_same_kernels() {
 fn a_configuration_that_fails_is_a_row_and_the_others_go_on() {
     let place = Place::new();
     let ran = place.bench(&["lite0", "--size", "32", "--device", "cuda:99,cpu"]).exits(1);
-    let ran = ran.says(&["error: lite0 32x32 fp16 fused cuda:99, batch 1: "]).prints(&["failed"]);
+    let ran =
+        ran.says(&["error: lite0 32x32 u8 fp16 fused cuda:99, batch 1: "]).prints(&["failed"]);
     assert!(ran.stdout.contains("cpu"), "{ran:#?}");
     let ran = place.bench(&["lite0", "--size", "32", "--device", "cuda:99,cpu", "--json"]).exits(1);
     let document = ran.document();

@@ -11,7 +11,7 @@ use effnet::arch::{Size, Variant};
 use effnet::environment::Environment;
 use effnet::files::OutputFile;
 use effnet::kernels::Compute;
-use effnet::launches::Path;
+use effnet::launches::{InputType, Path};
 use effnet::measure::Sampling;
 use effnet::measure::bench::{
     Comparison, Config, Document, Key, Options, Row, SCHEMA, measure, of_environment, of_row, page,
@@ -48,8 +48,8 @@ in a cache. Runs go on until --duration has passed and --iterations are done.
 A configuration that fails is reported, and the others go on; the exit status is then 1.
 
 With --json the document has \"schema\": \"effnet-bench/1\", the environment, the options, and for each
-configuration a row: variant, size, batch, precision, path, device, weights, result or error, and
-warnings. Times are in microseconds. --save writes the same document to a file. --against reads one,
+configuration a row: variant, size, batch, precision, path, device, input, weights, result or error,
+and warnings. Times are in microseconds. --save writes the same document to a file. --against reads one,
 and shows the ratios of the medians, now by then: a latency below 1.000 is faster.
 
 Examples:
@@ -85,6 +85,10 @@ pub struct Args {
     #[arg(long, value_name = "LIST", default_value = "fused", value_delimiter = ',',
           value_parser = args::path())]
     path: Vec<Path>,
+    /// Type of the input: u8, levels that the network normalises, as `effnet classify` gives them to a
+    /// GPU, or f32, normalised [default: u8 on a GPU, f32 on the CPU].
+    #[arg(long, value_name = "TYPE", value_parser = args::input_type())]
+    input: Option<InputType>,
     /// Where to run: auto (the first usable CUDA GPU, else the CPU), cuda, cuda:N or cpu.
     #[arg(long, value_name = "LIST", default_value = "auto", value_delimiter = ',',
           value_parser = device)]
@@ -330,6 +334,8 @@ impl Args {
         let mut list = Vec::new();
         for &device in devices {
             let on_cpu = device == Device::Cpu;
+            let usual = if on_cpu { InputType::F32 } else { InputType::U8 };
+            let input = self.input.unwrap_or(usual);
             let mut computes = once(&self.precision);
             if computes.is_empty() {
                 computes.push(device.default_compute(stored));
@@ -342,7 +348,7 @@ impl Args {
                 }
                 for &path in &paths {
                     for &batch in &batches {
-                        list.push(Config { device, path, compute, batch, size });
+                        list.push(Config { device, path, compute, batch, size, input });
                     }
                 }
             }

@@ -306,7 +306,7 @@ pub fn resize_and_crop(
     recipe: &Recipe,
     out: &mut [f32],
 ) -> Result<(), ImageError> {
-    resized(image, recipe, out, |resize, out| tensorflow::resize(resize, out))
+    resized(image, recipe, out, tensorflow::resize)
 }
 
 /// As [`resize_and_crop`], in samples of any type; `fractions` is the kernel that does not round to

@@ -137,6 +137,14 @@ pub struct Session {
     compute: Compute,
     machine: Machine,
     activation: OutputActivation,
+    host: Box<Host>,
+    /// Images of each run that was submitted and not collected, the oldest first.
+    under_way: VecDeque<usize>,
+}
+
+/// What the host has to do with a run's images and outputs.
+#[derive(Debug)]
+struct Host {
     /// What the network takes for each level; none where the images are no levels.
     values: Option<Box<LevelValues>>,
     /// Number of best classes, where nothing else is wanted.
@@ -148,8 +156,6 @@ pub struct Session {
     /// Logits of the last run, where its best classes alone came and some of them say that not all
     /// logits are finite.
     overflowed: Vec<f32>,
-    /// Images of each run that was submitted and not collected, the oldest first.
-    under_way: VecDeque<usize>,
 }
 
 impl Session {
@@ -212,11 +218,13 @@ impl Session {
             compute,
             machine,
             activation,
-            values: (options.input == InputType::U8).then(|| normalisation.level_values()),
-            top_k: options.top_k,
-            staged: None,
-            lent: 0,
-            overflowed: Vec::new(),
+            host: Box::new(Host {
+                values: (options.input == InputType::U8).then(|| normalisation.level_values()),
+                top_k: options.top_k,
+                staged: None,
+                lent: 0,
+                overflowed: Vec::new(),
+            }),
             under_way: VecDeque::new(),
         })
     }
@@ -308,12 +316,12 @@ impl Session {
 
     /// Type of the images' elements.
     pub fn input_type(&self) -> InputType {
-        if self.values.is_some() { InputType::U8 } else { InputType::F32 }
+        if self.host.values.is_some() { InputType::U8 } else { InputType::F32 }
     }
 
     /// The number of best classes that come of each image, where nothing else does.
     pub fn top_k(&self) -> Option<usize> {
-        self.top_k
+        self.host.top_k
     }
 
     /// Elements of one image's input, `[h, w, 3]`.
@@ -344,26 +352,26 @@ impl Session {
         self.under_way.len()
     }
 
-    /// Runs the images of `input`, `[n, h, w, 3]` with `1 <= n <= batch`, in f32. None may be under
-    /// way.
+    /// Runs the images of `input`, `[n, h, w, 3]` with `1 <= n <= batch`: a slice of f32, or of u8
+    /// where the session was made for it. None may be under way.
     ///
     /// [`Outputs::logits`] are what the network computed, NaN and infinities included: an image
     /// whose values overflow is no error of the run, and keeps no other image from its outputs.
     /// [`Outputs::top_k`] refuses such an image.
-    pub fn run(&mut self, input: &[f32]) -> Result<Outputs<'_>, SessionError> {
-        let input = Input::F32(input);
+    pub fn run<'a>(&mut self, input: impl Into<Input<'a>>) -> Result<Outputs<'_>, SessionError> {
+        let input = input.into();
         let n = self.images(input, 1)?;
-        self.machine.run(input, self.values.as_deref(), n)?;
-        self.lent = 0;
+        self.machine.run(input, self.host.values.as_deref(), n)?;
+        self.host.lent = 0;
         self.outputs(n)
     }
 
     /// Begins a run as [`run`](Session::run) does, beside others: at most
     /// [`capacity`](Session::capacity) are under way. The input may be changed when this returns.
-    pub fn submit(&mut self, input: &[f32]) -> Result<(), SessionError> {
-        let input = Input::F32(input);
+    pub fn submit<'a>(&mut self, input: impl Into<Input<'a>>) -> Result<(), SessionError> {
+        let input = input.into();
         let n = self.images(input, self.capacity())?;
-        let begun = self.machine.submit(input, self.values.as_deref(), n);
+        let begun = self.machine.submit(input, self.host.values.as_deref(), n);
         self.begun(begun, n)
     }
 
@@ -400,15 +408,15 @@ impl Session {
         if let Machine::Cuda(_, device) = &mut self.machine {
             return Ok(device.input_mut(n)?);
         }
-        let buffer = match self.staged.take() {
+        let buffer = match self.host.staged.take() {
             Some(buffer) => buffer,
             None => InputBuffer::owned(input_type, elems, batch).map_err(|_| {
                 let bytes = batch.saturating_mul(elems).saturating_mul(input_type.elem_bytes());
                 SessionError::InputMemory { bytes }
             })?,
         };
-        self.lent = n;
-        Ok(self.staged.insert(buffer).images_mut(n))
+        self.host.lent = n;
+        Ok(self.host.staged.insert(buffer).images_mut(n))
     }
 
     /// Runs as [`run`](Session::run) does the images in the memory that
@@ -436,10 +444,10 @@ impl Session {
 
     /// Runs what is in the session's own memory.
     fn with_staged(&mut self, n: usize) -> Result<(), SessionError> {
-        let lent = std::mem::take(&mut self.lent);
-        match &self.staged {
+        let lent = std::mem::take(&mut self.host.lent);
+        match &self.host.staged {
             Some(buffer) if n <= lent => {
-                self.machine.run(buffer.images(n), self.values.as_deref(), n)
+                self.machine.run(buffer.images(n), self.host.values.as_deref(), n)
             }
             _ => Err(SessionError::NotStaged { asked: n, lent }),
         }
@@ -475,7 +483,7 @@ impl Session {
             return Err(SessionError::Images { batch: buffer.capacity(), found: n });
         }
         self.images(buffer.images(n), self.capacity())?;
-        let begun = self.machine.submit_buffer(buffer, self.values.as_deref(), n);
+        let begun = self.machine.submit_buffer(buffer, self.host.values.as_deref(), n);
         self.begun(begun, n)
     }
 
@@ -536,9 +544,9 @@ impl Session {
 
     /// Logits and features of the last run, of `n` images, or its best classes.
     fn outputs(&mut self, n: usize) -> Result<Outputs<'_>, SessionError> {
-        self.overflowed.clear();
+        self.host.overflowed.clear();
         if self.machine.best().is_some_and(|best| best.probabilities.iter().any(|p| p.is_nan())) {
-            self.overflowed = self.machine.read_logits()?;
+            self.host.overflowed = self.machine.read_logits()?;
         }
         let (logits, features) = self.machine.outputs();
         let logits = if self.has_classifier() { logits } else { &[] };
@@ -546,10 +554,10 @@ impl Session {
         Ok(Outputs::new(
             n,
             self.activation,
-            match (self.top_k, best) {
+            match (self.host.top_k, best) {
                 (None, _) => Given::All { logits, features },
                 (Some(k), None) => Given::Best { k, logits },
-                (Some(_), Some(best)) => Given::Found { best, overflowed: &self.overflowed },
+                (Some(_), Some(best)) => Given::Found { best, overflowed: &self.host.overflowed },
             },
         ))
     }

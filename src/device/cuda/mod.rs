@@ -34,7 +34,7 @@ pub use pinned::PinnedInput;
 pub use runner::{KernelBuffer, KernelRunner, Repeats};
 pub use wait::Wait;
 
-use super::BestClasses;
+pub use super::BestClasses;
 use crate::kernels;
 use crate::launches::{Address, Bases, LaunchPlan};
 use crate::weights::Weights;

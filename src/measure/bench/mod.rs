@@ -27,7 +27,7 @@ use crate::device::CudaDevice;
 use crate::device::cuda::{self, MeasuredDevice, RunTimes, Wait};
 use crate::environment::{Environment, GpuState};
 use crate::kernels::Compute;
-use crate::launches::{LaunchPlan, Path};
+use crate::launches::{Input, InputType, LaunchPlan, Path};
 use crate::session::{Device, Session, SessionError, SessionOptions};
 use crate::weights::Weights;
 use crate::weights::stand_in::Random;
@@ -52,6 +52,8 @@ pub struct Config {
     pub batch: usize,
     /// Size of the input images.
     pub size: Size,
+    /// Type of the input's elements.
+    pub input: InputType,
 }
 
 /// Options of a measurement.
@@ -81,6 +83,14 @@ pub struct Key {
     pub path: Option<String>,
     /// Device: `cuda:N` or `cpu`.
     pub device: String,
+    /// Type of the input's elements: f32 in documents that do not tell.
+    #[serde(default = "f32_input")]
+    pub input: String,
+}
+
+/// The input of all documents before there was another.
+fn f32_input() -> String {
+    InputType::F32.to_string()
 }
 
 impl Key {
@@ -93,13 +103,16 @@ impl Key {
             precision: config.compute.to_string(),
             path: config.path.map(|path| path.to_string()),
             device: config.device.to_string(),
+            input: config.input.to_string(),
         }
     }
 
     /// All of the key but the batch, which the points of one line of a plot have in common.
     pub fn series(&self) -> String {
         let path = self.path.as_ref().map(|path| format!(" {path}")).unwrap_or_default();
-        format!("{} {} {}{path} {}", self.variant, self.size, self.precision, self.device)
+        let Key { variant, size, precision, device, .. } = self;
+        let levels = if self.input == InputType::U8.to_string() { " u8" } else { "" };
+        format!("{variant} {size}{levels} {precision}{path} {device}")
     }
 }
 
@@ -216,6 +229,7 @@ pub fn measure(
         threads: Some(options.threads),
         path: config.path.unwrap_or_default(),
         compute: Some(config.compute),
+        input: config.input,
         ..SessionOptions::default()
     };
     let session = Session::new(weights.clone(), session_options)?;
@@ -227,30 +241,52 @@ pub fn measure(
 
 /// The inputs of a configuration, one after the other.
 struct Inputs {
-    values: Vec<f32>,
+    values: Values,
     elems: usize,
     count: usize,
 }
 
+enum Values {
+    F32(Vec<f32>),
+    U8(Vec<u8>),
+}
+
 impl Inputs {
-    fn new(elems: usize, cache_bytes: Option<usize>) -> Result<Inputs, MeasureError> {
-        let count = inputs_in_turn(elems * size_of::<f32>(), cache_bytes);
-        let mut values = Vec::new();
+    fn new(
+        input: InputType,
+        elems: usize,
+        cache_bytes: Option<usize>,
+    ) -> Result<Inputs, MeasureError> {
+        let count = inputs_in_turn(elems * input.elem_bytes(), cache_bytes);
         let all = count.saturating_mul(elems);
-        if values.try_reserve_exact(all).is_err() {
-            return Err(MeasureError::Memory { bytes: all.saturating_mul(size_of::<f32>()) });
-        }
-        // Values as those of photographs after normalisation: of order one.
         let mut random = Random::new(2);
-        values.extend((0..all).map(|_| random.signed()));
-        Ok(Inputs { values, elems, count })
+        // Values as those of photographs: levels, or after normalisation of order one.
+        let values = match input {
+            InputType::F32 => random_values(all, || random.signed()).map(Values::F32),
+            InputType::U8 => random_values(all, || random.bits() as u8).map(Values::U8),
+        };
+        Ok(Inputs { values: values?, elems, count })
     }
 
     /// The input of a run.
-    fn of(&self, run: usize) -> &[f32] {
+    fn of(&self, run: usize) -> Input<'_> {
         let at = run % self.count * self.elems;
-        &self.values[at..at + self.elems]
+        let part = at..at + self.elems;
+        match &self.values {
+            Values::F32(values) => Input::F32(&values[part]),
+            Values::U8(levels) => Input::U8(&levels[part]),
+        }
     }
+}
+
+/// So many values, where there is memory for them.
+fn random_values<T>(elems: usize, mut next: impl FnMut() -> T) -> Result<Vec<T>, MeasureError> {
+    let mut values = Vec::new();
+    if values.try_reserve_exact(elems).is_err() {
+        return Err(MeasureError::Memory { bytes: elems.saturating_mul(size_of::<T>()) });
+    }
+    values.extend((0..elems).map(|_| next()));
+    Ok(values)
 }
 
 fn on_host(
@@ -258,7 +294,7 @@ fn on_host(
     config: &Config,
     options: &Options,
 ) -> Result<Measurement, MeasureError> {
-    let inputs = Inputs::new(config.batch * session.input_elems(), None)?;
+    let inputs = Inputs::new(config.input, config.batch * session.input_elems(), None)?;
     let found = sample(&options.sampling, |run| {
         let began = Instant::now();
         session.run(inputs.of(run))?;
@@ -293,7 +329,7 @@ fn on_cuda(
     let mut device = device.map_err(SessionError::from)?;
     device.device_mut().set_wait(Wait::Spin);
     let elems = config.batch * device.device().plan().input_elems;
-    let inputs = Inputs::new(elems, details.l2_bytes.map(|bytes| bytes as usize))?;
+    let inputs = Inputs::new(config.input, elems, details.l2_bytes.map(|bytes| bytes as usize))?;
     let run = |run| Ok::<_, SessionError>(device.run(inputs.of(run))?);
     let found = sample(&options.sampling, run)?;
     // Before the clocks fall: asked at once, and not while runs would be disturbed.
@@ -386,6 +422,7 @@ pub(crate) mod tests {
             compute: Compute::Fp16,
             batch,
             size: Size::square(224),
+            input: InputType::F32,
         };
         Row {
             key: Key::new("b0", &config),
@@ -440,6 +477,7 @@ pub(crate) mod tests {
             compute: Compute::Fp32,
             batch: 2,
             size: Size::square(32),
+            input: InputType::F32,
         };
         let sampling =
             Sampling { warm_up_ms: 0, min_duration_ms: 0, min_iterations: 4, max_iterations: 4 };
@@ -448,6 +486,8 @@ pub(crate) mod tests {
         assert_eq!((found.latency_us.n, found.warm_up_runs), (4, 1));
         assert!(found.latency_us.min > 0.0 && found.images_per_s > 0.0);
         assert_eq!((found.h2d_us, found.compute_us), (None, None));
+        let levels = Config { input: InputType::U8, ..config };
+        assert_eq!(measure(&weights, &levels, &options).unwrap().latency_us.n, 4);
         let wrong = Config { compute: Compute::Fp16, ..config };
         assert!(measure(&weights, &wrong, &options).unwrap_err().to_string().contains("fp32"));
     }

@@ -21,7 +21,7 @@ const KEY: [(&str, Align); 6] = [
 fn key(key: &Key) -> Vec<String> {
     vec![
         key.variant.clone(),
-        key.size.to_string(),
+        format!("{} {}", key.size, key.input),
         key.batch.to_string(),
         key.precision.clone(),
         key.path.clone().unwrap_or_else(|| "-".to_owned()),
