@@ -1,11 +1,12 @@
 //! Compiles `kernels/*.cu` and embeds the result.
 //!
 //! Every kernel file becomes machine code for each target, and one PTX text with line information,
-//! which the emulator runs and which drivers compile for GPUs that come later; all of it packed. Both
-//! are of forms that drivers since CUDA 12.0 load, where `build/ptxas.rs` finds a ptxas of CUDA 12.
-//! `src/kernels/mod.rs` includes the `kernel_images.rs` that is written here. Without nvcc the host
-//! still builds, with an empty list. Where nvdisasm is found, listings of the machine code are embedded
-//! beside it, for the emulator's users. The licences of what is built in are packed and embedded too.
+//! which the emulator runs and which drivers compile for GPUs that come later; all of it packed.
+//! Both are of forms that drivers since CUDA 12.0 load, where `build/ptxas.rs` finds a ptxas of
+//! CUDA 12. `src/kernels/mod.rs` includes the `kernel_images.rs` that is written here. Without nvcc
+//! the host still builds, with an empty list. Where nvdisasm is found, listings of the machine code
+//! are embedded beside it, for the emulator's users. The licences of what is built in are packed
+//! and embedded too.
 //!
 //! | variable | meaning |
 //! |---|---|
@@ -16,9 +17,9 @@
 //! | `EFFNET_REQUIRE_KERNELS` | `1`: a missing nvcc is an error |
 //!
 //! Tests that need kernels are ignored, with the reason, unless `cfg(kernels)` is set; those that
-//! need machine code of a target also look at `cfg(kernel_target = "90")`, those that need its listing
-//! at `cfg(kernel_listing = "90")`, and those that hold machine code to numbers at `cfg(kernels_pinned)`:
-//! all of it was made by the compilers that `make cuda` fetches.
+//! need machine code of a target also look at `cfg(kernel_target = "90")`, those that need its
+//! listing at `cfg(kernel_listing = "90")`, and those that hold machine code to numbers at
+//! `cfg(kernels_pinned)`: all of it was made by the compilers that `make cuda` fetches.
 
 #[path = "build/compile.rs"]
 mod compile;
@@ -119,9 +120,9 @@ fn build() -> Result<(), String> {
     write(generate::built(&kernels, &archs, &nvcc, &assemblers, &listed)?)
 }
 
-/// Makes the listings, for builds that have a use for them; the answer is their targets, or why there
-/// are none. Nothing else needs an nvdisasm: one that is missing or does not answer is no error, unless
-/// it was named by hand.
+/// Makes the listings, for builds that have a use for them; the answer is their targets, or why
+/// there are none. Nothing else needs an nvdisasm: one that is missing or does not answer is no
+/// error, unless it was named by hand.
 fn list(
     nvcc: &nvcc::Nvcc,
     assemblers: &ptxas::Assemblers,

@@ -1,5 +1,5 @@
-//! Opcodes of PTX: what they cost where no machine code is at hand, how long their results take, and
-//! which instructions of the machine code are theirs.
+//! Opcodes of PTX: what they cost where no machine code is at hand, how long their results take,
+//! and which instructions of the machine code are theirs.
 //!
 //! Costs are those that ptxas of CUDA 12.9 and 13.0 gives each opcode on sm_80 and sm_90: moves and
 //! conversions of addresses vanish into the operands of others, `div.rn.f32` is a fast path of some

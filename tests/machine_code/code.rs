@@ -8,7 +8,7 @@ use effnet::kernels::{self, KernelImage};
 use sass_listing::{Function, Instruction};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Runs before programs that wait for others do not have it: preprocessing runs by itself.
+/// The file whose kernels do not wait for the launch before them: they run by themselves.
 const WITHOUT_WAIT: &str = "preprocess";
 
 /// Every kernel of every file, with its machine code.

@@ -1,8 +1,8 @@
 //! Lints of the machine code of every kernel, for sm_80 and sm_90, and of what it would execute.
 //!
-//! `bounds.txt` has today's values. A bound only goes down: a change that makes a value better records
-//! it, by `EFFNET_RECORD=1 cargo test --test machine_code`, which never writes a worse one. Numbers
-//! depend on the compilers, so all of this is for those that `make cuda` fetches.
+//! `bounds.txt` has today's values. A bound only goes down: a change that makes a value better
+//! records it, by `EFFNET_RECORD=1 cargo test --test machine_code`, which never writes a worse one.
+//! Numbers depend on the compilers, so all of this is for those that `make cuda` fetches.
 //!
 //! | file | what is held |
 //! |---|---|

@@ -1,9 +1,9 @@
 //! The pipe of every opcode.
 //!
 //! Sources: the names of NVIDIA's profiler for the pipes of a multiprocessor's quarter (Nsight
-//! Compute, kernel profiling guide, "Pipelines"); the opcodes of the instruction set reference (CUDA
-//! binary utilities). Half precision has a pipe of its own up to sm_80, and is executed by the FMA
-//! pipes from sm_86 on.
+//! Compute, kernel profiling guide, "Pipelines"); the opcodes of the instruction set reference
+//! (CUDA binary utilities). Half precision has a pipe of its own up to sm_80, and is executed by
+//! the FMA pipes from sm_86 on.
 
 /// What executes an instruction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

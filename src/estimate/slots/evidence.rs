@@ -22,7 +22,8 @@ const GUARDED: f64 = 0.3;
 /// The weight of an instruction that shares its likes' counts with others: not all copies are
 /// executed equally often.
 const SHARED: f64 = 0.3;
-/// The weight of an instruction without its like, where all of its place was executed equally often.
+/// The weight of an instruction without its like, where all of its place was executed equally
+/// often.
 const SAME_LINE: f64 = 0.05;
 /// The same, where it was not.
 const MIXED_LINE: f64 = 0.005;

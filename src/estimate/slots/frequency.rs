@@ -19,8 +19,8 @@ pub struct Graph {
     edges: Vec<(usize, Option<usize>)>,
     into: Vec<Vec<usize>>,
     out: Vec<Vec<usize>>,
-    /// Of each block that is no loop's header: the blocks before it, each with those before the loop
-    /// that control leaves there.
+    /// Of each block that is no loop's header: the blocks before it, each with those before the
+    /// loop that control leaves there.
     before: Vec<Option<Vec<(usize, Vec<usize>)>>>,
 }
 

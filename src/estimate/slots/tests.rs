@@ -128,8 +128,8 @@ fn slots_of_a_kernel_are_what_its_listing_says() {
         // MUFU.EX2, MUFU.RCP, FCHK.
         assert_eq!(slots.by_pipe.of(Pipe::Special), 3.0 * rounds);
         assert_eq!(slots.by_pipe.of(Pipe::Other), 0.0);
-        // The swish, without its slow path: five of the exponential, the sum, seven of the division,
-        // and BSSY, BRA and BSYNC.
+        // The swish, without its slow path: five of the exponential, the sum, seven of the
+        // division, and BSSY, BRA and BSYNC.
         assert_eq!(line(&slots, 3), 16.0 * rounds);
         assert_eq!(line(&slots, 15), 4.0);
         let of_lines: f64 = slots.by_line.values().map(Pipes::total).sum();
