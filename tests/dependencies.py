@@ -25,7 +25,8 @@ CARGO = os.environ.get("CARGO", "cargo")
 NOTICES = ROOT / "THIRD-PARTY-NOTICES"
 TABLE = ROOT / "docs" / "dependencies.md"
 EMULATOR = ROOT / "crates" / "ptx-emulator"
-MANIFESTS = [ROOT / "Cargo.toml", EMULATOR / "Cargo.toml"]
+LISTING = ROOT / "crates" / "sass-listing"
+MANIFESTS = [ROOT / "Cargo.toml", EMULATOR / "Cargo.toml", LISTING / "Cargo.toml"]
 LOCK = ROOT / "Cargo.lock"
 FUZZ_LOCKS = [ROOT / "fuzz" / "Cargo.lock", EMULATOR / "fuzz" / "Cargo.lock"]
 
@@ -241,7 +242,7 @@ def direct(manifest):
 
 def direct_names():
     names = {name for manifest in MANIFESTS for _, name, _ in direct(manifest)}
-    return sorted(names - {"ptx-emulator"})
+    return sorted(names - {"ptx-emulator", "sass-listing"})
 
 
 def untold(graph):

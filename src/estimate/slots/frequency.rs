@@ -12,6 +12,9 @@
 /// The least weight of an estimate that comes before what flow says.
 const SOUND: f64 = 0.4;
 
+/// A block, and those before the loop that is left from it.
+type Source = (usize, Vec<usize>);
+
 /// A flow graph.
 #[derive(Clone, Debug, Default)]
 pub struct Graph {
@@ -21,7 +24,7 @@ pub struct Graph {
     out: Vec<Vec<usize>>,
     /// Of each block that is no loop's header: the blocks before it, each with those before the
     /// loop that control leaves there.
-    before: Vec<Option<Vec<(usize, Vec<usize>)>>>,
+    before: Vec<Option<Vec<Source>>>,
 }
 
 /// Passes over all blocks in which what can come in is found.
@@ -65,7 +68,7 @@ impl Graph {
         self.into[block].iter().map(|edge| self.edges[*edge].0)
     }
 
-    fn sources(&self, block: usize, loops: &[Vec<usize>]) -> Option<Vec<(usize, Vec<usize>)>> {
+    fn sources(&self, block: usize, loops: &[Vec<usize>]) -> Option<Vec<Source>> {
         if loops.iter().any(|blocks| blocks.first() == Some(&block)) {
             return None;
         }
@@ -164,7 +167,7 @@ impl Flow<'_> {
         for _ in 0..PASSES {
             for block in 0..most.len() {
                 if let (None, Some(sources)) = (self.blocks[block], &self.graph.before[block]) {
-                    let of = |(from, outside): &(usize, Vec<usize>)| match outside.is_empty() {
+                    let of = |(from, outside): &Source| match outside.is_empty() {
                         true => most[*from],
                         false => most[*from].min(outside.iter().map(|b| most[*b]).sum()),
                     };
