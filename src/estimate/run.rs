@@ -171,7 +171,7 @@ pub fn estimate(
     let arch = code_arch(&built, gpu);
     let batch = launches.batch();
     let records = launches.launches(batch)?;
-    let kernels = load(&records)?;
+    let kernels = load(&records, arch)?;
 
     let mut distinct: Vec<&LaunchRecord> = Vec::new();
     let mut places: HashMap<Key, usize> = HashMap::new();
@@ -248,8 +248,8 @@ struct Loaded {
     weights: Vec<Weights>,
 }
 
-/// Each kernel file that the launches are of.
-fn load(records: &[LaunchRecord]) -> Result<HashMap<usize, Loaded>, EstimateError> {
+/// Each kernel file that the launches are of, with the listing of its machine code for a target.
+fn load(records: &[LaunchRecord], arch: u32) -> Result<HashMap<usize, Loaded>, EstimateError> {
     let mut files: Vec<usize> = records.iter().map(|record| record.kernel.image).collect();
     files.sort_unstable();
     files.dedup();
@@ -260,7 +260,7 @@ fn load(records: &[LaunchRecord]) -> Result<HashMap<usize, Loaded>, EstimateErro
         let image = kernels::images().iter().find(|image| image.name == name);
         let ptx = image.map_or(Ok(String::new()), |image| image.ptx())?;
         let module = Module::parse(&format!("{name}.ptx"), &ptx)?;
-        let listing = None;
+        let listing = image.map_or(Ok(None), |image| image.listing(arch))?;
         let weighed = Image::new(&ptx, listing);
         let weights = weighed.weights(module.entries(), |kernel| wanted.contains(kernel));
         Ok((file, Loaded { module, weights }))
