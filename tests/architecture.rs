@@ -293,7 +293,7 @@ fn threads_are_started_with_an_error_value() {
         builders += text.matches(".spawn(").count();
         // The pool of decoding threads is built with an error value; all else is the shared one.
         let shares = text.contains("rayon::prelude") && !text.contains("ThreadPoolBuilder");
-        let starts = ["crates/ptx-emulator/src/launch.rs", "src/verify/"];
+        let starts = ["crates/ptx-emulator/src/launch.rs", "src/estimate/run.rs", "src/verify/"];
         assert!(!shares || starts.iter().any(|start| name.starts_with(start)), "{name}: rayon");
     }
     assert!(builders >= 4, "only {builders} threads are started");

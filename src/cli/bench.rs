@@ -47,10 +47,10 @@ in a cache. Runs go on until --duration has passed and --iterations are done.
 
 A configuration that fails is reported, and the others go on; the exit status is then 1.
 
-With --json the document has \"schema\": \"effnet-bench/1\", the environment, the options, and for each
-configuration a row: variant, size, batch, precision, path, device, input, weights, result or error,
-and warnings. Times are in microseconds. --save writes the same document to a file. --against reads one,
-and shows the ratios of the medians, now by then: a latency below 1.000 is faster.
+With --json the document has \"schema\": \"effnet-bench/1\", the environment, the options, and for
+each configuration a row: variant, size, batch, precision, path, device, input, weights, result or
+error, and warnings. Times are in microseconds. --save writes the same document to a file. --against
+reads one, and shows the ratios of the medians, now by then: a latency below 1.000 is faster.
 
 Examples:
   effnet bench b0

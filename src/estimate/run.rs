@@ -128,8 +128,13 @@ fn resources(record: &LaunchRecord, arch: u32) -> Option<Resources> {
     image.resources.iter().find(of).copied()
 }
 
-/// Blocks that a multiprocessor of the GPU holds at once, and the shared memory of each.
-fn resident(record: &LaunchRecord, gpu: &Gpu, arch: u32) -> Result<(u32, u32), EstimateError> {
+/// Limits of a multiprocessor of the GPU, or of the target's where the GPU's are not known.
+fn multiprocessor(gpu: &Gpu, arch: u32) -> Option<Multiprocessor> {
+    Multiprocessor::of(gpu.arch).or_else(|| Multiprocessor::of(arch))
+}
+
+/// Blocks that a multiprocessor of the GPU holds at once.
+fn resident(record: &LaunchRecord, gpu: &Gpu, arch: u32) -> Result<u32, EstimateError> {
     let resources = resources(record, arch).unwrap_or(Resources {
         arch,
         entry: "",
@@ -139,18 +144,16 @@ fn resident(record: &LaunchRecord, gpu: &Gpu, arch: u32) -> Result<(u32, u32), E
         spill_store_bytes: 0,
         spill_load_bytes: 0,
     });
-    let multiprocessor = Multiprocessor::of(gpu.arch).or_else(|| Multiprocessor::of(arch));
-    let shared_bytes = resources.shared_bytes + record.geometry.shared_bytes;
-    let Some(multiprocessor) = multiprocessor else { return Ok((1, shared_bytes)) };
+    let Some(multiprocessor) = multiprocessor(gpu, arch) else { return Ok(1) };
     match multiprocessor.resident_blocks(&resources, &record.geometry) {
         0 => Err(EstimateError::DoesNotFit {
             name: record.name.clone(),
             kernel: record.kernel.symbol(),
             gpu: gpu.title.clone(),
-            shared_bytes,
+            shared_bytes: resources.shared_bytes + record.geometry.shared_bytes,
             registers: resources.registers,
         }),
-        blocks => Ok((blocks, shared_bytes)),
+        blocks => Ok(blocks),
     }
 }
 
@@ -288,7 +291,7 @@ impl Emulator<'_> {
             unreachable!("every kernel of a launch has weights");
         };
         let [grid, block] = [record.geometry.grid, record.geometry.block];
-        let (resident, shared_bytes) = resident(record, self.gpu, self.arch)?;
+        let resident = resident(record, self.gpu, self.arch)?;
         let blocks: u64 = grid.iter().map(|&extent| u64::from(extent)).product();
         let (mut memory, params) = self.memory();
         let sample = runs(grid, self.is_split());
@@ -304,8 +307,8 @@ impl Emulator<'_> {
         let c = &self.gpu.constants;
         let warps = block.iter().product::<u32>().div_ceil(32);
         let beside = (blocks as f64 / c.multiprocessors).ceil().min(f64::from(resident)).max(1.0);
-        let l1 = 1024.0 * c.l1_kib / beside - f64::from(shared_bytes);
-        let timing = weigh::timing(weights, entry, &counted.executed, self.gpu, l1.max(0.0) as u32);
+        let l1 = self.l1_bytes() / beside;
+        let timing = weigh::timing(weights, entry, &counted.executed, self.gpu, l1 as u32);
         let mut timed = Timed::default();
         for run in &sample {
             let launch = self.launch(&params)?.blocks(&run.blocks).timed(&timing);
@@ -339,6 +342,14 @@ impl Emulator<'_> {
             sampled: sample.iter().map(|run| run.blocks.len() as u64).sum(),
             from: Some(weigh::from(weights)),
         })
+    }
+
+    /// Bytes of a multiprocessor that are first-level cache: what is left when shared memory has all
+    /// that it can have. The device asks for that with every kernel, so that neighbours that need
+    /// different amounts do not wait for a new split.
+    fn l1_bytes(&self) -> f64 {
+        let shared = multiprocessor(self.gpu, self.arch).map_or(0, |limits| limits.shared_bytes);
+        (1024.0 * self.gpu.constants.l1_kib - f64::from(shared)).max(0.0)
     }
 
     /// Whether blocks of one column gather what the others leave: parameters of the pointwise
