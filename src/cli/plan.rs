@@ -17,8 +17,9 @@ use serde::Serialize;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 A launch is one kernel with its grid, its block, the shared memory of a block, the registers of a
-thread, and the blocks that a multiprocessor of the target holds at once. Bytes moved count each tensor that a launch touches once, at the full batch. MACs are
-multiply-accumulates at the full batch, without those that halos make a kernel compute again.
+thread, and the blocks that a multiprocessor of the target holds at once. Bytes moved count each
+tensor that a launch touches once, at the full batch. MACs are multiply-accumulates at the full
+batch, without those that halos make a kernel compute again.
 With --steps, the steps and buffers that launches and the CPU's executor are made from follow. A
 buffer lives from its first to its last step. Each machine places the buffers in memory of its own:
 the CPU executor runs each expand step inside the depthwise step after it, and stores no map of it.
