@@ -1,5 +1,9 @@
 //! Argument values that more than one command reads, each with an error that says what would do.
 
+mod planned;
+
+pub use planned::PlanArgs;
+
 use super::classes::By;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use effnet::arch::{Padding, Size, Variant};

@@ -1,11 +1,11 @@
 //! `effnet estimate`: what a GPU would take, predicted without one.
 
 use super::Status;
-use super::args::{self, PaddingArg};
+use super::args::{self, PlanArgs};
 use super::output::{self, Out, Table};
 use anyhow::{anyhow, bail};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use effnet::arch::{Network, Size, Variant};
+use effnet::arch::Variant;
 use effnet::environment::Environment;
 use effnet::estimate::estimate;
 use effnet::estimate::fit::{Fit, MeasuredRun, fit};
@@ -15,7 +15,6 @@ use effnet::estimate::report::{By, Estimate, Subject};
 use effnet::files::OutputFile;
 use effnet::kernels::Compute;
 use effnet::launches::{LaunchOptions, LaunchPlan, Path};
-use effnet::plan::{Plan, PlanOptions};
 use std::path::PathBuf;
 
 /// Predict the time of every launch on a GPU, and what limits it, without having one.
@@ -53,24 +52,8 @@ pub struct Args {
     /// The GPU: h100, h200, a100, l4, rtx4090, t4, orin, or a file of constants.
     #[arg(long, value_name = "GPU", required_unless_present = "print_gpu")]
     gpu: Option<String>,
-    /// Which kernels: fused, or layerwise, a kernel per layer.
-    #[arg(long, value_name = "PATH", default_value = "fused", value_parser = args::path())]
-    path: Path,
-    /// Images per run.
-    #[arg(long, value_name = "N", default_value = "1", value_parser = args::batch)]
-    batch: usize,
-    /// Input size: HxW, or one number for a square [default: the variant's native size].
-    #[arg(long, value_name = "HxW", value_parser = args::size)]
-    size: Option<Size>,
-    /// Padding: symmetric, same, same-frozen or same-cropped (as at the native size, or :HxW).
-    #[arg(long, value_name = "PADDING", default_value = "same", value_parser = args::padding)]
-    padding: PaddingArg,
-    /// Precision of activations, weights and products: fp16, fp32 or tf32.
-    #[arg(long, value_name = "PRECISION", default_value = "fp16", value_parser = args::compute())]
-    precision: Compute,
-    /// Outputs of the classifier.
-    #[arg(long, value_name = "N", default_value = "1000", value_parser = args::classes)]
-    classes: usize,
+    #[command(flatten)]
+    planned: PlanArgs,
     /// What to put together in the table: launch, block, op or cause.
     #[arg(long, value_name = "WHAT", default_value = "op", value_parser = by())]
     by: By,
@@ -96,17 +79,6 @@ fn by() -> impl TypedValueParser<Value = By> {
         .try_map(|name| By::ALL.into_iter().find(|by| by.name() == name).ok_or("no such grouping"))
 }
 
-/// What is predicted.
-struct Asked {
-    variant: Variant,
-    batch: usize,
-    size: Size,
-    padding: PaddingArg,
-    path: Path,
-    precision: Compute,
-    classes: usize,
-}
-
 /// Predicts, fits, or prints constants.
 pub fn run(args: Args, out: &mut Out) -> anyhow::Result<Status> {
     if let Some(name) = &args.print_gpu {
@@ -122,16 +94,7 @@ pub fn run(args: Args, out: &mut Out) -> anyhow::Result<Status> {
     // What can be wrong is found out before anything is emulated.
     let html = args.html.as_deref().map(OutputFile::new).transpose()?;
     let measured = args.measured.as_deref().map(Measured::read).transpose()?;
-    let asked = Asked {
-        variant,
-        batch: args.batch,
-        size: args.size.unwrap_or_else(|| variant.native()),
-        padding: args.padding,
-        path: args.path,
-        precision: args.precision,
-        classes: args.classes,
-    };
-    let mut found = predict(&asked, &gpu)?;
+    let mut found = predict(variant, &args.planned, &gpu)?;
     if let Some(measured) = measured {
         same(&measured, &found.subject)?;
         found.measured = Some(measured);
@@ -148,26 +111,16 @@ pub fn run(args: Args, out: &mut Out) -> anyhow::Result<Status> {
     Ok(Status::Complete)
 }
 
-fn predict(asked: &Asked, gpu: &Gpu) -> anyhow::Result<Estimate> {
-    let network = Network::new(asked.variant, asked.classes);
-    let padding = asked.padding.for_variant(asked.variant);
-    let plan = Plan::new(
-        &network,
-        PlanOptions {
-            batch: asked.batch,
-            size: asked.size,
-            padding,
-            precision: asked.precision.storage(),
-        },
-    )?;
-    let launches = LaunchPlan::new(&plan, LaunchOptions::new(asked.path, asked.precision))?;
+fn predict(variant: Variant, planned: &PlanArgs, gpu: &Gpu) -> anyhow::Result<Estimate> {
+    let plan = planned.plan(variant)?;
+    let launches = LaunchPlan::new(&plan, LaunchOptions::new(planned.path, planned.precision))?;
     let subject = Subject {
-        variant: asked.variant.name().to_owned(),
-        batch: asked.batch,
-        size: asked.size,
-        padding: args::padding_text(padding),
-        precision: asked.precision.to_string(),
-        path: asked.path.to_string(),
+        variant: variant.name().to_owned(),
+        batch: planned.batch,
+        size: plan.input_size(),
+        padding: args::padding_text(planned.padding.for_variant(variant)),
+        precision: planned.precision.to_string(),
+        path: planned.path.to_string(),
     };
     let environment = Environment::collect(&[]);
     Ok(estimate(&plan, &launches, gpu, subject, environment)?)
@@ -201,12 +154,11 @@ fn refit(args: &Args, gpu: &Gpu, out: &mut Out) -> anyhow::Result<Status> {
     for path in &args.fit {
         let measured = Measured::read(path)?;
         let file = &measured.file;
-        let asked = Asked {
-            variant: args::variant(&measured.variant)
-                .map_err(|error| anyhow!("{file}: {error}"))?,
+        let variant =
+            args::variant(&measured.variant).map_err(|error| anyhow!("{file}: {error}"))?;
+        let planned = PlanArgs {
             batch: measured.batch,
-            size: measured.size,
-            padding: args.padding,
+            size: Some(measured.size),
             path: match measured.path.as_str() {
                 "fused" => Path::Fused,
                 "layerwise" => Path::Layerwise,
@@ -218,9 +170,9 @@ fn refit(args: &Args, gpu: &Gpu, out: &mut Out) -> anyhow::Result<Status> {
                 "tf32" => Compute::Tf32,
                 other => bail!("{file}: precision {other:?}, expected fp16, fp32 or tf32"),
             },
-            classes: args.classes,
+            ..args.planned
         };
-        let predicted = predict(&asked, gpu)?;
+        let predicted = predict(variant, &planned, gpu)?;
         let mut launches_us = Vec::new();
         for launch in &predicted.launches {
             let name = &launch.item.name;

@@ -2,14 +2,13 @@
 
 mod launches;
 
-use super::args::{self, PaddingArg};
+use super::args::{self, PlanArgs};
 use super::output::{self, Align, Out, Table, thousands};
 use super::{Status, info};
-use effnet::arch::{Network, Size, Variant};
+use effnet::arch::{Size, Variant};
 use effnet::image::Normalisation;
-use effnet::kernels::Compute;
-use effnet::launches::{InputType, LaunchInput, LaunchOptions, LaunchPlan, Path};
-use effnet::plan::{BufferId, Op, Plan, PlanOptions, Step};
+use effnet::launches::{InputType, LaunchInput, LaunchOptions, LaunchPlan};
+use effnet::plan::{BufferId, Op, Plan, Step};
 use effnet::weights::{PackedTensor, Precision, packed_tensors};
 use serde::Serialize;
 
@@ -35,30 +34,14 @@ pub struct Args {
     /// The variant, as `effnet info` lists them.
     #[arg(value_parser = args::variant)]
     variant: Variant,
-    /// Which kernels: fused, or layerwise, a kernel per layer.
-    #[arg(long, value_name = "PATH", default_value = "fused", value_parser = args::path())]
-    path: Path,
-    /// Images per run.
-    #[arg(long, value_name = "N", default_value = "1", value_parser = args::batch)]
-    batch: usize,
-    /// Input size: HxW, or one number for a square [default: the variant's native size].
-    #[arg(long, value_name = "HxW", value_parser = args::size)]
-    size: Option<Size>,
-    /// Padding: symmetric, same, same-frozen or same-cropped (as at the native size, or :HxW).
-    #[arg(long, value_name = "PADDING", default_value = "same", value_parser = args::padding)]
-    padding: PaddingArg,
-    /// Precision of activations, weights and products: fp16, fp32 or tf32.
-    #[arg(long, value_name = "PRECISION", default_value = "fp16", value_parser = args::compute())]
-    precision: Compute,
+    #[command(flatten)]
+    planned: PlanArgs,
     /// Type of the images: f32, normalised, or u8, levels that the stem normalises.
     #[arg(long, value_name = "TYPE", default_value = "f32", value_parser = args::input_type())]
     input: InputType,
     /// Best classes that a last launch finds; 0 for none.
     #[arg(long, value_name = "K", default_value = "0")]
     top_k: usize,
-    /// Outputs of the classifier.
-    #[arg(long, value_name = "N", default_value = "1000", value_parser = args::classes)]
-    classes: usize,
     /// Target whose registers and resident blocks are told, as in 90 [default: 80, else the one built
     /// that comes next].
     #[arg(long, value_name = "TARGET", value_parser = args::target)]
@@ -136,16 +119,7 @@ struct Totals {
 
 /// Writes the plan to standard output.
 pub fn run(args: Args, out: &mut Out) -> anyhow::Result<Status> {
-    let network = Network::new(args.variant, args.classes);
-    let plan = Plan::new(
-        &network,
-        PlanOptions {
-            batch: args.batch,
-            size: args.size.unwrap_or_else(|| args.variant.native()),
-            padding: args.padding.for_variant(args.variant),
-            precision: args.precision.storage(),
-        },
-    )?;
+    let plan = args.planned.plan(args.variant)?;
     // Kernels and geometry are the same whatever the numbers of a recipe.
     let normalisation = Normalisation { mean: [0.5; 3], std: [0.5; 3] };
     let options = LaunchOptions {
@@ -154,7 +128,7 @@ pub fn run(args: Args, out: &mut Out) -> anyhow::Result<Status> {
             InputType::U8 => LaunchInput::U8(normalisation),
         },
         top_k: args.top_k,
-        ..LaunchOptions::new(args.path, args.precision)
+        ..LaunchOptions::new(args.planned.path, args.planned.precision)
     };
     let launch_plan = LaunchPlan::new(&plan, options)?;
     let arch = args.arch.unwrap_or_else(args::default_target);
