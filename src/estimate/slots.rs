@@ -3,7 +3,7 @@
 //! An instruction of the machine code takes one issue slot each time that a warp executes it. How
 //! often that is follows from the PTX's counts, as `slots/evidence.rs` says, and from the flow
 //! graph of the machine code (`slots/frequency.rs`); the slow paths behind calls, as of a division,
-//! count as never taken. Without machine code [`opcodes`](super::opcodes) has a table of costs.
+//! count as never taken. Without machine code [`opcodes`] has a table of costs.
 //!
 //! [`Image`] is a kernel file for one target, [`Weights`] a kernel of it, [`Slots`] the result for
 //! a launch.
