@@ -118,10 +118,12 @@ __device__ __forceinline__ void bn_swish(const BnSwishParams& p) {
                 y[j] = fmaf(y[j], scale[j], shift[j]);
             }
         }
+        with_activation(p.activation, [&](auto activation) {
 #pragma unroll
-        for (int j = 0; j < channels; ++j) {
-            y[j] = activate(y[j], p.activation);
-        }
+            for (int j = 0; j < channels; ++j) {
+                y[j] = activate<T, decltype(activation)::kValue>(y[j]);
+            }
+        });
         if (p.gate != nullptr) {
             float gate[channels];
             load_channels(p.gate + row / p.pixels * p.c + channel, gate);  // [rows / pixels, c]

@@ -61,17 +61,19 @@ __device__ __forceinline__ void depthwise(const DepthwiseParams& p) {
 
         T* output = static_cast<T*>(p.output) + ((image * p.h_out + h) * p.w_out + w) * p.c +
                     c;  // [pixels of the strip, c]
+        with_activation(p.activation, [&](auto activation) {
 #pragma unroll
-        for (int i = 0; i < kP; ++i) {
-            if (w + i < p.w_out) {
+            for (int i = 0; i < kP; ++i) {
+                if (w + i < p.w_out) {
 #pragma unroll
-                for (int j = 0; j < kV; ++j) {
-                    acc[i][j] = activate(acc[i][j], p.activation);
-                    sum[j] += acc[i][j];
+                    for (int j = 0; j < kV; ++j) {
+                        acc[i][j] = activate<T, decltype(activation)::kValue>(acc[i][j]);
+                        sum[j] += acc[i][j];
+                    }
+                    store_vector(output + i * p.c, acc[i]);
                 }
-                store_vector(output + i * p.c, acc[i]);
             }
-        }
+        });
     }
 
     // The squeeze: the strips of a warp in a tree, then the second warp's sum on the first's.

@@ -110,7 +110,9 @@ struct DepthwiseParams {
     const float* scale;   // [c]; null with shift: neither is applied
     const float* shift;   // [c]
     void* output;         // [n, h_out, w_out, c], T
-    float* partial_sums;  // [n, tiles, c]; null: no squeeze
+    float* partial_sums;  // [n, tiles, c]; null: none
+    const void* reduce_weight;  // [c_se, c], T; null with squeeze
+    float* squeeze;  // [n, tiles, slices, c_se rounded up to 4]; null: none
     int32_t n;
     int32_t h_in;
     int32_t w_in;
@@ -120,25 +122,31 @@ struct DepthwiseParams {
     int32_t pad_top;
     int32_t pad_left;
     int32_t activation;
+    int32_t c_se;   // 0 without squeeze
+    int32_t slice;  // channels of a slice; 0 without squeeze
     int32_t reserved;
 };
-EFFNET_SIZE(DepthwiseParams, 88);
+EFFNET_SIZE(DepthwiseParams, 112);
 EFFNET_FIELD(DepthwiseParams, input, 0);
 EFFNET_FIELD(DepthwiseParams, weight, 8);
 EFFNET_FIELD(DepthwiseParams, scale, 16);
 EFFNET_FIELD(DepthwiseParams, shift, 24);
 EFFNET_FIELD(DepthwiseParams, output, 32);
 EFFNET_FIELD(DepthwiseParams, partial_sums, 40);
-EFFNET_FIELD(DepthwiseParams, n, 48);
-EFFNET_FIELD(DepthwiseParams, h_in, 52);
-EFFNET_FIELD(DepthwiseParams, w_in, 56);
-EFFNET_FIELD(DepthwiseParams, h_out, 60);
-EFFNET_FIELD(DepthwiseParams, w_out, 64);
-EFFNET_FIELD(DepthwiseParams, c, 68);
-EFFNET_FIELD(DepthwiseParams, pad_top, 72);
-EFFNET_FIELD(DepthwiseParams, pad_left, 76);
-EFFNET_FIELD(DepthwiseParams, activation, 80);
-EFFNET_FIELD(DepthwiseParams, reserved, 84);
+EFFNET_FIELD(DepthwiseParams, reduce_weight, 48);
+EFFNET_FIELD(DepthwiseParams, squeeze, 56);
+EFFNET_FIELD(DepthwiseParams, n, 64);
+EFFNET_FIELD(DepthwiseParams, h_in, 68);
+EFFNET_FIELD(DepthwiseParams, w_in, 72);
+EFFNET_FIELD(DepthwiseParams, h_out, 76);
+EFFNET_FIELD(DepthwiseParams, w_out, 80);
+EFFNET_FIELD(DepthwiseParams, c, 84);
+EFFNET_FIELD(DepthwiseParams, pad_top, 88);
+EFFNET_FIELD(DepthwiseParams, pad_left, 92);
+EFFNET_FIELD(DepthwiseParams, activation, 96);
+EFFNET_FIELD(DepthwiseParams, c_se, 100);
+EFFNET_FIELD(DepthwiseParams, slice, 104);
+EFFNET_FIELD(DepthwiseParams, reserved, 108);
 
 struct ExpandDepthwiseParams {
     const void* input;             // [n, h_in, w_in, c_in], T
@@ -149,7 +157,9 @@ struct ExpandDepthwiseParams {
     const float* depthwise_scale;  // [c_mid]
     const float* depthwise_shift;  // [c_mid]
     void* output;                  // [n, h_out, w_out, c_mid], T
-    float* partial_sums;           // [n, tiles, c_mid]; null: no squeeze
+    float* partial_sums;           // [n, tiles, c_mid]; null: none
+    const void* reduce_weight;     // [c_se, c_mid], T; null with squeeze
+    float* squeeze;                // [n, tiles, slices, c_se rounded up to 4]; null: none
     int32_t n;
     int32_t h_in;
     int32_t w_in;
@@ -160,8 +170,10 @@ struct ExpandDepthwiseParams {
     int32_t pad_top;
     int32_t pad_left;
     int32_t activation;
+    int32_t c_se;   // 0 without squeeze
+    int32_t slice;  // channels of a slice; 0 without squeeze
 };
-EFFNET_SIZE(ExpandDepthwiseParams, 112);
+EFFNET_SIZE(ExpandDepthwiseParams, 136);
 EFFNET_FIELD(ExpandDepthwiseParams, input, 0);
 EFFNET_FIELD(ExpandDepthwiseParams, expand_weight, 8);
 EFFNET_FIELD(ExpandDepthwiseParams, expand_scale, 16);
@@ -171,16 +183,20 @@ EFFNET_FIELD(ExpandDepthwiseParams, depthwise_scale, 40);
 EFFNET_FIELD(ExpandDepthwiseParams, depthwise_shift, 48);
 EFFNET_FIELD(ExpandDepthwiseParams, output, 56);
 EFFNET_FIELD(ExpandDepthwiseParams, partial_sums, 64);
-EFFNET_FIELD(ExpandDepthwiseParams, n, 72);
-EFFNET_FIELD(ExpandDepthwiseParams, h_in, 76);
-EFFNET_FIELD(ExpandDepthwiseParams, w_in, 80);
-EFFNET_FIELD(ExpandDepthwiseParams, h_out, 84);
-EFFNET_FIELD(ExpandDepthwiseParams, w_out, 88);
-EFFNET_FIELD(ExpandDepthwiseParams, c_in, 92);
-EFFNET_FIELD(ExpandDepthwiseParams, c_mid, 96);
-EFFNET_FIELD(ExpandDepthwiseParams, pad_top, 100);
-EFFNET_FIELD(ExpandDepthwiseParams, pad_left, 104);
-EFFNET_FIELD(ExpandDepthwiseParams, activation, 108);
+EFFNET_FIELD(ExpandDepthwiseParams, reduce_weight, 72);
+EFFNET_FIELD(ExpandDepthwiseParams, squeeze, 80);
+EFFNET_FIELD(ExpandDepthwiseParams, n, 88);
+EFFNET_FIELD(ExpandDepthwiseParams, h_in, 92);
+EFFNET_FIELD(ExpandDepthwiseParams, w_in, 96);
+EFFNET_FIELD(ExpandDepthwiseParams, h_out, 100);
+EFFNET_FIELD(ExpandDepthwiseParams, w_out, 104);
+EFFNET_FIELD(ExpandDepthwiseParams, c_in, 108);
+EFFNET_FIELD(ExpandDepthwiseParams, c_mid, 112);
+EFFNET_FIELD(ExpandDepthwiseParams, pad_top, 116);
+EFFNET_FIELD(ExpandDepthwiseParams, pad_left, 120);
+EFFNET_FIELD(ExpandDepthwiseParams, activation, 124);
+EFFNET_FIELD(ExpandDepthwiseParams, c_se, 128);
+EFFNET_FIELD(ExpandDepthwiseParams, slice, 132);
 
 struct SqueezeExciteParams {
     const float* partial_sums;  // [n, tiles, c]
@@ -216,6 +232,10 @@ struct PointwiseParams {
     const float* scale;   // [c_out]; null with shift: neither is applied
     const float* shift;   // [c_out]
     const float* gate;    // [rows / pixels, c_in]; null: none
+    const float* squeeze;      // [n, parts, c_se rounded up to 4]; null: no gate of it
+    const float* reduce_bias;  // [c_se]; null with squeeze
+    const void* gate_weight;   // [c_se, c_in], T; null with squeeze
+    const float* gate_bias;    // [c_in]; null with squeeze
     const void* skip;     // [rows, c_out], T; null: none
     void* output;         // [rows, c_out], T; null: only partial_sums
     float* partial_sums;  // [n, tiles, c_out]; null: none
@@ -226,25 +246,33 @@ struct PointwiseParams {
     int32_t c_in;
     int32_t c_out;
     int32_t activation;
+    int32_t parts;  // of an image's squeeze; 0 without
+    int32_t c_se;   // 0 without squeeze
     int32_t reserved;
 };
-EFFNET_SIZE(PointwiseParams, 104);
+EFFNET_SIZE(PointwiseParams, 144);
 EFFNET_FIELD(PointwiseParams, input, 0);
 EFFNET_FIELD(PointwiseParams, weight, 8);
 EFFNET_FIELD(PointwiseParams, scale, 16);
 EFFNET_FIELD(PointwiseParams, shift, 24);
 EFFNET_FIELD(PointwiseParams, gate, 32);
-EFFNET_FIELD(PointwiseParams, skip, 40);
-EFFNET_FIELD(PointwiseParams, output, 48);
-EFFNET_FIELD(PointwiseParams, partial_sums, 56);
-EFFNET_FIELD(PointwiseParams, chunk_sums, 64);
-EFFNET_FIELD(PointwiseParams, arrivals, 72);
-EFFNET_FIELD(PointwiseParams, rows, 80);
-EFFNET_FIELD(PointwiseParams, pixels, 84);
-EFFNET_FIELD(PointwiseParams, c_in, 88);
-EFFNET_FIELD(PointwiseParams, c_out, 92);
-EFFNET_FIELD(PointwiseParams, activation, 96);
-EFFNET_FIELD(PointwiseParams, reserved, 100);
+EFFNET_FIELD(PointwiseParams, squeeze, 40);
+EFFNET_FIELD(PointwiseParams, reduce_bias, 48);
+EFFNET_FIELD(PointwiseParams, gate_weight, 56);
+EFFNET_FIELD(PointwiseParams, gate_bias, 64);
+EFFNET_FIELD(PointwiseParams, skip, 72);
+EFFNET_FIELD(PointwiseParams, output, 80);
+EFFNET_FIELD(PointwiseParams, partial_sums, 88);
+EFFNET_FIELD(PointwiseParams, chunk_sums, 96);
+EFFNET_FIELD(PointwiseParams, arrivals, 104);
+EFFNET_FIELD(PointwiseParams, rows, 112);
+EFFNET_FIELD(PointwiseParams, pixels, 116);
+EFFNET_FIELD(PointwiseParams, c_in, 120);
+EFFNET_FIELD(PointwiseParams, c_out, 124);
+EFFNET_FIELD(PointwiseParams, activation, 128);
+EFFNET_FIELD(PointwiseParams, parts, 132);
+EFFNET_FIELD(PointwiseParams, c_se, 136);
+EFFNET_FIELD(PointwiseParams, reserved, 140);
 
 struct BnSwishParams {
     const void* input;   // [rows, c], T

@@ -109,7 +109,8 @@ __device__ __forceinline__ void squeeze_excite(const SqueezeExciteParams& p) {
         for (int r = 0; r < 2; ++r) {
             const float total = warp_sum(sum[r]);
             if (lane == 0 && rows[r] < p.c_se) {
-                reduced[rows[r]] = activate(total + p.reduce_bias[rows[r]], kActivationSwish);
+                reduced[rows[r]] =
+                    activate<T, kActivationSwish>(total + p.reduce_bias[rows[r]]);
             }
         }
     }
@@ -142,7 +143,7 @@ __device__ __forceinline__ void squeeze_excite(const SqueezeExciteParams& p) {
         const float4 sum = sum_rows(sums, parts, quads, quad_slot<T>(quad, vectors)) +
                            __ldg(reinterpret_cast<const float4*>(p.expand_bias) + quad);
         float4* gate = reinterpret_cast<float4*>(p.gate + image * p.c);  // [c]
-        gate[quad] = {sigmoid(sum.x), sigmoid(sum.y), sigmoid(sum.z), sigmoid(sum.w)};
+        gate[quad] = {sigmoid<T>(sum.x), sigmoid<T>(sum.y), sigmoid<T>(sum.z), sigmoid<T>(sum.w)};
     }
 }
 

@@ -131,16 +131,18 @@ __device__ __forceinline__ void stem(const StemParams& p) {
         }
         T* output = static_cast<T*>(p.output) + ((image * p.h_out + h) * p.w_out + w) * p.c_out +
                     c;  // [pixels of the strip, c_out]
+        with_activation(p.activation, [&](auto activation) {
 #pragma unroll
-        for (int q = 0; q < kP; ++q) {
-            if (w + q < p.w_out) {
+            for (int q = 0; q < kP; ++q) {
+                if (w + q < p.w_out) {
 #pragma unroll
-                for (int j = 0; j < kV; ++j) {
-                    acc[q][j] = activate(acc[q][j], p.activation);
+                    for (int j = 0; j < kV; ++j) {
+                        acc[q][j] = activate<T, decltype(activation)::kValue>(acc[q][j]);
+                    }
+                    store_vector(output + q * p.c_out, acc[q]);
                 }
-                store_vector(output + q * p.c_out, acc[q]);
             }
-        }
+        });
     }
 }
 

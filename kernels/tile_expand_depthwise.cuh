@@ -212,28 +212,32 @@ __device__ __forceinline__ void expand(const ExpandDepthwiseShared<__half, K, ST
                 multiply(acc[i][1], a, b[2], b[3]);
             }
         }
+        with_activation(p.activation, [&](auto activation) {
+            constexpr int32_t kActivation = decltype(activation)::kValue;
 #pragma unroll
-        for (int i = 0; i < kAtOnce; ++i) {
+            for (int i = 0; i < kAtOnce; ++i) {
 #pragma unroll
-            for (int half = 0; half < 2; ++half) {
-                const int pixel = ((done + i) * kRowWarps + row_warp) * 16 + half * 8 + lane / 4;
-                if (pixel >= Tile::kPatch) {
-                    continue;
-                }
-                const bool inside = in_image<Tile>(p, top, left, pixel);
-#pragma unroll
-                for (int j = 0; j < 2; ++j) {
-                    float2 y = {0.0f, 0.0f};
-                    if (inside) {
-                        y.x = fmaf(acc[i][j][2 * half], scale[j].x, shift[j].x);
-                        y.y = fmaf(acc[i][j][2 * half + 1], scale[j].y, shift[j].y);
-                        y.x = activate(y.x, p.activation);
-                        y.y = activate(y.y, p.activation);
+                for (int half = 0; half < 2; ++half) {
+                    const int pixel =
+                        ((done + i) * kRowWarps + row_warp) * 16 + half * 8 + lane / 4;
+                    if (pixel >= Tile::kPatch) {
+                        continue;
                     }
-                    store_pair(s.mid + pixel * Tile::kMidPitch + c + j * 8, y);
+                    const bool inside = in_image<Tile>(p, top, left, pixel);
+#pragma unroll
+                    for (int j = 0; j < 2; ++j) {
+                        float2 y = {0.0f, 0.0f};
+                        if (inside) {
+                            y.x = fmaf(acc[i][j][2 * half], scale[j].x, shift[j].x);
+                            y.y = fmaf(acc[i][j][2 * half + 1], scale[j].y, shift[j].y);
+                            y.x = activate<__half, kActivation>(y.x);
+                            y.y = activate<__half, kActivation>(y.y);
+                        }
+                        store_pair(s.mid + pixel * Tile::kMidPitch + c + j * 8, y);
+                    }
                 }
             }
-        }
+        });
     }
 }
 
@@ -280,15 +284,19 @@ __device__ __forceinline__ void expand(const ExpandDepthwiseShared<float, K, STR
         const bool live = channel < p.c_mid;  // the last group may be part empty
         const float scale = live ? p.expand_scale[channel] : 0.0f;
         const float shift = live ? p.expand_shift[channel] : 0.0f;
+        with_activation(p.activation, [&](auto activation) {
 #pragma unroll
-        for (int i = 0; i < kPixels; ++i) {
-            const int pixel = first_pixel + i * kStep;
-            if (pixel < Tile::kPatch) {
-                const bool inside = in_image<Tile>(p, top, left, pixel);
-                s.mid[pixel * Tile::kMidPitch + c + j * Tile::kQuads] =
-                    inside ? activate(fmaf(acc[i][j], scale, shift), p.activation) : 0.0f;
+            for (int i = 0; i < kPixels; ++i) {
+                const int pixel = first_pixel + i * kStep;
+                if (pixel < Tile::kPatch) {
+                    const float y = fmaf(acc[i][j], scale, shift);
+                    s.mid[pixel * Tile::kMidPitch + c + j * Tile::kQuads] =
+                        in_image<Tile>(p, top, left, pixel)
+                            ? activate<float, decltype(activation)::kValue>(y)
+                            : 0.0f;
+                }
             }
-        }
+        });
     }
 }
 
@@ -340,18 +348,21 @@ __device__ __forceinline__ void slide(const ExpandDepthwiseShared<T, K, STRIDE>&
         T* output = static_cast<T*>(p.output) +
                     ((image * p.h_out + h) * p.w_out + tile_col + col) * p.c_mid +
                     c;  // [segment, c_mid]
+        with_activation(p.activation, [&](auto activation) {
 #pragma unroll
-        for (int o = 0; o < Tile::kSegment; ++o) {
-            if (tile_col + col + o < p.w_out) {
-                Quad y;
+            for (int o = 0; o < Tile::kSegment; ++o) {
+                if (tile_col + col + o < p.w_out) {
+                    Quad y;
 #pragma unroll
-                for (int e = 0; e < 4; ++e) {
-                    y.v[e] = activate(fmaf(acc[o].v[e], scale.v[e], shift.v[e]), p.activation);
-                    sum.v[e] += y.v[e];
+                    for (int e = 0; e < 4; ++e) {
+                        y.v[e] = activate<T, decltype(activation)::kValue>(
+                            fmaf(acc[o].v[e], scale.v[e], shift.v[e]));
+                        sum.v[e] += y.v[e];
+                    }
+                    store_quad(output + o * p.c_mid, y);
                 }
-                store_quad(output + o * p.c_mid, y);
             }
-        }
+        });
     }
     store_quad(s.sums + segment * Tile::kGroup + quad, sum);
 }

@@ -381,7 +381,7 @@ __device__ __forceinline__ bool pointwise_gather(const PointwiseParams& p,
 // --- Epilogue ---
 
 // Batch-norm, activation, skip; the output and the pool's sums.
-template <typename Tile>
+template <typename Tile, int32_t ACTIVATION>
 __device__ __forceinline__ void pointwise_finish(const PointwiseParams& p,
                                                  const PointwisePlace& place, __half* shared,
                                                  typename Tile::Sums& sums) {
@@ -435,8 +435,8 @@ __device__ __forceinline__ void pointwise_finish(const PointwiseParams& p,
                     y.x = fmaf(y.x, scale.x, shift.x);
                     y.y = fmaf(y.y, scale.y, shift.y);
                 }
-                y.x = activate(y.x, p.activation);
-                y.y = activate(y.y, p.activation);
+                y.x = activate<__half, ACTIVATION>(y.x);
+                y.y = activate<__half, ACTIVATION>(y.y);
                 // This thread alone reads and writes this pair.
                 __half* pair = tile + row * Tile::kOutputPitch + col;
                 if (skip != nullptr) {
@@ -512,5 +512,7 @@ __device__ __forceinline__ void pointwise(const PointwiseParams& p, int tile, in
             return;
         }
     }
-    pointwise_finish<Tile>(p, place, shared, sums);
+    with_activation(p.activation, [&](auto activation) {
+        pointwise_finish<Tile, decltype(activation)::kValue>(p, place, shared, sums);
+    });
 }

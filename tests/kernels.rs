@@ -195,7 +195,7 @@ fn depthwise_params() -> DepthwiseParams {
         pad_top: 1,
         pad_left: 1,
         activation: ACTIVATION_SWISH,
-        reserved: 0,
+        ..Default::default()
     }
 }
 

@@ -265,7 +265,7 @@ fn a_changed_weight_of_a_pointwise_convolution_is_found() {
                 x: &x,
                 gate: gate.as_deref(),
                 weight,
-                finish: Finish { bn, activation: Activation::None },
+                finish: Finish { bn, activation: Activation::None, precision: Precision::Fp32 },
                 skip: None,
             });
             y.into_iter().map(|y| y.stored(compute.storage())).collect()
@@ -299,7 +299,7 @@ fn a_changed_weight_of_a_depthwise_convolution_is_found() {
     let x = case.buffer(&device, "blocks.2.expand");
     let at = (conv.k + 1) * c + 11;
     let (id, value, bounds) = case.off_by_16_bounds("blocks.2.depthwise.weight", at, |weight| {
-        let finish = Finish { bn: None, activation: Activation::None };
+        let finish = Finish { bn: None, activation: Activation::None, precision: Precision::Fp32 };
         let y = reference::depthwise(&x, 1, &conv, c, weight, finish);
         y.into_iter().map(|y| y.stored(storage)).collect()
     });

@@ -224,6 +224,7 @@ mod tests {
             pad_top: 2,
             pad_left: 2,
             activation: ACTIVATION_SWISH,
+            ..Default::default()
         }
     }
 

@@ -135,8 +135,12 @@ pub struct DepthwiseParams {
     pub shift: u64,
     /// `[n, h_out, w_out, c]`.
     pub output: u64,
-    /// `[n, tiles, c]`, f32; 0: no squeeze.
+    /// `[n, tiles, c]`, f32; 0: none.
     pub partial_sums: u64,
+    /// `[c_se, c]`; 0 with squeeze.
+    pub reduce_weight: u64,
+    /// `[n, tiles, slices, c_se rounded up to 4]`, f32; 0: none.
+    pub squeeze: u64,
     pub n: i32,
     pub h_in: i32,
     pub w_in: i32,
@@ -147,6 +151,10 @@ pub struct DepthwiseParams {
     pub pad_left: i32,
     /// [`activation_code`].
     pub activation: i32,
+    /// Rows of `reduce_weight`; 0 without squeeze.
+    pub c_se: i32,
+    /// Channels of a slice; 0 without squeeze.
+    pub slice: i32,
     /// Zero: the struct has no padding.
     pub reserved: i32,
 }
@@ -172,8 +180,12 @@ pub struct ExpandDepthwiseParams {
     pub depthwise_shift: u64,
     /// `[n, h_out, w_out, c_mid]`.
     pub output: u64,
-    /// `[n, tiles, c_mid]`, f32; 0: no squeeze.
+    /// `[n, tiles, c_mid]`, f32; 0: none.
     pub partial_sums: u64,
+    /// `[c_se, c_mid]`; 0 with squeeze.
+    pub reduce_weight: u64,
+    /// `[n, tiles, slices, c_se rounded up to 4]`, f32; 0: none.
+    pub squeeze: u64,
     pub n: i32,
     pub h_in: i32,
     pub w_in: i32,
@@ -185,6 +197,10 @@ pub struct ExpandDepthwiseParams {
     pub pad_left: i32,
     /// [`activation_code`].
     pub activation: i32,
+    /// Rows of `reduce_weight`; 0 without squeeze.
+    pub c_se: i32,
+    /// Channels of a slice; 0 without squeeze.
+    pub slice: i32,
 }
 
 /// Parameters of the squeeze_excite kernels.
@@ -229,6 +245,14 @@ pub struct PointwiseParams {
     pub shift: u64,
     /// `[rows / pixels, c_in]`, f32; 0: none.
     pub gate: u64,
+    /// `[n, parts, c_se rounded up to 4]`, f32; 0: no gate of it.
+    pub squeeze: u64,
+    /// `[c_se]`, f32; 0 with squeeze.
+    pub reduce_bias: u64,
+    /// `[c_se, c_in]`; 0 with squeeze.
+    pub gate_weight: u64,
+    /// `[c_in]`, f32; 0 with squeeze.
+    pub gate_bias: u64,
     /// `[rows, c_out]`; 0: none.
     pub skip: u64,
     /// `[rows, c_out]`; 0: only partial_sums.
@@ -247,6 +271,10 @@ pub struct PointwiseParams {
     pub c_out: i32,
     /// [`activation_code`].
     pub activation: i32,
+    /// Parts of an image's squeeze; 0 without.
+    pub parts: i32,
+    /// Values of a part; 0 without squeeze.
+    pub c_se: i32,
     /// Zero: the struct has no padding.
     pub reserved: i32,
 }
@@ -364,21 +392,22 @@ layout::params! {
         pad_top, pad_left, activation, reserved,
     }
     DepthwiseParams {
-        input, weight, scale, shift, output, partial_sums, n, h_in, w_in, h_out, w_out, c,
-        pad_top, pad_left, activation, reserved,
+        input, weight, scale, shift, output, partial_sums, reduce_weight, squeeze, n, h_in, w_in,
+        h_out, w_out, c, pad_top, pad_left, activation, c_se, slice, reserved,
     }
     ExpandDepthwiseParams {
         input, expand_weight, expand_scale, expand_shift, depthwise_weight, depthwise_scale,
-        depthwise_shift, output, partial_sums, n, h_in, w_in, h_out, w_out, c_in, c_mid, pad_top,
-        pad_left, activation,
+        depthwise_shift, output, partial_sums, reduce_weight, squeeze, n, h_in, w_in, h_out,
+        w_out, c_in, c_mid, pad_top, pad_left, activation, c_se, slice,
     }
     SqueezeExciteParams {
         partial_sums, reduce_weight, reduce_bias, expand_weight, expand_bias, gate, n, tiles,
         pixels, c, c_se, reserved,
     }
     PointwiseParams {
-        input, weight, scale, shift, gate, skip, output, partial_sums, chunk_sums, arrivals,
-        rows, pixels, c_in, c_out, activation, reserved,
+        input, weight, scale, shift, gate, squeeze, reduce_bias, gate_weight, gate_bias, skip,
+        output, partial_sums, chunk_sums, arrivals, rows, pixels, c_in, c_out, activation, parts,
+        c_se, reserved,
     }
     BnSwishParams { input, scale, shift, gate, skip, output, rows, pixels, c, activation }
     PoolParams { input, partial_sums, n, pixels, c, reserved }

@@ -23,7 +23,9 @@
 //!   [`SIGMOID_SLOPE`] of it at the most, and add [`EXP_ERROR`] of the result: `exp` is an `ex2.approx`
 //!   (2^-22 by the PTX ISA) of an argument that was reduced in f32 (another 2^-22), and the addition of 1
 //!   and the division round once each. Where `exp` overflows, they give 0 for what is closer to it than
-//!   [`EXP_OVERFLOW`];
+//!   [`EXP_OVERFLOW`]. Kernels in FP16 do not reduce the argument: it is multiplied by a rounded
+//!   `log2 e`, with another rounding, so that `exp` is off by `2 u |x|` of itself besides; `rcp.approx`
+//!   stands for the division (2^-23), and gives 0 from `2^126` on: [`EXP_OVERFLOW_FP16`];
 //! - a gate's multiplication and a skip's addition round once each;
 //! - the map between expansion and depthwise convolution is rounded to the storage type: half a unit in
 //!   the last place of each of its values, on top of the error so far, times the window's `|w|`;
@@ -43,6 +45,8 @@ pub const TINY: f64 = f64::from_bits((1023 - 150) << 52);
 pub const EXP_ERROR: f64 = 8.0 * U + 2.0 * U;
 /// Above the magnitude of swish where `exp(-x)` overflows f32: `88.73 exp(-88.72) < 2.7e-37`.
 pub const EXP_OVERFLOW: f64 = 2.7e-37;
+/// The same in FP16, where `1 + exp(-x)` is above 2^126: `87.34 2^-126 < 1.1e-36`.
+pub const EXP_OVERFLOW_FP16: f64 = 1.1e-36;
 /// Largest slope of `x / (1 + exp(-x))`: 1.0998.
 pub const SWISH_SLOPE: f64 = 1.1;
 /// Largest slope of `1 / (1 + exp(-x))`.
@@ -98,8 +102,19 @@ impl Bounded {
         Bounded { value, error: self.error * scale.abs() }.rounded()
     }
 
-    /// After an activation.
-    pub fn activate(self, activation: Activation) -> Bounded {
+    /// Own error of `1 / (1 + exp(-self))` as a part of it, and the most where `exp` overflows.
+    fn exp_error(self, precision: Precision) -> [f64; 2] {
+        match precision {
+            Precision::Fp32 => [EXP_ERROR, EXP_OVERFLOW],
+            // The argument at which it is evaluated may be off by the error so far.
+            Precision::Fp16 => {
+                [EXP_ERROR + 2.0 * U * (self.value.abs() + self.error), EXP_OVERFLOW_FP16]
+            }
+        }
+    }
+
+    /// After an activation, as kernels of a precision evaluate it.
+    pub fn activate(self, activation: Activation, precision: Precision) -> Bounded {
         let Bounded { value: x, error } = self;
         match activation {
             Activation::None => self,
@@ -107,17 +122,19 @@ impl Bounded {
             Activation::Swish => {
                 let value = x / (1.0 + (-x).exp());
                 let inherited = SWISH_SLOPE * error;
-                let own = EXP_ERROR * (value.abs() + inherited) + EXP_OVERFLOW;
+                let [relative, overflow] = self.exp_error(precision);
+                let own = relative * (value.abs() + inherited) + overflow;
                 Bounded { value, error: inherited + own }
             }
         }
     }
 
-    /// `1 / (1 + exp(-self))`.
-    pub fn sigmoid(self) -> Bounded {
+    /// `1 / (1 + exp(-self))`, as kernels of a precision evaluate it.
+    pub fn sigmoid(self, precision: Precision) -> Bounded {
         let value = 1.0 / (1.0 + (-self.value).exp());
         let inherited = SIGMOID_SLOPE * self.error;
-        let own = EXP_ERROR * (value + inherited) + EXP_OVERFLOW;
+        let [relative, overflow] = self.exp_error(precision);
+        let own = relative * (value + inherited) + overflow;
         Bounded { value, error: inherited + own }
     }
 
@@ -177,11 +194,11 @@ mod tests {
             let [x, scale, shift] = [(); 3].map(|()| random.signed());
             let exact = f32::mul_add(x, scale, shift);
             let normalised = Bounded::exact(x.into()).batch_norm(scale, shift);
-            let swish = normalised.activate(Activation::Swish);
+            let swish = normalised.activate(Activation::Swish, Precision::Fp32);
             let found = [
                 (f64::from(exact), normalised),
                 (f64::from(exact / (1.0 + (-exact).exp())), swish),
-                (f64::from(1.0 / (1.0 + (-exact).exp())), normalised.sigmoid()),
+                (f64::from(1.0 / (1.0 + (-exact).exp())), normalised.sigmoid(Precision::Fp32)),
                 (f16::from_f32(exact).to_f64(), normalised.stored(Precision::Fp16)),
             ];
             for ((found, Bounded { value, error }), worst) in found.into_iter().zip(&mut worst) {
@@ -207,7 +224,9 @@ mod tests {
 
     #[test]
     fn a_swish_whose_exponential_overflows_may_be_zero() {
-        let bounded = Bounded::exact(-88.8).activate(Activation::Swish);
-        assert!(bounded.value.abs() <= bounded.error);
+        for (x, precision) in [(-88.8, Precision::Fp32), (-87.4, Precision::Fp16)] {
+            let bounded = Bounded::exact(x).activate(Activation::Swish, precision);
+            assert!(bounded.value.abs() <= bounded.error);
+        }
     }
 }

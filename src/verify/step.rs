@@ -107,13 +107,18 @@ impl Step<'_> {
         Expected { buffer, axes: "n, tile, c", shape, is_integer: false, values }
     }
 
+    fn finish<'b>(&self, bn: &'b Option<[Vec<f32>; 2]>, activation: Activation) -> Finish<'b> {
+        let bn = bn.as_ref().map(|bn| bn.each_ref().map(Vec::as_slice));
+        Finish { bn, activation, precision: self.compute().storage() }
+    }
+
     /// Everything that a launch of `op` writes, but for scratch.
     pub fn expected(&self, op: &Op) -> Vec<Expected> {
         let n = self.n;
         match op {
             Op::Stem(op) => {
                 let (weight, bn) = (self.tensor(op.weight), self.bn(op.bn));
-                let finish = finish(&bn, op.activation);
+                let finish = self.finish(&bn, op.activation);
                 let y = step::stem(self.input, n, &op.conv, op.c_out, &weight, finish);
                 vec![self.map(op.output, y)]
             }
@@ -128,7 +133,7 @@ impl Step<'_> {
                     x: self.buffer(op.input),
                     gate: self.optional(op.gate),
                     weight: &weight,
-                    finish: finish(&bn, op.activation),
+                    finish: self.finish(&bn, op.activation),
                     skip: self.optional(op.skip),
                 });
                 let sums = op.partial_sums.map(|sums| {
@@ -144,7 +149,7 @@ impl Step<'_> {
             }
             Op::Depthwise(op) => {
                 let (weight, bn) = (self.tensor(op.weight), self.bn(op.bn));
-                let finish = finish(&bn, op.activation);
+                let finish = self.finish(&bn, op.activation);
                 let x = self.buffer(op.input);
                 let y = step::depthwise(x, n, &op.conv, op.c, &weight, finish);
                 let sums = op
@@ -162,10 +167,10 @@ impl Step<'_> {
                     c_in: op.c_in,
                     c_mid: op.c_mid,
                     weight: &expand_weight,
-                    finish: finish(&expand_bn, op.activation),
+                    finish: self.finish(&expand_bn, op.activation),
                 };
                 let mid = step::expand(&expand, self.compute().storage());
-                let finish = finish(&bn, op.activation);
+                let finish = self.finish(&bn, op.activation);
                 let y = step::depthwise(&mid, n, &op.conv, op.c_mid, &weight, finish);
                 let sums = op.partial_sums.map(|sums| {
                     self.sums(sums, step::expand_depthwise_tiles(&y, &op.conv, op.c_mid))
@@ -178,7 +183,7 @@ impl Step<'_> {
                     pixels: op.pixels,
                     c: op.c,
                     x: self.buffer(op.x),
-                    finish: finish(&bn, op.activation),
+                    finish: self.finish(&bn, op.activation),
                     gate: self.optional(op.gate),
                     skip: self.optional(op.skip),
                 });
@@ -195,6 +200,7 @@ impl Step<'_> {
                     pixels: op.pixels,
                     c: op.c,
                     c_se: op.c_se,
+                    precision: self.compute().storage(),
                     partial_sums: self.buffer(op.partial_sums),
                     weights: weights.each_ref().map(Vec::as_slice),
                 });
@@ -224,8 +230,4 @@ impl Step<'_> {
             }
         }
     }
-}
-
-fn finish(bn: &Option<[Vec<f32>; 2]>, activation: Activation) -> Finish<'_> {
-    Finish { bn: bn.as_ref().map(|bn| bn.each_ref().map(Vec::as_slice)), activation }
 }

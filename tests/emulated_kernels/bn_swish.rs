@@ -122,7 +122,7 @@ impl Case for BnSwish {
             if !self.scale.is_empty() {
                 y = y.batch_norm(self.scale[channel], self.shift[channel], data);
             }
-            y = y.activate(self.activation, data);
+            y = y.activate(self.activation, data, self.precision);
             if let Some(&gate) = self.gate.get(row / self.pixels * c + channel) {
                 let gate = f64::from(gate);
                 y.value *= gate;

@@ -109,7 +109,7 @@ impl ExpandDepthwise {
                     products.fold((0.0, 0.0), |(sum, all), p: f64| (sum + p, all + p.abs()));
                 let y = Bounded { value, error: roundings * data.u() * magnitude }
                     .batch_norm(self.expand_scale[c], self.expand_shift[c], data)
-                    .activate(self.activation, data);
+                    .activate(self.activation, data, self.precision);
                 mid.push(y.stored(self.precision));
             }
         }
@@ -145,6 +145,7 @@ impl Case for ExpandDepthwise {
             pad_top: self.pad[0] as i32,
             pad_left: self.pad[1] as i32,
             activation: self.activation,
+            ..Default::default()
         };
         let launch = expand_depthwise::launch(precision, self.k, self.stride, params);
         launch.unwrap_or_else(|e| panic!("{}: {e}", self.describe())).into()
@@ -195,7 +196,7 @@ impl Case for ExpandDepthwise {
                             self.depthwise_shift[channel],
                             data,
                         )
-                        .activate(self.activation, data);
+                        .activate(self.activation, data, self.precision);
                     let sum = (image * self.tiles() + tile) * c + channel;
                     sums[sum].value += y.value;
                     sums[sum].error += y.error;

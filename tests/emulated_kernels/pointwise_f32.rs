@@ -197,7 +197,7 @@ impl Case for PointwiseF32 {
                 if !self.scale.is_empty() {
                     y = y.batch_norm(self.scale[o], self.shift[o], data);
                 }
-                y = y.activate(self.activation, data);
+                y = y.activate(self.activation, data, Precision::Fp32);
                 if let Some(&skip) = self.skip.get(r * c_out + o) {
                     y.value += f64::from(skip);
                     y.error += data.u() * y.value.abs();

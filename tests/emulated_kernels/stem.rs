@@ -166,7 +166,8 @@ impl Case for Stem {
                 if self.batch_norm {
                     y = y.batch_norm(self.scale[out], self.shift[out], data);
                 }
-                values.push(y.activate(self.activation, data).stored(self.precision));
+                values
+                    .push(y.activate(self.activation, data, self.precision).stored(self.precision));
             }
         }
         vec![Expected { name: "output", precision: self.precision, values }]

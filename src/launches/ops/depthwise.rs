@@ -68,7 +68,7 @@ impl LaunchOp for Depthwise {
             pad_top: int(conv.pad_top),
             pad_left: int(conv.pad_left),
             activation: activation_code(self.activation),
-            reserved: 0,
+            ..Default::default()
         };
         UntypedLaunch::new(depthwise::launch(context.storage(), conv.k, conv.stride, params))
     }

@@ -84,6 +84,7 @@ impl LaunchOp for ExpandDepthwise {
             pad_top: int(conv.pad_top),
             pad_left: int(conv.pad_left),
             activation: activation_code(self.activation),
+            ..Default::default()
         };
         UntypedLaunch::new(expand_depthwise::launch(context.storage(), conv.k, conv.stride, params))
     }

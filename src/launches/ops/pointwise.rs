@@ -109,7 +109,7 @@ impl LaunchOp for Pointwise {
             c_in: shape.c_in,
             c_out: shape.c_out,
             activation: activation_code(self.activation),
-            reserved: 0,
+            ..Default::default()
         };
         UntypedLaunch::new(match context.compute {
             Compute::Fp16 => pointwise::launch(params),

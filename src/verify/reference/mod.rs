@@ -23,6 +23,7 @@ pub use stem::stem;
 
 use super::bounds::Bounded;
 use crate::arch::{Activation, ConvGeometry};
+use crate::weights::Precision;
 use rayon::prelude::*;
 use std::ops::Range;
 
@@ -34,6 +35,8 @@ pub struct Finish<'a> {
     pub bn: Option<[&'a [f32]; 2]>,
     /// Applied last.
     pub activation: Activation,
+    /// Of the kernel: how it evaluates a swish.
+    pub precision: Precision,
 }
 
 impl Finish<'_> {
@@ -43,7 +46,7 @@ impl Finish<'_> {
             Some([scale, shift]) => sum.batch_norm(scale[channel], shift[channel]),
             None => sum,
         };
-        normalised.activate(self.activation)
+        normalised.activate(self.activation, self.precision)
     }
 }
 

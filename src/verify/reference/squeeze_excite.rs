@@ -3,6 +3,7 @@
 use super::head::mean;
 use crate::arch::Activation;
 use crate::verify::bounds::Bounded;
+use crate::weights::Precision;
 use rayon::prelude::*;
 
 /// A squeeze-excite launch.
@@ -16,6 +17,8 @@ pub struct SqueezeExcite<'a> {
     pub c: usize,
     /// Channels between.
     pub c_se: usize,
+    /// Of the kernel: how it evaluates swish and sigmoid.
+    pub precision: Precision,
     /// `[n, tiles, c]`.
     pub partial_sums: &'a [f32],
     /// `[c_se, c]`, `[c_se]`, `[c_se, c]`, `[c]`: weight and bias of reduce, then of expand.
@@ -24,7 +27,7 @@ pub struct SqueezeExcite<'a> {
 
 /// The gate, `[n, c]`.
 pub fn squeeze_excite(p: &SqueezeExcite<'_>) -> Vec<Bounded> {
-    let &SqueezeExcite { tiles, pixels, c, c_se, partial_sums, weights } = p;
+    let &SqueezeExcite { tiles, pixels, c, c_se, precision, partial_sums, weights } = p;
     let [reduce_weight, reduce_bias, expand_weight, expand_bias] = weights;
     let gate = |image: &[f32]| -> Vec<Bounded> {
         // `tiles` additions, over slices or not, and a division.
@@ -37,7 +40,7 @@ pub fn squeeze_excite(p: &SqueezeExcite<'_>) -> Vec<Bounded> {
                 // exchanges, the bias.
                 let roundings = (8 * c.div_ceil(256) + 6) as f64;
                 let sum = dot(&squeeze, |i| row[i], reduce_bias[j], roundings);
-                sum.activate(Activation::Swish)
+                sum.activate(Activation::Swish, precision)
             })
             .collect();
         (0..c)
@@ -45,7 +48,7 @@ pub fn squeeze_excite(p: &SqueezeExcite<'_>) -> Vec<Bounded> {
             .map(|channel| {
                 let weight = |j: usize| expand_weight[j * c + channel];
                 // Each product, up to 16 parts, the bias: at most one addition for each product.
-                dot(&reduced, weight, expand_bias[channel], (c_se + 1) as f64).sigmoid()
+                dot(&reduced, weight, expand_bias[channel], (c_se + 1) as f64).sigmoid(precision)
             })
             .collect()
     };

@@ -108,7 +108,7 @@ impl Case for Depthwise {
             pad_top: self.pad[0] as i32,
             pad_left: self.pad[1] as i32,
             activation: self.activation,
-            reserved: 0,
+            ..Default::default()
         };
         let launch = depthwise::launch(self.precision, self.k, self.stride, params);
         launch.unwrap_or_else(|e| panic!("{}: {e}", self.describe())).into()
@@ -150,7 +150,7 @@ impl Case for Depthwise {
                     if self.batch_norm {
                         y = y.batch_norm(self.scale[channel], self.shift[channel], data);
                     }
-                    let y = y.activate(self.activation, data);
+                    let y = y.activate(self.activation, data, self.precision);
                     let sum = (image * self.tiles() + strip / tile_strips) * c + channel;
                     sums[sum].value += y.value;
                     sums[sum].error += y.error;

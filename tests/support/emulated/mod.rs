@@ -15,7 +15,8 @@
 //! - relu6 and no activation add nothing. Swish and sigmoid pass on at most [`SWISH_SLOPE`] and
 //!   [`SIGMOID_SLOPE`] of the error so far. Their own error is relative: `exp` is an `ex2.approx`
 //!   (2^-22 by the PTX ISA) of an argument that was reduced in f32 (another 2^-22 at the most), the
-//!   addition of 1 and the division round once each: [`EXP_ERROR`];
+//!   addition of 1 and the division round once each: [`EXP_ERROR`]. In FP16 the argument is not
+//!   reduced but multiplied by a rounded log2 e, with another rounding: [`exp_error`];
 //! - a value stored as f16: half a unit in the last place, `2^-11 * |y|`, at least `2^-25`
 //!   (subnormals).
 //!
@@ -71,6 +72,14 @@ use half::f16;
 pub const U: f64 = 1.0 / (1 << 24) as f64;
 /// Relative error of swish and sigmoid, as evaluated in f32.
 pub const EXP_ERROR: f64 = 8.0 * U + 2.0 * U;
+
+/// Relative error of swish and sigmoid at `x`, as kernels of a precision evaluate them.
+pub fn exp_error(x: f64, precision: Precision) -> f64 {
+    match precision {
+        Precision::Fp32 => EXP_ERROR,
+        Precision::Fp16 => EXP_ERROR + 2.0 * U * x.abs(),
+    }
+}
 /// Largest slope of `x / (1 + exp(-x))`: 1.0998.
 pub const SWISH_SLOPE: f64 = 1.1;
 /// Largest slope of `1 / (1 + exp(-x))`.
@@ -288,7 +297,7 @@ impl Data {
 }
 
 impl Bounded {
-    pub fn activate(self, activation: i32, data: Data) -> Bounded {
+    pub fn activate(self, activation: i32, data: Data, precision: Precision) -> Bounded {
         let Bounded { value: x, error } = self;
         match activation {
             ACTIVATION_NONE => self,
@@ -296,15 +305,21 @@ impl Bounded {
             ACTIVATION_SWISH => {
                 assert_eq!(data, Data::Uniform, "swish of integers rounds");
                 let value = x / (1.0 + (-x).exp());
-                Bounded { value, error: SWISH_SLOPE * error + EXP_ERROR * value.abs() }
+                Bounded {
+                    value,
+                    error: SWISH_SLOPE * error + exp_error(x, precision) * value.abs(),
+                }
             }
             other => panic!("activation {other}"),
         }
     }
 
-    pub fn sigmoid(self) -> Bounded {
+    pub fn sigmoid(self, precision: Precision) -> Bounded {
         let value = 1.0 / (1.0 + (-self.value).exp());
-        Bounded { value, error: SIGMOID_SLOPE * self.error + EXP_ERROR * value }
+        Bounded {
+            value,
+            error: SIGMOID_SLOPE * self.error + exp_error(self.value, precision) * value,
+        }
     }
 
     /// `self * scale + shift` in one fma.

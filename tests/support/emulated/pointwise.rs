@@ -156,7 +156,7 @@ impl Case for Pointwise {
             c_in: shape.c_in,
             c_out: shape.c_out,
             activation: self.activation,
-            reserved: 0,
+            ..Default::default()
         };
         let launch = match self.forced {
             Some(_) => pointwise::launch_with(tiling, params),
@@ -199,7 +199,7 @@ impl Case for Pointwise {
                 if !self.scale.is_empty() {
                     y = y.batch_norm(self.scale[o], self.shift[o], data);
                 }
-                y = y.activate(self.activation, data);
+                y = y.activate(self.activation, data, Precision::Fp16);
                 if let Some(&skip) = self.skip.get(r * c_out + o) {
                     y.value += f64::from(skip);
                     y.error += data.u() * y.value.abs();

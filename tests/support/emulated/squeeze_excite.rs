@@ -102,19 +102,20 @@ impl Case for SqueezeExcite {
                     Bounded { value, error: (tiles as f64 + 1.0) * U * magnitude / pixels }
                 })
                 .collect();
-            let reduced: Vec<Bounded> = (0..c_se)
-                .map(|j| {
-                    let weight = |channel| self.reduce_weight[j * c + channel];
-                    // A lane has at most 8 of every 256 channels, or all where there are fewer;
-                    // five exchanges, the bias.
-                    dot(&squeeze, &weight, self.reduce_bias[j], 8 * c.div_ceil(256) + 6)
-                        .activate(ACTIVATION_SWISH, Data::Uniform)
-                })
-                .collect();
+            let reduced: Vec<Bounded> =
+                (0..c_se)
+                    .map(|j| {
+                        let weight = |channel| self.reduce_weight[j * c + channel];
+                        // A lane has at most 8 of every 256 channels, or all where there are fewer;
+                        // five exchanges, the bias.
+                        dot(&squeeze, &weight, self.reduce_bias[j], 8 * c.div_ceil(256) + 6)
+                            .activate(ACTIVATION_SWISH, Data::Uniform, self.precision)
+                    })
+                    .collect();
             gate.extend((0..c).map(|channel| {
                 let weight = |j| self.expand_weight[j * c + channel];
                 // Each product, up to 16 parts, the bias.
-                dot(&reduced, &weight, self.expand_bias[channel], c_se + 1).sigmoid()
+                dot(&reduced, &weight, self.expand_bias[channel], c_se + 1).sigmoid(self.precision)
             }));
         }
         vec![Expected { name: "gate", precision: Precision::Fp32, values: gate }]
