@@ -419,32 +419,32 @@ __device__ __forceinline__ void tile(const PointwiseParams& p, Shared<Math>& sha
             scale = vector(p.scale + col);
             shift = vector(p.shift + col);
         }
-        with_activation(p.activation, [&](auto activation) {
-            constexpr int32_t kActivation = decltype(activation)::kValue;
 #pragma unroll 1
-            for (int r = lane_row; r < rows; r += lane_rows) {
-                const int at = (part.first_row + r) * p.c_out + col;
-                float4 y = {};
-                if (split) {
-                    for (int i = 0; i < chunk_blocks; ++i) {
-                        y = added(y, vector(p.chunk_sums + i * p.rows * p.c_out + at));
-                    }
-                } else {
-                    y = vector(shared.sums + r * pitch + lane_col);
+        for (int r = lane_row; r < rows; r += lane_rows) {
+            const int at = (part.first_row + r) * p.c_out + col;
+            float4 y = {};
+            if (split) {
+                for (int i = 0; i < chunk_blocks; ++i) {
+                    y = added(y, vector(p.chunk_sums + i * p.rows * p.c_out + at));
                 }
+            } else {
+                y = vector(shared.sums + r * pitch + lane_col);
+            }
+            with_activation(p.activation, [&](auto activation) {
+                constexpr int32_t kActivation = decltype(activation)::kValue;
                 y.x = activate<float, kActivation>(fmaf(y.x, scale.x, shift.x));
                 y.y = activate<float, kActivation>(fmaf(y.y, scale.y, shift.y));
                 y.z = activate<float, kActivation>(fmaf(y.z, scale.z, shift.z));
                 y.w = activate<float, kActivation>(fmaf(y.w, scale.w, shift.w));
-                if (skip != nullptr) {
-                    y = added(y, vector(skip + at));
-                }
-                if (output != nullptr) {
-                    vector(output + at) = y;
-                }
-                pool = added(pool, y);
+            });
+            if (skip != nullptr) {
+                y = added(y, vector(skip + at));
             }
-        });
+            if (output != nullptr) {
+                vector(output + at) = y;
+            }
+            pool = added(pool, y);
+        }
     }
     if (!pooled) {
         return;
