@@ -56,6 +56,12 @@ const ROOT: Cost =
     &[(Pipe::Special, 1.0), (Pipe::Fma, 3.0), (Pipe::Alu, 2.0), (Pipe::Control, 2.0)];
 /// I2F, MUFU.RCP, F2I, products and corrections.
 const INTEGER_DIVISION: Cost = &[(Pipe::Special, 3.0), (Pipe::Fma, 8.0), (Pipe::Alu, 9.0)];
+/// LDG, and CCTL.IVALL for what the first-level cache may have of before.
+const ACQUIRE: Cost = &[(Pipe::LoadStore, 2.0)];
+/// MEMBAR and ERRBAR before the instruction itself.
+const RELEASE: Cost = &[(Pipe::LoadStore, 2.0), (Pipe::Control, 1.0)];
+/// Both.
+const ACQUIRE_RELEASE: Cost = &[(Pipe::LoadStore, 3.0), (Pipe::Control, 1.0)];
 /// Taken where a table has no row: a plain instruction.
 const UNKNOWN: Cost = &[(Pipe::Other, 1.0)];
 
@@ -94,6 +100,16 @@ impl<'a> Form<'a> {
         self.of_type(&["f64"])
     }
 
+    /// Whether it makes what came before it visible beyond the block: with a MEMBAR.
+    fn releases(&self) -> bool {
+        (self.has("release") || self.has("acq_rel")) && !self.has("cta") && !self.has("shared")
+    }
+
+    /// Whether what comes after it sees what others made visible: behind a CCTL that waits for it.
+    fn acquires(&self) -> bool {
+        (self.has("acquire") || self.has("acq_rel")) && !self.has("cta") && !self.has("shared")
+    }
+
     fn is_64(&self) -> bool {
         self.of_type(&["b64", "s64", "u64"])
     }
@@ -114,13 +130,20 @@ pub fn cost(form: &str) -> Cost {
     match form.opcode {
         "" | "mov" | "cvta" | "neg" | "abs" | "not" | "isspacep" | "pragma" => FREE,
         "ld" | "ldu" if form.has("param") || form.has("const") => FREE,
+        "ld" | "st" | "atom" | "red" if form.releases() || form.acquires() => {
+            match (form.acquires(), form.releases()) {
+                (true, true) => ACQUIRE_RELEASE,
+                (true, false) => ACQUIRE,
+                _ => RELEASE,
+            }
+        }
         "ld" | "ldu" | "st" | "atom" | "red" | "ldmatrix" | "stmatrix" | "shfl" | "prefetch"
         | "prefetchu" | "match" | "membar" | "fence" | "discard" | "applypriority" => MEMORY,
         "cp" | "mbarrier" if form.has("wait_group") || form.has("wait_all") => CONTROL,
         "cp" | "mbarrier" | "redux" => MEMORY,
         "mma" | "wgmma" | "wmma" => TENSOR,
         "fma" | "mad" if form.is_f32() => FMA,
-        "add" | "sub" | "mul" | "fma" if form.is_half() => HALF,
+        "add" | "sub" | "mul" | "fma" | "min" | "max" if form.is_half() => HALF,
         "add" | "sub" | "mul" | "fma" | "mad" if form.is_f32() => FMA,
         "add" | "sub" | "mul" | "fma" | "mad" | "div" | "rcp" | "sqrt" if form.is_f64() => DOUBLE,
         "mul" | "mad" if form.is_64() && !form.has("wide") => MULTIPLY_64,
@@ -161,6 +184,11 @@ pub fn latency(form: &str, cycles: &Latencies) -> (f64, bool) {
     match form.opcode {
         "" | "mov" | "cvta" | "neg" | "abs" | "not" => (0.0, false),
         "ld" | "ldu" if form.has("param") || form.has("const") => (0.0, false),
+        // The fence before it holds up, and what is read is waited for by the fence after it.
+        "st" | "red" if form.releases() => (cycles.fence, true),
+        "atom" if form.releases() => (cycles.fence + cycles.atomic, true),
+        "atom" if form.acquires() => (cycles.atomic, true),
+        "ld" if form.acquires() => (0.0, true),
         "ld" | "ldu" | "st" | "cp" | "mbarrier" if !form.has("shared") => (0.0, false),
         // A copy into shared memory is one of global memory.
         "cp" => (0.0, false),
@@ -378,12 +406,25 @@ mod tests {
             ("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32", 1.0),
             ("and.pred", 0.0),
             ("add.s64", 2.0),
+            ("atom.relaxed.gpu.global.add.u32", 1.0),
+            ("atom.acq_rel.gpu.global.add.u32", 4.0),
+            ("atom.add.release.gpu.global.u32", 3.0),
+            ("red.release.gpu.global.add.u32", 3.0),
+            ("ld.acquire.gpu.global.u32", 2.0),
+            ("ld.relaxed.gpu.global.v4.f32", 1.0),
+            ("atom.acq_rel.cta.shared.add.u32", 1.0),
+            ("fence.acq_rel.gpu", 1.0),
+            ("cp.async.ca.shared.global", 1.0),
+            ("ldmatrix.sync.aligned.m8n8.x2.trans.shared.b16", 1.0),
+            ("min.f16x2", 1.0),
         ] {
             assert_eq!(slots(form), expected, "{form}");
         }
         assert_eq!(cost("cvt.rn.f32.s32")[0].0, Pipe::Special);
         assert_eq!(cost("cp.async.cg.shared.global")[0].0, Pipe::LoadStore);
         assert_eq!(cost("cp.async.wait_group")[0].0, Pipe::Control);
+        assert_eq!(cost("max.f16x2")[0].0, Pipe::Half);
+        assert_eq!(cost("mul.f16x2")[0].0, Pipe::Half);
         assert_eq!(cost("frobnicate.b32")[0].0, Pipe::Other);
     }
 
@@ -413,6 +454,13 @@ mod tests {
             ("ld.global.v4.u32", (0.0, false)),
             ("cp.async.cg.shared.global", (0.0, false)),
             ("atom.global.add.u32", (650.0, false)),
+            ("atom.acq_rel.gpu.global.add.u32", (1050.0, true)),
+            ("atom.acquire.gpu.global.add.u32", (650.0, true)),
+            ("atom.release.cta.shared.add.u32", (30.0, false)),
+            ("red.release.gpu.global.add.u32", (400.0, true)),
+            ("ld.acquire.gpu.global.u32", (0.0, true)),
+            ("ld.relaxed.gpu.global.v4.f32", (0.0, false)),
+            ("fence.acq_rel.gpu", (400.0, true)),
             ("membar.gl", (400.0, true)),
             ("shfl.sync.bfly.b32", (25.0, false)),
             ("bra", (10.0, false)),
@@ -437,6 +485,12 @@ mod tests {
             ("bar.red.or.pred", "BAR.RED.OR.DEFER_BLOCKING"),
             ("atom.global.add.u32", "ATOMG.E.ADD.STRONG.GPU"),
             ("membar.gl", "MEMBAR.SC.GPU"),
+            ("fence.acq_rel.gpu", "MEMBAR.ALL.GPU"),
+            ("atom.acq_rel.gpu.global.add.u32", "ATOMG.E.ADD.STRONG.GPU"),
+            ("ld.relaxed.gpu.global.v4.f32", "LDG.E.128.STRONG.GPU"),
+            ("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16", "LDSM.16.MT88.4"),
+            ("mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32", "HMMA.1688.F32"),
+            ("cp.async.ca.shared.global", "LDGSTS.E.64"),
             ("griddepcontrol.wait", "ACQBULK"),
             ("griddepcontrol.launch_dependents", "PREEXIT"),
             ("ex2.approx.ftz.f32", "MUFU.EX2"),

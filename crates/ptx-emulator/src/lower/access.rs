@@ -234,14 +234,13 @@ impl<'a> Lowering<'a> {
     ) -> Result<()> {
         let mut semantics = modifiers.semantics();
         let mut scope = modifiers.scope();
-        let target = modifiers
-            .pick(&[
-                ("global", Target::Global),
-                ("shared", Target::Shared),
-                ("shared::cta", Target::Shared),
-                ("shared::cluster", Target::Shared),
-            ])
-            .unwrap_or(Target::Generic);
+        let spaces = [
+            ("global", Target::Global),
+            ("shared", Target::Shared),
+            ("shared::cta", Target::Shared),
+            ("shared::cluster", Target::Shared),
+        ];
+        let mut target = modifiers.pick(&spaces);
         let operation = modifiers.next().unwrap_or_default();
         if !returns && matches!(operation, "exch" | "cas") {
             return self.refuse(format!("operation .{operation} is not supported for red"));
@@ -249,6 +248,8 @@ impl<'a> Lowering<'a> {
         // nvcc's headers write them after the operation, too.
         semantics = semantics.or_else(|| modifiers.semantics());
         scope = scope.or_else(|| modifiers.scope());
+        target = target.or_else(|| modifiers.pick(&spaces));
+        let target = target.unwrap_or(Target::Generic);
         let semantics = semantics.unwrap_or(Semantics::Relaxed);
         let scope = scope.unwrap_or(Scope::Gpu);
         let noftz = modifiers.take("noftz");

@@ -227,5 +227,8 @@ fn scopes_and_semantics() {
     for semantics in ["relaxed", "release"] {
         body += &format!("red.{semantics}.gpu.global.add.u32 [%rd2], 1;\n");
     }
-    assert_eq!(ptx(&body).clean::<u32>(), lanes(|_| 18));
+    // As ptxas takes them, too.
+    body += "atom.add.release.gpu.global.u32 %r1, [%rd2], 1;\n";
+    body += "red.add.release.gpu.u32 [%rd2], 1;\n";
+    assert_eq!(ptx(&body).clean::<u32>(), lanes(|_| 20));
 }

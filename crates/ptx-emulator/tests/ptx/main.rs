@@ -9,6 +9,7 @@ mod control;
 mod counters;
 mod exchange;
 mod faults;
+mod gather;
 mod memory;
 mod refusals;
 mod sample;
