@@ -20,6 +20,14 @@ pub const ENTRIES: [&str; 5] = [
 /// Fewest blocks that a multiprocessor holds at once, to hide the time that a block waits.
 pub const RESIDENT_BLOCKS: u32 = 3;
 
+/// The most channels of a stem in FP16, whose weights lie in shared memory.
+const MAX_CHANNELS_FP16: i32 = 512;
+/// Fewest blocks of a launch in FP16 by which blocks make several tiles each: those that a GPU of 132
+/// multiprocessors holds at once. Fewer tiles are one to a block.
+const BLOCKS: u32 = 132 * 6;
+/// The most tiles of a block in FP16.
+const BLOCK_TILES: u32 = 8;
+
 /// Type and range of the input's elements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum StemInput {
@@ -76,6 +84,8 @@ pub fn launch(
         check.at_least(what, value, 1)?;
     }
     check.that(p.c_out % 8 == 0, "c_out", p.c_out.into(), "a multiple of 8")?;
+    let fits = precision != Precision::Fp16 || p.c_out <= MAX_CHANNELS_FP16;
+    check.that(fits, "c_out", p.c_out.into(), "at most 512 in fp16")?;
     check.window([3, 2], [p.pad_top, p.pad_left], [p.h_in, p.w_in], [p.h_out, p.w_out])?;
     check.activation(p.activation)?;
     check.elems("input", &[p.n, p.h_in, p.w_in, 3])?;
@@ -100,10 +110,18 @@ pub fn launch(
     check.grid("n", p.n as u32)?;
     // The last tile's patch is indexed beyond the input before it is found to be there.
     check.that(p.w_in < 1 << 28, "w_in", p.w_in.into(), "less than 2^28")?;
+    let (row_blocks, shared_bytes) = match precision {
+        Precision::Fp32 => (rows, 0),
+        Precision::Fp16 => {
+            let tiles = u64::from(cols) * u64::from(rows) * p.n as u64;
+            let of_block = (tiles / u64::from(BLOCKS)).clamp(1, BLOCK_TILES.into()) as u32;
+            (rows.div_ceil(of_block), 72 * p.c_out as u32)
+        }
+    };
     let geometry = Geometry {
-        grid: [cols, rows, p.n as u32],
+        grid: [cols, row_blocks, p.n as u32],
         block: [STEM_THREADS as u32, 1, 1],
-        shared_bytes: 0,
+        shared_bytes,
     };
     Ok(Launch { image: IMAGE, kernel, geometry, params })
 }
@@ -147,13 +165,22 @@ mod tests {
     fn geometry_covers_every_output() {
         let launch = launch(StemInput::U8, Precision::Fp16, params()).unwrap();
         assert_eq!(launch.kernel, "effnet_stem_u8_f16");
-        let expected = Geometry { grid: [7, 14, 3], block: [128, 1, 1], shared_bytes: 0 };
+        let expected = Geometry { grid: [7, 14, 3], block: [128, 1, 1], shared_bytes: 72 * 32 };
         assert_eq!(launch.geometry, expected);
+        let launch = super::launch(StemInput::U8, Precision::Fp32, params()).unwrap();
+        assert_eq!(launch.geometry, Geometry { shared_bytes: 0, ..expected });
+        // Of 98 tiles an image, two and then eight to a block.
+        for (n, row_blocks) in [(16, 14), (17, 7), (128, 2)] {
+            let params = StemParams { n, ..params() };
+            let launch = super::launch(StemInput::U8, Precision::Fp16, params).unwrap();
+            assert_eq!(launch.geometry.grid, [7, row_blocks, n as u32]);
+        }
     }
 
     #[test]
     fn what_the_kernel_does_not_take_is_refused() {
         refused(|p| p.c_out = 36, "c_out is 36, expected a multiple of 8");
+        refused(|p| p.c_out = 520, "c_out is 520, expected at most 512 in fp16");
         refused(|p| p.n = 0, "n is 0");
         refused(|p| p.h_out = 114, "h_out is 114");
         refused(|p| p.pad_left = 3, "pad_left is 3");

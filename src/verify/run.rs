@@ -118,7 +118,7 @@ impl Verification<'_> {
         self.launches.check_weights(self.weights)?;
         threads::start_shared().map_err(VerifyError::Threads)?;
         // Levels as the device has them after three operations of IEEE f32, which round the same
-        // everywhere: exact values of what the stem sums.
+        // everywhere: exact values of what the stem sums, in FP16 after one more rounding.
         let values = self.launches.options.input.values(self.input)?;
         let n = self.images(&values)?;
         self.check_weights()?;

@@ -6,6 +6,7 @@ use crate::support::emulated::*;
 use effnet::kernels::params::*;
 use effnet::kernels::stem::{self, StemInput};
 use effnet::weights::Precision;
+use half::f16;
 
 // --- A launch, and its expected outputs ---
 
@@ -26,6 +27,8 @@ pub struct Stem {
     pub c_out: usize,
     pub activation: i32,
     pub batch_norm: bool,
+    /// Blocks along the rows, where it is not for the launch module to say: each makes several tiles.
+    pub row_blocks: Option<u32>,
     pub data: Data,
     /// Input values; levels where the input is u8.
     pub input: Vec<f32>,
@@ -62,6 +65,7 @@ impl Stem {
             c_out,
             activation,
             batch_norm: true,
+            row_blocks: None,
             data,
             input,
             weight: data.values(&mut random, precision, 27 * c_out),
@@ -80,6 +84,15 @@ impl Stem {
     pub fn normalised(&self) -> Stem {
         assert_eq!(self.input_type, StemInput::U8);
         Stem { input_type: StemInput::F32, input: self.values(), ..self.clone() }
+    }
+
+    /// Values that the convolution multiplies: in FP16, rounded to f16.
+    fn factors(&self) -> Vec<f32> {
+        let values = self.values().into_iter();
+        match self.precision {
+            Precision::Fp16 => values.map(|x| f16::from_f32(x).to_f32()).collect(),
+            Precision::Fp32 => values.collect(),
+        }
     }
 
     /// Values that the convolution reads.
@@ -133,12 +146,21 @@ impl Case for Stem {
             reserved: 0,
         };
         let launch = stem::launch(self.input_type, self.precision, params);
-        launch.unwrap_or_else(|e| panic!("{}: {e}", self.describe())).into()
+        let mut launch = launch.unwrap_or_else(|e| panic!("{}: {e}", self.describe()));
+        if let Some(blocks) = self.row_blocks {
+            launch.geometry.grid[1] = blocks;
+        }
+        launch.into()
     }
 
     fn expected(&self) -> Vec<Expected> {
         let ([h_in, w_in], [h_out, w_out]) = (self.input_size, self.output_size);
-        let (c, data, input) = (self.c_out, self.data, self.values());
+        let (c, data, input) = (self.c_out, self.data, self.factors());
+        let roundings = match self.precision {
+            // 27 taps and zeros.
+            Precision::Fp16 => tensor_core_roundings(32, 0),
+            Precision::Fp32 => 27.0,
+        };
         let mut values = Vec::with_capacity(self.n * h_out * w_out * c);
         let (mut acc, mut magnitude) = (vec![0.0f64; c], vec![0.0f64; c]);
         for (image, pixel) in
@@ -161,7 +183,7 @@ impl Case for Stem {
                 }
             }
             for out in 0..c {
-                let error = 27.0 * data.u() * magnitude[out];
+                let error = roundings * data.u() * magnitude[out];
                 let mut y = Bounded { value: acc[out], error };
                 if self.batch_norm {
                     y = y.batch_norm(self.scale[out], self.shift[out], data);
@@ -260,22 +282,78 @@ fn awkward_stem() {
     }
 }
 
-/// The kernel's normalisation is the host's, bit by bit: all levels in all channels.
+/// Levels, the values that the host normalises them to, and in FP16 those rounded to f16 give the same
+/// bytes: the kernel's normalisation is the host's, bit by bit, for all levels in all channels, whether
+/// rows of the image are read by the quad or by the element.
 #[test]
 #[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
 fn stem_of_levels_and_of_normalised_values_gives_the_same_bytes() {
     let machine = machine(stem::IMAGE);
-    for precision in [Precision::Fp16, Precision::Fp32] {
+    for (precision, w) in
+        [Precision::Fp16, Precision::Fp32].into_iter().flat_map(|p| [(p, 34), (p, 36)])
+    {
         let values = (ACTIVATION_NONE, Data::Uniform);
         let kernel = (StemInput::U8, precision);
-        let mut levels = stem_case(kernel, Padding::Symmetric, [32, 34], [1, 8], values, 1);
+        let mut levels = stem_case(kernel, Padding::Symmetric, [32, w], [1, 8], values, 1);
         for (i, level) in levels.input.iter_mut().enumerate() {
             *level = (i / 3 % 256) as f32;
         }
         let normalised = levels.normalised();
-        let (found, expected) =
-            (levels.run(&machine, Buffers::exact()), normalised.run(&machine, Buffers::exact()));
-        assert!(found == expected, "{}", levels.describe());
+        let expected = normalised.run(&machine, Buffers::exact());
+        assert!(levels.run(&machine, Buffers::exact()) == expected, "{}", levels.describe());
+        if precision == Precision::Fp16 {
+            let halves = Stem { input_type: StemInput::F16, ..normalised };
+            assert!(halves.run(&machine, Buffers::exact()) == expected, "{}", halves.describe());
+        }
+    }
+}
+
+/// A block that makes several tiles, as those of large batches do, makes the same of each.
+#[test]
+#[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
+fn stem_of_several_tiles_a_block_gives_the_same_bytes() {
+    let machine = machine(stem::IMAGE);
+    for (i, &kernel) in KERNELS[..3].iter().enumerate() {
+        let values = (ACTIVATIONS[i], Data::Uniform);
+        let one = stem_case(kernel, PADDINGS[i % 2], [75, 36], [2, 40], values, i as u64);
+        let expected = one.run(&machine, Buffers::exact());
+        for row_blocks in [1, 2, 3] {
+            let several = Stem { row_blocks: Some(row_blocks), ..one.clone() };
+            several.check(&machine);
+            assert!(several.run(&machine, Buffers::exact()) == expected, "{row_blocks} blocks");
+        }
+    }
+}
+
+/// A NaN or an infinity of the image is in the outputs whose windows have it, and in no others: words
+/// of shared memory that hold a neighbour beside a tap, and products with zeros, do not spread it.
+#[test]
+#[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
+fn what_is_not_finite_stays_in_its_windows() {
+    let machine = machine(stem::IMAGE);
+    let [h, w] = [9, 40];
+    for (i, pad) in [[0, 0], [1, 1], [2, 2], [1, 0]].into_iter().enumerate() {
+        for (at, x) in [(0, f32::NAN), (3 * w * 4 + 55, f32::INFINITY), (3 * w * 7 + 2, f32::NAN)] {
+            let kernel = ([StemInput::F16, StemInput::F32][i % 2], Precision::Fp16);
+            let [h_out, w_out] = [4, 20];
+            let values = (ACTIVATION_NONE, Data::Uniform);
+            let mut case = Stem::new(kernel, [h, w], [h_out, w_out], pad, [1, 8], values, i as u64);
+            case.input[at] = x;
+            let outputs = case.run(&machine, Buffers::exact());
+            let [found] = &outputs[..] else { panic!("{} outputs", outputs.len()) };
+            let found = decode(Precision::Fp16, found);
+            let (y, x) = (at / 3 / w, at / 3 % w);
+            for (pixel, values) in found.chunks(8).enumerate() {
+                let [oy, ox] = [pixel / w_out, pixel % w_out];
+                let within = |at: usize, out: usize, pad: usize| {
+                    (2 * out..2 * out + 3).contains(&(at + pad))
+                };
+                let has = within(y, oy, pad[0]) && within(x, ox, pad[1]);
+                let message =
+                    format!("{}, input {at}, output {oy}, {ox}: {values:?}", case.describe());
+                assert!(values.iter().all(|value| value.is_finite() != has), "{message}");
+            }
+        }
     }
 }
 
@@ -322,12 +400,18 @@ mod mutants {
             (StemInput::F32, Precision::Fp16, 2),
             (StemInput::F32, Precision::Fp32, 4),
         ];
-        kernels
-            .into_iter()
-            .map(|(input, precision, entry)| {
-                (stem::IMAGE, stem::ENTRIES[entry], stem_shapes((input, precision)))
-            })
-            .collect()
+        let subject = |(input, precision, entry)| {
+            let mut shapes = stem_shapes((input, precision));
+            if precision == Precision::Fp16 {
+                // Three tiles of one block, by quads of the image.
+                let values = (ACTIVATION_NONE, Data::Uniform);
+                let kernel = (input, precision);
+                let case = Stem::new(kernel, [35, 8], [18, 4], [1, 1], [1, 8], values, 3);
+                shapes.push(Box::new(Stem { row_blocks: Some(1), ..case }));
+            }
+            (stem::IMAGE, stem::ENTRIES[entry], shapes)
+        };
+        kernels.into_iter().map(subject).collect()
     }
 
     #[test]
