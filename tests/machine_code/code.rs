@@ -141,6 +141,35 @@ fn no_integer_division_in_a_loop_but_those_that_are_known() {
     bounds::hold(&["divisions_in_loops"], &divisions);
 }
 
+/// A division, a root and an exact exponential come with a check of their operands and a call for
+/// those that need more than the fast path: warps that meet again behind it, and registers that
+/// live across it. Kernels of f16 make do with approximations.
+#[test]
+#[cfg_attr(
+    not(all(kernels_pinned, kernel_listing = "80", kernel_listing = "90")),
+    ignore = "needs the compilers that make cuda fetches, nvdisasm, and EFFNET_CUDA_ARCHS=80,90"
+)]
+fn no_slow_path_in_f16_but_those_that_are_known() {
+    let mut slow = BTreeMap::new();
+    let mut exact = 0;
+    for arch in ARCHS {
+        each_kernel(arch, |_, function| {
+            // Exchanges between lanes are called too, where the lanes of a warp have parted.
+            let calls = function.blocks.iter().filter_map(|block| block.calls.as_deref());
+            let calls = calls.filter(|called| !called.contains("shflsync")).count();
+            let checks = function.instructions.iter().filter(|i| i.base() == "FCHK").count();
+            let found = calls + checks;
+            if !function.name.ends_with("_f16") {
+                exact += found;
+            } else if found > 0 {
+                slow.insert(key("slow_paths", &function.name, arch), found as f64);
+            }
+        });
+    }
+    assert!(exact > 0, "none in f32 either: is it still what this looks for?");
+    bounds::hold(&["slow_paths"], &slow);
+}
+
 /// `tests/ptxas.rs` refuses spills, and holds the kernels to their resident blocks.
 #[test]
 #[cfg_attr(

@@ -119,13 +119,16 @@ fn executed() -> Vec<Executed> {
     found
 }
 
-/// Lines of the activation in `kernels/common.cuh`: from its head to the brace that closes it.
+/// Lines of the activation and of the sigmoid in it in `kernels/common.cuh`: from the one's head to
+/// the brace that closes the other.
 fn lines_of_activation() -> std::ops::Range<u32> {
     let source = include_str!("../../kernels/common.cuh");
-    let head = "__device__ __forceinline__ float activate(";
-    let first = source.lines().position(|line| line.starts_with(head)).unwrap();
-    let length = source.lines().skip(first).position(|line| line == "}").unwrap();
-    (first as u32 + 1)..(first + length) as u32 + 2
+    let line = |head: &str| source.lines().position(|line| line.starts_with(head)).unwrap();
+    let first = line("__device__ __forceinline__ float sigmoid(");
+    let second = line("__device__ __forceinline__ float activate(");
+    let length = source.lines().skip(second).position(|line| line == "}").unwrap();
+    assert!(first < second && second - first < 30, "{first} {second}");
+    (first as u32 + 1)..(second + length) as u32 + 2
 }
 
 /// Slots per product, output and swish; and, where the machine code has exactly one instruction for
@@ -166,9 +169,9 @@ fn slots_stay_under_their_bounds() {
             if swishes > 0.0 && launch.image != "squeeze_excite" {
                 let of = of_activation(&slots, &activation);
                 found.insert(launch.key("slots_per_swish", arch), of.total() / swishes);
-                // The exponential, the reciprocal, and the division's check.
+                // The exponential and the reciprocal.
                 let special = of.of(Pipe::Special) / swishes;
-                assert!((special - 3.0).abs() < 0.03, "{}: {special}", launch.name);
+                assert!((special - 2.0).abs() < 0.03, "{}: {special}", launch.name);
             }
         }
     }

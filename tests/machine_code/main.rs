@@ -6,7 +6,7 @@
 //!
 //! | file | what is held |
 //! |---|---|
-//! | `code.rs` | what is in the code: loads before the dependent wait, divisions in loops, registers |
+//! | `code.rs` | what is in the code: loads before the dependent wait, divisions in loops and slow paths, registers |
 //! | `executed.rs` | what launches execute: slots of a product, an output, a swish; bank conflicts |
 
 mod bounds;
