@@ -23,6 +23,7 @@ pub mod pointwise;
 pub mod pointwise_f32;
 pub mod preprocess;
 mod ptx_versions;
+pub mod squeeze;
 pub mod squeeze_excite;
 pub mod stem;
 mod tiling;
