@@ -264,6 +264,7 @@ fn a_changed_weight_of_a_pointwise_convolution_is_found() {
                 c_out,
                 x: &x,
                 gate: gate.as_deref(),
+                own_gate: None,
                 weight,
                 finish: Finish { bn, activation: Activation::None, precision: Precision::Fp32 },
                 skip: None,

@@ -18,7 +18,10 @@
 //!   rounded, and each product may differ by [`UNROUNDED_TF32`];
 //! - an image's values are rounded to f16 by the stem in FP16, and by the reference likewise;
 //! - `x gate` before a pointwise convolution is rounded to the storage type once, by the reference
-//!   likewise: one multiplication of two f32 is the same everywhere;
+//!   likewise: one multiplication of two f32 is the same everywhere. A gate that the kernel computes
+//!   itself is rounded to f16, and so is its product with `x`: [`Bounded::rounded_to_f16`]. Where all
+//!   within the error so far rounds alike, as it does for all but a few channels, nothing is left of
+//!   the error; elsewhere the product is off by the spacing of f16;
 //! - batch-norm, one fma: the error so far times `|scale|`, and one rounding of the result;
 //! - relu6 and no activation pass an error on as it is. Swish and sigmoid pass on [`SWISH_SLOPE`] and
 //!   [`SIGMOID_SLOPE`] of it at the most, and add [`EXP_ERROR`] of the result: `exp` is an `ex2.approx`
@@ -65,6 +68,18 @@ pub fn gamma(k: f64) -> f64 {
 /// products.
 pub fn tensor_core_roundings(longest: usize, chunks: usize) -> f64 {
     (3 * longest + chunks) as f64
+}
+
+/// The f16 nearest to a value, ties to even. `half` looks at a part of the bits of an f64 alone.
+fn nearest_f16(x: f64) -> f64 {
+    if !x.is_finite() {
+        return x;
+    }
+    // 11 bits of the value, and none below the least subnormal.
+    let exponent = ((x.to_bits() >> 52 & 0x7ff) as i32 - 1023).max(-14);
+    let unit = 2f64.powi(exponent - 10);
+    let nearest = (x / unit).round_ties_even() * unit;
+    if nearest.abs() >= 65_536.0 { f64::INFINITY.copysign(x) } else { nearest }
 }
 
 /// A value as a kernel may compute it: within `error` of `value`.
@@ -150,6 +165,16 @@ impl Bounded {
         Bounded { value: self.value + f64::from(term), error: self.error }.rounded()
     }
 
+    /// Rounded to f16 as a kernel rounds it: between what the least and the most that the kernel may
+    /// have are rounded to, which is one value for almost all.
+    pub fn rounded_to_f16(self) -> Bounded {
+        let Bounded { value, error } = self;
+        let [value, least, most] = [value, value - error, value + error].map(nearest_f16);
+        // Not a difference of infinities.
+        let error = if least == most { 0.0 } else { (value - least).max(most - value) };
+        Bounded { value, error }
+    }
+
     /// Stored in a precision: an f32 as it is.
     pub fn stored(self, precision: Precision) -> Bounded {
         let Bounded { value, error } = self;
@@ -221,6 +246,40 @@ mod tests {
         let bounded = Bounded::sum(value, value, 0.0, 3000.0);
         let off = (f64::from(found) - value).abs();
         assert!(off > 0.0 && off <= bounded.error, "{off:.2e} of {:.2e}", bounded.error);
+    }
+
+    #[test]
+    fn what_rounds_alike_is_exact_in_f16() {
+        let near = |value: f64, error: f64| Bounded { value, error }.rounded_to_f16();
+        let unit = 2f64.powi(-11);
+        assert_eq!(near(1.0 + 0.3 * unit, 0.1 * unit), Bounded::exact(1.0));
+        // Half a unit above one: it may become one, or the next value.
+        let halfway = near(0.5 + 0.5 * unit, 1e-9);
+        assert!(
+            halfway.error == unit && (halfway.value - 0.5).min(0.5 + unit - halfway.value) == 0.0
+        );
+        for (x, expected) in [
+            (65_519.9, 65_504.0),
+            (65_520.0, f64::INFINITY),
+            (-1e300, f64::NEG_INFINITY),
+            (2f64.powi(-25), 0.0),
+            (1.1 * 2f64.powi(-25), 2f64.powi(-24)),
+            (1e-300, 0.0),
+        ] {
+            assert_eq!(nearest_f16(x), expected, "{x:e}");
+        }
+        for bits in 0..0x7c00 {
+            let exact = f16::from_bits(bits).to_f64();
+            assert_eq!(nearest_f16(exact), exact);
+        }
+        let mut random = crate::weights::stand_in::Random::new(4);
+        for _ in 0..20_000 {
+            let [value, part, within] = [(); 3].map(|()| f64::from(random.signed()));
+            let error = part.abs() * 1e-3;
+            let Bounded { value: rounded, error: bound } = near(value, error);
+            let found = nearest_f16(value + error * within);
+            assert!((found - rounded).abs() <= bound, "{value} {error} {within}");
+        }
     }
 
     #[test]

@@ -132,6 +132,7 @@ impl Step<'_> {
                     c_out: op.c_out,
                     x: self.buffer(op.input),
                     gate: self.optional(op.gate),
+                    own_gate: None,
                     weight: &weight,
                     finish: self.finish(&bn, op.activation),
                     skip: self.optional(op.skip),

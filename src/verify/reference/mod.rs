@@ -10,6 +10,7 @@ mod depthwise;
 mod expand_depthwise;
 mod head;
 mod pointwise;
+mod squeeze;
 mod squeeze_excite;
 mod stem;
 
@@ -18,6 +19,7 @@ pub use depthwise::{depthwise, depthwise_tiles};
 pub use expand_depthwise::{Expand, expand, expand_depthwise_tiles};
 pub use head::{Classifier, classifier, pool, top_k};
 pub use pointwise::{Pointwise, pointwise, pointwise_tiles};
+pub use squeeze::{Gate, Squeeze, gate, squeeze};
 pub use squeeze_excite::{SqueezeExcite, squeeze_excite};
 pub use stem::stem;
 

@@ -27,6 +27,8 @@ pub struct Pointwise<'a> {
     pub x: &'a [f32],
     /// `[n, c_in]`.
     pub gate: Option<&'a [f32]>,
+    /// `[n, c_in]`, in f16 and rounded to it: a gate that the kernel computes itself.
+    pub own_gate: Option<&'a [Bounded]>,
     /// `[c_out, c_in]`.
     pub weight: &'a [f32],
     /// Batch-norm and activation.
@@ -70,6 +72,12 @@ impl Pointwise<'_> {
     }
 }
 
+/// The product of a gate that the kernel computes itself, in f16.
+fn own_gated(x: f32, gate: Bounded) -> Bounded {
+    let x = f64::from(x);
+    Bounded { value: x * gate.value, error: x.abs() * gate.error }.rounded_to_f16()
+}
+
 /// To 10 bits of fraction, to nearest, ties away from zero.
 fn tf32(x: f32) -> f32 {
     f32::from_bits(x.to_bits().wrapping_add(0x1000) & !0x1fff)
@@ -79,17 +87,33 @@ fn tf32(x: f32) -> f32 {
 pub fn pointwise(p: &Pointwise<'_>) -> Vec<Bounded> {
     let (c_in, c_out) = (p.c_in, p.c_out);
     let image_elems = p.pixels * c_in;
-    let factor = |(i, &x): (usize, &f32)| match p.gate {
-        Some(gate) => p.gated(x, gate[i / image_elems * c_in + i % c_in]),
-        None => p.factor(x),
+    let channel_of_image = |i: usize| i / image_elems * c_in + i % c_in;
+    let factor = |(i, &x): (usize, &f32)| match (p.gate, p.own_gate) {
+        (Some(gate), _) => p.gated(x, gate[channel_of_image(i)]),
+        (None, Some(gate)) => own_gated(x, gate[channel_of_image(i)]).value,
+        (None, None) => p.factor(x),
     };
     let x: Vec<f64> = p.x.par_iter().enumerate().map(factor).collect();
+    // Channels of each image whose gate is not known to the last bit.
+    let unsure: Vec<Vec<usize>> = p.own_gate.map_or_else(Vec::new, |gate| {
+        let of_image = |gate: &[Bounded]| (0..c_in).filter(|&c| gate[c].error != 0.0).collect();
+        gate.chunks(c_in).map(of_image).collect()
+    });
+    let inherited = |row: usize, o: usize| -> f64 {
+        let (Some(gate), image) = (p.own_gate, row / p.pixels) else { return 0.0 };
+        let of_channel = |&c: &usize| {
+            let x = own_gated(p.x[row * c_in + c], gate[image * c_in + c]);
+            x.error * f64::from(p.weight[o * c_in + c]).abs()
+        };
+        unsure[image].iter().map(of_channel).sum()
+    };
     let weight: Vec<f64> = p.weight.par_iter().map(|&w| p.factor(w)).collect();
     let rounds = p.compute != Compute::Tf32 || p.has_tf32;
     let unrounded = if rounds { 0.0 } else { UNROUNDED_TF32 };
     let roundings = p.roundings();
     products(&x, &weight, [c_in, c_out], |row, o, value, magnitude| {
-        let sum = Bounded::sum(value, magnitude, unrounded * magnitude, roundings);
+        let inherited = unrounded * magnitude + inherited(row, o);
+        let sum = Bounded::sum(value, magnitude, inherited, roundings);
         let y = p.finish.of(o, sum);
         p.skip.map_or(y, |skip| y.plus(skip[row * c_out + o]))
     })
