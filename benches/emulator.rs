@@ -98,7 +98,13 @@ fn b0() -> Vec<Box<dyn Case>> {
             1,
         )));
         if let Some(c_se) = block.c_se {
-            let tiles = depthwise::tiles(conv.output.h as i32, conv.output.w as i32) as usize;
+            let tiles = depthwise::Tiles::new(
+                HALF,
+                conv.k,
+                conv.stride,
+                [conv.output.h as i32, conv.output.w as i32],
+            );
+            let tiles = tiles.count() as usize;
             let image = [1, tiles, pixels];
             cases.push(Box::new(SqueezeExcite::new(HALF, image, [c_mid, c_se], 1)));
         }

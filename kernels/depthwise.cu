@@ -20,7 +20,11 @@
 //          of one image, so the bytes depend neither on the run nor on the batch.
 // Source:  the definition. Architectures: sm_75 and later.
 
+#include "squeeze.cuh"
 #include "tile_depthwise.cuh"
+#include "tile_depthwise_f16.cuh"
+
+// --- f32 ---
 
 template <typename T, int K, int STRIDE>
 __device__ __forceinline__ void depthwise(const DepthwiseParams& p) {
@@ -105,16 +109,130 @@ __device__ __forceinline__ void depthwise(const DepthwiseParams& p) {
     }
 }
 
+// --- f16 ---
+
+// The shared memory of a block, in this order; src/kernels/depthwise.rs adds it up.
+template <int K, int STRIDE>
+__device__ __forceinline__ void depthwise_f16(const DepthwiseParams& p, char* shared) {
+    constexpr int kGroup = kDepthwiseGroup;
+    constexpr int kWarps = kDepthwiseWarps;
+    constexpr int kThreads = kWarps * kWarpSize;
+    constexpr int kVectors = kGroup / 8;
+    using Map = DepthwiseMap<K, STRIDE, kGroup>;
+
+    // The tile: its output pixels, and the patch of input under whole strips.
+    const int tiles_down = (p.h_out + p.tile_rows - 1) / p.tile_rows;
+    const int tile_h = static_cast<int>(blockIdx.x) % tiles_down * p.tile_rows;
+    const int tile_w = static_cast<int>(blockIdx.x) / tiles_down * p.tile_cols;
+    const int rows = min(p.tile_rows, p.h_out - tile_h);
+    const int cols = min(p.tile_cols, p.w_out - tile_w);
+    const int strip_cols = (p.tile_cols + kStripCols - 1) / kStripCols;
+    const int patch_rows =
+        ((p.tile_rows + kStripRows - 1) / kStripRows * kStripRows - 1) * STRIDE + K;
+    const int patch_cols = (strip_cols * kStripCols - 1) * STRIDE + K;
+    const int pairs = strip_pairs(p.tile_rows, strip_cols);
+    const unsigned col_reciprocal = reciprocal(patch_cols);
+    const unsigned strip_reciprocal = reciprocal(strip_cols);
+
+    __half* patch = reinterpret_cast<__half*>(shared);
+    const Map map(patch, patch_cols);
+    float* sums = reinterpret_cast<float*>(shared + patch_rows * patch_cols * Map::kPixelBytes);
+    SqueezeShared<kGroup> s;
+    s.totals = sums + pairs * kGroup;
+    s.weight = reinterpret_cast<__half*>(s.totals + kGroup);
+    s.chains = reinterpret_cast<float*>(s.weight + p.c_se * SqueezeShared<kGroup>::kPitch);
+
+    const int image = blockIdx.z;
+    const int top = tile_h * STRIDE - p.pad_top;
+    const int left = tile_w * STRIDE - p.pad_left;
+    const __half* input = static_cast<const __half*>(p.input) +
+                          image * p.h_in * p.w_in * p.c;  // [h_in, w_in, c]
+    const __half* weight = static_cast<const __half*>(p.weight);         // [K, K, c]
+    const __half* reduce = static_cast<const __half*>(p.reduce_weight);  // [c_se, c]
+    const int tile = image * gridDim.x + blockIdx.x;
+    const int slices = p.squeeze != nullptr ? (p.c + p.slice - 1) / p.slice : 0;
+    float* squeeze = p.squeeze != nullptr
+                         ? p.squeeze + tile * slices * ((p.c_se + 3) / 4 * 4)
+                         : nullptr;  // [slices, c_se4]
+    float* partial_sums =
+        p.partial_sums != nullptr ? p.partial_sums + tile * p.c : nullptr;  // [c]
+    const bool is_summed = squeeze != nullptr || partial_sums != nullptr;
+
+    const int begin = static_cast<int>(blockIdx.y) * p.block_channels;
+    const int end = min(begin + p.block_channels, p.c);
+    let_next_launch_begin();
+    if (squeeze != nullptr) {
+        copy_reduce_weight(s, reduce, p.c_se, begin, p.c);
+    }
+    wait_for_launches_before();
+    for (int first = begin; first < end; first += kGroup) {
+        if (first != begin) {
+            __syncthreads();  // the group before has been read
+            if (squeeze != nullptr) {
+                copy_reduce_weight(s, reduce, p.c_se, first, p.c);
+            }
+        }
+        // A thread copies the same vector of every so many pixels.
+        const int channel = first + threadIdx.x % kVectors * 8;
+        for (int pixel = threadIdx.x / kVectors; pixel < patch_rows * patch_cols;
+             pixel += kThreads / kVectors) {
+            const int row = divided(pixel, col_reciprocal);
+            const int col = pixel - row * patch_cols;
+            const int h = top + row;
+            const int w = left + col;
+            const bool valid = static_cast<unsigned>(h) < static_cast<unsigned>(p.h_in) &&
+                               static_cast<unsigned>(w) < static_cast<unsigned>(p.w_in) &&
+                               channel < p.c;
+            const __half* from = valid ? input + (h * p.w_in + w) * p.c + channel : input;
+            copy_chunk(reinterpret_cast<__half*>(shared + row * map.row_bytes + map.column(col)) +
+                           threadIdx.x % kVectors * 8,
+                       from, valid);
+        }
+        commit_copies();
+        wait_copies<0>();
+        __syncthreads();
+
+        DepthwiseTileOutput out;
+        out.output = static_cast<__half*>(p.output) +
+                     ((image * p.h_out + tile_h) * p.w_out + tile_w) * p.c + first;
+        out.w_out = p.w_out;
+        out.c = p.c;
+        out.rows = rows;
+        out.cols = cols;
+        out.channels = min(kGroup, end - first);
+        out.strip_cols = strip_cols;
+        out.strip_reciprocal = strip_reciprocal;
+        with_activation(p.activation, [&](auto activation) {
+            depthwise_tile<K, STRIDE, kGroup, kWarps, decltype(activation)::kValue>(
+                map, out, weight + first, p.scale != nullptr ? p.scale + first : nullptr,
+                p.scale != nullptr ? p.shift + first : nullptr, is_summed ? sums : nullptr);
+        });
+        if (is_summed) {
+            __syncthreads();
+            squeeze_group(s, sums, strip_pairs(rows, strip_cols), first, p.c, p.c_se, p.slice,
+                          squeeze, partial_sums);
+        }
+    }
+}
+
+#define DEPTHWISE_F16(name, K, STRIDE)                                     \
+    extern "C" __global__ void __launch_bounds__(kDepthwiseWarps * kWarpSize, K == 3 ? 3 : 2) \
+        name(const __grid_constant__ DepthwiseParams p) {                  \
+        extern __shared__ __align__(128) char shared[];                    \
+        depthwise_f16<K, STRIDE>(p, shared);                               \
+    }
+
+DEPTHWISE_F16(effnet_depthwise_k3s1_f16, 3, 1)
+DEPTHWISE_F16(effnet_depthwise_k3s2_f16, 3, 2)
+DEPTHWISE_F16(effnet_depthwise_k5s1_f16, 5, 1)
+DEPTHWISE_F16(effnet_depthwise_k5s2_f16, 5, 2)
+
 #define DEPTHWISE(name, T, K, STRIDE)                                                   \
     extern "C" __global__ void __launch_bounds__(kDepthwiseLanes* kDepthwiseTileStrips) \
         name(const __grid_constant__ DepthwiseParams p) {                               \
         depthwise<T, K, STRIDE>(p);                                                     \
     }
 
-DEPTHWISE(effnet_depthwise_k3s1_f16, __half, 3, 1)
-DEPTHWISE(effnet_depthwise_k3s2_f16, __half, 3, 2)
-DEPTHWISE(effnet_depthwise_k5s1_f16, __half, 5, 1)
-DEPTHWISE(effnet_depthwise_k5s2_f16, __half, 5, 2)
 DEPTHWISE(effnet_depthwise_k3s1_f32, float, 3, 1)
 DEPTHWISE(effnet_depthwise_k3s2_f32, float, 3, 2)
 DEPTHWISE(effnet_depthwise_k5s1_f32, float, 5, 1)

@@ -21,6 +21,10 @@ constexpr int kDepthwiseStripPixels = 4;
 constexpr int kDepthwiseTileStrips = 16;
 constexpr int kDepthwiseLanes = 4;
 
+// Channels that a depthwise block makes at a time in f16, and its warps.
+constexpr int kDepthwiseGroup = 32;
+constexpr int kDepthwiseWarps = 8;
+
 // Output rows and columns of one stem block, output pixels of a thread, and the block's threads.
 constexpr int kStemTileRows = 8;
 constexpr int kStemTileCols = 16;
@@ -124,9 +128,11 @@ struct DepthwiseParams {
     int32_t activation;
     int32_t c_se;   // 0 without squeeze
     int32_t slice;  // channels of a slice; 0 without squeeze
-    int32_t reserved;
+    int32_t tile_rows;       // of output, in f16
+    int32_t tile_cols;       // of output, in f16
+    int32_t block_channels;  // in f16: a multiple of the group and of the slice
 };
-EFFNET_SIZE(DepthwiseParams, 112);
+EFFNET_SIZE(DepthwiseParams, 120);
 EFFNET_FIELD(DepthwiseParams, input, 0);
 EFFNET_FIELD(DepthwiseParams, weight, 8);
 EFFNET_FIELD(DepthwiseParams, scale, 16);
@@ -146,7 +152,9 @@ EFFNET_FIELD(DepthwiseParams, pad_left, 92);
 EFFNET_FIELD(DepthwiseParams, activation, 96);
 EFFNET_FIELD(DepthwiseParams, c_se, 100);
 EFFNET_FIELD(DepthwiseParams, slice, 104);
-EFFNET_FIELD(DepthwiseParams, reserved, 108);
+EFFNET_FIELD(DepthwiseParams, tile_rows, 108);
+EFFNET_FIELD(DepthwiseParams, tile_cols, 112);
+EFFNET_FIELD(DepthwiseParams, block_channels, 116);
 
 struct ExpandDepthwiseParams {
     const void* input;             // [n, h_in, w_in, c_in], T

@@ -41,6 +41,31 @@ __device__ __forceinline__ void load_matrices(unsigned (&to)[4], const __half* r
                  : "memory");
 }
 
+// As above, by the address in shared memory.
+__device__ __forceinline__ void load_matrices(unsigned (&to)[4], unsigned address) {
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])
+                 : "r"(address)
+                 : "memory");
+}
+
+// Two matrices; lanes 0 to 15 give the addresses.
+__device__ __forceinline__ void load_matrices(unsigned (&to)[2], unsigned address) {
+    asm volatile("ldmatrix.sync.aligned.m8n8.x2.shared.b16 {%0, %1}, [%2];"
+                 : "=r"(to[0]), "=r"(to[1])
+                 : "r"(address)
+                 : "memory");
+}
+
+// d [16, 8] += a [16, 8] . b [8, 8]^T
+__device__ __forceinline__ void multiply(float (&d)[4], const unsigned (&a)[2], unsigned b) {
+    asm volatile(
+        "mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32 "
+        "{%0, %1, %2, %3}, {%4, %5}, {%6}, {%0, %1, %2, %3};"
+        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+        : "r"(a[0]), "r"(a[1]), "r"(b));
+}
+
 // d [16, 8] += a [16, 16] . b [8, 16]^T
 __device__ __forceinline__ void multiply(float (&d)[4], const unsigned (&a)[4], unsigned b0,
                                          unsigned b1) {

@@ -239,13 +239,21 @@ fn pointwise_params() -> PointwiseParams {
 fn geometry_covers_every_output() {
     let launch = depthwise::launch(Precision::Fp16, 5, 2, depthwise_params()).unwrap();
     assert_eq!(launch.kernel, "effnet_depthwise_k5s2_f16");
-    let expected = Geometry { grid: [49, 3, 3], block: [64, 1, 1], shared_bytes: 0 };
+    // Tiles of 4 x 16 outputs: 11 x 35 pixels of 32 channels and padding, the sums of two pairs of
+    // strips and of the tile.
+    let shared_bytes = 11 * 35 * 80 + 3 * 32 * 4;
+    let expected = Geometry { grid: [14 * 4, 3, 3], block: [256, 1, 1], shared_bytes };
     assert_eq!(launch.geometry, expected);
-    assert_eq!(depthwise::tiles(56, 56), 49);
-    assert_eq!(
-        (depthwise::tiles(1, 1), depthwise::tiles(7, 7), depthwise::tiles(5, 13)),
-        (1, 1, 2)
-    );
+    let mut params = depthwise_params();
+    (params.h_in, params.w_in, params.h_out, params.w_out) = (7, 7, 7, 7);
+    let launch = depthwise::launch(Precision::Fp16, 3, 1, params).unwrap();
+    assert_eq!(launch.geometry.grid, [1, 3, 3]);
+
+    let launch = depthwise::launch(Precision::Fp32, 5, 2, depthwise_params()).unwrap();
+    let expected = Geometry { grid: [49, 6, 3], block: [64, 1, 1], shared_bytes: 0 };
+    assert_eq!(launch.geometry, expected);
+    let tiles = |h, w| depthwise::Tiles::new(Precision::Fp32, 5, 2, [h, w]).count();
+    assert_eq!((tiles(56, 56), tiles(1, 1), tiles(7, 7), tiles(5, 13)), (49, 1, 1, 2));
 
     let launch = squeeze_excite::launch(Precision::Fp32, squeeze_excite_params()).unwrap();
     assert_eq!(launch.kernel, "effnet_squeeze_excite_f32");

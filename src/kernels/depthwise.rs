@@ -2,9 +2,10 @@
 
 use super::launch::Check;
 use super::params::{
-    DEPTHWISE_LANES, DEPTHWISE_STRIP_PIXELS, DEPTHWISE_TILE_STRIPS, DepthwiseParams,
+    DEPTHWISE_GROUP, DEPTHWISE_LANES, DEPTHWISE_STRIP_PIXELS, DEPTHWISE_TILE_STRIPS,
+    DEPTHWISE_WARPS, DepthwiseParams, WARP_SIZE,
 };
-use super::{Geometry, Launch, LaunchError};
+use super::{Geometry, Launch, LaunchError, squeeze};
 use crate::weights::Precision;
 
 /// The file's stem.
@@ -25,12 +26,108 @@ pub const ENTRIES: [&str; 8] = [
 /// Fewest blocks that a multiprocessor holds at once, to hide the time that a block waits.
 pub const RESIDENT_BLOCKS: u32 = 3;
 
-/// Tiles that one image's output is cut into: the extent of `partial_sums`. A matter of the
-/// image's geometry alone, so that the order of the sums is too.
-pub fn tiles(h_out: i32, w_out: i32) -> i32 {
-    let strips_of_row = (w_out.max(0) as u64).div_ceil(DEPTHWISE_STRIP_PIXELS as u64);
-    let strips = h_out.max(0) as u64 * strips_of_row;
-    i32::try_from(strips.div_ceil(DEPTHWISE_TILE_STRIPS as u64)).unwrap_or(i32::MAX)
+/// Bytes of shared memory that the patch of a tile may take in f16: several blocks fit beside each
+/// other.
+const PATCH_BYTES: u64 = 32 << 10;
+
+/// The most dynamic shared memory of a block, which every device from sm_75 on grants by opt-in.
+const MAX_SHARED_BYTES: u64 = 64 << 10;
+
+/// Output columns and rows of a strip in f16.
+const STRIP: [i32; 2] = [4, 8];
+
+/// Rows and columns of an extent of output under whole strips, and the input under their windows.
+fn patch(k: usize, stride: usize, tile: [i32; 2]) -> u64 {
+    let side = |axis: usize| {
+        let outputs = (tile[axis].max(1) as u64).next_multiple_of(STRIP[axis] as u64);
+        (outputs - 1) * stride as u64 + k as u64
+    };
+    side(0) * side(1)
+}
+
+/// Output rows and columns of a tile in f16: by the map and the window alone.
+fn tile_f16(k: usize, stride: usize, [h_out, w_out]: [i32; 2]) -> [i32; 2] {
+    let pixel = 2 * (DEPTHWISE_GROUP as u64 + 8);
+    let fits = |tile| patch(k, stride, tile) * pixel <= PATCH_BYTES;
+    // As many columns as four rows leave room for, and then as many rows.
+    let most_cols = if fits([STRIP[0], 2 * STRIP[1]]) { 2 * STRIP[1] } else { STRIP[1] };
+    let cols = most_cols.min(w_out.max(1));
+    // Enough for an item for each warp; a window of five has the larger halo to share.
+    let most_rows = if k == 3 { 2 * STRIP[0] } else { 4 * STRIP[0] };
+    let mut rows = STRIP[0];
+    while rows < h_out.min(most_rows) && fits([rows + STRIP[0], cols]) {
+        rows += STRIP[0];
+    }
+    [rows.min(h_out.max(1)), cols]
+}
+
+/// How one image's output is cut into tiles. A matter of the image's geometry alone, so that the
+/// order of the sums is too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tiles {
+    precision: Precision,
+    size: [i32; 2],
+    tile: [i32; 2],
+}
+
+impl Tiles {
+    /// Of a window and the size of its output, rows and columns.
+    pub fn new(precision: Precision, k: usize, stride: usize, size: [i32; 2]) -> Tiles {
+        Tiles { precision, size, tile: tile_f16(k, stride, size) }
+    }
+
+    /// Number of tiles: the extent of `partial_sums` and of `squeeze`.
+    pub fn count(&self) -> i32 {
+        let [h, w] = self.size.map(|side| side.max(0) as u64);
+        let tiles = match self.precision {
+            Precision::Fp16 => h.div_ceil(self.tile[0] as u64) * w.div_ceil(self.tile[1] as u64),
+            Precision::Fp32 => {
+                let strips = h * w.div_ceil(DEPTHWISE_STRIP_PIXELS as u64);
+                strips.div_ceil(DEPTHWISE_TILE_STRIPS as u64)
+            }
+        };
+        i32::try_from(tiles).unwrap_or(i32::MAX)
+    }
+
+    /// The tile that a row and column of the output are in.
+    pub fn of(&self, row: usize, col: usize) -> usize {
+        match self.precision {
+            Precision::Fp16 => {
+                let [rows, cols] = self.tile.map(|side| side as usize);
+                let down = (self.size[0] as usize).div_ceil(rows);
+                col / cols * down + row / rows
+            }
+            Precision::Fp32 => {
+                let strip = DEPTHWISE_STRIP_PIXELS as usize;
+                let strips_of_row = (self.size[1] as usize).div_ceil(strip);
+                (row * strips_of_row + col / strip) / DEPTHWISE_TILE_STRIPS as usize
+            }
+        }
+    }
+
+    /// Additions that a value of a tile passes through on its way into the tile's sum.
+    pub fn additions(&self) -> usize {
+        match self.precision {
+            // Four rows, two strips, three exchanges, the pairs of strips one after the other.
+            Precision::Fp16 => 4 + 1 + 3 + self.pairs() as usize,
+            // Four pixels of a strip, the eight strips of a warp in a tree, two warps.
+            Precision::Fp32 => 4 + 3 + 1,
+        }
+    }
+
+    /// Pairs of strips of a tile in f16.
+    fn pairs(&self) -> u64 {
+        let strips = |axis: usize| (self.tile[axis] as u64).div_ceil(STRIP[axis] as u64);
+        (strips(0) * strips(1)).div_ceil(2)
+    }
+}
+
+/// Twin of the shared memory of `depthwise_f16` in `kernels/depthwise.cu`.
+fn shared_bytes(k: usize, stride: usize, tiles: &Tiles, c_se: i32) -> u64 {
+    let (group, c_se) = (DEPTHWISE_GROUP as u64, c_se.max(0) as u64);
+    let map = patch(k, stride, tiles.tile) * 2 * (group + 8);
+    let sums = (tiles.pairs() + 1) * group * 4;
+    map + sums + c_se * 2 * (group + 8) + c_se * 4
 }
 
 /// The launch for a `k` x `k` window, or which argument the kernels do not take.
@@ -73,11 +170,12 @@ pub fn launch(
     check.that(p.c % 8 == 0, "c", p.c.into(), "a multiple of 8")?;
     check.window([k, stride], [p.pad_top, p.pad_left], [p.h_in, p.w_in], [p.h_out, p.w_out])?;
     check.activation(p.activation)?;
-    let tiles = tiles(p.h_out, p.w_out);
+    let tiles = Tiles::new(precision, k, stride, [p.h_out, p.w_out]);
+    let count = tiles.count();
     check.elems("input", &[p.n, p.h_in, p.w_in, p.c])?;
     check.elems("weight", &[k as i32, k as i32, p.c])?;
     check.elems("output", &[p.n, p.h_out, p.w_out, p.c])?;
-    check.elems("partial_sums", &[p.n, tiles, p.c])?;
+    check.elems("partial_sums", &[p.n, count, p.c])?;
     check.address("input", p.input, 16)?;
     check.address("weight", p.weight, 16)?;
     check.address("output", p.output, 16)?;
@@ -87,15 +185,63 @@ pub fn launch(
         check.address("shift", p.shift, 16)?;
     }
     check.optional("partial_sums", p.partial_sums, 16)?;
-
-    let group = DEPTHWISE_LANES as u32 * 16 / precision.elem_bytes() as u32;
-    let groups = (p.c as u32).div_ceil(group);
-    check.grid("channel groups", groups)?;
     check.grid("n", p.n as u32)?;
-    let geometry = Geometry {
-        grid: [tiles as u32, groups, p.n as u32],
-        block: [(DEPTHWISE_LANES * DEPTHWISE_TILE_STRIPS) as u32, 1, 1],
-        shared_bytes: 0,
+    match precision {
+        Precision::Fp16 => check_squeeze(&check, p, count)?,
+        Precision::Fp32 => {
+            check.that(p.squeeze == 0, "squeeze", p.squeeze as i64, "null: of f16 alone")?;
+        }
+    }
+
+    let (geometry, params) = match precision {
+        Precision::Fp16 => {
+            let [tile_rows, tile_cols] = tiles.tile;
+            let block_channels = DEPTHWISE_GROUP.max(p.slice);
+            let groups = (p.c as u32).div_ceil(block_channels as u32);
+            let c_se = if p.squeeze == 0 { 0 } else { p.c_se };
+            let shared_bytes = shared_bytes(k, stride, &tiles, c_se);
+            check.that(
+                shared_bytes <= MAX_SHARED_BYTES,
+                "c_se",
+                p.c_se.into(),
+                "few enough values for shared memory",
+            )?;
+            let geometry = Geometry {
+                grid: [count as u32, groups, p.n as u32],
+                block: [(DEPTHWISE_WARPS * WARP_SIZE) as u32, 1, 1],
+                shared_bytes: shared_bytes as u32,
+            };
+            (geometry, DepthwiseParams { tile_rows, tile_cols, block_channels, ..params })
+        }
+        Precision::Fp32 => {
+            let group = DEPTHWISE_LANES as u32 * 16 / precision.elem_bytes() as u32;
+            let geometry = Geometry {
+                grid: [count as u32, (p.c as u32).div_ceil(group), p.n as u32],
+                block: [(DEPTHWISE_LANES * DEPTHWISE_TILE_STRIPS) as u32, 1, 1],
+                shared_bytes: 0,
+            };
+            (geometry, params)
+        }
     };
+    check.grid("channel groups", geometry.grid[1])?;
     Ok(Launch { image: IMAGE, kernel, geometry, params })
+}
+
+/// What a squeeze needs, where there is one.
+fn check_squeeze(check: &Check, p: &DepthwiseParams, tiles: i32) -> Result<(), LaunchError> {
+    if p.squeeze == 0 {
+        return check.that(
+            p.c_se == 0 && p.slice == 0,
+            "c_se",
+            p.c_se.into(),
+            "0, and slice too, without a squeeze",
+        );
+    }
+    check.at_least("c_se", p.c_se, 1)?;
+    let slice = squeeze::slice(p.c, tiles);
+    check.that(p.slice == slice, "slice", p.slice.into(), "squeeze::slice of c and the tiles")?;
+    check.address("squeeze", p.squeeze, 16)?;
+    check.address("reduce_weight", p.reduce_weight, 16)?;
+    check.elems("reduce_weight", &[p.c_se, p.c])?;
+    check.elems("squeeze", &[p.n, tiles, squeeze::slices(p.c, tiles), squeeze::stride(p.c_se)])
 }

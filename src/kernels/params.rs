@@ -15,6 +15,10 @@ pub const DEPTHWISE_STRIP_PIXELS: i32 = 4;
 pub const DEPTHWISE_TILE_STRIPS: i32 = 16;
 /// Threads of a depthwise block along the channels, each of one 16-byte vector.
 pub const DEPTHWISE_LANES: i32 = 4;
+/// Channels that a depthwise block makes at a time in f16.
+pub const DEPTHWISE_GROUP: i32 = 32;
+/// Warps of a depthwise block in f16.
+pub const DEPTHWISE_WARPS: i32 = 8;
 /// Output rows of one stem block.
 pub const STEM_TILE_ROWS: i32 = 8;
 /// Output columns of one stem block.
@@ -155,8 +159,12 @@ pub struct DepthwiseParams {
     pub c_se: i32,
     /// Channels of a slice; 0 without squeeze.
     pub slice: i32,
-    /// Zero: the struct has no padding.
-    pub reserved: i32,
+    /// Rows of output of a tile; set by the launch, in f16.
+    pub tile_rows: i32,
+    /// Columns of output of a tile; set by the launch, in f16.
+    pub tile_cols: i32,
+    /// Channels of a block; set by the launch, in f16.
+    pub block_channels: i32,
 }
 
 /// Parameters of the expand_depthwise kernels.
@@ -393,7 +401,8 @@ layout::params! {
     }
     DepthwiseParams {
         input, weight, scale, shift, output, partial_sums, reduce_weight, squeeze, n, h_in, w_in,
-        h_out, w_out, c, pad_top, pad_left, activation, c_se, slice, reserved,
+        h_out, w_out, c, pad_top, pad_left, activation, c_se, slice, tile_rows, tile_cols,
+        block_channels,
     }
     ExpandDepthwiseParams {
         input, expand_weight, expand_scale, expand_shift, depthwise_weight, depthwise_scale,

@@ -121,7 +121,7 @@ fn depthwise_node(
     };
     let tiles = match expand {
         Some(_) => ExpandDepthwise::tiles(conv),
-        None => Depthwise::tiles(conv),
+        None => Depthwise::tiles(b.options.compute.storage(), conv),
     };
     let sums = squeeze.map(|_| {
         let name = format!("{}.partial_sums", step.name);

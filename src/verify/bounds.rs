@@ -82,6 +82,13 @@ fn nearest_f16(x: f64) -> f64 {
     if nearest.abs() >= 65_536.0 { f64::INFINITY.copysign(x) } else { nearest }
 }
 
+/// Roundings of a sum of `products` on tensor cores whose matrices are diagonal. A block of exact
+/// products and the accumulator loses less than twice 2 u of the sum by what it cuts off, its one
+/// product that is not zero and the accumulator, and 2 u by the result; blocks of zeros lose nothing.
+pub fn diagonal_roundings(products: usize) -> f64 {
+    6.0 * products as f64
+}
+
 /// A value as a kernel may compute it: within `error` of `value`.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Bounded {

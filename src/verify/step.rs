@@ -153,9 +153,12 @@ impl Step<'_> {
                 let finish = self.finish(&bn, op.activation);
                 let x = self.buffer(op.input);
                 let y = step::depthwise(x, n, &op.conv, op.c, &weight, finish);
-                let sums = op
-                    .partial_sums
-                    .map(|sums| self.sums(sums, step::depthwise_tiles(&y, &op.conv, op.c)));
+                let sums = op.partial_sums.map(|sums| {
+                    self.sums(
+                        sums,
+                        step::depthwise_tiles(&y, self.compute().storage(), &op.conv, op.c),
+                    )
+                });
                 [self.map(op.output, y)].into_iter().chain(sums).collect()
             }
             Op::ExpandDepthwise(op) => {

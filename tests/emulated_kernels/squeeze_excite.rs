@@ -13,7 +13,8 @@ fn squeeze_excite_shapes() -> Vec<([usize; 3], [usize; 2])> {
     let mut shapes = Vec::new();
     for (block, conv) in network.blocks.iter().zip(&geometry.blocks) {
         let (h, w) = (conv.output.h as i32, conv.output.w as i32);
-        let tiles = depthwise::tiles(h, w) as usize;
+        let tiles = depthwise::Tiles::new(Precision::Fp32, conv.k, conv.stride, [h, w]);
+        let tiles = tiles.count() as usize;
         let c_se = block.c_se.expect("B0 has squeeze-excite");
         let pool_tiles = head::pool_tiles(h * w) as usize;
         for tiles in [tiles, pool_tiles] {

@@ -6,7 +6,7 @@ use crate::kernels::params::{DepthwiseParams, activation_code};
 use crate::kernels::{LaunchError, depthwise};
 use crate::launches::Buf;
 use crate::launches::prepare::{Context, UntypedLaunch, int};
-use crate::weights::TensorId;
+use crate::weights::{Precision, TensorId};
 
 /// `output = act(conv(input) * scale + shift)`, each channel by itself.
 #[derive(Clone, Debug)]
@@ -31,8 +31,9 @@ pub(crate) struct Depthwise {
 
 impl Depthwise {
     /// Tiles of one image's output: the extent of `partial_sums`.
-    pub fn tiles(conv: ConvGeometry) -> usize {
-        depthwise::tiles(int(conv.output.h), int(conv.output.w)) as usize
+    pub fn tiles(precision: Precision, conv: ConvGeometry) -> usize {
+        let size = [int(conv.output.h), int(conv.output.w)];
+        depthwise::Tiles::new(precision, conv.k, conv.stride, size).count() as usize
     }
 }
 

@@ -3,8 +3,8 @@
 use super::{Finish, by_rows, inside, tile_sums};
 use crate::arch::ConvGeometry;
 use crate::kernels::depthwise;
-use crate::kernels::params::{DEPTHWISE_STRIP_PIXELS, DEPTHWISE_TILE_STRIPS};
-use crate::verify::bounds::{Bounded, Operand};
+use crate::verify::bounds::{Bounded, Operand, diagonal_roundings};
+use crate::weights::Precision;
 
 /// `x` `[n, h, w, c]`, `weight` `[k, k, c]`; the result `[n, h_out, w_out, c]`. One fma for each of
 /// `k k` products.
@@ -17,7 +17,11 @@ pub fn depthwise<X: Operand>(
     finish: Finish<'_>,
 ) -> Vec<Bounded> {
     let (input, output) = (conv.input, conv.output);
-    let roundings = (conv.k * conv.k) as f64;
+    let roundings = match finish.precision {
+        Precision::Fp32 => (conv.k * conv.k) as f64,
+        // On tensor cores, of whose products all but one of each matrix are exact zeros.
+        Precision::Fp16 => diagonal_roundings(conv.k * conv.k),
+    };
     by_rows(n * output.h, output.w * c, |row, values| {
         let (image, oy) = (row / output.h, row % output.h);
         // Value, magnitude, error of the inputs.
@@ -46,14 +50,16 @@ pub fn depthwise<X: Operand>(
     })
 }
 
-/// The kernel's partial sums of a map `[n, h_out, w_out, c]`, and their number for an image. Four pixels
-/// of a strip, then the eight strips of a warp in a tree, then two warps: no value goes through more than
-/// 4 + 3 + 1 additions.
-pub fn depthwise_tiles(map: &[Bounded], conv: &ConvGeometry, c: usize) -> (Vec<Bounded>, usize) {
+/// The kernel's partial sums of a map `[n, h_out, w_out, c]`, and their number for an image.
+pub fn depthwise_tiles(
+    map: &[Bounded],
+    precision: Precision,
+    conv: &ConvGeometry,
+    c: usize,
+) -> (Vec<Bounded>, usize) {
     let (h, w) = (conv.output.h, conv.output.w);
-    let tiles = depthwise::tiles(h as i32, w as i32) as usize;
-    let (strip, tile) = (DEPTHWISE_STRIP_PIXELS as usize, DEPTHWISE_TILE_STRIPS as usize);
-    let strips_of_row = w.div_ceil(strip);
-    let tile_of = |pixel: usize| (pixel / w * strips_of_row + pixel % w / strip) / tile;
-    (tile_sums(map, [h * w, c], tiles, 8.0, tile_of), tiles)
+    let tiles = depthwise::Tiles::new(precision, conv.k, conv.stride, [h as i32, w as i32]);
+    let count = tiles.count() as usize;
+    let additions = tiles.additions() as f64;
+    (tile_sums(map, [h * w, c], count, additions, |pixel| tiles.of(pixel / w, pixel % w)), count)
 }

@@ -71,15 +71,20 @@ impl Depthwise {
         Depthwise { n: 1, input: self.input[i * elems..][..elems].to_vec(), ..self.clone() }
     }
 
-    fn tiles(&self) -> usize {
-        depthwise::tiles(self.output_size[0] as i32, self.output_size[1] as i32) as usize
+    fn tiles(&self) -> depthwise::Tiles {
+        let size = self.output_size.map(|side| side as i32);
+        depthwise::Tiles::new(self.precision, self.k, self.stride, size)
+    }
+
+    fn count(&self) -> usize {
+        self.tiles().count() as usize
     }
 }
 
 impl Case for Depthwise {
     fn prepare(&self, buffers: &mut Buffers) -> Prepared {
         let pixels = self.output_size[0] * self.output_size[1];
-        let squeezed = self.n * self.tiles() * self.c;
+        let squeezed = self.n * self.count() * self.c;
         let input = buffers.input("input", self.precision, &self.input);
         let weight = buffers.input("weight", self.precision, &self.weight);
         let (scale, shift) = match self.batch_norm {
@@ -117,11 +122,14 @@ impl Case for Depthwise {
     fn expected(&self) -> Vec<Expected> {
         let Depthwise { k, stride, c, data, .. } = *self;
         let ([h_in, w_in], [h_out, w_out]) = (self.input_size, self.output_size);
-        let strip_pixels = DEPTHWISE_STRIP_PIXELS as usize;
-        let (strips_of_row, tile_strips) =
-            (w_out.div_ceil(strip_pixels), DEPTHWISE_TILE_STRIPS as usize);
+        let tiles = self.tiles();
+        // One fma each; on tensor cores six roundings of each product, see the module's head.
+        let roundings = match self.precision {
+            Precision::Fp32 => k * k,
+            Precision::Fp16 => 6 * k * k,
+        } as f64;
         let mut output = Vec::with_capacity(self.n * h_out * w_out * c);
-        let mut sums = vec![Bounded::default(); self.n * self.tiles() * c];
+        let mut sums = vec![Bounded::default(); self.n * self.count() * c];
         let mut magnitudes = vec![0.0; sums.len()];
         let (mut acc, mut magnitude) = (vec![0.0f64; c], vec![0.0f64; c]);
         for image in 0..self.n {
@@ -143,15 +151,15 @@ impl Case for Depthwise {
                         magnitude[channel] += product.abs();
                     }
                 }
-                let strip = pixel / w_out * strips_of_row + pixel % w_out / strip_pixels;
+                let tile = tiles.of(pixel / w_out, pixel % w_out);
                 for channel in 0..c {
-                    let error = (k * k) as f64 * data.u() * magnitude[channel];
+                    let error = roundings * data.u() * magnitude[channel];
                     let mut y = Bounded { value: acc[channel], error };
                     if self.batch_norm {
                         y = y.batch_norm(self.scale[channel], self.shift[channel], data);
                     }
                     let y = y.activate(self.activation, data, self.precision);
-                    let sum = (image * self.tiles() + strip / tile_strips) * c + channel;
+                    let sum = (image * self.count() + tile) * c + channel;
                     sums[sum].value += y.value;
                     sums[sum].error += y.error;
                     magnitudes[sum] += y.value.abs();
@@ -159,10 +167,8 @@ impl Case for Depthwise {
                 }
             }
         }
-        // Four pixels of a strip, then eight strips of a warp in a tree, then two warps: no value
-        // goes through more than 4 + 3 + 1 additions.
         for (sum, magnitude) in sums.iter_mut().zip(magnitudes) {
-            sum.error += 8.0 * data.u() * magnitude;
+            sum.error += tiles.additions() as f64 * data.u() * magnitude;
         }
         let mut expected =
             vec![Expected { name: "output", precision: self.precision, values: output }];
