@@ -61,14 +61,16 @@ constexpr int kPointwiseShortChunk = 128;
 constexpr int kPointwiseLongChunk = 256;
 constexpr int kPointwiseShortSum = 1280;
 
-// Output pixels of one expand_depthwise block, columns and rows; the channels that it
+// Output pixels of one expand_depthwise block in f32, columns and rows; the channels that it
 // expands at a time; and its warps.
 constexpr int kExpandDepthwiseTileCols = 8;
 constexpr int kExpandDepthwiseTileRowsStride1 = 8;
 constexpr int kExpandDepthwiseTileRowsStride2 = 4;
-constexpr int kExpandDepthwiseGroupF16 = 48;
 constexpr int kExpandDepthwiseGroupF32 = 24;
 constexpr int kExpandDepthwiseWarps = 6;
+
+// Threads of an expand_depthwise block in f16.
+constexpr int kExpandDepthwiseThreadsF16 = 256;
 
 struct StemParams {
     const void* input;   // [n, h_in, w_in, 3], u8, f16 or f32
@@ -180,8 +182,12 @@ struct ExpandDepthwiseParams {
     int32_t activation;
     int32_t c_se;   // 0 without squeeze
     int32_t slice;  // channels of a slice; 0 without squeeze
+    int32_t tile_rows;  // of f16: output pixels of a block; 0 in f32
+    int32_t tile_cols;
+    int32_t channels;  // of f16: expanded channels of a block; 0 in f32
+    int32_t reserved;
 };
-EFFNET_SIZE(ExpandDepthwiseParams, 136);
+EFFNET_SIZE(ExpandDepthwiseParams, 152);
 EFFNET_FIELD(ExpandDepthwiseParams, input, 0);
 EFFNET_FIELD(ExpandDepthwiseParams, expand_weight, 8);
 EFFNET_FIELD(ExpandDepthwiseParams, expand_scale, 16);
@@ -205,6 +211,10 @@ EFFNET_FIELD(ExpandDepthwiseParams, pad_left, 120);
 EFFNET_FIELD(ExpandDepthwiseParams, activation, 124);
 EFFNET_FIELD(ExpandDepthwiseParams, c_se, 128);
 EFFNET_FIELD(ExpandDepthwiseParams, slice, 132);
+EFFNET_FIELD(ExpandDepthwiseParams, tile_rows, 136);
+EFFNET_FIELD(ExpandDepthwiseParams, tile_cols, 140);
+EFFNET_FIELD(ExpandDepthwiseParams, channels, 144);
+EFFNET_FIELD(ExpandDepthwiseParams, reserved, 148);
 
 struct SqueezeExciteParams {
     const float* partial_sums;  // [n, tiles, c]

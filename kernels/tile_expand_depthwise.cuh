@@ -1,4 +1,4 @@
-// The tile of expand_depthwise: a patch of the input is expanded into shared memory, one
+// The f32 tile of expand_depthwise: a patch of the input is expanded into shared memory, one
 // group of channels at a time, and the depthwise window slides over it there.
 #pragma once
 
@@ -14,35 +14,19 @@ __device__ __forceinline__ Quad load_quad(const float* at) {
     return {{x.x, x.y, x.z, x.w}};
 }
 
-__device__ __forceinline__ Quad load_quad(const __half* at) {
-    const uint2 bits = *reinterpret_cast<const uint2*>(at);
-    const float2 low = __half22float2(*reinterpret_cast<const __half2*>(&bits.x));
-    const float2 high = __half22float2(*reinterpret_cast<const __half2*>(&bits.y));
-    return {{low.x, low.y, high.x, high.y}};
-}
-
 __device__ __forceinline__ void store_quad(float* at, const Quad& q) {
     *reinterpret_cast<float4*>(at) = make_float4(q.v[0], q.v[1], q.v[2], q.v[3]);
 }
 
-__device__ __forceinline__ void store_quad(__half* at, const Quad& q) {
-    const __half2 low = __floats2half2_rn(q.v[0], q.v[1]);
-    const __half2 high = __floats2half2_rn(q.v[2], q.v[3]);
-    *reinterpret_cast<uint2*>(at) = make_uint2(*reinterpret_cast<const unsigned*>(&low),
-                                               *reinterpret_cast<const unsigned*>(&high));
-}
-
-// As copy_chunk, of any type.
-template <typename T>
-__device__ __forceinline__ void copy_16_bytes(T* to, const T* from, bool valid) {
+// As copy_chunk, of floats.
+__device__ __forceinline__ void copy_16_bytes(float* to, const float* from, bool valid) {
     copy_chunk(reinterpret_cast<__half*>(to), reinterpret_cast<const __half*>(from), valid);
 }
 
 // The tile's sizes, which are constants.
-template <typename T, int K, int STRIDE>
+template <int K, int STRIDE>
 struct ExpandDepthwiseTile {
     static constexpr int kThreads = kExpandDepthwiseWarps * kWarpSize;
-    static constexpr bool kHalf = sizeof(T) == 2;
     // Output pixels.
     static constexpr int kCols = kExpandDepthwiseTileCols;
     static constexpr int kRows =
@@ -53,10 +37,10 @@ struct ExpandDepthwiseTile {
     static constexpr int kPatch = kPatchRows * kPatchCols;
     // Expanded channels of one group: 96 bytes, whole sectors, and a divisor of six times any
     // multiple of 8.
-    static constexpr int kGroup = kHalf ? kExpandDepthwiseGroupF16 : kExpandDepthwiseGroupF32;
+    static constexpr int kGroup = kExpandDepthwiseGroupF32;
     // Elements in 16 bytes. One vector more in each row of shared memory: rows then lie an odd
     // number of vectors apart, and eight of them touch all banks.
-    static constexpr int kVector = 16 / sizeof(T);
+    static constexpr int kVector = 16 / sizeof(float);
     static constexpr int kMidPitch = kGroup + kVector;
     // The depthwise part: a thread owns four channels of a segment of an output row.
     static constexpr int kQuads = kGroup / 4;
@@ -68,22 +52,22 @@ struct ExpandDepthwiseTile {
 };
 
 // The shared memory of a block, in this order; src/kernels/expand_depthwise.rs adds it up.
-template <typename T, int K, int STRIDE>
+template <int K, int STRIDE>
 struct ExpandDepthwiseShared {
-    using Tile = ExpandDepthwiseTile<T, K, STRIDE>;
-    float* sums;          // [segments, group]
-    T* mid;               // [patch, group], rows kMidPitch apart
-    T* depthwise_weight;  // [k, k, group]
-    T* expand_weight;     // [group, c_in], rows `pitch` apart
-    T* patch;             // [patch, c_in], rows `pitch` apart
-    int depth;            // c_in, rounded up to what one matrix instruction multiplies
+    using Tile = ExpandDepthwiseTile<K, STRIDE>;
+    float* sums;              // [segments, group]
+    float* mid;               // [patch, group], rows kMidPitch apart
+    float* depthwise_weight;  // [k, k, group]
+    float* expand_weight;     // [group, c_in], rows `pitch` apart
+    float* patch;             // [patch, c_in], rows `pitch` apart
+    int depth;                // c_in
     int pitch;
 
     __device__ __forceinline__ ExpandDepthwiseShared(void* shared, int c_in) {
-        depth = Tile::kHalf ? (c_in + 15) / 16 * 16 : c_in;
+        depth = c_in;
         pitch = depth + Tile::kVector;
         sums = static_cast<float*>(shared);
-        mid = reinterpret_cast<T*>(sums + Tile::kSegments * Tile::kGroup);
+        mid = reinterpret_cast<float*>(sums + Tile::kSegments * Tile::kGroup);
         depthwise_weight = mid + Tile::kPatch * Tile::kMidPitch;
         expand_weight = depthwise_weight + K * K * Tile::kGroup;
         patch = expand_weight + Tile::kGroup * pitch;
@@ -93,13 +77,13 @@ struct ExpandDepthwiseShared {
 // --- Copies ---
 
 // The patch whose first pixel is (top, left); zeros outside the image, and beyond c_in.
-template <typename T, int K, int STRIDE>
-__device__ __forceinline__ void copy_patch(const ExpandDepthwiseShared<T, K, STRIDE>& s,
+template <int K, int STRIDE>
+__device__ __forceinline__ void copy_patch(const ExpandDepthwiseShared<K, STRIDE>& s,
                                            const ExpandDepthwiseParams& p, int image, int top,
                                            int left) {
-    using Tile = ExpandDepthwiseTile<T, K, STRIDE>;
-    const T* input =
-        static_cast<const T*>(p.input) + image * p.h_in * p.w_in * p.c_in;  // [h_in, w_in, c_in]
+    using Tile = ExpandDepthwiseTile<K, STRIDE>;
+    const float* input =
+        static_cast<const float*>(p.input) + image * p.h_in * p.w_in * p.c_in;  // [h_in, w_in, c_in]
     const int vectors = s.depth / Tile::kVector;
     for (int i = threadIdx.x; i < Tile::kPatch * vectors; i += Tile::kThreads) {
         const int pixel = i / vectors;
@@ -107,38 +91,38 @@ __device__ __forceinline__ void copy_patch(const ExpandDepthwiseShared<T, K, STR
         const int h = top + pixel / Tile::kPatchCols;
         const int w = left + pixel % Tile::kPatchCols;
         const bool valid = h >= 0 && h < p.h_in && w >= 0 && w < p.w_in && c < p.c_in;
-        const T* from = valid ? input + (h * p.w_in + w) * p.c_in + c : input;
+        const float* from = valid ? input + (h * p.w_in + w) * p.c_in + c : input;
         copy_16_bytes(s.patch + pixel * s.pitch + c, from, valid);
     }
 }
 
 // The weights of the group that begins with channel `first`; zeros beyond c_mid and c_in.
-template <typename T, int K, int STRIDE>
-__device__ __forceinline__ void copy_expand_weight(const ExpandDepthwiseShared<T, K, STRIDE>& s,
+template <int K, int STRIDE>
+__device__ __forceinline__ void copy_expand_weight(const ExpandDepthwiseShared<K, STRIDE>& s,
                                                    const ExpandDepthwiseParams& p, int first) {
-    using Tile = ExpandDepthwiseTile<T, K, STRIDE>;
-    const T* weight = static_cast<const T*>(p.expand_weight);  // [c_mid, c_in]
+    using Tile = ExpandDepthwiseTile<K, STRIDE>;
+    const float* weight = static_cast<const float*>(p.expand_weight);  // [c_mid, c_in]
     const int vectors = s.depth / Tile::kVector;
     for (int i = threadIdx.x; i < Tile::kGroup * vectors; i += Tile::kThreads) {
         const int row = i / vectors;
         const int c = i % vectors * Tile::kVector;
         const bool valid = first + row < p.c_mid && c < p.c_in;
-        const T* from = valid ? weight + (first + row) * p.c_in + c : weight;
+        const float* from = valid ? weight + (first + row) * p.c_in + c : weight;
         copy_16_bytes(s.expand_weight + row * s.pitch + c, from, valid);
     }
 }
 
-template <typename T, int K, int STRIDE>
-__device__ __forceinline__ void copy_depthwise_weight(const ExpandDepthwiseShared<T, K, STRIDE>& s,
+template <int K, int STRIDE>
+__device__ __forceinline__ void copy_depthwise_weight(const ExpandDepthwiseShared<K, STRIDE>& s,
                                                       const ExpandDepthwiseParams& p, int first) {
-    using Tile = ExpandDepthwiseTile<T, K, STRIDE>;
-    const T* weight = static_cast<const T*>(p.depthwise_weight);  // [k, k, c_mid]
+    using Tile = ExpandDepthwiseTile<K, STRIDE>;
+    const float* weight = static_cast<const float*>(p.depthwise_weight);  // [k, k, c_mid]
     constexpr int kVectors = Tile::kGroup / Tile::kVector;
     for (int i = threadIdx.x; i < K * K * kVectors; i += Tile::kThreads) {
         const int tap = i / kVectors;
         const int c = first + i % kVectors * Tile::kVector;
         const bool valid = c < p.c_mid;
-        const T* from = valid ? weight + tap * p.c_mid + c : weight;
+        const float* from = valid ? weight + tap * p.c_mid + c : weight;
         copy_16_bytes(s.depthwise_weight + i * Tile::kVector, from, valid);
     }
 }
@@ -155,99 +139,13 @@ __device__ __forceinline__ bool in_image(const ExpandDepthwiseParams& p, int top
     return h >= 0 && h < p.h_in && w >= 0 && w < p.w_in;
 }
 
-// On tensor cores. A warp owns 16 channels and every second 16 pixels; it takes TILES of those at
-// once, so that weights are read that much less often.
-template <int K, int STRIDE>
-__device__ __forceinline__ void expand(const ExpandDepthwiseShared<__half, K, STRIDE>& s,
-                                       const ExpandDepthwiseParams& p, int first, int top,
-                                       int left) {
-    using Tile = ExpandDepthwiseTile<__half, K, STRIDE>;
-    constexpr int kColumnWarps = Tile::kGroup / 16;
-    constexpr int kRowWarps = kExpandDepthwiseWarps / kColumnWarps;
-    static_assert(kColumnWarps * kRowWarps == kExpandDepthwiseWarps, "every warp has its part");
-    constexpr int kTiles = (Tile::kPatch + 15) / 16;
-    constexpr int kTilesOfWarp = (kTiles + kRowWarps - 1) / kRowWarps;
-    constexpr int kAtOnce = kTilesOfWarp <= 4 ? kTilesOfWarp : (kTilesOfWarp + 1) / 2;
-
-    const int lane = threadIdx.x % kWarpSize;
-    const int warp = threadIdx.x / kWarpSize;
-    const int column = warp % kColumnWarps * 16;
-    const int row_warp = warp / kColumnWarps;
-    // This lane's two pairs of channels.
-    const int c = column + lane % 4 * 2;
-    float2 scale[2];
-    float2 shift[2];
-#pragma unroll
-    for (int j = 0; j < 2; ++j) {
-        const int channel = first + c + j * 8;
-        const bool live = channel < p.c_mid;  // the last group may be part empty
-        scale[j] = live ? load_pair(p.expand_scale + channel) : make_float2(0.0f, 0.0f);
-        shift[j] = live ? load_pair(p.expand_shift + channel) : make_float2(0.0f, 0.0f);
-    }
-    const __half* weight = s.expand_weight + (column + lane % 8 + lane / 16 * 8) * s.pitch +
-                           lane / 8 % 2 * 8;  // [16, depth]
-
-#pragma unroll 1
-    for (int done = 0; done < kTilesOfWarp; done += kAtOnce) {
-        float acc[kAtOnce][2][4];
-        int rows[kAtOnce];  // where in the patch this lane's row of each begins
-#pragma unroll
-        for (int i = 0; i < kAtOnce; ++i) {
-            // The last tile may have rows beyond the patch: they repeat its last one, unused.
-            const int pixel = ((done + i) * kRowWarps + row_warp) * 16 + lane % 16;
-            rows[i] = min(pixel, Tile::kPatch - 1) * s.pitch + lane / 16 * 8;
-#pragma unroll
-            for (int j = 0; j < 8; ++j) {
-                acc[i][j / 4][j % 4] = 0.0f;
-            }
-        }
-        for (int k = 0; k < s.depth; k += 16) {
-            unsigned b[4];
-            load_matrices(b, weight + k);
-#pragma unroll
-            for (int i = 0; i < kAtOnce; ++i) {
-                unsigned a[4];
-                load_matrices(a, s.patch + rows[i] + k);
-                multiply(acc[i][0], a, b[0], b[1]);
-                multiply(acc[i][1], a, b[2], b[3]);
-            }
-        }
-        with_activation(p.activation, [&](auto activation) {
-            constexpr int32_t kActivation = decltype(activation)::kValue;
-#pragma unroll
-            for (int i = 0; i < kAtOnce; ++i) {
-#pragma unroll
-                for (int half = 0; half < 2; ++half) {
-                    const int pixel =
-                        ((done + i) * kRowWarps + row_warp) * 16 + half * 8 + lane / 4;
-                    if (pixel >= Tile::kPatch) {
-                        continue;
-                    }
-                    const bool inside = in_image<Tile>(p, top, left, pixel);
-#pragma unroll
-                    for (int j = 0; j < 2; ++j) {
-                        float2 y = {0.0f, 0.0f};
-                        if (inside) {
-                            y.x = fmaf(acc[i][j][2 * half], scale[j].x, shift[j].x);
-                            y.y = fmaf(acc[i][j][2 * half + 1], scale[j].y, shift[j].y);
-                            y.x = activate<__half, kActivation>(y.x);
-                            y.y = activate<__half, kActivation>(y.y);
-                        }
-                        store_pair(s.mid + pixel * Tile::kMidPitch + c + j * 8, y);
-                    }
-                }
-            }
-        });
-    }
-}
-
-// In f32. A thread owns four channels, a quarter of the group apart (so that the lanes of a warp
+// A thread owns four channels, a quarter of the group apart (so that the lanes of a warp
 // read neighbouring rows of weights), of every kStep-th pixel.
 template <int K, int STRIDE>
-__device__ __forceinline__ void expand(const ExpandDepthwiseShared<float, K, STRIDE>& s,
+__device__ __forceinline__ void expand(const ExpandDepthwiseShared<K, STRIDE>& s,
                                        const ExpandDepthwiseParams& p, int first, int top,
                                        int left) {
-    using Tile = ExpandDepthwiseTile<float, K, STRIDE>;
+    using Tile = ExpandDepthwiseTile<K, STRIDE>;
     constexpr int kStep = Tile::kThreads / Tile::kQuads;
     constexpr int kPixels = (Tile::kPatch + kStep - 1) / kStep;
     const int c = threadIdx.x % Tile::kQuads;
@@ -304,11 +202,11 @@ __device__ __forceinline__ void expand(const ExpandDepthwiseShared<float, K, STR
 
 // Output rows and columns from (row, col) on; leaves this thread's part of the squeeze in
 // shared memory.
-template <typename T, int K, int STRIDE>
-__device__ __forceinline__ void slide(const ExpandDepthwiseShared<T, K, STRIDE>& s,
+template <int K, int STRIDE>
+__device__ __forceinline__ void slide(const ExpandDepthwiseShared<K, STRIDE>& s,
                                       const ExpandDepthwiseParams& p, int image, int first,
                                       int tile_row, int tile_col) {
-    using Tile = ExpandDepthwiseTile<T, K, STRIDE>;
+    using Tile = ExpandDepthwiseTile<K, STRIDE>;
     const int quad = threadIdx.x % Tile::kQuads * 4;
     const int segment = threadIdx.x / Tile::kQuads;
     const int row = segment / Tile::kSegmentsInRow;
@@ -317,9 +215,9 @@ __device__ __forceinline__ void slide(const ExpandDepthwiseShared<T, K, STRIDE>&
     const int c = first + quad;
     Quad sum = {};
     if (c < p.c_mid && h < p.h_out && tile_col + col < p.w_out) {
-        const T* mid = s.mid + (row * STRIDE * Tile::kPatchCols + col * STRIDE) * Tile::kMidPitch +
+        const float* mid = s.mid + (row * STRIDE * Tile::kPatchCols + col * STRIDE) * Tile::kMidPitch +
                        quad;                          // [k, (segment - 1) * stride + k, group]
-        const T* weight = s.depthwise_weight + quad;  // [k, k, group]
+        const float* weight = s.depthwise_weight + quad;  // [k, k, group]
         Quad acc[Tile::kSegment] = {};
 #pragma unroll 1  // a row at a time is enough to do, and takes few registers
         for (int i = 0; i < K; ++i) {
@@ -345,7 +243,7 @@ __device__ __forceinline__ void slide(const ExpandDepthwiseShared<T, K, STRIDE>&
         }
         const Quad scale = load_quad(p.depthwise_scale + c);
         const Quad shift = load_quad(p.depthwise_shift + c);
-        T* output = static_cast<T*>(p.output) +
+        float* output = static_cast<float*>(p.output) +
                     ((image * p.h_out + h) * p.w_out + tile_col + col) * p.c_mid +
                     c;  // [segment, c_mid]
         with_activation(p.activation, [&](auto activation) {
@@ -355,7 +253,7 @@ __device__ __forceinline__ void slide(const ExpandDepthwiseShared<T, K, STRIDE>&
                     Quad y;
 #pragma unroll
                     for (int e = 0; e < 4; ++e) {
-                        y.v[e] = activate<T, decltype(activation)::kValue>(
+                        y.v[e] = activate<float, decltype(activation)::kValue>(
                             fmaf(acc[o].v[e], scale.v[e], shift.v[e]));
                         sum.v[e] += y.v[e];
                     }
@@ -369,10 +267,10 @@ __device__ __forceinline__ void slide(const ExpandDepthwiseShared<T, K, STRIDE>&
 
 // --- The block ---
 
-template <typename T, int K, int STRIDE>
+template <int K, int STRIDE>
 __device__ __forceinline__ void expand_depthwise(const ExpandDepthwiseParams& p, void* shared) {
-    using Tile = ExpandDepthwiseTile<T, K, STRIDE>;
-    const ExpandDepthwiseShared<T, K, STRIDE> s(shared, p.c_in);
+    using Tile = ExpandDepthwiseTile<K, STRIDE>;
+    const ExpandDepthwiseShared<K, STRIDE> s(shared, p.c_in);
     const int image = blockIdx.z;
     const int tiles_in_row = (p.w_out + Tile::kCols - 1) / Tile::kCols;
     const int tile_row = blockIdx.x / tiles_in_row * Tile::kRows;

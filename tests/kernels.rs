@@ -172,7 +172,7 @@ fn constants_are_the_same_in_both_languages() {
     // The text that is read is what was compiled.
     assert_eq!(here["kActivationSwish"], ACTIVATION_SWISH);
     assert_eq!(here["kExpandDepthwiseTileRowsStride2"], EXPAND_DEPTHWISE_TILE_ROWS_STRIDE_2);
-    assert_eq!(here["kExpandDepthwiseGroupF16"], EXPAND_DEPTHWISE_GROUP_F16);
+    assert_eq!(here["kExpandDepthwiseGroupF32"], EXPAND_DEPTHWISE_GROUP_F32);
     assert!(here.len() >= 32, "{here:?}");
     assert_eq!(there, here);
 }

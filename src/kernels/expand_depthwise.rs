@@ -1,23 +1,28 @@
 //! Launches of `kernels/expand_depthwise.cu`.
 
+mod half;
+
 use super::launch::Check;
 use super::params::{
-    EXPAND_DEPTHWISE_GROUP_F16, EXPAND_DEPTHWISE_GROUP_F32, EXPAND_DEPTHWISE_TILE_COLS,
-    EXPAND_DEPTHWISE_TILE_ROWS_STRIDE_1, EXPAND_DEPTHWISE_TILE_ROWS_STRIDE_2,
-    EXPAND_DEPTHWISE_WARPS, ExpandDepthwiseParams, WARP_SIZE,
+    EXPAND_DEPTHWISE_GROUP_F32, EXPAND_DEPTHWISE_TILE_COLS, EXPAND_DEPTHWISE_TILE_ROWS_STRIDE_1,
+    EXPAND_DEPTHWISE_TILE_ROWS_STRIDE_2, EXPAND_DEPTHWISE_WARPS, ExpandDepthwiseParams, WARP_SIZE,
 };
-use super::{Geometry, Launch, LaunchError};
+use super::{Geometry, Launch, LaunchError, squeeze};
 use crate::weights::Precision;
 
 /// The file's stem.
 pub const IMAGE: &str = "expand_depthwise";
 
-/// The kernels of the file.
-pub const ENTRIES: [&str; 8] = [
-    "effnet_expand_depthwise_k3s1_f16",
-    "effnet_expand_depthwise_k3s2_f16",
-    "effnet_expand_depthwise_k5s1_f16",
-    "effnet_expand_depthwise_k5s2_f16",
+/// The kernels of the file. `g` is the number of channels that an f16 block expands at a time.
+pub const ENTRIES: [&str; 12] = [
+    "effnet_expand_depthwise_k3s1g16_f16",
+    "effnet_expand_depthwise_k3s2g16_f16",
+    "effnet_expand_depthwise_k5s1g16_f16",
+    "effnet_expand_depthwise_k5s2g16_f16",
+    "effnet_expand_depthwise_k3s1g32_f16",
+    "effnet_expand_depthwise_k3s2g32_f16",
+    "effnet_expand_depthwise_k5s1g32_f16",
+    "effnet_expand_depthwise_k5s2g32_f16",
     "effnet_expand_depthwise_k3s1_f32",
     "effnet_expand_depthwise_k3s2_f32",
     "effnet_expand_depthwise_k5s1_f32",
@@ -30,102 +35,109 @@ pub const RESIDENT_BLOCKS: u32 = 2;
 /// The most dynamic shared memory of a block, which every device from sm_75 on grants by opt-in.
 const MAX_SHARED_BYTES: u64 = 64 << 10;
 
-/// Blocks that a launch should have, where there are enough channels: some for each multiprocessor
-/// of a large GPU.
+/// Blocks that an f32 launch should have, where there are enough channels: some for each
+/// multiprocessor of a large GPU.
 const ENOUGH_BLOCKS: u64 = 512;
 
-fn kernel(precision: Precision, k: usize, stride: usize) -> Option<&'static str> {
-    let window = match (k, stride) {
-        (3, 1) => 0,
-        (3, 2) => 1,
-        (5, 1) => 2,
-        (5, 2) => 3,
-        _ => return None,
-    };
-    match precision {
-        Precision::Fp16 => Some(ENTRIES[window]),
-        Precision::Fp32 => Some(ENTRIES[4 + window]),
+/// The window's place in a row of [`ENTRIES`].
+fn window(k: usize, stride: usize) -> Option<usize> {
+    match (k, stride) {
+        (3, 1) => Some(0),
+        (3, 2) => Some(1),
+        (5, 1) => Some(2),
+        (5, 2) => Some(3),
+        _ => None,
     }
 }
 
-/// Rows and columns of output pixels of a tile.
-fn tile(stride: usize) -> [i32; 2] {
-    let rows = match stride {
-        1 => EXPAND_DEPTHWISE_TILE_ROWS_STRIDE_1,
-        _ => EXPAND_DEPTHWISE_TILE_ROWS_STRIDE_2,
-    };
-    [rows, EXPAND_DEPTHWISE_TILE_COLS]
+/// Rows and columns of output pixels of a tile. A matter of the window and of the output's extents
+/// alone, so that the order of the sums over a tile is too.
+pub fn tile(precision: Precision, k: usize, stride: usize, output: [i32; 2]) -> [i32; 2] {
+    match (precision, stride) {
+        (Precision::Fp16, _) => half::tile(k, stride, output),
+        (Precision::Fp32, 1) => [EXPAND_DEPTHWISE_TILE_ROWS_STRIDE_1, EXPAND_DEPTHWISE_TILE_COLS],
+        (Precision::Fp32, _) => [EXPAND_DEPTHWISE_TILE_ROWS_STRIDE_2, EXPAND_DEPTHWISE_TILE_COLS],
+    }
 }
 
-/// Pixels of the expanded map under the windows of a tile.
+/// Pixels of the expanded map under the windows of an f32 tile.
 fn patch_pixels(k: usize, stride: usize) -> u64 {
-    tile(stride).iter().map(|&side| (side as u64 - 1) * stride as u64 + k as u64).product()
-}
-
-/// Channels that are expanded at a time.
-fn group(precision: Precision) -> i32 {
-    match precision {
-        Precision::Fp16 => EXPAND_DEPTHWISE_GROUP_F16,
-        Precision::Fp32 => EXPAND_DEPTHWISE_GROUP_F32,
-    }
+    let tile = tile(Precision::Fp32, k, stride, [1, 1]);
+    tile.iter().map(|&side| (side as u64 - 1) * stride as u64 + k as u64).product()
 }
 
 /// Twin of `ExpandDepthwiseShared` in `kernels/tile_expand_depthwise.cuh`.
-fn shared_bytes(precision: Precision, k: usize, stride: usize, c_in: i32) -> u64 {
-    let elem_bytes = precision.elem_bytes() as u64;
-    let vector = 16 / elem_bytes;
-    let group = group(precision) as u64;
+fn shared_bytes(k: usize, stride: usize, c_in: i32) -> u64 {
+    let vector = 4;
+    let group = EXPAND_DEPTHWISE_GROUP_F32 as u64;
     let threads = (EXPAND_DEPTHWISE_WARPS * WARP_SIZE) as u64;
     let patch = patch_pixels(k, stride);
-    let depth = match precision {
-        Precision::Fp16 => (c_in.max(0) as u64).next_multiple_of(16),
-        Precision::Fp32 => c_in.max(0) as u64,
-    };
+    let depth = c_in.max(0) as u64;
     let segments = threads / (group / 4);
     let mid = patch * (group + vector);
     let depthwise_weight = (k * k) as u64 * group;
     let expansion = (group + patch) * (depth + vector);
-    4 * segments * group + elem_bytes * (mid + depthwise_weight + expansion)
+    4 * (segments * group + mid + depthwise_weight + expansion)
 }
 
-/// Whether the kernel can be launched: whether the window has a kernel, and the input of a tile
-/// fits shared memory. In f16 that holds up to `c_in` = 48 for every window, in f32 up to 32.
+/// Whether the kernel can be launched: whether the window has a kernel, and the channels of the
+/// input fit shared memory: in f16 weights of 16 expanded channels, which holds up to `c_in` = 640
+/// at least; in f32 the input of a tile too, up to 32.
 pub fn fits(precision: Precision, k: usize, stride: usize, c_in: i32) -> bool {
-    kernel(precision, k, stride).is_some()
-        && c_in >= 8
-        && c_in % 8 == 0
-        && shared_bytes(precision, k, stride, c_in) <= MAX_SHARED_BYTES
+    let fits = || match precision {
+        Precision::Fp16 => half::fits(k, stride, c_in),
+        Precision::Fp32 => shared_bytes(k, stride, c_in) <= MAX_SHARED_BYTES,
+    };
+    window(k, stride).is_some() && c_in >= 8 && c_in % 8 == 0 && fits()
 }
 
-/// Rows and columns of the grid of tiles.
-fn tile_grid(stride: usize, h_out: i32, w_out: i32) -> [u64; 2] {
-    let [rows, cols] = tile(stride).map(|side| side as u64);
-    [(h_out.max(0) as u64).div_ceil(rows), (w_out.max(0) as u64).div_ceil(cols)]
+/// Tiles that one image's output is cut into: the extent of `partial_sums` and of `squeeze`. A
+/// matter of the window and of the output's extents alone, so that the order of the sums is too.
+pub fn tiles(precision: Precision, k: usize, stride: usize, output: [i32; 2]) -> i32 {
+    let tile = tile(precision, k, stride, output);
+    i32::try_from(half::tile_count(tile, output)).unwrap_or(i32::MAX)
 }
 
-/// Tiles that one image's output is cut into: the extent of `partial_sums`. A matter of the image's
-/// geometry alone, whatever the window's side, so that the order of the sums is too.
-pub fn tiles(stride: usize, h_out: i32, w_out: i32) -> i32 {
-    let [rows, cols] = tile_grid(stride, h_out, w_out);
-    i32::try_from(rows * cols).unwrap_or(i32::MAX)
+/// Most additions that a value goes through in a tile's sum. In f16 a lane adds up four rows of two
+/// strips, eight lanes their sums in a tree, and another thread the pairs of strips; in f32 a thread
+/// adds 2 pixels, another the sums of 32 threads.
+pub fn additions(precision: Precision, k: usize, stride: usize, output: [i32; 2]) -> u64 {
+    match precision {
+        Precision::Fp16 => 4 + 1 + 3 + half::pairs(tile(precision, k, stride, output)),
+        Precision::Fp32 => 34,
+    }
 }
 
-/// Average number of times that the kernel expands a pixel: pixels that the tiles compute, halo and
-/// part-empty tiles included, divided by the pixels of the expanded map that the windows of the
-/// layer span.
-pub fn recompute(k: usize, stride: usize, h_out: i32, w_out: i32) -> f64 {
-    let [rows, cols] = tile_grid(stride, h_out, w_out);
-    let map = (h_out.max(1) as f64 * stride as f64) * (w_out.max(1) as f64 * stride as f64);
-    (rows * cols * patch_pixels(k, stride)) as f64 / map
+/// Pixels that the tiles of an image expand, halo and, in f32, part-empty tiles included.
+fn expanded_pixels(precision: Precision, k: usize, stride: usize, output: [i32; 2]) -> u64 {
+    match precision {
+        Precision::Fp16 => half::expanded_pixels(k, stride, output),
+        Precision::Fp32 => {
+            let tile = tile(precision, k, stride, output);
+            half::tile_count(tile, output) * patch_pixels(k, stride)
+        }
+    }
+}
+
+/// Average number of times that the kernel expands a pixel: pixels that the tiles compute, divided
+/// by the pixels of the expanded map that the windows of the layer span.
+pub fn recompute(precision: Precision, k: usize, stride: usize, output: [i32; 2]) -> f64 {
+    let map: f64 = output.iter().map(|&side| side.max(1) as f64 * stride as f64).product();
+    expanded_pixels(precision, k, stride, output) as f64 / map
 }
 
 /// Multiplications and additions that the kernel executes for one image: the expansion with its
 /// recomputed halo, and the depthwise convolution.
-pub fn macs(k: usize, stride: usize, [h_out, w_out]: [i32; 2], [c_in, c_mid]: [i32; 2]) -> u64 {
-    let [rows, cols] = tile_grid(stride, h_out, w_out);
-    let expansion = rows * cols * patch_pixels(k, stride) * c_in.max(0) as u64;
-    let depthwise = h_out.max(0) as u64 * w_out.max(0) as u64 * (k * k) as u64;
-    (expansion + depthwise) * c_mid.max(0) as u64
+pub fn macs(
+    precision: Precision,
+    k: usize,
+    stride: usize,
+    output: [i32; 2],
+    [c_in, c_mid]: [i32; 2],
+) -> u64 {
+    let expansion = expanded_pixels(precision, k, stride, output) * c_in.max(0) as u64;
+    let pixels: u64 = output.iter().map(|&side| side.max(0) as u64).product();
+    (expansion + pixels * (k * k) as u64) * c_mid.max(0) as u64
 }
 
 /// The launch for a `k` x `k` window, or which argument the kernels do not take.
@@ -133,9 +145,9 @@ pub fn launch(
     precision: Precision,
     k: usize,
     stride: usize,
-    params: ExpandDepthwiseParams,
+    mut params: ExpandDepthwiseParams,
 ) -> Result<Launch<ExpandDepthwiseParams>, LaunchError> {
-    let Some(kernel) = kernel(precision, k, stride) else {
+    let Some(window) = window(k, stride) else {
         return Err(LaunchError::NoKernel {
             op: IMAGE,
             asked: format!("k {k}, stride {stride}"),
@@ -162,7 +174,8 @@ pub fn launch(
     check.that(fits, "c_in", p.c_in.into(), "few enough channels for a tile in shared memory")?;
     check.window([k, stride], [p.pad_top, p.pad_left], [p.h_in, p.w_in], [p.h_out, p.w_out])?;
     check.activation(p.activation)?;
-    let tiles = tiles(stride, p.h_out, p.w_out);
+    let output = [p.h_out, p.w_out];
+    let tiles = tiles(precision, k, stride, output);
     check.elems("input", &[p.n, p.h_in, p.w_in, p.c_in])?;
     check.elems("expand_weight", &[p.c_mid, p.c_in])?;
     check.elems("depthwise_weight", &[k as i32, k as i32, p.c_mid])?;
@@ -181,25 +194,75 @@ pub fn launch(
         check.address(what, address, 16)?;
     }
     check.optional("partial_sums", p.partial_sums, 16)?;
+    squeeze_checks(&check, precision, p, tiles)?;
     check.grid("n", p.n as u32)?;
 
-    // As few slices as fill the device: each reads the input once more. Groups are independent of
-    // one another, so no byte depends on their number.
-    let groups = u64::from(p.c_mid as u32).div_ceil(group(precision) as u64);
-    let groups_of_block = (groups * tiles as u64 * p.n as u64 / ENOUGH_BLOCKS).clamp(1, groups);
-    let slices = groups.div_ceil(groups_of_block) as u32;
-    check.grid("c_mid by groups", slices)?;
-    let geometry = Geometry {
-        grid: [tiles as u32, slices, p.n as u32],
-        block: [(EXPAND_DEPTHWISE_WARPS * WARP_SIZE) as u32, 1, 1],
-        shared_bytes: shared_bytes(precision, k, stride, p.c_in) as u32,
+    let (kernel, geometry) = match precision {
+        Precision::Fp16 => {
+            let channels = [p.c_in, p.c_mid, p.c_se];
+            let blocks = half::blocks(k, stride, p.n, output, channels, p.slice);
+            let few = u64::from(blocks.shared_bytes) <= MAX_SHARED_BYTES;
+            check.that(few, "c_se", p.c_se.into(), "few enough channels for shared memory")?;
+            check.grid("c_mid by channels of a block", blocks.ranges)?;
+            [params.tile_rows, params.tile_cols] = half::tile(k, stride, output);
+            params.channels = blocks.channels;
+            let geometry = Geometry {
+                grid: [tiles as u32, blocks.ranges, params.n as u32],
+                block: [half::THREADS, 1, 1],
+                shared_bytes: blocks.shared_bytes,
+            };
+            (ENTRIES[4 * usize::from(blocks.wide) + window], geometry)
+        }
+        Precision::Fp32 => {
+            // As few slices as fill the device: each reads the input once more. Groups are
+            // independent of one another, so no byte depends on their number.
+            let groups = u64::from(p.c_mid as u32).div_ceil(EXPAND_DEPTHWISE_GROUP_F32 as u64);
+            let groups_of_block =
+                (groups * tiles as u64 * p.n as u64 / ENOUGH_BLOCKS).clamp(1, groups);
+            let slices = groups.div_ceil(groups_of_block) as u32;
+            check.grid("c_mid by groups", slices)?;
+            let geometry = Geometry {
+                grid: [tiles as u32, slices, p.n as u32],
+                block: [(EXPAND_DEPTHWISE_WARPS * WARP_SIZE) as u32, 1, 1],
+                shared_bytes: shared_bytes(k, stride, p.c_in) as u32,
+            };
+            (ENTRIES[8 + window], geometry)
+        }
     };
     Ok(Launch { image: IMAGE, kernel, geometry, params })
+}
+
+/// The squeeze's arguments: all of them or none.
+fn squeeze_checks(
+    check: &Check,
+    precision: Precision,
+    p: &ExpandDepthwiseParams,
+    tiles: i32,
+) -> Result<(), LaunchError> {
+    if p.squeeze == 0 {
+        check.that(p.c_se == 0, "c_se", p.c_se.into(), "0 without squeeze")?;
+        return check.that(p.slice == 0, "slice", p.slice.into(), "0 without squeeze");
+    }
+    check.that(precision == Precision::Fp16, "squeeze", 1, "none in f32")?;
+    check.address("squeeze", p.squeeze, 16)?;
+    check.address("reduce_weight", p.reduce_weight, 16)?;
+    check.at_least("c_se", p.c_se, 1)?;
+    let slice = squeeze::slice(p.c_mid, tiles);
+    check.that(
+        p.slice == slice,
+        "slice",
+        p.slice.into(),
+        "the slice of c_mid channels and tiles",
+    )?;
+    check.elems("reduce_weight", &[p.c_se, p.c_mid])?;
+    let slices = squeeze::slices(p.c_mid, tiles);
+    check.elems("squeeze", &[p.n, tiles, slices, squeeze::stride(p.c_se)])
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::arch::{Network, NetworkGeometry, Padding, Variant};
     use crate::kernels::params::ACTIVATION_SWISH;
 
     /// 28 x 28 x 40 -> 240, 5 x 5, batch 3.
@@ -237,40 +300,112 @@ mod tests {
     #[test]
     fn geometry_of_a_launch() {
         let one = launch(Precision::Fp16, 5, 1, params()).unwrap();
-        assert_eq!(one.kernel, "effnet_expand_depthwise_k5s1_f16");
-        // 16 tiles, 5 groups of 48 channels, 3 images: too few blocks for two groups each.
-        assert_eq!(one.geometry.grid, [16, 5, 3]);
-        assert_eq!(one.geometry.block, [192, 1, 1]);
-        // sums, mid, depthwise weights, then expand weights and patch with 48 + 8 halves a row
-        let bytes = 4 * 16 * 48 + 2 * (144 * 56 + 25 * 48 + (48 + 144) * 56);
+        assert_eq!(one.kernel, "effnet_expand_depthwise_k5s1g16_f16");
+        // 2 tiles of 28 x 16 pixels, 15 groups of 16 channels, 3 images.
+        assert_eq!(one.geometry.grid, [2, 15, 3]);
+        assert_eq!(one.geometry.block, [256, 1, 1]);
+        let p = one.params;
+        assert_eq!([p.tile_rows, p.tile_cols, p.channels], [28, 16, 16]);
+        // place, mid, weights with their batch-norm, sums of 7 pairs of strips and of the tile
+        let bytes = 64 + 2 * 640 * 24 + 16 * (8 + 2 * 96) + 4 * 8 * 16;
         assert_eq!(one.geometry.shared_bytes, bytes);
-        let many = launch(Precision::Fp16, 5, 1, ExpandDepthwiseParams { n: 16, ..params() });
-        assert_eq!(many.unwrap().geometry.grid, [16, 3, 16]);
+        let many = ExpandDepthwiseParams { n: 64, ..params() };
+        let many = launch(Precision::Fp16, 5, 1, many).unwrap();
+        assert_eq!(many.kernel, "effnet_expand_depthwise_k5s1g32_f16");
+        // 8 groups of 32 channels: two for a block.
+        assert_eq!(many.geometry.grid, [2, 4, 64]);
+        assert_eq!(many.params.channels, 64);
+        // With a squeeze a block has whole slices of 16 channels.
+        let squeeze = ExpandDepthwiseParams {
+            reduce_weight: 0xa000,
+            squeeze: 0xb000,
+            c_se: 10,
+            slice: 16,
+            ..params()
+        };
+        let squeeze = launch(Precision::Fp16, 5, 1, squeeze).unwrap();
+        assert_eq!(squeeze.geometry.grid, [2, 15, 3]);
+        assert_eq!(squeeze.geometry.shared_bytes, bytes + 4 * 12 + 2 * 10 * 24);
+    }
+
+    /// Every layer of every variant at its own size, with every padding: it fits, in f16, and what
+    /// it expands again is little.
+    #[test]
+    fn every_layer_fits_in_f16() {
+        for variant in Variant::all() {
+            let network = Network::new(variant, 1000);
+            for padding in [Padding::Symmetric, Padding::SameDynamic] {
+                let size = variant.native();
+                let geometry = NetworkGeometry::new(&network, size, padding).unwrap();
+                let (mut expanded, mut map) = (0.0, 0.0);
+                for (block, conv) in network.blocks.iter().zip(&geometry.blocks) {
+                    if !block.has_expand() {
+                        continue;
+                    }
+                    let (k, stride) = (conv.k, conv.stride);
+                    let [c_in, c_mid] = [block.c_in, block.c_mid].map(|c| c as i32);
+                    assert!(fits(Precision::Fp16, k, stride, c_in), "{c_in}");
+                    let output = [conv.output.h, conv.output.w].map(|side| side as i32);
+                    let pixels = (conv.input.pixels() * block.c_mid) as f64;
+                    expanded += pixels * recompute(Precision::Fp16, k, stride, output);
+                    map += pixels;
+                    for n in [1, 8, 128] {
+                        let slice =
+                            squeeze::slice(c_mid, tiles(Precision::Fp16, k, stride, output));
+                        for slice in [0, slice] {
+                            let c = [c_in, c_mid, (c_in + 3) / 4];
+                            let blocks = half::blocks(k, stride, n, output, c, slice);
+                            assert!(u64::from(blocks.shared_bytes) <= MAX_SHARED_BYTES);
+                            assert!(
+                                blocks.ranges as i64 * i64::from(blocks.channels) >= c_mid.into()
+                            );
+                            assert!(slice == 0 || blocks.channels % slice == 0);
+                        }
+                    }
+                }
+                assert!(expanded <= 1.25 * map, "{variant}: {}", expanded / map);
+            }
+        }
     }
 
     #[test]
     fn what_fits_shared_memory() {
         for (k, stride) in [(3, 1), (3, 2), (5, 1), (5, 2)] {
             let most = |precision| {
-                (1..100).map(|i| 8 * i).take_while(|&c| fits(precision, k, stride, c)).last()
+                (1..200).map(|i| 8 * i).take_while(|&c| fits(precision, k, stride, c)).last()
             };
-            println!("k{k}s{stride}: {:?} {:?}", most(Precision::Fp16), most(Precision::Fp32));
-            assert!(most(Precision::Fp16) >= Some(48), "k{k}s{stride}");
+            assert!(most(Precision::Fp16) >= Some(640), "k{k}s{stride}");
             assert!(most(Precision::Fp32) >= Some(32), "k{k}s{stride}");
             assert!(!fits(Precision::Fp16, k, stride, 20));
         }
         assert!(!fits(Precision::Fp16, 7, 1, 16));
+        assert!(!fits(Precision::Fp16, 3, 1, i32::MAX - 7));
         assert!(!fits(Precision::Fp32, 5, 2, 80));
     }
 
     #[test]
     fn tiles_and_what_they_recompute() {
-        assert_eq!(tiles(1, 28, 28), 16);
-        assert_eq!(tiles(2, 56, 56), 14 * 7);
-        assert_eq!(tiles(1, i32::MAX, i32::MAX), i32::MAX);
-        assert_eq!(recompute(3, 1, 8, 8), 100.0 / 64.0);
-        assert_eq!(recompute(3, 2, 56, 56), 153.0 / 128.0);
-        assert_eq!(macs(3, 1, [8, 8], [16, 96]), (100 * 16 + 64 * 9) * 96);
+        let full = Precision::Fp32;
+        assert_eq!(tiles(full, 3, 1, [28, 28]), 16);
+        assert_eq!(tiles(full, 5, 2, [56, 56]), 14 * 7);
+        assert_eq!(tiles(full, 3, 1, [i32::MAX; 2]), i32::MAX);
+        assert_eq!(recompute(full, 3, 1, [8, 8]), 100.0 / 64.0);
+        assert_eq!(recompute(full, 3, 2, [56, 56]), 153.0 / 128.0);
+        assert_eq!(macs(full, 3, 1, [8, 8], [16, 96]), (100 * 16 + 64 * 9) * 96);
+
+        let half = Precision::Fp16;
+        // The whole map where it fits.
+        assert_eq!(tile(half, 5, 1, [14, 14]), [14, 14]);
+        assert_eq!(recompute(half, 5, 1, [14, 14]), 1.0);
+        // Columns 0 ... 17 and 14 ... 27.
+        assert_eq!(tile(half, 5, 1, [28, 28]), [28, 16]);
+        assert_eq!(tiles(half, 5, 1, [28, 28]), 2);
+        assert_eq!(recompute(half, 5, 1, [28, 28]), (18 + 14) as f64 / 28.0);
+        assert_eq!(macs(half, 5, 1, [28, 28], [40, 240]), (28 * 32 * 40 + 28 * 28 * 25) * 240);
+        // Of any extents, and at once.
+        assert!(tiles(half, 5, 2, [i32::MAX; 2]) == i32::MAX);
+        assert_eq!(tile(half, 3, 1, [i32::MIN, 1]), [1, 1]);
+        assert!(macs(half, 5, 2, [i32::MAX; 2], [i32::MAX; 2]) > 0);
     }
 
     #[test]
@@ -310,5 +445,28 @@ mod tests {
         assert!(refusal(half, |p| p.depthwise_shift = 0).contains("depthwise_shift is at address"));
         assert!(refusal(half, |p| p.partial_sums = 4).contains("partial_sums is at address 0x4"));
         assert!(refusal(half, |p| p.n = 60_000).contains("run a smaller batch"));
+        assert_eq!(
+            refusal(half, |p| p.c_se = 4),
+            format!("{op}: c_se is 4, expected 0 without squeeze")
+        );
+        assert_eq!(
+            refusal(half, |p| p.slice = 16),
+            format!("{op}: slice is 16, expected 0 without squeeze")
+        );
+        let squeeze = |p: &mut ExpandDepthwiseParams| {
+            (p.squeeze, p.reduce_weight, p.c_se, p.slice) = (0xa000, 0xb000, 10, 16);
+        };
+        let refusal = |precision, change: fn(&mut ExpandDepthwiseParams)| {
+            refusal(precision, |p| {
+                squeeze(p);
+                change(p);
+            })
+        };
+        assert!(refusal(Precision::Fp32, |_| ()).contains("squeeze is 1, expected none in f32"));
+        assert!(refusal(half, |p| p.squeeze = 4).contains("squeeze is at address 0x4"));
+        assert!(refusal(half, |p| p.reduce_weight = 0).contains("reduce_weight is at address 0x0"));
+        assert!(refusal(half, |p| p.c_se = 0).contains("c_se is 0, expected at least 1"));
+        assert!(refusal(half, |p| p.c_se = 4000).contains("c_se is 4000, expected few enough"));
+        assert!(refusal(half, |p| p.slice = 32).contains("slice is 32, expected the slice of"));
     }
 }

@@ -61,18 +61,18 @@ pub const POINTWISE_LONG_CHUNK: i32 = 256;
 /// Channels of the longest pointwise sum in short chunks.
 pub const POINTWISE_SHORT_SUM: i32 = 1280;
 
-/// Columns of output pixels of one expand_depthwise block.
+/// Columns of output pixels of one expand_depthwise block in f32.
 pub const EXPAND_DEPTHWISE_TILE_COLS: i32 = 8;
-/// Rows of output pixels of one expand_depthwise block at stride 1.
+/// Rows of output pixels of one expand_depthwise block in f32 at stride 1.
 pub const EXPAND_DEPTHWISE_TILE_ROWS_STRIDE_1: i32 = 8;
-/// Rows of output pixels of one expand_depthwise block at stride 2.
+/// Rows of output pixels of one expand_depthwise block in f32 at stride 2.
 pub const EXPAND_DEPTHWISE_TILE_ROWS_STRIDE_2: i32 = 4;
-/// Channels that an expand_depthwise block expands at a time in f16.
-pub const EXPAND_DEPTHWISE_GROUP_F16: i32 = 48;
 /// Channels that an expand_depthwise block expands at a time in f32.
 pub const EXPAND_DEPTHWISE_GROUP_F32: i32 = 24;
-/// Warps of an expand_depthwise block.
+/// Warps of an expand_depthwise block in f32.
 pub const EXPAND_DEPTHWISE_WARPS: i32 = 6;
+/// Threads of an expand_depthwise block in f16.
+pub const EXPAND_DEPTHWISE_THREADS_F16: i32 = 256;
 
 /// Threads of a warp.
 pub(super) const WARP_SIZE: i32 = 32;
@@ -209,6 +209,14 @@ pub struct ExpandDepthwiseParams {
     pub c_se: i32,
     /// Channels of a slice; 0 without squeeze.
     pub slice: i32,
+    /// Output rows of a block in f16; 0 in f32.
+    pub tile_rows: i32,
+    /// Output columns of a block in f16; 0 in f32.
+    pub tile_cols: i32,
+    /// Expanded channels of a block in f16; 0 in f32.
+    pub channels: i32,
+    /// Zero: the struct has no padding.
+    pub reserved: i32,
 }
 
 /// Parameters of the squeeze_excite kernels.
@@ -407,7 +415,8 @@ layout::params! {
     ExpandDepthwiseParams {
         input, expand_weight, expand_scale, expand_shift, depthwise_weight, depthwise_scale,
         depthwise_shift, output, partial_sums, reduce_weight, squeeze, n, h_in, w_in, h_out,
-        w_out, c_in, c_mid, pad_top, pad_left, activation, c_se, slice,
+        w_out, c_in, c_mid, pad_top, pad_left, activation, c_se, slice, tile_rows, tile_cols,
+        channels, reserved,
     }
     SqueezeExciteParams {
         partial_sums, reduce_weight, reduce_bias, expand_weight, expand_bias, gate, n, tiles,

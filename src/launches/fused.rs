@@ -7,7 +7,7 @@ use crate::kernels::{Compute, expand_depthwise};
 use crate::plan::{self, PointwiseRole};
 use crate::weights::Precision;
 
-/// Expand and depthwise are joined where halos make the kernel expand at most this many times the
+/// In f32, expand and depthwise are joined where halos make the kernel expand at most this many times the
 /// pixels that there are. A model of the traffic, not a measurement: joining saves a write and a read
 /// of the expanded map, and pays with products and activations that are computed again.
 const MAX_RECOMPUTE: f64 = 2.0;
@@ -93,16 +93,15 @@ fn joined(b: &Builder<'_>, depthwise: usize) -> Option<usize> {
     let expand = steps[depthwise].expand?;
     let plan::Op::Depthwise { conv, .. } = steps[depthwise].op else { return None };
     let plan::Op::Pointwise { c_in, .. } = steps[expand].op else { return None };
-    // `expand_depthwise` has no tensor cores in f32.
-    let joins = compute != Compute::Tf32
-        && expand_depthwise::fits(compute.storage(), conv.k, conv.stride, c_in as i32)
-        && expand_depthwise::recompute(
-            conv.k,
-            conv.stride,
-            conv.output.h as i32,
-            conv.output.w as i32,
-        ) <= MAX_RECOMPUTE;
-    joins.then_some(expand)
+    let (storage, k, stride) = (compute.storage(), conv.k, conv.stride);
+    let output = [conv.output.h as i32, conv.output.w as i32];
+    let pays = match compute {
+        Compute::Fp16 => true,
+        Compute::Fp32 => expand_depthwise::recompute(storage, k, stride, output) <= MAX_RECOMPUTE,
+        // `expand_depthwise` has no tensor cores in f32.
+        Compute::Tf32 => false,
+    };
+    (pays && expand_depthwise::fits(storage, k, stride, c_in as i32)).then_some(expand)
 }
 
 /// A depthwise step, with the expand step before it where that joins. Returns the partial sums of
@@ -120,7 +119,7 @@ fn depthwise_node(
         unreachable!("only called for depthwise steps");
     };
     let tiles = match expand {
-        Some(_) => ExpandDepthwise::tiles(conv),
+        Some(_) => ExpandDepthwise::tiles(b.options.compute.storage(), conv),
         None => Depthwise::tiles(b.options.compute.storage(), conv),
     };
     let sums = squeeze.map(|_| {

@@ -173,11 +173,12 @@ impl Step<'_> {
                     weight: &expand_weight,
                     finish: self.finish(&expand_bn, op.activation),
                 };
-                let mid = step::expand(&expand, self.compute().storage());
+                let storage = self.compute().storage();
+                let mid = step::expand(&expand, storage);
                 let finish = self.finish(&bn, op.activation);
                 let y = step::depthwise(&mid, n, &op.conv, op.c_mid, &weight, finish);
                 let sums = op.partial_sums.map(|sums| {
-                    self.sums(sums, step::expand_depthwise_tiles(&y, &op.conv, op.c_mid))
+                    self.sums(sums, step::expand_depthwise_tiles(&y, &op.conv, op.c_mid, storage))
                 });
                 [self.map(op.output, y)].into_iter().chain(sums).collect()
             }

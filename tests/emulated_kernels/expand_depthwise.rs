@@ -3,8 +3,8 @@
 use super::*;
 use crate::support::Random;
 use crate::support::emulated::*;
-use effnet::kernels::expand_depthwise;
 use effnet::kernels::params::*;
+use effnet::kernels::{expand_depthwise, squeeze};
 use effnet::weights::Precision;
 use std::collections::HashSet;
 
@@ -32,6 +32,9 @@ pub struct ExpandDepthwise {
     pub depthwise_weight: Vec<f32>,
     pub depthwise_scale: Vec<f32>,
     pub depthwise_shift: Vec<f32>,
+    /// `[c_se, c_mid]`; empty: only partial sums.
+    pub reduce_weight: Vec<f32>,
+    pub c_se: usize,
 }
 
 impl ExpandDepthwise {
@@ -46,6 +49,7 @@ impl ExpandDepthwise {
         shape.depthwise_weight = data.values(random, precision, k * k * c_mid);
         shape.depthwise_scale = data.scales(random, c_mid);
         shape.depthwise_shift = data.values(random, Precision::Fp32, c_mid);
+        shape.reduce_weight = data.values(random, precision, shape.c_se * c_mid);
         shape
     }
 
@@ -78,6 +82,8 @@ impl ExpandDepthwise {
             depthwise_weight: Vec::new(),
             depthwise_scale: Vec::new(),
             depthwise_shift: Vec::new(),
+            reduce_weight: Vec::new(),
+            c_se: if precision == Precision::Fp16 { c_in.div_ceil(4) } else { 0 },
         }
     }
 
@@ -88,8 +94,13 @@ impl ExpandDepthwise {
     }
 
     fn tiles(&self) -> usize {
-        let [h_out, w_out] = self.output_size.map(|x| x as i32);
-        expand_depthwise::tiles(self.stride, h_out, w_out) as usize
+        let output = self.output_size.map(|x| x as i32);
+        expand_depthwise::tiles(self.precision, self.k, self.stride, output) as usize
+    }
+
+    /// Rows of the squeeze's weight that are multiplied.
+    fn squeezed(&self) -> usize {
+        if self.squeeze { self.c_se } else { 0 }
     }
 
     /// The expanded map of all images, as it is stored.
@@ -117,11 +128,43 @@ impl ExpandDepthwise {
     }
 }
 
+impl ExpandDepthwise {
+    /// `[n, tiles, slices, c_se rounded up to 4]`, of the sums `[n, tiles, c_mid]`: a fused
+    /// multiply-add for each channel.
+    fn squeeze_parts(&self, sums: &[Bounded]) -> Vec<Bounded> {
+        let c = self.c_mid;
+        let slice = squeeze::slice(c as i32, self.tiles() as i32) as usize;
+        let stride = squeeze::stride(self.squeezed() as i32) as usize;
+        let mut parts = Vec::new();
+        for sums in sums.chunks(c) {
+            for first in (0..c).step_by(slice) {
+                let channels = first..c.min(first + slice);
+                for j in 0..stride {
+                    let mut part = Bounded::default();
+                    let mut magnitude = 0.0;
+                    for channel in channels.clone().filter(|_| j < self.c_se) {
+                        let weight = f64::from(self.reduce_weight[j * c + channel]);
+                        let Bounded { value, error } = sums[channel];
+                        part.value += value * weight;
+                        part.error += error * weight.abs();
+                        magnitude += (value.abs() + error) * weight.abs();
+                    }
+                    part.error += channels.len() as f64 * self.data.u() * magnitude;
+                    parts.push(part);
+                }
+            }
+        }
+        parts
+    }
+}
+
 impl Case for ExpandDepthwise {
     fn prepare(&self, buffers: &mut Buffers) -> Prepared {
         let (precision, f32) = (self.precision, Precision::Fp32);
         let pixels = self.output_size[0] * self.output_size[1];
         let squeezed = self.n * self.tiles() * self.c_mid;
+        let [tiles, c, c_se] = [self.tiles(), self.c_mid, self.squeezed()].map(|x| x as i32);
+        let squeeze = self.n * squeeze::elems(c, tiles, c_se);
         let params = ExpandDepthwiseParams {
             input: buffers.input("input", precision, &self.input),
             expand_weight: buffers.input("expand_weight", precision, &self.expand_weight),
@@ -145,6 +188,13 @@ impl Case for ExpandDepthwise {
             pad_top: self.pad[0] as i32,
             pad_left: self.pad[1] as i32,
             activation: self.activation,
+            reduce_weight: match c_se {
+                0 => 0,
+                _ => buffers.input("reduce_weight", precision, &self.reduce_weight),
+            },
+            squeeze: if c_se > 0 { buffers.output("squeeze", f32, squeeze) } else { 0 },
+            c_se,
+            slice: if c_se > 0 { squeeze::slice(c, tiles) } else { 0 },
             ..Default::default()
         };
         let launch = expand_depthwise::launch(precision, self.k, self.stride, params);
@@ -155,11 +205,14 @@ impl Case for ExpandDepthwise {
         let ExpandDepthwise { k, stride, data, .. } = *self;
         let c = self.c_mid;
         let ([h_in, w_in], [h_out, w_out]) = (self.input_size, self.output_size);
-        let tile_rows = match stride {
-            1 => EXPAND_DEPTHWISE_TILE_ROWS_STRIDE_1 as usize,
-            _ => EXPAND_DEPTHWISE_TILE_ROWS_STRIDE_2 as usize,
-        };
-        let tile_cols = EXPAND_DEPTHWISE_TILE_COLS as usize;
+        let output_size = self.output_size.map(|x| x as i32);
+        let tile = expand_depthwise::tile(self.precision, k, stride, output_size);
+        let [tile_rows, tile_cols] = tile.map(|side| side as usize);
+        // One fma each; on tensor cores six roundings of each product, see the module's head.
+        let roundings = match self.precision {
+            Precision::Fp32 => k * k,
+            Precision::Fp16 => 6 * k * k,
+        } as f64;
         let mid = self.expanded();
         let mut output = Vec::with_capacity(self.n * h_out * w_out * c);
         let mut sums = vec![Bounded::default(); self.n * self.tiles() * c];
@@ -189,7 +242,7 @@ impl Case for ExpandDepthwise {
                 let tile = h / tile_rows * w_out.div_ceil(tile_cols) + w / tile_cols;
                 for channel in 0..c {
                     let Bounded { value, error } = acc[channel];
-                    let error = error + (k * k) as f64 * data.u() * magnitude[channel];
+                    let error = error + roundings * data.u() * magnitude[channel];
                     let y = Bounded { value, error }
                         .batch_norm(
                             self.depthwise_scale[channel],
@@ -205,15 +258,19 @@ impl Case for ExpandDepthwise {
                 }
             }
         }
-        // A thread adds at most 4 pixels, then another 16 threads' sums; in f32 it is 2 and 32.
+        let additions = expand_depthwise::additions(self.precision, k, stride, output_size) as f64;
         for (sum, magnitude) in sums.iter_mut().zip(magnitudes) {
-            sum.error += 34.0 * data.u() * magnitude;
+            sum.error += additions * data.u() * magnitude;
         }
         let mut expected =
             vec![Expected { name: "output", precision: self.precision, values: output }];
         if self.squeeze {
             let precision = Precision::Fp32;
+            let squeeze = self.squeeze_parts(&sums);
             expected.push(Expected { name: "partial_sums", precision, values: sums });
+            if self.squeezed() > 0 {
+                expected.push(Expected { name: "squeeze", precision, values: squeeze });
+            }
         }
         expected
     }
@@ -260,6 +317,7 @@ fn layers_of_b0(precision: Precision) {
         for (block, conv) in network.blocks.iter().zip(&geometry.blocks) {
             let (c_in, c_mid) = (block.c_in, block.c_mid);
             let fits = expand_depthwise::fits(precision, conv.k, conv.stride, c_in as i32);
+            assert!(fits || precision == Precision::Fp32, "every layer has its f16 launch");
             if c_in == c_mid || !fits || !seen.insert((*conv, c_in)) {
                 continue;
             }
@@ -314,11 +372,11 @@ fn awkward(precision: Precision) {
             for padding in PADDINGS {
                 let conv = conv(padding, [h, w], k, stride);
                 for _ in 0..2 {
-                    let c_in = [8, 24, 40, 72][seed % 4];
+                    let c_in = [8, 24, 48, 72, 104][seed % 5];
                     // Where the widest does not fit shared memory, one that does.
                     let fits = expand_depthwise::fits(precision, k, stride, c_in as i32);
                     let c_in = if fits { c_in } else { 32 };
-                    let c_mid = [8, 40, 72, 24, 104][seed % 5];
+                    let c_mid = [8, 40, 72, 24, 104, 16][seed % 6];
                     let mut shape = shape(precision, &conv, [BATCH, c_in, c_mid]);
                     shape.activation = ACTIVATIONS[seed % 3];
                     shape.squeeze = seed % 7 != 0;
@@ -354,13 +412,18 @@ fn a_block_walks_over_groups_of_channels() {
     let machine = machine(expand_depthwise::IMAGE);
     for (precision, c_mid) in [(Precision::Fp16, 120), (Precision::Fp32, 64)] {
         let conv = conv(Padding::Symmetric, [7, 9], 3, 1);
-        // Three groups, two tiles, 180 images: 1080 blocks' worth, two groups for a block.
-        let shape = shape(precision, &conv, [180, 8, c_mid]);
+        // In f32 three groups, two tiles, 180 images: 1080 blocks' worth, two groups for a block.
+        // In f16 four groups, one tile, 450 images: all groups for a block.
+        let (n, grid) = match precision {
+            Precision::Fp16 => (450, [1, 1, 450]),
+            Precision::Fp32 => (180, [2, 2, 180]),
+        };
+        let shape = shape(precision, &conv, [n, 8, c_mid]);
         let case = ExpandDepthwise::filled(shape, 7);
         let mut buffers = Buffers::exact();
-        assert_eq!(case.prepare(&mut buffers).geometry.grid, [2, 2, 180]);
+        assert_eq!(case.prepare(&mut buffers).geometry.grid, grid);
         let whole = case.check(&machine);
-        for i in [0, 179] {
+        for i in [0, n - 1] {
             let single = case.image(i).run(&machine, Buffers::exact());
             for (whole, single) in whole.iter().zip(&single) {
                 assert!(whole[i * single.len()..][..single.len()] == single[..], "image {i}");
@@ -393,11 +456,38 @@ mod mutants {
     /// The launch of large maps and batches: each block walks over all groups of channels.
     struct OneSlice(ExpandDepthwise);
 
+    /// The f16 launch of large maps and batches, 32 channels at a time.
+    struct Wide(Box<dyn Case>);
+
+    impl Case for Wide {
+        fn prepare(&self, buffers: &mut Buffers) -> Prepared {
+            let mut prepared = self.0.prepare(buffers);
+            let narrow = expand_depthwise::ENTRIES.iter().position(|e| *e == prepared.kernel);
+            prepared.kernel = expand_depthwise::ENTRIES[narrow.expect("a kernel") + 4];
+            // All that grows with the channels at a time, at the most doubles.
+            prepared.geometry.shared_bytes *= 2;
+            let params: &mut ExpandDepthwiseParams = bytemuck::from_bytes_mut(&mut prepared.params);
+            params.channels = (params.channels + 31) / 32 * 32;
+            prepared.geometry.grid[1] = (params.c_mid as u32).div_ceil(params.channels as u32);
+            prepared
+        }
+
+        fn expected(&self) -> Vec<Expected> {
+            self.0.expected()
+        }
+
+        fn describe(&self) -> String {
+            format!("{}, 32 channels at a time", self.0.describe())
+        }
+    }
+
     impl Case for OneSlice {
         fn prepare(&self, buffers: &mut Buffers) -> Prepared {
             let mut prepared = self.0.prepare(buffers);
             assert!(prepared.geometry.grid[1] > 1);
             prepared.geometry.grid[1] = 1;
+            let params: &mut ExpandDepthwiseParams = bytemuck::from_bytes_mut(&mut prepared.params);
+            params.channels = params.channels.min(1) * (params.c_mid + 15) / 16 * 16; // 0 in f32
             prepared
         }
 
@@ -435,12 +525,19 @@ mod mutants {
 
     fn subjects(precision: Precision) -> Vec<Subject> {
         let windows = [(3, 1), (3, 2), (5, 1), (5, 2)];
-        let first = if precision == Precision::Fp16 { 0 } else { 4 };
-        (0..4)
+        let entries = match precision {
+            Precision::Fp16 => 0..8,
+            Precision::Fp32 => 8..12,
+        };
+        entries
             .map(|i| {
-                let (k, stride) = windows[i];
-                let entry = expand_depthwise::ENTRIES[first + i];
-                (expand_depthwise::IMAGE, entry, shapes(precision, k, stride))
+                let (k, stride) = windows[i % 4];
+                let mut shapes = shapes(precision, k, stride);
+                if (4..8).contains(&i) {
+                    let wide = |case| -> Box<dyn Case> { Box::new(Wide(case)) };
+                    shapes = shapes.into_iter().map(wide).collect();
+                }
+                (expand_depthwise::IMAGE, expand_depthwise::ENTRIES[i], shapes)
             })
             .collect()
     }

@@ -7,7 +7,7 @@ use crate::kernels::params::{ExpandDepthwiseParams, activation_code};
 use crate::kernels::{LaunchError, expand_depthwise};
 use crate::launches::Buf;
 use crate::launches::prepare::{Context, UntypedLaunch, int};
-use crate::weights::TensorId;
+use crate::weights::{Precision, TensorId};
 
 /// `output = act(conv(act(input . expand_weight^T * scale + shift)) * scale + shift)`, with a scale
 /// and a shift for each of the two convolutions.
@@ -40,9 +40,9 @@ pub(crate) struct ExpandDepthwise {
 
 impl ExpandDepthwise {
     /// Tiles of one image's output: the extent of `partial_sums`.
-    pub fn tiles(conv: ConvGeometry) -> usize {
-        let [h, w] = [conv.output.h, conv.output.w].map(int);
-        expand_depthwise::tiles(conv.stride, h, w) as usize
+    pub fn tiles(precision: Precision, conv: ConvGeometry) -> usize {
+        let output = [conv.output.h, conv.output.w].map(int);
+        expand_depthwise::tiles(precision, conv.k, conv.stride, output) as usize
     }
 }
 

@@ -4,10 +4,6 @@ use super::pointwise::products;
 use super::{Finish, tile_sums};
 use crate::arch::ConvGeometry;
 use crate::kernels::expand_depthwise;
-use crate::kernels::params::{
-    EXPAND_DEPTHWISE_TILE_COLS, EXPAND_DEPTHWISE_TILE_ROWS_STRIDE_1,
-    EXPAND_DEPTHWISE_TILE_ROWS_STRIDE_2,
-};
 use crate::verify::bounds::{Bounded, tensor_core_roundings};
 use crate::weights::Precision;
 
@@ -41,22 +37,20 @@ pub fn expand(expand: &Expand<'_>, precision: Precision) -> Vec<Bounded> {
     })
 }
 
-/// The kernel's partial sums of a map `[n, h_out, w_out, c]`, and their number for an image. A thread
-/// adds at most 4 pixels, then another the sums of 16 threads; in f32 it is 2 and 32: no value goes
-/// through more than 34 additions.
+/// The kernel's partial sums of a map `[n, h_out, w_out, c]`, and their number for an image.
 pub fn expand_depthwise_tiles(
     map: &[Bounded],
     conv: &ConvGeometry,
     c: usize,
+    precision: Precision,
 ) -> (Vec<Bounded>, usize) {
     let (h, w) = (conv.output.h, conv.output.w);
-    let tiles = expand_depthwise::tiles(conv.stride, h as i32, w as i32) as usize;
-    let rows = match conv.stride {
-        1 => EXPAND_DEPTHWISE_TILE_ROWS_STRIDE_1 as usize,
-        _ => EXPAND_DEPTHWISE_TILE_ROWS_STRIDE_2 as usize,
-    };
-    let cols = EXPAND_DEPTHWISE_TILE_COLS as usize;
+    let (k, stride, output) = (conv.k, conv.stride, [h as i32, w as i32]);
+    let tiles = expand_depthwise::tiles(precision, k, stride, output) as usize;
+    let [rows, cols] =
+        expand_depthwise::tile(precision, k, stride, output).map(|side| side as usize);
+    let additions = expand_depthwise::additions(precision, k, stride, output) as f64;
     let tiles_of_row = w.div_ceil(cols);
     let tile_of = |pixel: usize| pixel / w / rows * tiles_of_row + pixel % w / cols;
-    (tile_sums(map, [h * w, c], tiles, 34.0, tile_of), tiles)
+    (tile_sums(map, [h * w, c], tiles, additions, tile_of), tiles)
 }
