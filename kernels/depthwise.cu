@@ -160,7 +160,15 @@ __device__ __forceinline__ void depthwise_f16(const DepthwiseParams& p, char* sh
 
     const int begin = static_cast<int>(blockIdx.y) * p.block_channels;
     const int end = min(begin + p.block_channels, p.c);
+    const auto load_octet = [&](DepthwiseOctet<K>& of, int first) {
+        const int c = first + octet_of_warp<kGroup>() * kOctet;
+        if (c < end) {
+            of.load(weight + c, p.scale == nullptr ? nullptr : p.scale + c, p.shift + c, p.c);
+        }
+    };
+    DepthwiseOctet<K> of;
     let_next_launch_begin();
+    load_octet(of, begin);
     if (squeeze != nullptr) {
         copy_reduce_weight(s, reduce, p.c_se, begin, p.c);
     }
@@ -168,6 +176,7 @@ __device__ __forceinline__ void depthwise_f16(const DepthwiseParams& p, char* sh
     for (int first = begin; first < end; first += kGroup) {
         if (first != begin) {
             __syncthreads();  // the group before has been read
+            load_octet(of, first);
             if (squeeze != nullptr) {
                 copy_reduce_weight(s, reduce, p.c_se, first, p.c);
             }
@@ -204,8 +213,7 @@ __device__ __forceinline__ void depthwise_f16(const DepthwiseParams& p, char* sh
         out.strip_reciprocal = strip_reciprocal;
         with_activation(p.activation, [&](auto activation) {
             depthwise_tile<K, STRIDE, kGroup, kWarps, decltype(activation)::kValue>(
-                map, out, weight + first, p.scale != nullptr ? p.scale + first : nullptr,
-                p.scale != nullptr ? p.shift + first : nullptr, is_summed ? sums : nullptr);
+                map, out, of, is_summed ? sums : nullptr);
         });
         if (is_summed) {
             __syncthreads();

@@ -46,80 +46,92 @@ struct DepthwiseMap {
 
 // --- Taps ---
 
-// An octet's taps as B: this lane's two elements of each diagonal matrix.
+// What an octet of channels is multiplied by: its taps as B, this lane's two elements of each
+// diagonal matrix; and the batch-norm of this lane's channels, lane % 4 * 2 and the next.
 template <int K>
-struct DiagonalTaps {
+struct DepthwiseOctet {
     unsigned b[K][K];
+    float2 factor;
+    float2 term;
 
-    // `weight` points at the octet's first channel of [K, K, c].
-    __device__ __forceinline__ void load(const __half* weight, int c) {
+    // `weight` points at the octet's first channel of [K, K, c], `scale` and `shift` at that of [c];
+    // both null: neither is applied.
+    __device__ __forceinline__ void load(const __half* weight, const float* scale,
+                                         const float* shift, int c) {
         const int lane = threadIdx.x % kWarpSize;
         const int column = lane / 4;
         // Rows of B: 2 * (lane % 4) in the low half, the next in the high one.
         const unsigned mask = lane % 4 != column / 2 ? 0u
                               : column % 2 == 0      ? 0x0000ffffu
                                                      : 0xffff0000u;
+        weight += column / 2 * 2;
 #pragma unroll
         for (int i = 0; i < K; ++i) {
 #pragma unroll
             for (int j = 0; j < K; ++j) {
-                const unsigned tap = __half_as_ushort(__ldg(weight + (i * K + j) * c + column));
-                b[i][j] = (tap | tap << 16) & mask;
+                b[i][j] =
+                    __ldg(reinterpret_cast<const unsigned*>(weight + (i * K + j) * c)) & mask;
             }
+        }
+        factor = {1.0f, 1.0f};
+        term = {-0.0f, -0.0f};  // plus x is x, of every x
+        if (scale != nullptr) {
+            factor = load_pair(scale + lane % 4 * 2);
+            term = load_pair(shift + lane % 4 * 2);
         }
     }
 };
 
 // --- The windows of two strips ---
 
-// Sums of two strips: [row][2 * strip + channel], of pixel lane / 4 and the channels
-// 2 * (lane % 4) and the next.
-using StripSums = float[kStripRows][4];
-
-// `strips` are where the windows of the strips begin, in bytes from the start of the map.
-template <int K, int STRIDE, int GROUP>
+// Calls finish(row, sums) for each of the strips' rows, downwards, as soon as its sums are whole:
+// sums[2 * strip + channel], of pixel lane / 4 and the channels lane % 4 * 2 and the next. `strips`
+// are where the windows of the strips begin, in bytes from the start of the map.
+template <int K, int STRIDE, int GROUP, typename F>
 __device__ __forceinline__ void depthwise_strips(const DepthwiseMap<K, STRIDE, GROUP>& map,
-                                                 const DiagonalTaps<K>& taps, int octet,
-                                                 const int (&strips)[2], StripSums& sums) {
+                                                 const unsigned (&taps)[K][K], int octet,
+                                                 const int (&strips)[2], F&& finish) {
     using Map = DepthwiseMap<K, STRIDE, GROUP>;
     const int lane = threadIdx.x % kWarpSize;
     // ldmatrix: lanes 0 to 7 address the first strip's pixels under a tap, 8 to 15 the second's, and
-    // the next 16 lanes the same under the next tap.
-    const unsigned first = map.address + octet * kOctet * 2 + lane % 8 * Map::kPixelBytes +
-                           (lane / 8 % 2 == 0 ? strips[0] : strips[1]);
-    unsigned pairs = first + (lane / 16 == 0 ? 0 : map.column(1));
-    // An even number of columns to the right is the same whatever the stride.
-    unsigned last = first + map.column(K - 1);
+    // the next 16 lanes the same under the next tap. Only the first 16 address the last tap.
+    unsigned address = map.address + octet * kOctet * 2 + lane % 8 * Map::kPixelBytes +
+                       (lane / 8 % 2 == 0 ? strips[0] : strips[1]) +
+                       (lane / 16 == 0 ? 0 : map.column(1));
+    constexpr int kPairBytes = 2 / STRIDE * Map::kPixelBytes;
 
-#pragma unroll
-    for (int row = 0; row < kStripRows; ++row) {
-#pragma unroll
-        for (int i = 0; i < 4; ++i) {
-            sums[row][i] = 0.0f;
-        }
-    }
+    float sums[kStripRows][4];
 #pragma unroll
     for (int r = 0; r < Map::kWindowRows; ++r) {
         unsigned two[K / 2][4];
         unsigned one[2];
 #pragma unroll
         for (int j = 0; j < K / 2; ++j) {
-            load_matrices(two[j], pairs + 2 * j / STRIDE * Map::kPixelBytes);
+            load_matrices(two[j], address + j * kPairBytes);
         }
-        load_matrices(one, last);
-        pairs += map.row_bytes;
-        last += map.row_bytes;
+        load_matrices(one, address + K / 2 * kPairBytes);
+        address += map.row_bytes;
+        // The row that this one completes comes first.
 #pragma unroll
-        for (int i = 0; i < K; ++i) {
+        for (int i = K - 1; i >= 0; --i) {
             const int row = (r - i) / STRIDE;
             if (r < i || (r - i) % STRIDE != 0 || row >= kStripRows) {
                 continue;
             }
-#pragma unroll
-            for (int j = 0; j < K / 2; ++j) {
-                multiply(sums[row], two[j], taps.b[i][2 * j], taps.b[i][2 * j + 1]);
+            float(&d)[4] = sums[row];
+            if (i == 0) {
+                multiply_into(d, two[0], taps[0][0], taps[0][1]);
+            } else {
+                multiply(d, two[0], taps[i][0], taps[i][1]);
             }
-            multiply(sums[row], one, taps.b[i][K - 1]);
+#pragma unroll
+            for (int j = 1; j < K / 2; ++j) {
+                multiply(d, two[j], taps[i][2 * j], taps[i][2 * j + 1]);
+            }
+            multiply(d, one, taps[i][K - 1]);
+            if (i == K - 1) {
+                finish(row, d);
+            }
         }
     }
 }
@@ -152,80 +164,126 @@ __device__ __forceinline__ int strip_pairs(int rows, int strip_cols) {
     return (((rows + kStripRows - 1) / kStripRows) * strip_cols + 1) / 2;
 }
 
+// The octet of a group that this warp makes.
+template <int GROUP>
+__device__ __forceinline__ int octet_of_warp() {
+    return threadIdx.x / kWarpSize % (GROUP / kOctet);
+}
+
+// Stores under a predicate: no branch, so that the next row's loads can be under way.
+__device__ __forceinline__ void store_pair_if(bool live, __half* at, float2 value) {
+    const __half2 pair = __float22half2_rn(value);
+    asm volatile(
+        "{\n\t.reg .pred live;\n\tsetp.ne.s32 live, %2, 0;\n\t"
+        "@live st.global.b32 [%0], %1;\n\t}" ::"l"(at),
+        "r"(*reinterpret_cast<const unsigned*>(&pair)), "r"(static_cast<int>(live))
+        : "memory");
+}
+
 // This warp's items of one group. `sums` [pairs, GROUP] gets each item's sums of the activated
-// output, if it is not null. `scale` and `shift` [c], both null: neither is applied; they and
-// `weight` [K, K, c] point at the group's first channel.
+// output, if it is not null. `of` is what octet_of_warp() of the group is multiplied by.
 template <int K, int STRIDE, int GROUP, int WARPS, int32_t ACTIVATION>
 __device__ __forceinline__ void depthwise_tile(const DepthwiseMap<K, STRIDE, GROUP>& map,
                                                const DepthwiseTileOutput& out,
-                                               const __half* weight, const float* scale,
-                                               const float* shift, float* sums) {
+                                               const DepthwiseOctet<K>& of, float* sums) {
     using Map = DepthwiseMap<K, STRIDE, GROUP>;
     static_assert(WARPS % Map::kOctets == 0, "a warp keeps to its octet");
     constexpr int kPairStep = WARPS / Map::kOctets;
     const int lane = threadIdx.x % kWarpSize;
     const int warp = threadIdx.x / kWarpSize;
-    const int octet = warp % Map::kOctets;
+    const int octet = octet_of_warp<GROUP>();
     if (octet * kOctet >= out.channels) {
         return;
     }
-    const int channel = octet * kOctet + lane % 4 * 2;
-    DiagonalTaps<K> taps;
-    taps.load(weight + octet * kOctet, out.c);
-    float2 factor = {1.0f, 1.0f};
-    float2 term = {-0.0f, -0.0f};  // plus x is x, of every x
-    if (scale != nullptr) {
-        factor = load_pair(scale + channel);
-        term = load_pair(shift + channel);
-    }
+    // This lane's pixel of the first strip, and what a strip's row and column add to its place, there
+    // and in the map. Opaque to the compiler, which would otherwise make each row's address anew, of
+    // more instructions than one addition.
+    __half* place = out.output + octet * kOctet + lane / 4 * out.c + lane % 4 * 2;
+    int row_elems = out.w_out * out.c;
+    int strip_row_elems = kStripRows * row_elems;
+    int strip_col_elems = kStripCols * out.c;
+    int strip_row_bytes = kStripRows * STRIDE * map.row_bytes;
+    int minus_strip_cols = -out.strip_cols;
+    // Strips of a row whose pixel lane / 4 is in the image.
+    int live_cols = (out.cols - lane / 4 + kStripCols - 1) / kStripCols;
+    // Lanes 0 to 3 get the sums of their first channels, 4 to 7 those of the second.
+    constexpr unsigned kNone = ~0u;
+    unsigned sum_at = sums == nullptr
+                          ? kNone
+                          : static_cast<unsigned>(__cvta_generic_to_shared(sums)) +
+                                (octet * kOctet + lane % 4 * 2 + lane / 4) * 4;
+    int lane_once = lane;
+    asm volatile("" : "+l"(place), "+r"(row_elems), "+r"(live_cols), "+r"(sum_at));
 
     const int pairs = strip_pairs(out.rows, out.strip_cols);
 #pragma unroll 1
     for (int pair = warp / Map::kOctets; pair < pairs; pair += kPairStep) {
         int strips[2];
-        int rows[2];   // rows of the strip that this lane stores; none where its column is outside
-        __half* to[2];  // this lane's pixel of the strip's first row
+        int rows[2];    // rows of the strip that this lane stores; none where it is outside
+        __half* to[2];  // this lane's pixel of the strip's next row
 #pragma unroll
         for (int s = 0; s < 2; ++s) {
             const int strip = 2 * pair + s;
             const int strip_row = divided(strip, out.strip_reciprocal);
-            const int row = strip_row * kStripRows;
-            const int col = (strip - strip_row * out.strip_cols) * kStripCols;
+            const int strip_col = strip_row * minus_strip_cols + strip;
+            const int left = out.rows - strip_row * kStripRows;
             // A strip beyond the last reads the first, and is not stored.
-            strips[s] = row < out.rows
-                            ? row * STRIDE * map.row_bytes + col * Map::kPixelBytes
-                            : 0;
-            rows[s] = col + lane / 4 < out.cols ? out.rows - row : 0;
-            to[s] = out.output + (row * out.w_out + col + lane / 4) * out.c + channel;
+            strips[s] = left > 0 ? strip_row * strip_row_bytes +
+                                       strip_col * (kStripCols * Map::kPixelBytes)
+                                 : 0;
+            rows[s] = strip_col < live_cols ? left : 0;
+            to[s] = place + (strip_row * strip_row_elems + strip_col * strip_col_elems);
         }
-        StripSums acc;
-        depthwise_strips(map, taps, octet, strips, acc);
 
-        float2 sum[2] = {};
-#pragma unroll
-        for (int row = 0; row < kStripRows; ++row) {
+        float2 sum[2];
+        depthwise_strips(map, of.b, octet, strips, [&](int row, const float(&d)[4]) {
 #pragma unroll
             for (int s = 0; s < 2; ++s) {
                 float2 y;
-                y.x = activate<__half, ACTIVATION>(fmaf(acc[row][2 * s], factor.x, term.x));
-                y.y = activate<__half, ACTIVATION>(fmaf(acc[row][2 * s + 1], factor.y, term.y));
-                if (row < rows[s]) {
+                y.x = activate<__half, ACTIVATION>(fmaf(d[2 * s], of.factor.x, of.term.x));
+                y.y = activate<__half, ACTIVATION>(fmaf(d[2 * s + 1], of.factor.y, of.term.y));
+                const bool live = row < rows[s];
+                if (row == 0) {
+                    sum[s].x = live ? y.x : 0.0f;
+                    sum[s].y = live ? y.y : 0.0f;
+                } else if (live) {
                     sum[s].x += y.x;
                     sum[s].y += y.y;
-                    store_pair(to[s] + row * out.w_out * out.c, y);
                 }
+                store_pair_if(live, to[s], y);
+                to[s] += row_elems;
+            }
+        });
+        if (sum_at != kNone) {
+            // Over the strips, then over the pixels in a tree: of both channels in half the
+            // exchanges, each lane going on with one of them.
+            const bool is_second = (lane_once & 4) != 0;
+            const float x = sum[0].x + sum[1].x;
+            const float y = sum[0].y + sum[1].y;
+            float total = is_second ? y : x;
+            total += __shfl_xor_sync(kFullWarp, is_second ? x : y, 4);
+            total += __shfl_xor_sync(kFullWarp, total, 8);
+            total += __shfl_xor_sync(kFullWarp, total, 16);
+            if (lane_once < 8) {
+                asm volatile("st.shared.f32 [%0], %1;" ::"r"(sum_at + pair * (GROUP * 4)),
+                             "f"(total)
+                             : "memory");
             }
         }
-        if (sums != nullptr) {
-            float2 total = {sum[0].x + sum[1].x, sum[0].y + sum[1].y};
-#pragma unroll
-            for (int offset = 4; offset < kWarpSize; offset *= 2) {
-                total.x += __shfl_xor_sync(kFullWarp, total.x, offset);
-                total.y += __shfl_xor_sync(kFullWarp, total.y, offset);
-            }
-            if (lane < 4) {
-                store_pair(sums + pair * GROUP + channel, total);
-            }
-        }
+    }
+}
+
+// The same, with what it is multiplied by loaded first: `weight`, `scale` and `shift` of
+// DepthwiseOctet, of the group.
+template <int K, int STRIDE, int GROUP, int WARPS, int32_t ACTIVATION>
+__device__ __forceinline__ void depthwise_tile(const DepthwiseMap<K, STRIDE, GROUP>& map,
+                                               const DepthwiseTileOutput& out,
+                                               const __half* weight, const float* scale,
+                                               const float* shift, float* sums) {
+    const int first = octet_of_warp<GROUP>() * kOctet;
+    if (first < out.channels) {
+        DepthwiseOctet<K> of;
+        of.load(weight + first, scale == nullptr ? nullptr : scale + first, shift + first, out.c);
+        depthwise_tile<K, STRIDE, GROUP, WARPS, ACTIVATION>(map, out, of, sums);
     }
 }

@@ -239,11 +239,17 @@ fn pointwise_params() -> PointwiseParams {
 fn geometry_covers_every_output() {
     let launch = depthwise::launch(Precision::Fp16, 5, 2, depthwise_params()).unwrap();
     assert_eq!(launch.kernel, "effnet_depthwise_k5s2_f16");
-    // Tiles of 4 x 16 outputs: 11 x 35 pixels of 32 channels and padding, the sums of two pairs of
+    // Tiles of 4 x 16 outputs: 11 x 35 pixels of 32 channels and padding, the sums of a pair of
     // strips and of the tile.
-    let shared_bytes = 11 * 35 * 80 + 3 * 32 * 4;
+    let shared_bytes = 11 * 35 * 80 + 2 * 32 * 4;
     let expected = Geometry { grid: [14 * 4, 3, 3], block: [256, 1, 1], shared_bytes };
     assert_eq!(launch.geometry, expected);
+    // A block has the channels of a slice: all of them, where there are many tiles.
+    let squeeze = DepthwiseParams { squeeze: 0x7000, reduce_weight: 0x8000, ..depthwise_params() };
+    let squeeze = DepthwiseParams { c_se: 6, slice: 128, ..squeeze };
+    let launch = depthwise::launch(Precision::Fp16, 5, 2, squeeze).unwrap();
+    let shared_bytes = shared_bytes + 6 * 80 + 6 * 4;
+    assert_eq!(launch.geometry, Geometry { grid: [14 * 4, 1, 3], shared_bytes, ..expected });
     let mut params = depthwise_params();
     (params.h_in, params.w_in, params.h_out, params.w_out) = (7, 7, 7, 7);
     let launch = depthwise::launch(Precision::Fp16, 3, 1, params).unwrap();
@@ -305,6 +311,21 @@ fn depthwise_refuses_what_the_kernel_does_not_take() {
     refused(with(|p| p.shift = 0), "shift is at address 0x0");
     refused(with(|p| p.partial_sums = 8), "partial_sums");
     refused(depthwise::launch(Precision::Fp16, 7, 1, depthwise_params()), "no kernel for k 7");
+    for (precision, change, message) in [
+        (Precision::Fp32, (|_| ()) as fn(&mut DepthwiseParams), "null: of f16 alone"),
+        (Precision::Fp16, |p| p.c_se = 0, "c_se is 0, expected at least 1"),
+        (Precision::Fp16, |p| p.c_se = 2000, "c_se is 2000, expected few enough values"),
+        (Precision::Fp16, |p| p.slice = 64, "slice is 64, expected squeeze::slice"),
+        (Precision::Fp16, |p| p.squeeze = 0x7008, "squeeze is at address 0x7008"),
+        (Precision::Fp16, |p| p.reduce_weight = 0, "reduce_weight is at address 0x0"),
+        (Precision::Fp16, |p| p.squeeze = 0, "c_se is 6, expected 0"),
+    ] {
+        let mut params = depthwise_params();
+        (params.squeeze, params.reduce_weight) = (0x7000, 0x8000);
+        (params.c_se, params.slice) = (6, 128);
+        change(&mut params);
+        refused(depthwise::launch(precision, 5, 2, params), message);
+    }
     // No squeeze is no error.
     with(|p| p.partial_sums = 0).unwrap();
     with(|p| (p.scale, p.shift) = (0, 0)).unwrap();

@@ -24,7 +24,7 @@ pub const ENTRIES: [&str; 8] = [
 ];
 
 /// Fewest blocks that a multiprocessor holds at once, to hide the time that a block waits.
-pub const RESIDENT_BLOCKS: u32 = 3;
+pub const RESIDENT_BLOCKS: u32 = 2;
 
 /// Bytes of shared memory that the patch of a tile may take in f16: several blocks fit beside each
 /// other.

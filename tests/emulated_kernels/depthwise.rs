@@ -14,12 +14,21 @@ fn b0_depthwise(precision: Precision) -> Vec<Depthwise> {
         let (network, geometry) = b0(padding);
         for (block, conv) in network.blocks.iter().zip(&geometry.blocks) {
             if seen.insert((*conv, block.c_mid)) {
-                let shape = depthwise_shape(precision, conv, [1, block.c_mid]);
+                let mut shape = depthwise_shape(precision, conv, [1, block.c_mid]);
+                shape.c_se = squeeze_of(precision, block.c_se.expect("B0 has squeeze-excite"));
                 cases.push(Depthwise::filled(shape, seen.len() as u64));
             }
         }
     }
     cases
+}
+
+/// Rows of the squeeze, which the f16 kernels alone compute.
+fn squeeze_of(precision: Precision, c_se: usize) -> usize {
+    match precision {
+        Precision::Fp16 => c_se,
+        Precision::Fp32 => 0,
+    }
 }
 
 fn depthwise_shape(precision: Precision, conv: &ConvGeometry, n_c: [usize; 2]) -> Depthwise {
@@ -65,7 +74,8 @@ fn depthwise_over_odd_layers() {
         for (block, conv) in network.blocks.iter().zip(&geometry.blocks) {
             if seen.insert((*conv, block.c_mid)) {
                 let precision = [Precision::Fp16, Precision::Fp32][seen.len() % 2];
-                let shape = depthwise_shape(precision, conv, [1, block.c_mid]);
+                let mut shape = depthwise_shape(precision, conv, [1, block.c_mid]);
+                shape.c_se = squeeze_of(precision, block.c_se.unwrap_or(0));
                 Depthwise::filled(shape, seen.len() as u64).check(&machine);
             }
         }
@@ -87,6 +97,7 @@ fn awkward_depthwise(precision: Precision) {
                         let mut shape = depthwise_shape(precision, &conv, [BATCH, c]);
                         shape.activation = ACTIVATIONS[seed % 3];
                         shape.squeeze = seed % 4 != 0;
+                        shape.c_se = squeeze_of(precision, [0, 1, 6, 8, 130][seed % 5]);
                         shape.batch_norm = seed % 7 != 0;
                         if shape.activation != ACTIVATION_SWISH && seed % 5 < 3 {
                             shape.data = Data::Integers;
@@ -113,6 +124,51 @@ fn awkward_depthwise_f32() {
     awkward_depthwise(Precision::Fp32);
 }
 
+/// So many tiles that a slice of the squeeze goes on over groups of channels, the last part empty,
+/// and maps whose last tiles are one pixel wide or high.
+#[test]
+#[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
+fn long_slices_of_the_squeeze() {
+    let machine = machine(depthwise::IMAGE);
+    for ([h, w], c, seed) in [([33, 81], 72, 0), ([57, 97], 40, 1), ([9, 200], 264, 2)] {
+        let [k, stride] = [[3, 1], [5, 1], [5, 2]][seed];
+        let conv = conv(Padding::SameDynamic, [h, w], k, stride);
+        let mut shape = depthwise_shape(Precision::Fp16, &conv, [2, c]);
+        shape.squeeze = seed == 1;
+        shape.c_se = 10;
+        let case = Depthwise::filled(shape, seed as u64);
+        check_batch(&machine, &case, 2, |i| case.image(i));
+    }
+}
+
+/// Nothing of a channel reaches another, as long as all values are finite: the largest f16 numbers
+/// in all channels but one leave that one exact.
+#[test]
+#[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
+fn finite_neighbours_do_not_reach_a_channel() {
+    let machine = machine(depthwise::IMAGE);
+    for [k, stride] in WINDOWS {
+        let conv = conv(Padding::Symmetric, [7, 9], k, stride);
+        let mut shape = depthwise_shape(Precision::Fp16, &conv, [1, 40]);
+        (shape.data, shape.activation) = (Data::Integers, ACTIVATION_NONE);
+        (shape.squeeze, shape.batch_norm) = (false, false);
+        let plain = Depthwise::filled(shape, k as u64);
+        let mut loud = plain.clone();
+        for (i, x) in loud.input.iter_mut().enumerate().filter(|(i, _)| i % 40 != 11) {
+            *x = [65504.0, -65504.0][i % 2];
+        }
+        for (i, w) in loud.weight.iter_mut().enumerate().filter(|(i, _)| i % 40 != 11) {
+            *w = [0.5, 1.0][i % 3 % 2];
+        }
+        let channel = |case: &Depthwise| -> Vec<[u8; 2]> {
+            let output = &case.run(&machine, Buffers::exact())[0];
+            output.chunks(80).map(|pixel| [pixel[22], pixel[23]]).collect()
+        };
+        assert_eq!(channel(&plain), channel(&loud), "k{k}s{stride}");
+        plain.check(&machine);
+    }
+}
+
 #[test]
 #[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
 fn short_depthwise() {
@@ -122,7 +178,8 @@ fn short_depthwise() {
             let ConvGeometry { pad_top, pad_left, output, .. } =
                 conv(Padding::SameDynamic, [9, 14], k, stride);
             let (output, pad) = ([output.h, output.w], [pad_top, pad_left]);
-            let shape = Depthwise::shape(precision, [k, stride], [9, 14], output, pad, [2, 40]);
+            let mut shape = Depthwise::shape(precision, [k, stride], [9, 14], output, pad, [2, 40]);
+            shape.c_se = squeeze_of(precision, 5);
             let case = Depthwise::filled(shape, k as u64);
             check_batch(&machine, &case, 2, |i| case.image(i));
         }
@@ -147,13 +204,17 @@ mod mutants {
             (true, [k - 1, k - 2], [1, 8], [4, 3]),
             (false, [k - 2, k - 2], [2, 8], [4, 4]),
         ];
-        let shapes = plain.into_iter().chain(wide).enumerate();
+        // So many tiles that a block of f16 has two groups of channels, the second part empty.
+        let long = (false, [0, 0], [1, 40], [1, 49 * 16 * stride]);
+        let long = (precision == Precision::Fp16).then_some(long);
+        let shapes = plain.into_iter().chain(wide).chain(long).enumerate();
         shapes
             .map(|(i, (squeeze, pad, n_c, input))| -> Box<dyn Case> {
                 // The last window is the last that starts within the input.
                 let output = [0, 1].map(|axis| (input[axis] - 1 + pad[axis]) / stride + 1);
                 let mut shape = Depthwise::shape(precision, [k, stride], input, output, pad, n_c);
                 shape.squeeze = squeeze;
+                shape.c_se = squeeze_of(precision, [5, 0, 0, 3, 4, 0, 2][i]);
                 shape.activation = [ACTIVATION_SWISH, ACTIVATION_NONE, ACTIVATION_RELU6][i % 3];
                 Box::new(Depthwise::filled(shape, i as u64))
             })

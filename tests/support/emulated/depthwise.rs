@@ -1,7 +1,7 @@
 //! Launches of `kernels/depthwise.cu`, and their expected outputs.
 
 use super::*;
-use effnet::kernels::depthwise;
+use effnet::kernels::{depthwise, squeeze};
 
 /// Tensors and options of a depthwise launch.
 #[derive(Clone, Debug)]
@@ -15,13 +15,18 @@ pub struct Depthwise {
     pub pad: [usize; 2],
     pub c: usize,
     pub activation: i32,
+    /// Whether there are partial sums.
     pub squeeze: bool,
+    /// Rows of the weight that the sums are multiplied by; 0: none.
+    pub c_se: usize,
     pub batch_norm: bool,
     pub data: Data,
     pub input: Vec<f32>,
     pub weight: Vec<f32>,
     pub scale: Vec<f32>,
     pub shift: Vec<f32>,
+    /// `[c_se, c]`.
+    pub reduce_weight: Vec<f32>,
 }
 
 impl Depthwise {
@@ -33,6 +38,7 @@ impl Depthwise {
         shape.weight = data.values(&mut random, precision, k * k * c);
         shape.scale = data.scales(&mut random, c);
         shape.shift = data.values(&mut random, Precision::Fp32, c);
+        shape.reduce_weight = data.values(&mut random, precision, shape.c_se * c);
         shape
     }
 
@@ -56,12 +62,14 @@ impl Depthwise {
             c,
             activation: ACTIVATION_SWISH,
             squeeze: true,
+            c_se: 0,
             batch_norm: true,
             data: Data::Uniform,
             input: Vec::new(),
             weight: Vec::new(),
             scale: Vec::new(),
             shift: Vec::new(),
+            reduce_weight: Vec::new(),
         }
     }
 
@@ -79,6 +87,36 @@ impl Depthwise {
     fn count(&self) -> usize {
         self.tiles().count() as usize
     }
+
+    /// Channels of a slice of the squeeze, and the number of slices.
+    fn slices(&self) -> [usize; 2] {
+        let (c, tiles) = (self.c as i32, self.count() as i32);
+        [squeeze::slice(c, tiles), squeeze::slices(c, tiles)].map(|x| x as usize)
+    }
+
+    /// The squeeze of the sums, `[n, tiles, slices, stride]`: one fma for each channel of a slice.
+    fn squeezed(&self, sums: &[Bounded]) -> Vec<Bounded> {
+        let [slice, slices] = self.slices();
+        let u = self.data.u();
+        let mut squeezed = Vec::new();
+        for tile in sums.chunks(self.c) {
+            for s in 0..slices {
+                let channels = s * slice..((s + 1) * slice).min(self.c);
+                for j in 0..squeeze::stride(self.c_se as i32) as usize {
+                    let mut sum = Bounded::default();
+                    // Beyond c_se, zeros.
+                    for c in channels.clone().filter(|_| j < self.c_se) {
+                        let w = f64::from(self.reduce_weight[j * self.c + c]);
+                        sum.value += tile[c].value * w;
+                        let roundings = channels.len() as f64 * u * tile[c].value.abs();
+                        sum.error += (tile[c].error + roundings) * w.abs();
+                    }
+                    squeezed.push(sum);
+                }
+            }
+        }
+        squeezed
+    }
 }
 
 impl Case for Depthwise {
@@ -94,6 +132,16 @@ impl Case for Depthwise {
             ),
             false => (0, 0),
         };
+        let [slice, slices] = self.slices();
+        let reduced = self.n * self.count() * slices * squeeze::stride(self.c_se as i32) as usize;
+        let (reduce_weight, c_se, slice) = match self.c_se {
+            0 => (0, 0, 0),
+            c_se => (
+                buffers.input("reduce_weight", self.precision, &self.reduce_weight),
+                c_se as i32,
+                slice as i32,
+            ),
+        };
         let params = DepthwiseParams {
             input,
             weight,
@@ -104,6 +152,13 @@ impl Case for Depthwise {
                 true => buffers.output("partial_sums", Precision::Fp32, squeezed),
                 false => 0,
             },
+            reduce_weight,
+            squeeze: match self.c_se {
+                0 => 0,
+                _ => buffers.output("squeeze", Precision::Fp32, reduced),
+            },
+            c_se,
+            slice,
             n: self.n as i32,
             h_in: self.input_size[0] as i32,
             w_in: self.input_size[1] as i32,
@@ -172,9 +227,13 @@ impl Case for Depthwise {
         }
         let mut expected =
             vec![Expected { name: "output", precision: self.precision, values: output }];
+        let precision = Precision::Fp32;
+        let reduced = self.squeezed(&sums);
         if self.squeeze {
-            let precision = Precision::Fp32;
             expected.push(Expected { name: "partial_sums", precision, values: sums });
+        }
+        if self.c_se > 0 {
+            expected.push(Expected { name: "squeeze", precision, values: reduced });
         }
         expected
     }
@@ -182,7 +241,7 @@ impl Case for Depthwise {
     fn describe(&self) -> String {
         format!(
             "depthwise k{}s{} {} {:?} -> {:?}, pad {:?}, n {}, c {}, activation {}, squeeze {}, \
-             batch_norm {}",
+             c_se {}, batch_norm {}",
             self.k,
             self.stride,
             self.precision,
@@ -193,6 +252,7 @@ impl Case for Depthwise {
             self.c,
             self.activation,
             self.squeeze,
+            self.c_se,
             self.batch_norm
         )
     }
