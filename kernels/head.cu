@@ -15,23 +15,36 @@
 //           src/kernels/head.rs.
 // Launch:  pool: grid (tiles, ceil(c / 64), n), block 256. Tiles have a multiple of 64 pixels, the
 //          fewest with which an image has at most 128 tiles.
-//          classifier: grid (ceil(classes / 8), ceil(n / 4)), block 128, dynamic shared memory
-//          min(n, 4) * c * 4 bytes.
+//          classifier, f32: grid (ceil(classes / 8), ceil(n / 4)), block 128, dynamic shared
+//          memory min(n, 4) * c * 4 bytes.
+//          classifier, f16: grid (ceil(classes / (8 * octets)), ceil(n / 16)), block 128, octets 1
+//          or 4; dynamic shared memory 2048 * octets bytes for each of ceil(c / 128) steps of a
+//          share, at most 16 / octets.
 //          top_k: grid n, block 256.
 // Work:    pool: a thread owns 16 bytes of channels and takes every 32nd (f16) or 16th (f32) pixel.
-//          classifier: every block averages the features of its images; a warp takes two classes of
-//          four images, its lanes the channels.
+//          classifier, f32: every block averages the features of its images; a warp takes two
+//          classes of four images, its lanes the channels.
+//          classifier, f16: a matrix product on tensor cores. A warp has a share of the channels,
+//          every fourth 32 of them, and multiplies the sums of 16 images over their tiles, each as
+//          two f16, by the weights of the block's classes; the shares are added up. Weights come
+//          to shared memory while the launch before ends, and each feature is divided and written
+//          by one block.
 //          top_k: a thread owns every 256th class; the block finds the best class left, k times.
-// Traffic: pool: the input once. classifier: the weights once for every four images, the partial
-//          sums once for every eight classes. top_k: the logits about twice.
+// Traffic: pool: the input once. classifier: the weights once for every four images, f16: sixteen;
+//          the partial sums once for every block's classes. top_k: the logits about twice.
 // Numerics: f32 sums in an order that the pixels, or channels, or classes of one image fix, so the
 //          bytes depend neither on the run nor on the batch. Exact exp and division.
+//          classifier, f16: a sum over tiles, scaled by a power of two, is the sum of two f16 to
+//          within 2^-22 of it, and 2^-31 of the feature; features up to 2^20. Products are exact,
+//          and summed in f32 by tensor cores; the scale and the bias are one fma. A NaN or an
+//          infinity is in its own image's logits alone.
 //          Equal logits keep the order of their classes, and 0 equals -0. A NaN is better than
 //          every number, so that it comes first. With a logit that is NaN or infinite every
 //          probability of its image is NaN: who gets the best classes alone learns of it.
 // Source:  the definitions. Architectures: sm_75 and later.
 
 #include "channel_vector.cuh"
+#include "tensor_core.cuh"
 
 // --- Pool ---
 
@@ -74,20 +87,26 @@ __device__ __forceinline__ void pool(const PoolParams& p) {
             sum[i] += __shfl_xor_sync(kFullWarp, sum[i], offset);
         }
     }
-    __shared__ float sums[kPoolWarps][kPoolTileChannels];
+    // First quads of all columns, then second ones: lanes that store one meet no bank twice.
+    constexpr int kQuads = kChannels / 4;
+    __shared__ float4 sums[kPoolWarps][kQuads][kColumns];
     if (threadIdx.x % kWarpSize < kColumns) {
 #pragma unroll
-        for (int i = 0; i < kChannels; ++i) {
-            sums[threadIdx.x / kWarpSize][column * kChannels + i] = sum[i];
+        for (int q = 0; q < kQuads; ++q) {
+            sums[threadIdx.x / kWarpSize][q][column] = {sum[4 * q], sum[4 * q + 1], sum[4 * q + 2],
+                                                        sum[4 * q + 3]};
         }
     }
     __syncthreads();
     const int channel = blockIdx.y * kPoolTileChannels + threadIdx.x;
     if (threadIdx.x < kPoolTileChannels && channel < p.c) {
-        float total = sums[0][threadIdx.x];
+        const int quad = threadIdx.x / 4;
+        const float* of_warps =
+            &sums[0][quad % kQuads][quad / kQuads].x + threadIdx.x % 4;  // [warps, channels]
+        float total = of_warps[0];
 #pragma unroll
         for (int i = 1; i < kPoolWarps; ++i) {
-            total += sums[i][threadIdx.x];
+            total += of_warps[i * kPoolTileChannels];
         }
         const int tile = image * gridDim.x + blockIdx.x;
         p.partial_sums[tile * p.c + channel] = total;  // [n, tiles, c]
@@ -104,7 +123,7 @@ extern "C" __global__ void __launch_bounds__(kPoolWarps* kWarpSize)
     pool<float>(p);
 }
 
-// --- Classifier ---
+// --- Classifier, f32 ---
 
 constexpr int kClassifierThreads = kClassifierWarps * kWarpSize;
 // Vectors of each class that a lane asks for at once.
@@ -112,50 +131,50 @@ constexpr int kAhead = 4;
 
 // The features of the block's images: to shared memory as quads, each image's as quad_slot says;
 // the first block of an image also writes them to global memory.
-template <typename T>
+// The features of the block's images: to shared memory, [images, c / 4] quads; the first block of
+// an image also writes them to global memory.
 __device__ __forceinline__ void average(const ClassifierParams& p, float4* shared, int first_image,
                                         int images) {
     const int quads = p.c / 4;
     const float pixels = static_cast<float>(p.pixels);
-    for (int i = threadIdx.x; i < images * quads; i += kClassifierThreads) {
-        const int image = i / quads;
-        const int quad = i % quads;
-        const int at = (first_image + image) * p.tiles * p.c + 4 * quad;
-        const float4* sums = reinterpret_cast<const float4*>(p.partial_sums + at);  // [tiles, c]
-        float4 mean = {0.0f, 0.0f, 0.0f, 0.0f};
+    for (int image = 0; image < images; ++image) {
+        const int row = first_image + image;
+        const float4* sums =
+            reinterpret_cast<const float4*>(p.partial_sums + row * p.tiles * p.c);  // [tiles, c]
+        for (int quad = threadIdx.x; quad < quads; quad += kClassifierThreads) {
+            float4 mean = {0.0f, 0.0f, 0.0f, 0.0f};
 #pragma unroll 4
-        for (int t = 0; t < p.tiles; ++t) {
-            const float4 sum = sums[t * quads];
-            mean.x += sum.x;
-            mean.y += sum.y;
-            mean.z += sum.z;
-            mean.w += sum.w;
-        }
-        mean = {mean.x / pixels, mean.y / pixels, mean.z / pixels, mean.w / pixels};
-        shared[image * quads + quad_slot<T>(quad, p.c / kVector<T>)] = mean;
-        if (blockIdx.x == 0) {
-            float* features = p.features + (first_image + image) * p.c;  // [c]
-            reinterpret_cast<float4*>(features)[quad] = mean;
+            for (int t = 0; t < p.tiles; ++t) {
+                const float4 sum = sums[t * quads + quad];
+                mean.x += sum.x;
+                mean.y += sum.y;
+                mean.z += sum.z;
+                mean.w += sum.w;
+            }
+            mean = {mean.x / pixels, mean.y / pixels, mean.z / pixels, mean.w / pixels};
+            shared[image * quads + quad] = mean;
+            if (blockIdx.x == 0) {
+                reinterpret_cast<float4*>(p.features + row * p.c)[quad] = mean;
+            }
         }
     }
 }
 
-template <typename T>
-__device__ __forceinline__ void classifier(const ClassifierParams& p) {
-    extern __shared__ float4 features[];  // [images, c / 4], see quad_slot
+__device__ __forceinline__ void classifier_f32(const ClassifierParams& p) {
+    extern __shared__ float4 features[];  // [images, c / 4]
     let_next_launch_begin();
     const int lane = threadIdx.x % kWarpSize;
     const int warp = blockIdx.x * kClassifierWarps + threadIdx.x / kWarpSize;
     const int first_class = warp * kClassifierWarpClasses;
     const int first_image = blockIdx.y * kClassifierImages;
     const int images = min(p.n - first_image, kClassifierImages);
-    const int vectors = p.c / kVector<T>;
+    const int vectors = p.c / kVector<float>;
 
     // A class beyond the last one is computed as the last one, and not stored.
-    const T* weight[kClassifierWarpClasses];  // [c]
+    const float* weight[kClassifierWarpClasses];  // [c]
 #pragma unroll
     for (int o = 0; o < kClassifierWarpClasses; ++o) {
-        weight[o] = static_cast<const T*>(p.weight) + min(first_class + o, p.classes - 1) * p.c;
+        weight[o] = static_cast<const float*>(p.weight) + min(first_class + o, p.classes - 1) * p.c;
     }
     uint4 ahead[kAhead][kClassifierWarpClasses] = {};
     const auto load = [&](int first) {
@@ -165,16 +184,17 @@ __device__ __forceinline__ void classifier(const ClassifierParams& p) {
             if (v < vectors) {
 #pragma unroll
                 for (int o = 0; o < kClassifierWarpClasses; ++o) {
-                    ahead[a][o] = load_raw(weight[o] + v * kVector<T>);
+                    ahead[a][o] = load_raw(weight[o] + v * kVector<float>);
                 }
             }
         }
     };
 
-    // The first weights are under way while the launch before ends and the features are averaged.
-    load(lane);
+    // The first weights are under way while the features are averaged; not before: ptxas puts no
+    // load of the kind above the wait.
     wait_for_launches_before();
-    average<T>(p, features, first_image, images);
+    load(lane);
+    average(p, features, first_image, images);
     __syncthreads();
 
     float sum[kClassifierWarpClasses][kClassifierImages] = {};
@@ -192,18 +212,15 @@ __device__ __forceinline__ void classifier(const ClassifierParams& p) {
 #pragma unroll
             for (int image = 0; image < kClassifierImages; ++image) {
                 if (image < images) {
+                    const float4 x = features[image * vectors + v];
 #pragma unroll
-                    for (int q = 0; q < kVectorQuads<T>; ++q) {
-                        const float4 x = features[image * (p.c / 4) + q * vectors + v];
-#pragma unroll
-                        for (int o = 0; o < kClassifierWarpClasses; ++o) {
-                            const ChannelVector<T> w(ahead[a][o]);
-                            float& s = sum[o][image];
-                            s = fmaf(x.x, w.x[4 * q], s);
-                            s = fmaf(x.y, w.x[4 * q + 1], s);
-                            s = fmaf(x.z, w.x[4 * q + 2], s);
-                            s = fmaf(x.w, w.x[4 * q + 3], s);
-                        }
+                    for (int o = 0; o < kClassifierWarpClasses; ++o) {
+                        const ChannelVector<float> w(ahead[a][o]);
+                        float& s = sum[o][image];
+                        s = fmaf(x.x, w.x[0], s);
+                        s = fmaf(x.y, w.x[1], s);
+                        s = fmaf(x.z, w.x[2], s);
+                        s = fmaf(x.w, w.x[3], s);
                     }
                 }
             }
@@ -225,13 +242,220 @@ __device__ __forceinline__ void classifier(const ClassifierParams& p) {
 }
 
 extern "C" __global__ void __launch_bounds__(kClassifierThreads)
-    effnet_classifier_f16(const __grid_constant__ ClassifierParams p) {
-    classifier<__half>(p);
+    effnet_classifier_f32(const __grid_constant__ ClassifierParams p) {
+    classifier_f32(p);
 }
 
-extern "C" __global__ void __launch_bounds__(kClassifierThreads)
-    effnet_classifier_f32(const __grid_constant__ ClassifierParams p) {
-    classifier<float>(p);
+// --- Classifier, f16 ---
+
+constexpr int kShareThreads = kClassifierShares * kWarpSize;
+// Of a multiprocessor: what registers are for.
+constexpr int kResidentBlocks = 3;
+// Sums are scaled by a power of two so that a mean of up to 2^kMeanBits fits an f16.
+constexpr int kMeanBits = 20;
+constexpr int kHalfBits = 16;
+// What is left of a sum beyond its first f16 is multiplied by this before it is made one.
+constexpr float kRestScale = 2048.0f;
+
+// Two values as pairs of f16: `high`, and what `high` leaves of them, times kRestScale, `rest`.
+__device__ __forceinline__ void split(float2 x, unsigned& high, unsigned& rest) {
+    const __half2 rounded = __floats2half2_rn(x.x, x.y);
+    const float2 taken = __half22float2(rounded);
+    const __half2 left =
+        __floats2half2_rn((x.x - taken.x) * kRestScale, (x.y - taken.y) * kRestScale);
+    high = *reinterpret_cast<const unsigned*>(&rounded);
+    rest = *reinterpret_cast<const unsigned*>(&left);
+}
+
+// 8 * OCTETS classes of 16 images, of which lane l has rows l / 4 and, with two ROWS, 8 + l / 4.
+// The sums over tiles of STEPS steps are loaded at once. Lane l has the channels 8 * (l % 4) to
+// 8 * (l % 4) + 7 of a step, of its images as of class l / 4 of each octet: as the order of a sum's
+// terms is free, they are the pairs of two products of 16 channels.
+template <int OCTETS, int ROWS, int STEPS>
+__device__ __forceinline__ void classifier_f16(const ClassifierParams& p) {
+    constexpr int kStages = kClassifierMaxStages / OCTETS;
+    static_assert(STEPS <= kStages, "all steps that are loaded at once have stages");
+    // [shares, stages, octets, lanes], of which the sums are in the first stage in the end.
+    extern __shared__ uint4 ring[];
+    const int lane = threadIdx.x % kWarpSize;
+    const int share = threadIdx.x / kWarpSize;
+    const int first_class = blockIdx.x * 8 * OCTETS;
+    const int first_image = blockIdx.y * kClassifierTileImages;
+    const int steps = (p.c + kClassifierStepChannels - 1) / kClassifierStepChannels;
+    const int share_steps = (steps + kClassifierShares - 1) / kClassifierShares;
+    const int stages = min(kStages, share_steps);
+    // Step s of the share is step share + 4 * s.
+    constexpr int kStride = kClassifierShares * kClassifierStepChannels;
+    const int channel = share * kClassifierStepChannels + 8 * (lane % 4);
+
+    // A lane copies what it reads itself: no other one has to know.
+    uint4* mine = ring + share * stages * OCTETS * kWarpSize + lane;
+    const int row_class = first_class + lane / 4;
+    const __half* weight = static_cast<const __half*>(p.weight);  // [classes, c]
+    const auto copy_step = [&](int step, int stage) {
+        const int c = channel + step * kStride;
+#pragma unroll
+        for (int o = 0; o < OCTETS; ++o) {
+            const bool valid = c < p.c && row_class + 8 * o < p.classes;
+            const __half* from = valid ? weight + (row_class + 8 * o) * p.c + c : weight;
+            copy_chunk(reinterpret_cast<__half*>(mine + (stage * OCTETS + o) * kWarpSize), from,
+                       valid);
+        }
+    };
+#pragma unroll 1
+    for (int stage = 0; stage < kStages; ++stage) {
+        if (stage < stages) {
+            copy_step(stage, stage);
+        }
+        commit_copies();
+    }
+    // Steps whose features this block writes: an even part of them.
+    const int blocks = gridDim.x;
+    const int first_written = static_cast<int>(blockIdx.x) * steps / blocks;
+    const int end_written = (static_cast<int>(blockIdx.x) + 1) * steps / blocks;
+    // 2^exponent is at least 16 * pixels, and less than twice that.
+    const int exponent = 32 - __clz(p.pixels - 1) + kMeanBits - kHalfBits;
+    const float pixels = static_cast<float>(p.pixels);
+    const float scale = __int_as_float((127 - exponent) << 23);
+    const float unscale = __int_as_float((127 + exponent) << 23) / pixels;
+    wait_for_launches_before();
+
+    const float* sums[ROWS];  // [tiles, c]
+    bool present[ROWS];
+#pragma unroll
+    for (int r = 0; r < ROWS; ++r) {
+        const int image = first_image + lane / 4 + 8 * r;
+        present[r] = image < p.n;
+        sums[r] = p.partial_sums + (present[r] ? image : 0) * p.tiles * p.c + channel;
+    }
+
+    float high_sum[OCTETS][4] = {};
+    float rest_sum[OCTETS][4] = {};
+    int stage = 0;
+#pragma unroll 1
+    for (int first = 0; first < share_steps; first += STEPS) {
+        float2 sum[STEPS][ROWS][4] = {};  // pairs of channels
+#pragma unroll 2
+        for (int tile = 0; tile < p.tiles; ++tile) {
+#pragma unroll
+            for (int s = 0; s < STEPS; ++s) {
+                const int c = (first + s) * kStride;
+#pragma unroll
+                for (int r = 0; r < ROWS; ++r) {
+                    if (present[r] && channel + c < p.c) {
+                        const float4* at =
+                            reinterpret_cast<const float4*>(sums[r] + tile * p.c + c);
+                        const float4 low = at[0];
+                        const float4 high = at[1];
+                        float2(&to)[4] = sum[s][r];
+                        to[0] = {to[0].x + low.x, to[0].y + low.y};
+                        to[1] = {to[1].x + low.z, to[1].y + low.w};
+                        to[2] = {to[2].x + high.x, to[2].y + high.y};
+                        to[3] = {to[3].x + high.z, to[3].y + high.w};
+                    }
+                }
+            }
+        }
+#pragma unroll
+        for (int s = 0; s < STEPS; ++s) {
+            if (first + s >= share_steps) {
+                break;
+            }
+            const int step = share + (first + s) * kClassifierShares;
+            if (step >= first_written && step < end_written) {
+#pragma unroll
+                for (int r = 0; r < ROWS; ++r) {
+                    const int c = channel + (first + s) * kStride;
+                    if (present[r] && c < p.c) {
+                        const float2(&from)[4] = sum[s][r];
+                        float4* to = reinterpret_cast<float4*>(
+                            p.features + (first_image + lane / 4 + 8 * r) * p.c + c);
+                        to[0] = {from[0].x / pixels, from[0].y / pixels, from[1].x / pixels,
+                                 from[1].y / pixels};
+                        to[1] = {from[2].x / pixels, from[2].y / pixels, from[3].x / pixels,
+                                 from[3].y / pixels};
+                    }
+                }
+            }
+            // Fragments of two products: pairs 0 and 1, pairs 2 and 3.
+            unsigned high[2][4] = {};
+            unsigned rest[2][4] = {};
+#pragma unroll
+            for (int r = 0; r < ROWS; ++r) {
+#pragma unroll
+                for (int i = 0; i < 4; ++i) {
+                    const float2 x = {sum[s][r][i].x * scale, sum[s][r][i].y * scale};
+                    split(x, high[i / 2][i % 2 * 2 + r], rest[i / 2][i % 2 * 2 + r]);
+                }
+            }
+            wait_copies<kStages - 1>();
+#pragma unroll
+            for (int o = 0; o < OCTETS; ++o) {
+                const uint4 w = mine[(stage * OCTETS + o) * kWarpSize];
+                multiply(high_sum[o], high[0], w.x, w.y);
+                multiply(rest_sum[o], rest[0], w.x, w.y);
+                multiply(high_sum[o], high[1], w.z, w.w);
+                multiply(rest_sum[o], rest[1], w.z, w.w);
+            }
+            if (first + s + stages < share_steps) {
+                copy_step(first + s + stages, stage);
+            }
+            commit_copies();
+            stage = stage + 1 == stages ? 0 : stage + 1;
+        }
+    }
+
+    // The shares of each sum, in their order. A lane's part goes where its own weights were.
+    float4* parts = reinterpret_cast<float4*>(ring);
+    const int share_stride = stages * OCTETS * kWarpSize;
+#pragma unroll
+    for (int o = 0; o < OCTETS; ++o) {
+        parts[share * share_stride + o * kWarpSize + lane] = {
+            fmaf(rest_sum[o][0], 1.0f / kRestScale, high_sum[o][0]),
+            fmaf(rest_sum[o][1], 1.0f / kRestScale, high_sum[o][1]),
+            fmaf(rest_sum[o][2], 1.0f / kRestScale, high_sum[o][2]),
+            fmaf(rest_sum[o][3], 1.0f / kRestScale, high_sum[o][3])};
+    }
+    __syncthreads();
+    for (int at = threadIdx.x; at < OCTETS * kWarpSize; at += kShareThreads) {
+        float4 total = parts[at];
+#pragma unroll
+        for (int s = 1; s < kClassifierShares; ++s) {
+            const float4 part = parts[s * share_stride + at];
+            total.x += part.x;
+            total.y += part.y;
+            total.z += part.z;
+            total.w += part.w;
+        }
+        const int output = first_class + at / kWarpSize * 8 + 2 * (lane % 4);
+        const float values[2][2] = {{total.x, total.y}, {total.z, total.w}};
+#pragma unroll
+        for (int i = 0; i < 2; ++i) {
+            if (output + i < p.classes) {
+                const float bias = p.bias[output + i];
+#pragma unroll
+                for (int r = 0; r < ROWS; ++r) {
+                    const int image = first_image + lane / 4 + 8 * r;
+                    if (image < p.n) {
+                        p.logits[image * p.classes + output + i] =
+                            fmaf(values[r][i], unscale, bias);
+                    }
+                }
+            }
+        }
+    }
+}
+
+extern "C" __global__ void __launch_bounds__(kShareThreads, kResidentBlocks)
+    effnet_classifier_f16(const __grid_constant__ ClassifierParams p) {
+    let_next_launch_begin();
+    if (p.octets == 4) {
+        classifier_f16<4, 2, 2>(p);
+    } else if (p.n > 8) {
+        classifier_f16<1, 2, 4>(p);
+    } else {
+        classifier_f16<1, 1, 5>(p);
+    }
 }
 
 // --- Softmax and the best classes ---

@@ -42,11 +42,18 @@ constexpr int kPoolMaxTiles = 128;
 constexpr int kPoolTileChannels = 64;
 constexpr int kPoolWarps = 8;
 
-// Warps of a classifier block, classes of each, images of a block, and the most channels.
+// Warps of an f32 classifier block, classes of each, images of a block, and the most channels.
 constexpr int kClassifierWarps = 4;
 constexpr int kClassifierWarpClasses = 2;
 constexpr int kClassifierImages = 4;
 constexpr int kClassifierMaxChannels = 3072;
+
+// Warps of an f16 classifier block, each of which has a share of the channels; images of a block;
+// channels of a step of a share; and the most steps times octets of classes in shared memory.
+constexpr int kClassifierShares = 4;
+constexpr int kClassifierTileImages = 16;
+constexpr int kClassifierStepChannels = 32;
+constexpr int kClassifierMaxStages = 16;
 
 // Warps of a top_k block.
 constexpr int kTopKWarps = 8;
@@ -343,7 +350,7 @@ struct ClassifierParams {
     int32_t pixels;  // of the map that was summed
     int32_t c;
     int32_t classes;
-    int32_t reserved;
+    int32_t octets;  // f16: of classes, of a block
 };
 EFFNET_SIZE(ClassifierParams, 64);
 EFFNET_FIELD(ClassifierParams, partial_sums, 0);
@@ -356,7 +363,7 @@ EFFNET_FIELD(ClassifierParams, tiles, 44);
 EFFNET_FIELD(ClassifierParams, pixels, 48);
 EFFNET_FIELD(ClassifierParams, c, 52);
 EFFNET_FIELD(ClassifierParams, classes, 56);
-EFFNET_FIELD(ClassifierParams, reserved, 60);
+EFFNET_FIELD(ClassifierParams, octets, 60);
 
 struct TopKParams {
     const float* logits;       // [n, classes]

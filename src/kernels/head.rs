@@ -2,7 +2,8 @@
 
 use super::launch::Check;
 use super::params::{
-    CLASSIFIER_IMAGES, CLASSIFIER_MAX_CHANNELS, CLASSIFIER_WARP_CLASSES, CLASSIFIER_WARPS,
+    CLASSIFIER_IMAGES, CLASSIFIER_MAX_CHANNELS, CLASSIFIER_MAX_STAGES, CLASSIFIER_SHARES,
+    CLASSIFIER_STEP_CHANNELS, CLASSIFIER_TILE_IMAGES, CLASSIFIER_WARP_CLASSES, CLASSIFIER_WARPS,
     ClassifierParams, POOL_MAX_TILES, POOL_STEP_PIXELS, POOL_TILE_CHANNELS, POOL_WARPS, PoolParams,
     TOP_K_WARPS, TopKParams, WARP_SIZE,
 };
@@ -23,6 +24,10 @@ pub const ENTRIES: [&str; 5] = [
 
 /// Fewest blocks that a multiprocessor holds at once, to hide the time that a block waits.
 pub const RESIDENT_BLOCKS: u32 = 3;
+
+/// Fewest blocks of an f16 classifier for blocks of more than eight classes: nearly one for each of 132
+/// multiprocessors.
+const CLASSIFIER_BLOCKS: u64 = 120;
 
 /// Pixels of one tile of a pooled image; at least one pixel.
 fn pool_tile_pixels(pixels: i32) -> i32 {
@@ -64,16 +69,19 @@ pub fn pool(precision: Precision, params: PoolParams) -> Result<Launch<PoolParam
     Ok(Launch { image: IMAGE, kernel, geometry, params })
 }
 
+/// Steps of a share of an f16 classifier's channels, which are products of a sum that follow each
+/// other on tensor cores: a matter of the channels alone.
+pub fn classifier_share_steps(c: i32) -> i32 {
+    let steps = (c.max(0) as u32).div_ceil(CLASSIFIER_STEP_CHANNELS as u32);
+    steps.div_ceil(CLASSIFIER_SHARES as u32) as i32
+}
+
 /// The launch from sums over tiles to features and logits, or which argument the kernels do not
-/// take.
+/// take. It says what `octets` is.
 pub fn classifier(
     precision: Precision,
-    params: ClassifierParams,
+    mut params: ClassifierParams,
 ) -> Result<Launch<ClassifierParams>, LaunchError> {
-    let kernel = match precision {
-        Precision::Fp16 => ENTRIES[2],
-        Precision::Fp32 => ENTRIES[3],
-    };
     let p = &params;
     let check = Check("classifier");
     for (what, value) in
@@ -99,13 +107,36 @@ pub fn classifier(
     check.address("bias", p.bias, 4)?;
     check.address("logits", p.logits, 4)?;
 
-    let classes_of_block = CLASSIFIER_WARPS * CLASSIFIER_WARP_CLASSES;
-    let groups = (p.n as u32).div_ceil(CLASSIFIER_IMAGES as u32);
-    check.grid("n / 4", groups)?;
-    let geometry = Geometry {
-        grid: [(p.classes as u32).div_ceil(classes_of_block as u32), groups, 1],
-        block: [(CLASSIFIER_WARPS * WARP_SIZE) as u32, 1, 1],
-        shared_bytes: (p.n.min(CLASSIFIER_IMAGES) * p.c * 4) as u32,
+    let blocks = |classes: i32| (p.classes as u32).div_ceil(classes as u32);
+    let (kernel, geometry) = match precision {
+        Precision::Fp16 => {
+            let groups = (p.n as u32).div_ceil(CLASSIFIER_TILE_IMAGES as u32);
+            check.grid("n / 16", groups)?;
+            let enough = |octets: i32| {
+                u64::from(blocks(8 * octets)) * u64::from(groups) >= CLASSIFIER_BLOCKS
+            };
+            let octets = if enough(4) { 4 } else { 1 };
+            let stages = classifier_share_steps(p.c).min(CLASSIFIER_MAX_STAGES / octets);
+            let geometry = Geometry {
+                grid: [blocks(8 * octets), groups, 1],
+                block: [(CLASSIFIER_SHARES * WARP_SIZE) as u32, 1, 1],
+                // A vector of 16 bytes for each lane.
+                shared_bytes: (CLASSIFIER_SHARES * stages * octets * WARP_SIZE * 16) as u32,
+            };
+            params.octets = octets;
+            (ENTRIES[2], geometry)
+        }
+        Precision::Fp32 => {
+            let groups = (p.n as u32).div_ceil(CLASSIFIER_IMAGES as u32);
+            check.grid("n / 4", groups)?;
+            let geometry = Geometry {
+                grid: [blocks(CLASSIFIER_WARPS * CLASSIFIER_WARP_CLASSES), groups, 1],
+                block: [(CLASSIFIER_WARPS * WARP_SIZE) as u32, 1, 1],
+                shared_bytes: (p.n.min(CLASSIFIER_IMAGES) * p.c * 4) as u32,
+            };
+            params.octets = 0;
+            (ENTRIES[3], geometry)
+        }
     };
     Ok(Launch { image: IMAGE, kernel, geometry, params })
 }
@@ -163,10 +194,8 @@ mod tests {
         pool(Precision::Fp16, params)
     }
 
-    fn classifier_with(
-        change: fn(&mut ClassifierParams),
-    ) -> Result<Launch<ClassifierParams>, LaunchError> {
-        let mut params = ClassifierParams {
+    fn classifier_params() -> ClassifierParams {
+        ClassifierParams {
             partial_sums: 0x1000,
             weight: 0x2000,
             bias: 0x3000,
@@ -177,8 +206,14 @@ mod tests {
             pixels: 49,
             c: 1280,
             classes: 1001,
-            reserved: 0,
-        };
+            octets: 0,
+        }
+    }
+
+    fn classifier_with(
+        change: fn(&mut ClassifierParams),
+    ) -> Result<Launch<ClassifierParams>, LaunchError> {
+        let mut params = classifier_params();
         change(&mut params);
         classifier(Precision::Fp32, params)
     }
@@ -221,6 +256,20 @@ mod tests {
         let launch = classifier_with(|p| (p.n, p.c) = (1, 3072)).unwrap();
         assert_eq!(launch.geometry.shared_bytes, 3072 * 4);
         assert_eq!(top_k_with(|_| ()).unwrap().geometry.grid, [2, 1, 1]);
+        // Ten steps of a share; of more octets of classes, eight and four of them at once.
+        for (n, octets, grid, shared_kb) in [
+            (1, 1, [126, 1, 1], 20),
+            (16, 1, [126, 1, 1], 20),
+            (32, 1, [126, 2, 1], 20),
+            (64, 4, [32, 4, 1], 32),
+            (128, 4, [32, 8, 1], 32),
+        ] {
+            let params = ClassifierParams { n, ..classifier_params() };
+            let launch = classifier(Precision::Fp16, params).unwrap();
+            assert_eq!(launch.params, ClassifierParams { octets, ..params });
+            let expected = Geometry { grid, block: [128, 1, 1], shared_bytes: shared_kb << 10 };
+            assert_eq!(launch.geometry, expected);
+        }
     }
 
     #[test]

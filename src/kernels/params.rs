@@ -39,14 +39,22 @@ pub const POOL_MAX_TILES: i32 = 128;
 pub const POOL_TILE_CHANNELS: i32 = 64;
 /// Warps of a pool block.
 pub const POOL_WARPS: i32 = 8;
-/// Warps of a classifier block.
+/// Warps of an f32 classifier block.
 pub const CLASSIFIER_WARPS: i32 = 4;
-/// Classes of a classifier warp.
+/// Classes of an f32 classifier warp.
 pub const CLASSIFIER_WARP_CLASSES: i32 = 2;
-/// Images of a classifier block.
+/// Images of an f32 classifier block.
 pub const CLASSIFIER_IMAGES: i32 = 4;
 /// The most channels of the features: those of a block's images lie in shared memory.
 pub const CLASSIFIER_MAX_CHANNELS: i32 = 3072;
+/// Warps of an f16 classifier block, each of which has a share of the channels.
+pub const CLASSIFIER_SHARES: i32 = 4;
+/// Images of an f16 classifier block.
+pub const CLASSIFIER_TILE_IMAGES: i32 = 16;
+/// Channels of a step of a share of an f16 classifier.
+pub const CLASSIFIER_STEP_CHANNELS: i32 = 32;
+/// The most steps times octets of classes that an f16 classifier has in shared memory.
+pub const CLASSIFIER_MAX_STAGES: i32 = 16;
 /// Warps of a top_k block.
 pub const TOP_K_WARPS: i32 = 8;
 /// Threads of a resample block.
@@ -358,8 +366,8 @@ pub struct ClassifierParams {
     pub pixels: i32,
     pub c: i32,
     pub classes: i32,
-    /// Zero: the struct has no padding.
-    pub reserved: i32,
+    /// Octets of classes of an f16 block; the launch says it.
+    pub octets: i32,
 }
 
 /// Parameters of the top_k kernel.
@@ -430,7 +438,7 @@ layout::params! {
     BnSwishParams { input, scale, shift, gate, skip, output, rows, pixels, c, activation }
     PoolParams { input, partial_sums, n, pixels, c, reserved }
     ClassifierParams {
-        partial_sums, weight, bias, features, logits, n, tiles, pixels, c, classes, reserved,
+        partial_sums, weight, bias, features, logits, n, tiles, pixels, c, classes, octets,
     }
     TopKParams { logits, top_classes, top_logits, top_probabilities, n, classes, k, reserved }
     ResampleParams { input, columns, rows, output, h_in, w_in, h_out, w_out }

@@ -16,6 +16,8 @@
 //! - factors in TF32 are rounded by the kernel to 10 bits of fraction, and by the reference likewise, so
 //!   that their products are exact. Before sm_80 there is no TF32, the kernels multiply what was not
 //!   rounded, and each product may differ by [`UNROUNDED_TF32`];
+//! - features are multiplied by the classifier in FP16 as the sum of two f16, `2^-22 |x|` off, or
+//!   `2^-31` where that is more;
 //! - an image's values are rounded to f16 by the stem in FP16, and by the reference likewise;
 //! - `x gate` before a pointwise convolution is rounded to the storage type once, by the reference
 //!   likewise: one multiplication of two f32 is the same everywhere. A gate that the kernel computes

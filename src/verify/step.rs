@@ -214,6 +214,7 @@ impl Step<'_> {
             Op::Classifier(op) => {
                 let (weight, bias) = (self.tensor(op.weight), self.tensor(op.bias));
                 let [features, logits] = step::classifier(&step::Classifier {
+                    precision: self.compute().storage(),
                     tiles: op.tiles,
                     pixels: op.pixels,
                     c: op.c,

@@ -89,6 +89,8 @@ pub struct Classifier {
     pub pixels: usize,
     pub c: usize,
     pub classes: usize,
+    /// Octets of classes of an FP16 block, where it is not for the launch module to say.
+    pub octets: Option<i32>,
     pub data: Data,
     pub partial_sums: Vec<f32>,
     pub weight: Vec<f32>,
@@ -113,10 +115,36 @@ impl Classifier {
             pixels,
             c,
             classes,
+            octets: None,
             data,
             partial_sums: data.values(random, Precision::Fp32, n * tiles * c),
             weight: data.values(random, precision, classes * c),
             bias: data.values(random, Precision::Fp32, classes),
+        }
+    }
+
+    /// Roundings of a logit, in units of `u * sum |x * w|`.
+    fn roundings(&self) -> f64 {
+        match self.precision {
+            // A lane has at most 8 of every 256 channels, or all where there are fewer; five
+            // exchanges; the bias.
+            Precision::Fp32 => (8 * self.c.div_ceil(256) + 6) as f64,
+            // Of the steps of 32 channels each of four shares has every fourth. They are added up; so
+            // is the sum of the features' second parts, 2^-11 of the first, which is up to 2^-11
+            // more than the feature; then scale and bias.
+            Precision::Fp16 => {
+                let share = 32 * self.c.div_ceil(32).div_ceil(4);
+                tensor_core_roundings(share, 4) * (1.0 + 1.0 / 1024.0) + 3.0
+            }
+        }
+    }
+
+    /// By how much the two f16 by which a feature is multiplied differ from it: 11 bits each, or the
+    /// second's least subnormal, of a value at most 32 times smaller. Small integers do not.
+    fn split(&self, feature: f64) -> f64 {
+        match (self.precision, self.data) {
+            (Precision::Fp32, _) | (_, Data::Integers) => 0.0,
+            _ => feature.abs() * 2f64.powi(-22) + 2f64.powi(-31),
         }
     }
 
@@ -142,10 +170,17 @@ impl Case for Classifier {
             pixels: self.pixels as i32,
             c: self.c as i32,
             classes: self.classes as i32,
-            reserved: 0,
+            octets: 0,
         };
         let launch = head::classifier(self.precision, params);
-        launch.unwrap_or_else(|e| panic!("{}: {e}", self.describe())).into()
+        let mut launch = launch.unwrap_or_else(|e| panic!("{}: {e}", self.describe()));
+        if let Some(octets) = self.octets {
+            let stages = head::classifier_share_steps(params.c).min(16 / octets);
+            launch.params.octets = octets;
+            launch.geometry.grid[0] = (params.classes as u32).div_ceil(8 * octets as u32);
+            launch.geometry.shared_bytes = (4 * stages * octets * 512) as u32;
+        }
+        launch.into()
     }
 
     fn expected(&self) -> Vec<Expected> {
@@ -168,13 +203,10 @@ impl Case for Classifier {
                 for (x, &weight) in mean.iter().zip(weight) {
                     let weight = f64::from(weight);
                     logit.value += x.value * weight;
-                    logit.error += x.error * weight.abs();
+                    logit.error += (x.error + self.split(x.value)) * weight.abs();
                     magnitude += (x.value * weight).abs();
                 }
-                // A lane has at most 8 of every 256 channels, or all where there are fewer; five
-                // exchanges; the bias.
-                let roundings = (8 * c.div_ceil(256) + 6) as f64;
-                logit.error += roundings * data.u() * magnitude;
+                logit.error += self.roundings() * data.u() * magnitude;
                 logits.push(logit);
             }
             features.extend(mean);
@@ -187,9 +219,10 @@ impl Case for Classifier {
     }
 
     fn describe(&self) -> String {
-        let Classifier { precision, n, tiles, pixels, c, classes, data, .. } = self;
+        let Classifier { precision, n, tiles, pixels, c, classes, octets, data, .. } = self;
         format!(
-            "classifier {precision} n {n}, {pixels} pixels in {tiles}, c {c}, classes {classes}, {data:?}"
+            "classifier {precision} n {n}, {pixels} pixels in {tiles}, c {c}, classes {classes}, \
+             octets {octets:?}, {data:?}"
         )
     }
 }
@@ -365,6 +398,57 @@ fn classifier_f32() {
     classifier_logits(Precision::Fp32);
 }
 
+/// Blocks of one and of four octets of classes, of images that fill none, one and more groups of 16,
+/// and of channels whose weights lie in shared memory at once and do not: the bytes of each image are
+/// those of the image by itself.
+#[test]
+#[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
+fn classifier_f16_gives_the_same_bytes_whatever_its_blocks() {
+    let machine = machine(head::IMAGE);
+    for (seed, (n, tiles, c, classes)) in
+        [(3, 2, 72, 37), (17, 1, 1032, 70), (9, 5, 520, 33), (2, 1, 2184, 65)]
+            .into_iter()
+            .enumerate()
+    {
+        let image = [n, tiles, 49];
+        let fp16 = Precision::Fp16;
+        let one = Classifier::new(fp16, image, [c, classes], Data::Uniform, seed as u64);
+        let expected = one.run(&machine, Buffers::exact());
+        for octets in [1, 4] {
+            let case = Classifier { octets: Some(octets), ..one.clone() };
+            check_batch(&machine, &case, n, |i| one.image(i));
+            assert!(case.run(&machine, Buffers::exact()) == expected, "{}", case.describe());
+        }
+    }
+    // As the launch module has it.
+    for (n, c, octets) in [(33, 72, 1), (49, 40, 4)] {
+        let case = Classifier::new(Precision::Fp16, [n, 1, 49], [c, 1000], Data::Uniform, 1);
+        let launch = case.prepare(&mut Buffers::exact());
+        assert_eq!(launch.geometry.grid, [125u32.div_ceil(octets), n.div_ceil(16) as u32, 1]);
+        case.check(&machine);
+    }
+}
+
+/// Features of f16's whole range and beyond it, and of less than its least, go through the two f16 that
+/// they are multiplied as; one that is not finite is in its own image's logits alone.
+#[test]
+#[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
+fn classifier_f16_takes_features_that_f16_does_not_hold() {
+    let machine = machine(head::IMAGE);
+    for magnitude in [1e6, 6e4, 1e-3, 1e-6, 1e-9] {
+        let mut case = Classifier::new(Precision::Fp16, [2, 1, 49], [264, 9], Data::Uniform, 7);
+        case.partial_sums.iter_mut().for_each(|x| *x *= 49.0 * magnitude);
+        case.check(&machine);
+    }
+    let mut case = Classifier::new(Precision::Fp16, [3, 1, 49], [264, 9], Data::Uniform, 8);
+    case.partial_sums[264 + 100] = f32::NAN;
+    let outputs = case.run(&machine, Buffers::exact());
+    let logits = decode(Precision::Fp32, &outputs[1]);
+    for (image, logits) in logits.chunks(9).enumerate() {
+        assert!(logits.iter().all(|logit| logit.is_nan() == (image == 1)), "{image}: {logits:?}");
+    }
+}
+
 // --- Softmax and the best classes ---
 
 #[test]
@@ -472,7 +556,16 @@ mod mutants {
             let case = |(image, channels)| -> Box<dyn Case> {
                 Box::new(Classifier::new(precision, image, channels, Data::Uniform, i as u64))
             };
-            subject(2 + i, shapes.into_iter().map(case).collect())
+            let mut cases: Vec<Box<dyn Case>> = shapes.into_iter().map(case).collect();
+            if precision == Precision::Fp16 {
+                // More than eight images, and weights of more steps than have room at once.
+                for (octets, shape) in [(1, ([9, 1, 49], [520, 9])), (4, ([17, 1, 49], [648, 9]))] {
+                    let (image, channels) = shape;
+                    let case = Classifier::new(precision, image, channels, Data::Uniform, 5);
+                    cases.push(Box::new(Classifier { octets: Some(octets), ..case }));
+                }
+            }
+            subject(2 + i, cases)
         };
         PRECISIONS.into_iter().enumerate().map(subject).collect()
     }

@@ -55,7 +55,7 @@ impl LaunchOp for Classifier {
             pixels: int(self.pixels),
             c: int(self.c),
             classes: int(self.classes),
-            reserved: 0,
+            octets: 0,
         };
         UntypedLaunch::new(head::classifier(context.storage(), params))
     }

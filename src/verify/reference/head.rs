@@ -3,8 +3,11 @@
 use super::squeeze_excite::dot;
 use super::tile_sums;
 use crate::kernels::head;
-use crate::kernels::params::{POOL_MAX_TILES, POOL_STEP_PIXELS};
-use crate::verify::bounds::{Bounded, EXP_ERROR, Operand, U, gamma};
+use crate::kernels::params::{
+    CLASSIFIER_SHARES, CLASSIFIER_STEP_CHANNELS as STEP_CHANNELS, POOL_MAX_TILES, POOL_STEP_PIXELS,
+};
+use crate::verify::bounds::{Bounded, EXP_ERROR, Operand, U, gamma, tensor_core_roundings};
+use crate::weights::Precision;
 use rayon::prelude::*;
 
 /// Sums over the pixels of tiles of `x`, `[n, pixels, c]`, and their number for an image. A thread adds
@@ -34,6 +37,8 @@ pub(super) fn mean(image: &[f32], c: usize, pixels: usize, tiles: usize) -> Vec<
 /// A classifier launch.
 #[derive(Clone, Copy)]
 pub struct Classifier<'a> {
+    /// Of the kernel: how it multiplies.
+    pub precision: Precision,
     /// Tiles of an image.
     pub tiles: usize,
     /// Pixels of an image.
@@ -48,16 +53,50 @@ pub struct Classifier<'a> {
     pub bias: &'a [f32],
 }
 
+impl Classifier<'_> {
+    /// Roundings that a product passes through at the most.
+    fn roundings(&self) -> f64 {
+        match self.precision {
+            // A lane has at most 8 of every 256 channels, or all where there are fewer; five exchanges;
+            // the bias.
+            Precision::Fp32 => (8 * self.c.div_ceil(256) + 6) as f64,
+            // A share on tensor cores, and its addition to those before it. The sum of the second parts
+            // of features makes an error of 2^-11 of the first's, whose
+            // products are up to 2^-11 larger; it is added with one rounding, and the
+            // scale, a rounded quotient, and the bias take two.
+            Precision::Fp16 => {
+                let share = (head::classifier_share_steps(self.c as i32) * STEP_CHANNELS) as usize;
+                (tensor_core_roundings(share, CLASSIFIER_SHARES as usize)) * (1.0 + 1.0 / 1024.0)
+                    + 3.0
+            }
+        }
+    }
+
+    /// A feature as it is multiplied: in FP16 it is the sum of two f16, each rounded to 11 bits,
+    /// `2^-22 |x|`, of a value that is 32 times smaller at the most, where subnormals are off by 2^-25
+    /// times the second part's 2^-11.
+    fn factor(&self, feature: Bounded) -> Bounded {
+        let Bounded { value, error } = feature;
+        match self.precision {
+            Precision::Fp32 => feature,
+            Precision::Fp16 => {
+                let split = (value.abs() + error) * 2f64.powi(-22) + 32.0 * 2f64.powi(-36);
+                Bounded { value, error: error + split }
+            }
+        }
+    }
+}
+
 /// Features `[n, c]`, and logits `[n, classes]`.
 pub fn classifier(p: &Classifier<'_>) -> [Vec<Bounded>; 2] {
     let (mut features, mut logits) = (Vec::new(), Vec::new());
-    // A lane has at most 8 of every 256 channels, or all where there are fewer; five exchanges; the bias.
-    let roundings = (8 * p.c.div_ceil(256) + 6) as f64;
+    let roundings = p.roundings();
     for image in p.partial_sums.chunks(p.tiles * p.c) {
         let mean = mean(image, p.c, p.pixels, p.tiles);
+        let factors: Vec<Bounded> = mean.iter().map(|&feature| p.factor(feature)).collect();
         let rows = p.weight.par_chunks(p.c).zip(p.bias);
         let of_image: Vec<Bounded> =
-            rows.map(|(row, &bias)| dot(&mean, |i| row[i], bias, roundings)).collect();
+            rows.map(|(row, &bias)| dot(&factors, |i| row[i], bias, roundings)).collect();
         logits.extend(of_image);
         features.extend(mean);
     }
