@@ -338,6 +338,33 @@ fn the_host_waits_as_it_is_told() {
     }
 }
 
+/// To the emulated driver's events a launch takes 50 us, and two events add 4: as many repeats as there
+/// are share them. With graphs and without, the outputs are those of a run, and launches that others
+/// follow leave no trace.
+#[test]
+fn launches_are_timed_by_repeats_between_two_events() {
+    const TEST: &str = "launches_are_timed_by_repeats_between_two_events";
+    if !has_driver() {
+        with_driver(TEST, &[]);
+        with_driver(TEST, &[("EFFNET_EMULATED_DRIVER_FAIL", "cuGraphLaunch=801")]);
+        return;
+    }
+    let mut device = device(Download::All).unwrap();
+    let [images, swapped] = images(device.plan());
+    device.run(&images, BATCH).unwrap();
+    let expected = [bits(device.logits()), bits(device.features())];
+    device.run(&swapped, BATCH).unwrap();
+    let times = device.run_timed(&images, BATCH).unwrap();
+    assert_eq!([bits(device.logits()), bits(device.features())], expected);
+    // Of a run of so many launches, 8 ms of repeats.
+    let launches = times.len();
+    let repeats = (8000 / (50 * launches + 4)) as f32;
+    assert!(launches > 10 && repeats >= 2.0, "{launches} launches, {repeats} repeats");
+    for time in times {
+        assert!((time - (50.0 + 4.0 / repeats)).abs() < 0.1, "{time} us of {repeats} repeats");
+    }
+}
+
 /// What a driver may refuse, with the number of things that are then done without.
 const REFUSALS: [(&str, usize); 8] = [
     ("cuGraphUpload=801", 0),

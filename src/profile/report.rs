@@ -111,9 +111,10 @@ impl Report {
                 ));
                 if unit == "launch" {
                     notes.push(
-                        "Launches are timed one by one, with an event of the device before and \
-                         after each; a whole run replays them as one graph, with the copies of \
-                         input and outputs."
+                        "A launch is timed by repeats: up to 16 of it, one after the other on the \
+                         same memory, between two events of the device, which add 2 to 4 us to all of \
+                         them (predicted); it finds caches as it left them. A whole run replays all \
+                         launches as one graph, with the copies of input and outputs."
                             .to_owned(),
                     );
                 } else {

@@ -92,7 +92,7 @@ does! {
     cuEventQuery(event: Handle) {
         let mut driver = driver();
         let Some(number) = driver.events.get(&event).copied() else { return INVALID_VALUE };
-        if driver.looks < LOOKS && !driver.come.contains(&number) {
+        if driver.looks < LOOKS && !driver.come.contains_key(&number) {
             driver.looks += 1;
             return NOT_READY;
         }
@@ -194,7 +194,7 @@ gives! {
         driver.events.insert(event, 0);
         Ok(event)
     }
-    cuEventElapsedTime(to: f32, _start: Handle, _end: Handle) { Ok(1.0) }
+    cuEventElapsedTime(to: f32, start: Handle, end: Handle) { driver().milliseconds(start, end) }
     cuMemAlloc_v2(to: u64, bytes: usize) {
         let mut driver = driver();
         if fails("memory") || bytes == 0 || driver.allocated + bytes > MEMORY_BYTES {

@@ -1,6 +1,6 @@
 //! The GPU and its queues of work, which is done as late as a GPU may do it.
 
-use super::results::{CUresult, INVALID_VALUE, LAUNCH_FAILED, SUCCESS};
+use super::results::{CUresult, INVALID_VALUE, LAUNCH_FAILED, NOT_READY, SUCCESS};
 use super::settings::{FAIL, append, trace};
 use effnet::emulator::{Buffer, Launch, Memory, Module};
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
@@ -31,6 +31,10 @@ pub enum Work {
     WaitFor(u64),
 }
 
+/// What a launch takes by events, and what two events add.
+const LAUNCH_MS: f32 = 0.05;
+const EVENTS_MS: f32 = 0.004;
+
 #[derive(Default)]
 pub struct Driver {
     pub memory: Memory,
@@ -47,8 +51,10 @@ pub struct Driver {
     /// The number of the last call that recorded an event.
     pub events: HashMap<Handle, u64>,
     pub recorded: u64,
-    /// Numbers of recordings that have come.
-    pub come: BTreeSet<u64>,
+    /// Numbers of recordings that have come, with the launches that were done before.
+    pub come: BTreeMap<u64, u64>,
+    /// Launches done.
+    pub launched: u64,
     /// The stream that is captured, with the work captured so far, while one is.
     pub capture: Option<(Handle, Vec<Work>)>,
     pub graphs: HashMap<Handle, Vec<Work>>,
@@ -74,6 +80,16 @@ impl Driver {
         self.next
     }
 
+    /// Milliseconds between two recordings that have come.
+    pub fn milliseconds(&self, start: Handle, end: Handle) -> Result<f32, CUresult> {
+        let launched = |event: Handle| {
+            let number = self.events.get(&event).ok_or(INVALID_VALUE)?;
+            self.come.get(number).copied().ok_or(NOT_READY)
+        };
+        let launches = launched(end)?.saturating_sub(launched(start)?);
+        Ok(launches as f32 * LAUNCH_MS + EVENTS_MS)
+    }
+
     /// The buffer that holds an address, and the offset within it.
     fn find(&self, address: u64) -> Option<(&Buffer, usize)> {
         let (&start, buffer) = self.buffers.range(..=address).next_back()?;
@@ -95,13 +111,13 @@ impl Driver {
     /// Does the stream's work up to its end, or up to a recording, and before that the work on
     /// other streams that it waits for.
     fn advance(&mut self, stream: Handle, up_to: Option<u64>) {
-        while up_to.is_none_or(|number| !self.come.contains(&number)) {
+        while up_to.is_none_or(|number| !self.come.contains_key(&number)) {
             let Some(work) = self.streams.get_mut(&stream).and_then(VecDeque::pop_front) else {
                 return;
             };
             match work {
                 Work::Record(number) => {
-                    self.come.insert(number);
+                    self.come.insert(number, self.launched);
                 }
                 Work::WaitFor(number) => self.reach(number),
                 work if self.broken == SUCCESS => self.broken = self.perform(work),
@@ -127,14 +143,14 @@ impl Driver {
             for stream in streams {
                 while let Some(work) = self.streams.get_mut(&stream).and_then(VecDeque::pop_front) {
                     let waits =
-                        matches!(&work, Work::WaitFor(number) if !self.come.contains(number));
+                        matches!(&work, Work::WaitFor(number) if !self.come.contains_key(number));
                     if waits || matches!(work, Work::Launch { .. }) {
                         self.streams.entry(stream).or_default().push_front(work);
                         break;
                     }
                     match work {
                         Work::Record(number) => {
-                            self.come.insert(number);
+                            self.come.insert(number, self.launched);
                         }
                         Work::WaitFor(_) => {}
                         work if self.broken == SUCCESS => self.broken = self.perform(work),
@@ -186,6 +202,7 @@ impl Driver {
                 to.copy_from_slice(&values);
             }
             Work::Launch { entry: (image, entry), grid, block, shared, params, dependent } => {
+                self.launched += 1;
                 if let Some(code) = self.fault_of_kernel() {
                     return code;
                 }

@@ -7,10 +7,10 @@ use super::{CudaDevice, CudaError, Streams};
 use crate::device::InputMut;
 use crate::launches::{Bases, Input, LaunchRecord};
 
-/// Whole runs that are queued before launches with events between them. The host takes longer to
-/// queue a short launch and its event than the GPU to run it; were there nothing ahead, the GPU
-/// would wait for the host, and the launch's time would be the host's.
-const REPLAYS_AHEAD: usize = 3;
+/// Microseconds that the repeats of all launches of a run come to, about.
+const REPEATED_US: f32 = 8000.0;
+/// The most repeats of a launch that is timed.
+const MAX_REPEATS: usize = 16;
 
 /// For messages.
 const RUNNING: &str = "running the network";
@@ -261,12 +261,8 @@ impl CudaDevice {
         slot.enqueue_upload(upload, &self.plan, n)?;
         slot.uploaded.record(upload)?;
         compute.wait_for(&slot.uploaded)?;
-        match &prepared.kernels {
-            // SAFETY: the device owns everything that was recorded; the slot's next run begins only
-            // after this one has been collected, and the launches of others follow on the stream.
-            Some(graph) if self.graphs => unsafe { graph.launch(compute)? },
-            _ => self.enqueue_all(&prepared.launches)?,
-        }
+        // The slot's next run begins only after this one has been collected.
+        self.replay(prepared)?;
         slot.computed.record(compute)?;
         download.wait_for(&slot.computed)?;
         slot.enqueue_download(download, prepared)?;
@@ -295,10 +291,13 @@ impl CudaDevice {
         self.last = None;
     }
 
-    /// As [`run`](CudaDevice::run), launch by launch and each after the one before it has ended,
-    /// with the microseconds of each. The event between two launches is part of them: some two to four
-    /// microseconds (predicted), by which short launches look alike and their sum exceeds a run.
-    /// [`KernelRunner::time`](super::KernelRunner::time) repeats one launch without events between.
+    /// As [`run`](CudaDevice::run), and launch by launch before that, with the microseconds of each.
+    ///
+    /// A launch is repeated between two events, on the same memory and each time after the one before
+    /// has ended, and its time is the mean. The two events add some two to four microseconds
+    /// (predicted): a small part of sixteen short launches, as of few long ones; runs that take longer
+    /// repeat less. A launch finds the caches as it left them itself, and the memory too: one that
+    /// works in place works on its own results. The outputs are those of a run after all that.
     pub fn run_timed<'a>(
         &mut self,
         input: impl Into<Input<'a>>,
@@ -310,26 +309,77 @@ impl CudaDevice {
         self.record(slot, n, Recorded::Kernels)?;
         let compute = &self.streams.compute;
         let at = &self.slots[slot];
-        let prepared @ Prepared { launches, kernels, .. } = &at.prepared[&n];
-        let events = (0..=launches.len())
-            .map(|_| Event::timed(&self.context))
-            .collect::<Result<Vec<Event>, _>>()?;
+        let prepared @ Prepared { launches, .. } = &at.prepared[&n];
+        let pair = || -> Result<[Event; 2], CudaError> {
+            Ok([Event::timed(&self.context)?, Event::timed(&self.context)?])
+        };
+        let whole = pair()?;
+        let events = launches.iter().map(|_| pair()).collect::<Result<Vec<_>, _>>()?;
+        let what = "running the network launch by launch";
+
+        // A first run may have to bring code and weights to the caches.
         let queued = (|| {
             at.enqueue_upload(compute, &self.plan, n)?;
-            for _ in 0..REPLAYS_AHEAD {
-                // SAFETY: the device owns everything that was recorded, and waits below.
-                kernels.as_ref().map_or(Ok(()), |graph| unsafe { graph.launch(compute) })?;
+            self.replay(prepared)?;
+            whole[0].record(compute)?;
+            self.replay(prepared)?;
+            whole[1].record(compute)
+        })();
+        let waited = compute.synchronize(what);
+        queued.and(waited)?;
+        let repeats = repeats(microseconds(&whole)?);
+
+        let queued = (|| {
+            for _ in 0..repeats {
+                self.replay(prepared)?;
             }
-            events[0].record(compute)?;
-            for (launch, event) in launches.iter().zip(&events[1..]) {
-                self.enqueue(launch, false)?;
-                event.record(compute)?;
+            for (launch, [start, end]) in launches.iter().zip(&events) {
+                start.record(compute)?;
+                for _ in 0..repeats {
+                    self.enqueue(launch, false)?;
+                }
+                end.record(compute)?;
             }
+            self.replay(prepared)?;
             at.enqueue_download(compute, prepared)
         })();
-        let waited = compute.synchronize("running the network launch by launch");
+        let waited = compute.synchronize(what);
         queued.and(waited)?;
         self.last = Some(slot);
-        events.windows(2).map(|pair| Ok(pair[1].milliseconds_since(&pair[0])? * 1e3)).collect()
+        events.iter().map(|pair| Ok(microseconds(pair)? / repeats as f32)).collect()
+    }
+
+    /// Queues the launches of a run: as a graph where they were recorded.
+    fn replay(&self, prepared: &Prepared) -> Result<(), CudaError> {
+        match &prepared.kernels {
+            // SAFETY: the device owns everything that was recorded; who queues the launches keeps the
+            // run's slot until it has waited for them, and those of other runs follow on the stream.
+            Some(graph) if self.graphs => unsafe { graph.launch(&self.streams.compute) },
+            _ => self.enqueue_all(&prepared.launches),
+        }
+    }
+}
+
+/// How often a launch is repeated whose run takes so many microseconds, and how many whole runs are
+/// queued ahead: were there nothing ahead, the GPU would wait for the host, which takes longer to queue
+/// a short launch than the GPU to run it, and the launch's time would be the host's.
+fn repeats(run_us: f32) -> usize {
+    ((REPEATED_US / run_us.max(1.0)) as usize).clamp(1, MAX_REPEATS)
+}
+
+/// Between two events.
+fn microseconds([start, end]: &[Event; 2]) -> Result<f32, CudaError> {
+    Ok(end.milliseconds_since(start)? * 1e3)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_runs_repeat_their_launches_less() {
+        let found = [0.0, 100.0, 500.0, 1000.0, 3999.0, 5000.0, 1e6].map(repeats);
+        assert_eq!(found, [16, 16, 16, 8, 2, 1, 1]);
+        assert_eq!(repeats(f32::NAN), MAX_REPEATS);
     }
 }
