@@ -68,6 +68,16 @@ constexpr int kPointwiseShortChunk = 128;
 constexpr int kPointwiseLongChunk = 256;
 constexpr int kPointwiseShortSum = 1280;
 
+// Rows of 32 halves in shared memory: of weight, up to which all of a block's stay there; of the
+// gate's weights, up to which they are copied there. Stages that weights pass through where they do
+// not stay. Most threads of a block, and of one whose warps make more than so many columns.
+constexpr int kPointwiseStayRows = 640;
+constexpr int kPointwiseGateRows = 256;
+constexpr int kPointwiseStages = 3;
+constexpr int kPointwiseThreads = 512;
+constexpr int kPointwiseWideCols = 32;
+constexpr int kPointwiseWideThreads = 384;
+
 // Output pixels of one expand_depthwise block in f32, columns and rows; the channels that it
 // expands at a time; and its warps.
 constexpr int kExpandDepthwiseTileCols = 8;
@@ -264,7 +274,7 @@ struct PointwiseParams {
     const void* skip;     // [rows, c_out], T; null: none
     void* output;         // [rows, c_out], T; null: only partial_sums
     float* partial_sums;  // [n, tiles, c_out]; null: none
-    float* chunk_sums;    // [chunks, rows, c_out]; null: chunks of c_in are not split over blocks
+    float* chunk_sums;    // of chunks of c_in that are split over blocks, see the kernels; null: none
     uint32_t* arrivals;   // one for each output tile, zero before and after; null as chunk_sums
     int32_t rows;         // n * pixels
     int32_t pixels;       // h * w of one image
@@ -273,7 +283,7 @@ struct PointwiseParams {
     int32_t activation;
     int32_t parts;  // of an image's squeeze; 0 without
     int32_t c_se;   // 0 without squeeze
-    int32_t reserved;
+    int32_t tile_rows;  // of a block of the f16 kernels, a multiple of 16
 };
 EFFNET_SIZE(PointwiseParams, 144);
 EFFNET_FIELD(PointwiseParams, input, 0);
@@ -297,7 +307,7 @@ EFFNET_FIELD(PointwiseParams, c_out, 124);
 EFFNET_FIELD(PointwiseParams, activation, 128);
 EFFNET_FIELD(PointwiseParams, parts, 132);
 EFFNET_FIELD(PointwiseParams, c_se, 136);
-EFFNET_FIELD(PointwiseParams, reserved, 140);
+EFFNET_FIELD(PointwiseParams, tile_rows, 140);
 
 struct BnSwishParams {
     const void* input;   // [rows, c], T

@@ -1,8 +1,16 @@
 // One output tile of a 1x1 convolution on tensor cores: the sum over c_in, its chunks put together
 // over blocks, and the epilogue. kernels/pointwise.cu has the formula and what must hold.
+//
+// Which channel is which. An mma multiplies whatever order of k its two factors agree on, and its
+// columns may be any output channels. Lane l, with q = l % 4, holds of a panel of 32 input channels
+// those from 8 q to 8 q + 7: one 16-byte vector of x for each of its two rows, straight from global
+// memory, and one of weight for each of its columns, from shared memory. Two steps of the mma, s = 0
+// and 1, take 4 of them each: k = 2 q, 2 q + 1, 2 q + 8, 2 q + 9 of step s are the channels
+// 8 q + 4 s, ... + 3. Of a group of F fragments (8 columns each, F = 4, 2 or 1) column 2 q + e of
+// fragment f is output channel 2 F q + 2 f + e: a lane's outputs of a row are 2 F neighbours.
 #pragma once
 
-#include "tensor_core.cuh"
+#include "gate.cuh"
 
 // Channels of a chunk of the sum over c_in: by c_in alone, so that every tile shape, split or not,
 // adds up in the same order.
@@ -11,367 +19,491 @@ __device__ __forceinline__ int pointwise_chunk(int c_in) {
     return is_short ? kPointwiseShortChunk : kPointwiseLongChunk;
 }
 
-constexpr int kPointwiseStep = 32;  // channels multiplied between two barriers
-constexpr int kChunkHalves = 8;     // halves copied at once: 16 bytes
-constexpr int kStepVectors = kPointwiseStep / kChunkHalves;  // of one row
-static_assert(kPointwiseShortChunk % kPointwiseStep == 0, "a chunk is whole steps");
-static_assert(kPointwiseLongChunk % kPointwiseStep == 0, "a chunk is whole steps");
-
-// Where 8 halves of a [rows, 32] tile lie in shared memory. Rows are 64 bytes; their vectors change
-// places so that 8 rows of an ldmatrix meet no bank twice.
-__device__ __forceinline__ int swizzled(int row, int vector) {
-    return row * kPointwiseStep + (vector ^ (row / 2 % kStepVectors)) * kChunkHalves;
+// Chunks of that length.
+__device__ __forceinline__ int pointwise_chunks(int c_in) {
+    const unsigned chunk = pointwise_chunk(c_in);
+    const unsigned shift = chunk == kPointwiseShortChunk ? 7 : 8;
+    return (c_in + chunk - 1) >> shift;
 }
+static_assert(kPointwiseShortChunk == 1 << 7 && kPointwiseLongChunk == 1 << 8, "the shifts");
 
-// A block's tile of ROWS x COLS outputs, cut among ROW_WARPS x COL_WARPS warps; STAGES steps of
-// factors are in shared memory or on their way there.
-template <int ROWS, int COLS, int ROW_WARPS, int COL_WARPS, int STAGES>
-struct PointwiseTile {
-    static constexpr int kRows = ROWS;
-    static constexpr int kCols = COLS;
-    static constexpr int kColWarps = COL_WARPS;
-    static constexpr int kStages = STAGES;
-    static constexpr int kThreads = ROW_WARPS * COL_WARPS * kWarpSize;
-    static constexpr int kWarpRows = ROWS / ROW_WARPS;
-    static constexpr int kWarpCols = COLS / COL_WARPS;
-    static constexpr int kM = kWarpRows / 16;  // fragments of a warp down
-    static constexpr int kN = kWarpCols / 8;   // and across
-    // Vectors that a thread copies in a step.
-    static constexpr int kInputCopies = ROWS * kStepVectors / kThreads;
-    static constexpr int kWeightCopies = COLS * kStepVectors / kThreads;
-    // Halves of the output tile's rows, so that the 8 rows of a fragment meet no bank twice.
-    static constexpr int kOutputPitch = COLS + kChunkHalves;
-    static constexpr int kGroups = ROWS / 16;  // of rows, in the pool's sums
-    static constexpr int kStageHalves = (ROWS + COLS) * kPointwiseStep;
-    static constexpr int kOutputHalves = ROWS * kOutputPitch;
-    static constexpr int kEpilogueHalves = kOutputHalves + 2 * kGroups * COLS;
+constexpr int kPanel = 32;       // channels of a panel
+constexpr int kStepPanels = 2;   // of a step: copied together
+constexpr int kTurnPanels = 4;   // multiplied in one turn of the loop
+constexpr int kGroupRows = 16;   // rows of a warp at a time
+constexpr int kChunkHalves = 8;  // halves of a vector of 16 bytes
+static_assert(kPointwiseShortChunk % (kTurnPanels * kPanel) == 0, "a chunk is whole turns");
+static_assert(kPointwiseLongChunk % (kTurnPanels * kPanel) == 0, "a chunk is whole turns");
+static_assert(kTurnPanels % kStepPanels == 0, "a turn is whole steps");
 
-    using Sums = float[kM][kN][4];  // [16 rows, 8 columns] each
-
-    static_assert(kWarpRows % 16 == 0 && kWarpCols % 16 == 0, "whole ldmatrix loads");
-    static_assert(kInputCopies * kThreads == ROWS * kStepVectors, "no thread copies less");
-    static_assert(kWeightCopies * kThreads == COLS * kStepVectors, "no thread copies less");
-    static_assert(kEpilogueHalves <= STAGES * kStageHalves, "the epilogue fits");
-    static_assert(kEpilogueHalves % kChunkHalves == 0, "aligned as it is");
-    static_assert(STAGES * kStageHalves * sizeof(__half) <= 48 * 1024, "static shared memory");
-    static_assert(COLS <= kThreads, "one thread for each column's sum");
+// The block: threads (32, warps along the rows, warps along the columns).
+struct PointwiseBlock {
+    int lane;
+    int quad;  // lane % 4
+    int row_warp;
+    int row_warps;
+    int col_warp;
+    Member thread;
 };
+
+__device__ __forceinline__ PointwiseBlock pointwise_block() {
+    PointwiseBlock block;
+    block.lane = threadIdx.x;
+    block.quad = block.lane % 4;
+    block.row_warp = threadIdx.y;
+    block.row_warps = blockDim.y;
+    block.col_warp = threadIdx.z;
+    block.thread.index = (threadIdx.z * blockDim.y + threadIdx.y) * kWarpSize + threadIdx.x;
+    block.thread.count = blockDim.z * blockDim.y * kWarpSize;
+    return block;
+}
 
 // Which part of the output a block makes.
 struct PointwisePlace {
-    int tile;      // of all: the index of its arrivals
-    int row_tile;  // [n, tiles] where pooled
+    int image;  // 0 where tiles may hold rows of several
     int first_row;
-    int end_row;  // rows from here on belong to another image, or to none
+    int end_row;
     int first_col;
+    int cols;  // of a tile
 };
 
 // Column tiles first: blocks that read the same rows run at the same time.
-template <typename Tile>
-__device__ __forceinline__ PointwisePlace pointwise_place(const PointwiseParams& p, int tile) {
-    const int col_tiles = (p.c_out + Tile::kCols - 1) / Tile::kCols;
+__device__ __forceinline__ PointwisePlace pointwise_place(const PointwiseParams& p, int cols,
+                                                          int image) {
     PointwisePlace place;
-    place.tile = tile;
-    place.row_tile = tile / col_tiles;
-    place.first_col = tile % col_tiles * Tile::kCols;
+    place.cols = cols;
+    place.image = image;
+    place.first_col = blockIdx.x * cols;
     // What no tile crosses: an image, or all rows.
-    const int span = p.partial_sums != nullptr ? p.pixels : p.rows;
-    const int span_tiles = (span + Tile::kRows - 1) / Tile::kRows;
-    const int image = place.row_tile / span_tiles;
-    place.first_row = image * span + place.row_tile % span_tiles * Tile::kRows;
-    place.end_row = (image + 1) * span;
+    const bool of_image = p.partial_sums != nullptr || p.squeeze != nullptr || p.gate != nullptr;
+    const int span = of_image ? p.pixels : p.rows;
+    place.first_row = image * span + blockIdx.y * p.tile_rows;
+    place.end_row = min(place.first_row + p.tile_rows, (image + 1) * span);
     return place;
+}
+
+// Index of a block's row tile, [n, tiles] where pooled, and of its tile, [row tiles, column tiles].
+__device__ __forceinline__ int row_tile(const PointwisePlace& place) {
+    return place.image * gridDim.y + blockIdx.y;
+}
+
+__device__ __forceinline__ int tile_index(const PointwisePlace& place) {
+    return row_tile(place) * gridDim.x + blockIdx.x;
+}
+
+// Input channels that a block adds up.
+struct PointwiseRange {
+    int first;
+    int length;
+    int panels;  // the last may be part-empty
+    int full;    // panels that are not
+    int longest;  // panels of the longest range of this launch: shared memory is laid out by it
+};
+
+// --- Shared memory ---
+
+// In this order: panels of weight, [cols, 32] halves each; scale and shift, [cols] floats each; the
+// gates, [panels, 32] halves; sums of the gate; its weights, where the launch brings room for them;
+// the pool's sums, [groups of rows, cols] floats.
+struct PointwiseShared {
+    __half* weight;
+    float* scale;
+    float* shift;
+    __half* gates;
+    float* gate_sums;
+    __half* gate_weight;  // null: read from global memory
+    float* pool;
+};
+
+// Whether all panels of weight of a block stay in shared memory.
+__device__ __forceinline__ bool pointwise_stays(int panels, int cols) {
+    return panels * cols <= kPointwiseStayRows;
+}
+
+__device__ __forceinline__ PointwiseShared pointwise_shared(const PointwiseParams& p, int panels,
+                                                            int cols, char* at) {
+    PointwiseShared shared;
+    const int copied = pointwise_stays(panels, cols) ? panels : kPointwiseStages * kStepPanels;
+    shared.weight = reinterpret_cast<__half*>(at);
+    at += copied * cols * kPanel * sizeof(__half);
+    shared.scale = reinterpret_cast<float*>(at);
+    shared.shift = shared.scale + cols;
+    at += 2 * cols * sizeof(float);
+    shared.gates = reinterpret_cast<__half*>(at);
+    if (p.squeeze != nullptr || p.gate != nullptr) {
+        at += panels * kPanel * sizeof(__half);
+    }
+    shared.gate_sums = reinterpret_cast<float*>(at);
+    shared.gate_weight = nullptr;
+    if (p.squeeze != nullptr) {
+        at += gate_floats(p.c_se) * sizeof(float);
+        if (p.c_se * panels <= kPointwiseGateRows) {
+            shared.gate_weight = reinterpret_cast<__half*>(at);
+            at += p.c_se * panels * kPanel * sizeof(__half);
+        }
+    }
+    shared.pool = reinterpret_cast<float*>(at);
+    return shared;
+}
+
+// --- Copies ---
+
+// A thread's share of weight's copies: the same channels of every so manieth row.
+struct WeightCopies {
+    const __half* from;  // at the block's first channel; readable, whatever the thread
+    int rows;            // that there are
+    int c_in;
+    int cols;
+    int first;  // of the thread's rows
+    int stride;
+    int channel;  // of a panel
+
+    __device__ __forceinline__ WeightCopies(const PointwiseParams& p, const PointwisePlace& place,
+                                            int first_k, Member thread) {
+        c_in = p.c_in;
+        cols = place.cols;
+        rows = min(cols, p.c_out - place.first_col);
+        first = thread.index / 4;
+        stride = thread.count / 4;
+        channel = thread.index % 4 * kChunkHalves;
+        from = static_cast<const __half*>(p.weight) + place.first_col * c_in + first_k;
+    }
+
+    // Panels [panel, panel + COUNT) that begin before `length`, zeros from there on.
+    template <int COUNT>
+    __device__ __forceinline__ void copy(__half* to, int panel, int length) const {
+        const int k = panel * kPanel + channel;
+        const __half* row_from = from + first * c_in + k;
+        __half* row_to = to + first * kPanel + channel;
+        for (int row = first; row < rows; row += stride) {
+#pragma unroll
+            for (int i = 0; i < COUNT; ++i) {
+                if ((panel + i) * kPanel < length) {
+                    const bool is_inside = k + i * kPanel < length;
+                    copy_chunk(row_to + i * cols * kPanel,
+                               is_inside ? row_from + i * kPanel : from, is_inside);
+                }
+            }
+            row_from += stride * c_in;
+            row_to += stride * kPanel;
+        }
+    }
+
+    // Rows of columns that there are not, in `panels` panels.
+    __device__ __forceinline__ void clear(__half* panel, int panels) const {
+        for (; panels > 0; --panels) {
+            for (int row = rows + first; row < cols; row += stride) {
+                *reinterpret_cast<uint4*>(panel + row * kPanel + channel) = make_uint4(0, 0, 0, 0);
+            }
+            panel += cols * kPanel;
+        }
+    }
+};
+
+// Batch-norm of the tile's columns; 1 and 0 where there is none.
+__device__ __forceinline__ void copy_batch_norm(const PointwiseParams& p,
+                                                const PointwisePlace& place, Member thread,
+                                                const PointwiseShared& shared) {
+    for (int col = 4 * thread.index; col < place.cols; col += 4 * thread.count) {
+        if (p.scale != nullptr && place.first_col + col < p.c_out) {
+            copy_chunk(reinterpret_cast<__half*>(shared.scale + col),
+                       reinterpret_cast<const __half*>(p.scale + place.first_col + col), true);
+            copy_chunk(reinterpret_cast<__half*>(shared.shift + col),
+                       reinterpret_cast<const __half*>(p.shift + place.first_col + col), true);
+        } else {
+            *reinterpret_cast<float4*>(shared.scale + col) = make_float4(1.0f, 1.0f, 1.0f, 1.0f);
+            *reinterpret_cast<float4*>(shared.shift + col) = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+        }
+    }
+}
+
+// The gate's weights of the block's channels, [c_se, length].
+__device__ __forceinline__ void copy_gate_weight(const PointwiseParams& p,
+                                                 const PointwiseRange& range, Member thread,
+                                                 __half* to) {
+    const __half* from = static_cast<const __half*>(p.gate_weight) + range.first;
+    const int vectors = range.length / kChunkHalves;
+    // Lanes along the channels, warps along the rows: lanes beyond the channels go on below.
+    const int warps = thread.count / kWarpSize;
+    for (int j = thread.index / kWarpSize; j < p.c_se; j += warps) {
+        for (int i = thread.index % kWarpSize; i < vectors; i += kWarpSize) {
+            copy_chunk(to + j * range.length + i * kChunkHalves,
+                       from + j * p.c_in + i * kChunkHalves, true);
+        }
+    }
+}
+
+// The gates of the block's channels, zeros to the end of the last panel. All threads call it; they
+// meet in it, so that all see what they copied before, but for what it leaves.
+__device__ __forceinline__ void pointwise_gates(const PointwiseParams& p, int image,
+                                                const PointwiseRange& range, Member thread,
+                                                const PointwiseShared& shared) {
+    if (p.squeeze != nullptr) {
+        float* reduced = shared.gate_sums + kGateShares * ((p.c_se + 3) / 4 * 4);
+        add_parts(p, image, thread, shared.gate_sums);
+        __syncthreads();
+        reduce_shares(p, thread, shared.gate_sums, reduced);
+        wait_copies<0>();
+        __syncthreads();
+        const float* bias = p.gate_bias + range.first;
+        if (shared.gate_weight != nullptr) {
+            gate_channels(shared.gate_weight, range.length, bias, range.length, p.c_se, thread,
+                          reduced, shared.gates);
+        } else {
+            gate_channels(static_cast<const __half*>(p.gate_weight) + range.first, p.c_in, bias,
+                          range.length, p.c_se, thread, reduced, shared.gates);
+        }
+    } else {
+        const float* gate = p.gate + image * p.c_in + range.first;
+        for (int c = 2 * thread.index; c < range.length; c += 2 * thread.count) {
+            store_pair(shared.gates + c, load_pair(gate + c));
+        }
+    }
+    for (int c = range.length + 2 * thread.index; c < range.panels * kPanel;
+         c += 2 * thread.count) {
+        store_pair(shared.gates + c, make_float2(0.0f, 0.0f));
+    }
 }
 
 // --- The sum ---
 
-// A thread's share of the copies of one factor: the same column of every ROW_STRIDE-th row.
-template <int COPIES, int ROW_STRIDE>
-struct FactorCopies {
-    const __half* base;          // readable
-    const __half* from[COPIES];  // channel `column` of each row
-    bool valid[COPIES];          // false: the row is outside, zeros take its place
-    int column;
-    int to[COPIES];  // halves within the stage's tile
+// x of a warp's 16 rows, DEPTH panels of it in registers or on their way there.
+template <int DEPTH>
+struct InputRows {
+    const __half* from[2];  // rows lane / 4 and lane / 4 + 8, at the lane's first channel
+    uint4 vectors[DEPTH][2];
 
-    __device__ __forceinline__ FactorCopies(const __half* matrix, int first, int end, int c_in)
-        : base(matrix) {
-        column = threadIdx.x % kStepVectors * kChunkHalves;
+    // Rows from `row` on; the last row takes the place of those from `end_row` on.
+    __device__ __forceinline__ void begin(const PointwiseParams& p, const PointwiseBlock& block,
+                                          const PointwiseRange& range, int row, int end_row) {
+        const __half* x = static_cast<const __half*>(p.input);
 #pragma unroll
-        for (int i = 0; i < COPIES; ++i) {
-            const int row = threadIdx.x / kStepVectors + i * ROW_STRIDE;
-            valid[i] = first + row < end;
-            from[i] = matrix + (valid[i] ? (first + row) * c_in : 0) + column;
-            to[i] = swizzled(row, threadIdx.x % kStepVectors);
+        for (int half = 0; half < 2; ++half) {
+            const int at = min(row + block.lane / 4 + 8 * half, end_row - 1);
+            from[half] = x + at * p.c_in + range.first + block.quad * kChunkHalves;
+        }
+#pragma unroll
+        for (int panel = 0; panel < DEPTH; ++panel) {
+            load(block, range, panel, panel);
         }
     }
 
-    // Channels [k, k + 32), zeros from end_k on.
-    __device__ __forceinline__ void copy(__half* stage, int k, int end_k) const {
+    __device__ __forceinline__ void load(const PointwiseBlock& block, const PointwiseRange& range,
+                                         int slot, int panel) {
+        const int k = panel * kPanel;
+        if (panel < range.full) {
 #pragma unroll
-        for (int i = 0; i < COPIES; ++i) {
-            const bool is_inside = valid[i] && k + column < end_k;
-            copy_chunk(stage + to[i], is_inside ? from[i] + k : base, is_inside);
+            for (int half = 0; half < 2; ++half) {
+                vectors[slot][half] = *reinterpret_cast<const uint4*>(from[half] + k);
+            }
+        } else if (panel < range.panels) {
+            const bool is_inside = k + block.quad * kChunkHalves < range.length;
+#pragma unroll
+            for (int half = 0; half < 2; ++half) {
+                vectors[slot][half] = is_inside
+                                          ? *reinterpret_cast<const uint4*>(from[half] + k)
+                                          : make_uint4(0, 0, 0, 0);
+            }
         }
     }
 };
 
-__device__ __forceinline__ void load_gates(float (&to)[kChunkHalves], const float* from) {
-#pragma unroll
-    for (int i = 0; i < kChunkHalves; i += 4) {
-        const float4 part = *reinterpret_cast<const float4*>(from + i);
-        to[i] = part.x;
-        to[i + 1] = part.y;
-        to[i + 2] = part.z;
-        to[i + 3] = part.w;
-    }
+// Two products of halves, each rounded once.
+__device__ __forceinline__ unsigned multiply_halves(unsigned a, unsigned b) {
+    unsigned product;
+    asm("mul.rn.f16x2 %0, %1, %2;" : "=r"(product) : "r"(a), "r"(b));
+    return product;
 }
 
-// 8 halves in shared memory times their channels' gates, each rounded once.
-__device__ __forceinline__ void apply_gates(__half* at, const float (&gates)[kChunkHalves]) {
-    uint4 packed = *reinterpret_cast<const uint4*>(at);
-    __half2* pairs = reinterpret_cast<__half2*>(&packed);
-#pragma unroll
-    for (int i = 0; i < kChunkHalves / 2; ++i) {
-        const float2 x = __half22float2(pairs[i]);
-        pairs[i] = __floats2half2_rn(x.x * gates[2 * i], x.y * gates[2 * i + 1]);
+// Output columns of a warp: fragments of 8 in groups of 4, and at the end of 2 and of 1.
+template <int N>
+struct WarpColumns {
+    static constexpr int kCols = 8 * N;
+    static constexpr int kThreads =
+        kCols > kPointwiseWideCols ? kPointwiseWideThreads : kPointwiseThreads;
+    // Panels of x in flight: fewer where sums take more registers.
+    static constexpr int kDepth = N <= 5 ? 4 : 2;
+    using Sums = float[N][4];
+
+    // Fragments of the group that begins at fragment n.
+    __device__ static constexpr int group(int n) {
+        return N - n >= 4 ? 4 : N - n >= 2 ? 2 : 1;
     }
-    *reinterpret_cast<uint4*>(at) = packed;
-}
-
-// sums = the sum over channels [first_k, end_k) of x * gate times weight, chunk by chunk.
-template <typename Tile>
-__device__ __forceinline__ void pointwise_sum(const PointwiseParams& p, const PointwisePlace& place,
-                                              int first_k, int end_k, __half* shared,
-                                              typename Tile::Sums& sums) {
-    constexpr int stages = Tile::kStages;
-    constexpr int row_stride = Tile::kThreads / kStepVectors;
-    const int lane = threadIdx.x % kWarpSize;
-    const int warp = threadIdx.x / kWarpSize;
-    const FactorCopies<Tile::kInputCopies, row_stride> input(
-        static_cast<const __half*>(p.input), place.first_row, place.end_row, p.c_in);
-    const FactorCopies<Tile::kWeightCopies, row_stride> weight(static_cast<const __half*>(p.weight),
-                                                               place.first_col, p.c_out, p.c_in);
-
-    // Weights do not come from the launch before: the first of them are under way while it ends.
-    const int steps = (end_k - first_k + kPointwiseStep - 1) / kPointwiseStep;
-#pragma unroll
-    for (int step = 0; step < stages - 1; ++step) {
-        if (step < steps) {
-            weight.copy(shared + step * Tile::kStageHalves + Tile::kRows * kPointwiseStep,
-                        first_k + step * kPointwiseStep, end_k);
-        }
+    // The first fragment of n's group.
+    __device__ static constexpr int group_begin(int n) {
+        return n < N / 4 * 4 ? n / 4 * 4 : n < N / 2 * 2 ? n / 2 * 2 : n;
     }
-    wait_for_launches_before();
+};
 
-    // Gates of the vectors of x that this thread copies, [n, c_in].
-    const bool is_gated = p.gate != nullptr;
-    // Zero where there are none: nvcc prepares addresses ahead of the condition.
-    int gate_rows[Tile::kInputCopies] = {};
-    float gates[kChunkHalves] = {};  // of the first of them, a step ahead
-    if (is_gated) {
-#pragma unroll
-        for (int i = 0; i < Tile::kInputCopies; ++i) {
-            const int row = place.first_row + threadIdx.x / kStepVectors + i * row_stride;
-            gate_rows[i] = min(row, p.rows - 1) / p.pixels * p.c_in + input.column;
-        }
-        if (first_k + input.column < end_k) {
-            load_gates(gates, p.gate + gate_rows[0] + first_k);
-        }
-    }
+// sums = the sum over the block's channels of x * gate times weight, chunk by chunk.
+template <int N>
+__device__ __forceinline__ void pointwise_sum(const PointwiseParams& p,
+                                              const PointwiseBlock& block,
+                                              const PointwiseRange& range, bool stays,
+                                              const WeightCopies& copies,
+                                              const PointwiseShared& shared,
+                                              InputRows<WarpColumns<N>::kDepth>& x,
+                                              typename WarpColumns<N>::Sums& sums) {
+    using Columns = WarpColumns<N>;
+    constexpr int depth = Columns::kDepth;
+    const bool is_gated = p.squeeze != nullptr || p.gate != nullptr;
+    const int panel_halves = copies.cols * kPanel;
+    const int chunk_panels = pointwise_chunk(p.c_in) / kPanel;
 
-    // Which vectors this lane addresses for ldmatrix: of x matrices go down first, of weight along
-    // k first. The tiles of the warps begin at multiples of 8 rows, so the swizzle is the lane's.
-    const int warp_row = warp / Tile::kColWarps * Tile::kWarpRows;
-    const int warp_col = warp % Tile::kColWarps * Tile::kWarpCols;
-    int a_at[2];  // by k / 16
-    int b_at[2];
-#pragma unroll
-    for (int k = 0; k < 2; ++k) {
-        a_at[k] = swizzled(warp_row + lane % 16, 2 * k + lane / 16);
-        b_at[k] = Tile::kRows * kPointwiseStep +
-                  swizzled(warp_col + lane / 16 * 8 + lane % 8, 2 * k + lane / 8 % 2);
-    }
-
-    const int chunk_steps = pointwise_chunk(p.c_in) / kPointwiseStep;
-    const auto copy = [&](int step, int stage) {
-        if (step < steps) {
-            const int k = first_k + step * kPointwiseStep;
-            __half* to = shared + stage * Tile::kStageHalves;
-            input.copy(to, k, end_k);
-            weight.copy(to + Tile::kRows * kPointwiseStep, k, end_k);
-        }
-        commit_copies();  // an empty group too, so that the waits count right
+    // Where this lane finds its column of the first fragment of a group, by the group's fragments.
+    const int row = block.lane / 4;
+    const auto column = [&](int fragments) {
+        return (block.col_warp * Columns::kCols + row / 2 * 2 * fragments + row % 2) * kPanel +
+               block.quad * kChunkHalves;
     };
-#pragma unroll
-    for (int step = 0; step < stages - 1; ++step) {
-        if (step < steps) {
-            input.copy(shared + step * Tile::kStageHalves, first_k + step * kPointwiseStep, end_k);
-        }
-        commit_copies();
-    }
+    const int columns[3] = {column(1), column(2), column(4)};
 
-    typename Tile::Sums total;  // of the chunks before this one
+    float total[N][4];  // of the chunks before this one
 #pragma unroll
-    for (int m = 0; m < Tile::kM; ++m) {
+    for (int n = 0; n < N; ++n) {
 #pragma unroll
-        for (int n = 0; n < Tile::kN; ++n) {
-#pragma unroll
-            for (int i = 0; i < 4; ++i) {
-                total[m][n][i] = -0.0f;  // plus x is x, of every x
-                sums[m][n][i] = 0.0f;
-            }
+        for (int i = 0; i < 4; ++i) {
+            total[n][i] = -0.0f;  // plus x is x, of every x
+            sums[n][i] = 0.0f;
         }
     }
 
+    const __half* gates = shared.gates + block.quad * kChunkHalves;
+    const __half* weight = shared.weight;
     int stage = 0;
-    for (int step = 0; step < steps; ++step) {
-        const int k = first_k + step * kPointwiseStep;
-        __half* now = shared + stage * Tile::kStageHalves;
-        wait_copies<stages - 2>();
-        if (is_gated && k + input.column < end_k) {
-            // Each thread the vectors that it copied: no other knows yet that they are there.
+    int chunk_end = chunk_panels;
+    for (int first = 0; first < range.panels; first += kTurnPanels) {
 #pragma unroll
-            for (int i = 0; i < Tile::kInputCopies; ++i) {
-                if (gate_rows[i] == gate_rows[0]) {
-                    apply_gates(now + input.to[i], gates);
-                } else {
-                    float others[kChunkHalves];  // of another image
-                    load_gates(others, p.gate + gate_rows[i] + k);
-                    apply_gates(now + input.to[i], others);
-                }
+        for (int i = 0; i < kTurnPanels; ++i) {
+            const int panel = first + i;
+            if (panel >= range.panels) {
+                break;
             }
-        }
-        // All copies of this step are there, and all warps are done with the stage before it.
-        __syncthreads();
-        copy(step + stages - 1, stage == 0 ? stages - 1 : stage - 1);
-        if (is_gated && k + kPointwiseStep + input.column < end_k) {
-            load_gates(gates, p.gate + gate_rows[0] + k + kPointwiseStep);
-        }
+            if (i % kStepPanels == 0 && !stays) {
+                // All copies of this step are there, and all warps are done with the one before.
+                wait_copies<kPointwiseStages - 2>();
+                __syncthreads();
+                const int later = stage == 0 ? kPointwiseStages - 1 : stage - 1;
+                copies.copy<kStepPanels>(shared.weight + later * kStepPanels * panel_halves,
+                                         panel + (kPointwiseStages - 1) * kStepPanels,
+                                         range.length);
+                commit_copies();  // an empty group too, so that the waits count right
+                weight = shared.weight + stage * kStepPanels * panel_halves;
+                stage = stage + 1 == kPointwiseStages ? 0 : stage + 1;
+            }
 
+            uint4(&now)[2] = x.vectors[i % depth];
+            unsigned a[2][4] = {{now[0].x, now[1].x, now[0].y, now[1].y},
+                                {now[0].z, now[1].z, now[0].w, now[1].w}};
+            if (is_gated) {
+                const uint4 gate = *reinterpret_cast<const uint4*>(gates + panel * kPanel);
+                const unsigned words[4] = {gate.x, gate.y, gate.z, gate.w};
 #pragma unroll
-        for (int half = 0; half < 2; ++half) {
-            unsigned a[Tile::kM][4];
-            unsigned b[Tile::kN / 2][4];
+                for (int step = 0; step < 2; ++step) {
 #pragma unroll
-            for (int m = 0; m < Tile::kM; ++m) {
-                load_matrices(a[m], now + a_at[half] + m * 16 * kPointwiseStep);
-            }
-#pragma unroll
-            for (int n = 0; n < Tile::kN / 2; ++n) {
-                load_matrices(b[n], now + b_at[half] + n * 16 * kPointwiseStep);
-            }
-#pragma unroll
-            for (int m = 0; m < Tile::kM; ++m) {
-#pragma unroll
-                for (int n = 0; n < Tile::kN; ++n) {
-                    multiply(sums[m][n], a[m], b[n / 2][n % 2 * 2], b[n / 2][n % 2 * 2 + 1]);
-                }
-            }
-        }
-
-        if ((step + 1) % chunk_steps == 0 && step + 1 < steps) {
-#pragma unroll
-            for (int m = 0; m < Tile::kM; ++m) {
-#pragma unroll
-                for (int n = 0; n < Tile::kN; ++n) {
-#pragma unroll
-                    for (int i = 0; i < 4; ++i) {
-                        total[m][n][i] += sums[m][n][i];
-                        sums[m][n][i] = 0.0f;
+                    for (int j = 0; j < 4; ++j) {
+                        a[step][j] = multiply_halves(a[step][j], words[2 * step + j / 2]);
                     }
                 }
             }
+            x.load(block, range, i % depth, panel + depth);
+
+#pragma unroll
+            for (int n = 0; n < N; ++n) {
+                const int begin = Columns::group_begin(n);
+                const int at = columns[Columns::group(begin) / 2] +
+                               (begin * 8 + (n - begin) * 2) * kPanel;
+                const uint4 b = *reinterpret_cast<const uint4*>(weight + at);
+                multiply(sums[n], a[0], b.x, b.y);
+                multiply(sums[n], a[1], b.z, b.w);
+            }
+            weight += panel_halves;
         }
-        stage = stage + 1 == stages ? 0 : stage + 1;
-    }
+
+        if (first + kTurnPanels == chunk_end && chunk_end < range.panels) {
+            chunk_end += chunk_panels;
 #pragma unroll
-    for (int m = 0; m < Tile::kM; ++m) {
+            for (int n = 0; n < N; ++n) {
 #pragma unroll
-        for (int n = 0; n < Tile::kN; ++n) {
-#pragma unroll
-            for (int i = 0; i < 4; ++i) {
-                sums[m][n][i] = total[m][n][i] + sums[m][n][i];
+                for (int i = 0; i < 4; ++i) {
+                    total[n][i] += sums[n][i];
+                    sums[n][i] = 0.0f;
+                }
             }
         }
     }
-}
-
-// --- Where a thread's sums lie ---
-
-// Row of sums[m][..][2 * half] and column of sums[..][n][0], within the tile.
-template <typename Tile>
-__device__ __forceinline__ int sums_row(int m, int half) {
-    const int warp = threadIdx.x / kWarpSize;
-    return warp / Tile::kColWarps * Tile::kWarpRows + m * 16 + half * 8 +
-           threadIdx.x % kWarpSize / 4;
-}
-
-template <typename Tile>
-__device__ __forceinline__ int sums_col(int n) {
-    const int warp = threadIdx.x / kWarpSize;
-    return warp % Tile::kColWarps * Tile::kWarpCols + n * 8 + threadIdx.x % 4 * 2;
+#pragma unroll
+    for (int n = 0; n < N; ++n) {
+#pragma unroll
+        for (int i = 0; i < 4; ++i) {
+            sums[n][i] = total[n][i] + sums[n][i];
+        }
+    }
 }
 
 // --- Chunks split over blocks ---
 
+// Counts an arrival, and is true of the last of `count`, after which the counter is zero again.
+// What the others did before they arrived is seen after it.
+__device__ __forceinline__ bool arrive(uint32_t* counter, unsigned count) {
+    unsigned before;
+    asm volatile("atom.acq_rel.gpu.global.inc.u32 %0, [%1], %2;"
+                 : "=r"(before)
+                 : "l"(counter), "r"(count - 1)
+                 : "memory");
+    return before == count - 1;
+}
+
 // Hands in one chunk's sums. True in the last block of the tile to come here, whose sums are then
 // those of all chunks, added up in order.
-template <typename Tile>
+template <int N>
 __device__ __forceinline__ bool pointwise_gather(const PointwiseParams& p,
-                                                 const PointwisePlace& place, int chunk, int chunks,
-                                                 typename Tile::Sums& sums) {
-    const int elems = p.rows * p.c_out;
-    float* own = p.chunk_sums + chunk * elems;  // [rows, c_out]
+                                                 PointwisePlace place, Member thread,
+                                                 int chunk,
+                                                 typename WarpColumns<N>::Sums& sums) {
+    // What follows from it is not to wait in registers while sums are made.
+    int c_in = p.c_in;
+    asm volatile("" : "+r"(place.image), "+r"(thread.index), "+r"(chunk), "+r"(c_in));
+    const int chunks = pointwise_chunks(c_in);
+    const int tile = tile_index(place);
+    // [tiles, chunks, N, threads] of 4 floats
+    float4* parts = reinterpret_cast<float4*>(p.chunk_sums) +
+                    tile * chunks * N * thread.count + thread.index;
 #pragma unroll
-    for (int m = 0; m < Tile::kM; ++m) {
-#pragma unroll
-        for (int half = 0; half < 2; ++half) {
-            const int row = place.first_row + sums_row<Tile>(m, half);
-#pragma unroll
-            for (int n = 0; n < Tile::kN; ++n) {
-                const int col = place.first_col + sums_col<Tile>(n);
-                if (row < place.end_row && col < p.c_out) {
-                    const float2 pair = {sums[m][n][2 * half], sums[m][n][2 * half + 1]};
-                    store_pair(own + row * p.c_out + col, pair);
-                }
-            }
-        }
+    for (int n = 0; n < N; ++n) {
+        parts[(chunk * N + n) * thread.count] =
+            make_float4(sums[n][0], sums[n][1], sums[n][2], sums[n][3]);
     }
     __syncthreads();
     bool is_last = false;
-    if (threadIdx.x == 0) {
-        // On behalf of the whole block: what it wrote is seen by whoever sees its arrival, and
-        // the last one to arrive sees what the others wrote.
-        __threadfence();
-        is_last = atomicAdd(p.arrivals + place.tile, 1u) + 1 == static_cast<unsigned>(chunks);
-        __threadfence();
-        if (is_last) {
-            atomicExch(p.arrivals + place.tile, 0u);  // for the next launch
-        }
+    if (thread.index == 0) {
+        is_last = arrive(p.arrivals + tile, chunks);
     }
     if (!__syncthreads_or(is_last)) {
         return false;
     }
-    for (int i = 0; i < chunks; ++i) {
-        const float* part = p.chunk_sums + i * elems;  // [rows, c_out]
+    constexpr int at_once = N >= 7 ? 1 : N >= 5 ? 2 : 12 / N;  // chunks whose loads are in flight
+    for (int first = 0; first < chunks; first += at_once) {
+        float4 part[at_once][N];
 #pragma unroll
-        for (int m = 0; m < Tile::kM; ++m) {
+        for (int i = 0; i < at_once; ++i) {
 #pragma unroll
-            for (int half = 0; half < 2; ++half) {
-                const int row = place.first_row + sums_row<Tile>(m, half);
+            for (int n = 0; n < N; ++n) {
+                // From L2, where the other blocks' sums are. Minus zero plus x is x, of every x.
+                part[i][n] = first + i < chunks
+                                 ? __ldcg(parts + ((first + i) * N + n) * thread.count)
+                                 : make_float4(-0.0f, -0.0f, -0.0f, -0.0f);
+            }
+        }
 #pragma unroll
-                for (int n = 0; n < Tile::kN; ++n) {
-                    const int col = place.first_col + sums_col<Tile>(n);
-                    float2 pair = {0.0f, 0.0f};
-                    if (row < place.end_row && col < p.c_out) {
-                        // From L2, where the other blocks' sums are.
-                        pair = __ldcg(reinterpret_cast<const float2*>(part + row * p.c_out + col));
-                    }
-                    float* sum = &sums[m][n][2 * half];
-                    sum[0] = i == 0 ? pair.x : sum[0] + pair.x;
-                    sum[1] = i == 0 ? pair.y : sum[1] + pair.y;
-                }
+        for (int i = 0; i < at_once; ++i) {
+#pragma unroll
+            for (int n = 0; n < N; ++n) {
+                const bool is_first = first + i == 0;
+                sums[n][0] = is_first ? part[i][n].x : sums[n][0] + part[i][n].x;
+                sums[n][1] = is_first ? part[i][n].y : sums[n][1] + part[i][n].y;
+                sums[n][2] = is_first ? part[i][n].z : sums[n][2] + part[i][n].z;
+                sums[n][3] = is_first ? part[i][n].w : sums[n][3] + part[i][n].w;
             }
         }
     }
@@ -380,139 +512,230 @@ __device__ __forceinline__ bool pointwise_gather(const PointwiseParams& p,
 
 // --- Epilogue ---
 
-// Batch-norm, activation, skip; the output and the pool's sums.
-template <typename Tile, int32_t ACTIVATION>
-__device__ __forceinline__ void pointwise_finish(const PointwiseParams& p,
-                                                 const PointwisePlace& place, __half* shared,
-                                                 typename Tile::Sums& sums) {
-    constexpr int row_vectors = Tile::kCols / kChunkHalves;
-    constexpr int vectors = Tile::kRows * row_vectors / Tile::kThreads;  // of a thread
-    const __half* skip = static_cast<const __half*>(p.skip);             // [rows, c_out]
-    __half* output = static_cast<__half*>(p.output);                     // [rows, c_out]
-    // From the end: a stage that short sums leave alone.
-    constexpr int begin = Tile::kStages * Tile::kStageHalves - Tile::kEpilogueHalves;
-    __half* tile = shared + begin;  // [rows, pitch] of the output
-    float* groups = reinterpret_cast<float*>(tile + Tile::kOutputHalves);  // [groups, cols]
+// 2 F neighbouring halves.
+template <int F>
+struct Neighbours {
+    unsigned pairs[F];
+};
 
-    __syncthreads();  // all warps are done with the factors
-    if (skip != nullptr) {
-#pragma unroll
-        for (int i = 0; i < vectors; ++i) {
-            const int vector = threadIdx.x + i * Tile::kThreads;
-            const int row = vector / row_vectors;
-            const int col = vector % row_vectors * kChunkHalves;
-            const bool is_inside =
-                place.first_row + row < place.end_row && place.first_col + col < p.c_out;
-            const int at = (place.first_row + row) * p.c_out + place.first_col + col;
-            copy_chunk(tile + row * Tile::kOutputPitch + col, is_inside ? skip + at : skip,
-                       is_inside);
-        }
-        commit_copies();
-        wait_copies<0>();
-        __syncthreads();
+template <int F>
+__device__ __forceinline__ Neighbours<F> load_neighbours(const __half* at) {
+    Neighbours<F> to;
+    if constexpr (F == 4) {
+        const uint4 raw = *reinterpret_cast<const uint4*>(at);
+        to.pairs[0] = raw.x;
+        to.pairs[1] = raw.y;
+        to.pairs[2] = raw.z;
+        to.pairs[3] = raw.w;
+    } else if constexpr (F == 2) {
+        const uint2 raw = *reinterpret_cast<const uint2*>(at);
+        to.pairs[0] = raw.x;
+        to.pairs[1] = raw.y;
+    } else {
+        to.pairs[0] = *reinterpret_cast<const unsigned*>(at);
     }
+    return to;
+}
 
+template <int F>
+__device__ __forceinline__ void store_neighbours(__half* at, const Neighbours<F>& from) {
+    if constexpr (F == 4) {
+        *reinterpret_cast<uint4*>(at) =
+            make_uint4(from.pairs[0], from.pairs[1], from.pairs[2], from.pairs[3]);
+    } else if constexpr (F == 2) {
+        *reinterpret_cast<uint2*>(at) = make_uint2(from.pairs[0], from.pairs[1]);
+    } else {
+        *reinterpret_cast<unsigned*>(at) = from.pairs[0];
+    }
+}
+
+// Batch-norm, activation, skip; the output and the pool's sums, of the group of F fragments that
+// begins at fragment BEGIN.
+template <int N, int BEGIN, int F, int32_t ACTIVATION>
+__device__ __forceinline__ void finish_group(const PointwiseParams& p, const PointwiseBlock& block,
+                                             const PointwisePlace& place, int group,
+                                             const PointwiseShared& shared,
+                                             const typename WarpColumns<N>::Sums& sums) {
+    const int col = (block.col_warp * N + BEGIN) * 8 + block.quad * 2 * F;  // of the tile
+    const bool has_col = place.first_col + col < p.c_out;
+    const bool is_pooled = p.partial_sums != nullptr;
+    float2 scale[F];
+    float2 shift[F];
 #pragma unroll
-    for (int n = 0; n < Tile::kN; ++n) {
-        const int col = sums_col<Tile>(n);
-        if (place.first_col + col >= p.c_out) {
-            continue;  // the whole warp: c_out is a multiple of 8
+    for (int f = 0; f < F; ++f) {
+        scale[f] = load_pair(shared.scale + col + 2 * f);
+        shift[f] = load_pair(shared.shift + col + 2 * f);
+    }
+    float2 pooled[F] = {};
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+        const int row = place.first_row + group * kGroupRows + block.lane / 4 + 8 * half;
+        const bool is_inside = row < place.end_row && has_col;
+        const int at = row * p.c_out + place.first_col + col;
+        float2 y[F];
+#pragma unroll
+        for (int f = 0; f < F; ++f) {
+            y[f].x = fmaf(sums[BEGIN + f][2 * half], scale[f].x, shift[f].x);
+            y[f].y = fmaf(sums[BEGIN + f][2 * half + 1], scale[f].y, shift[f].y);
+            y[f].x = activate<__half, ACTIVATION>(y[f].x);
+            y[f].y = activate<__half, ACTIVATION>(y[f].y);
         }
-        float2 scale = {1.0f, 1.0f};
-        float2 shift = {0.0f, 0.0f};
-        if (p.scale != nullptr) {
-            scale = load_pair(p.scale + place.first_col + col);
-            shift = load_pair(p.shift + place.first_col + col);
-        }
+        if (p.skip != nullptr && is_inside) {
+            const Neighbours<F> skip =
+                load_neighbours<F>(static_cast<const __half*>(p.skip) + at);
 #pragma unroll
-        for (int m = 0; m < Tile::kM; ++m) {
-            float2 pooled = {0.0f, 0.0f};
-#pragma unroll
-            for (int half = 0; half < 2; ++half) {
-                const int row = sums_row<Tile>(m, half);
-                float2 y = {sums[m][n][2 * half], sums[m][n][2 * half + 1]};
-                if (p.scale != nullptr) {
-                    y.x = fmaf(y.x, scale.x, shift.x);
-                    y.y = fmaf(y.y, scale.y, shift.y);
-                }
-                y.x = activate<__half, ACTIVATION>(y.x);
-                y.y = activate<__half, ACTIVATION>(y.y);
-                // This thread alone reads and writes this pair.
-                __half* pair = tile + row * Tile::kOutputPitch + col;
-                if (skip != nullptr) {
-                    const float2 s = load_pair(pair);
-                    y.x += s.x;
-                    y.y += s.y;
-                }
-                if (output != nullptr) {
-                    store_pair(pair, y);
-                }
-                const bool is_inside = place.first_row + row < place.end_row;
-                pooled.x += is_inside ? y.x : 0.0f;
-                pooled.y += is_inside ? y.y : 0.0f;
-            }
-            if (p.partial_sums != nullptr) {
-                // 16 rows by pairs: the same order in every tile shape.
-#pragma unroll
-                for (int offset = 4; offset < kWarpSize; offset *= 2) {
-                    pooled.x += __shfl_xor_sync(kFullWarp, pooled.x, offset);
-                    pooled.y += __shfl_xor_sync(kFullWarp, pooled.y, offset);
-                }
-                if (threadIdx.x % kWarpSize < 4) {
-                    const int group = sums_row<Tile>(m, 0) / 16;
-                    store_pair(groups + group * Tile::kCols + col, pooled);
-                }
+            for (int f = 0; f < F; ++f) {
+                const float2 s = __half22float2(*reinterpret_cast<const __half2*>(&skip.pairs[f]));
+                y[f].x += s.x;
+                y[f].y += s.y;
             }
         }
-    }
-    __syncthreads();
-
-    if (output != nullptr) {
+        if (p.output != nullptr && is_inside) {
+            Neighbours<F> packed;
 #pragma unroll
-        for (int i = 0; i < vectors; ++i) {
-            const int vector = threadIdx.x + i * Tile::kThreads;
-            const int row = vector / row_vectors;
-            const int col = vector % row_vectors * kChunkHalves;
-            if (place.first_row + row < place.end_row && place.first_col + col < p.c_out) {
-                const int at = (place.first_row + row) * p.c_out + place.first_col + col;
-                *reinterpret_cast<uint4*>(output + at) =
-                    *reinterpret_cast<const uint4*>(tile + row * Tile::kOutputPitch + col);
+            for (int f = 0; f < F; ++f) {
+                const __half2 pair = __float22half2_rn(y[f]);
+                packed.pairs[f] = *reinterpret_cast<const unsigned*>(&pair);
+            }
+            store_neighbours<F>(static_cast<__half*>(p.output) + at, packed);
+        }
+        if (is_pooled) {
+#pragma unroll
+            for (int f = 0; f < F; ++f) {
+                pooled[f].x += is_inside ? y[f].x : 0.0f;
+                pooled[f].y += is_inside ? y[f].y : 0.0f;
             }
         }
     }
-    if (p.partial_sums != nullptr) {
-        const int col = threadIdx.x;
-        if (col < Tile::kCols && place.first_col + col < p.c_out) {
-            float sum = groups[col];
+    if (is_pooled) {
+        // 16 rows by pairs: the same order in every tile shape.
 #pragma unroll
-            for (int group = 1; group < Tile::kGroups; ++group) {
-                sum += groups[group * Tile::kCols + col];
+        for (int f = 0; f < F; ++f) {
+#pragma unroll
+            for (int offset = 4; offset < kWarpSize; offset *= 2) {
+                pooled[f].x += __shfl_xor_sync(kFullWarp, pooled[f].x, offset);
+                pooled[f].y += __shfl_xor_sync(kFullWarp, pooled[f].y, offset);
             }
-            // [n, tiles, c_out]
-            p.partial_sums[place.row_tile * p.c_out + place.first_col + col] = sum;
+            if (block.lane < 4) {
+                store_pair(shared.pool + group * place.cols + col + 2 * f, pooled[f]);
+            }
         }
     }
 }
 
-// One tile. Where chunks are split, `chunk` is the one of this block.
-template <typename Tile>
-__device__ __forceinline__ void pointwise(const PointwiseParams& p, int tile, int chunk,
-                                          __half* shared) {
-    const PointwisePlace place = pointwise_place<Tile>(p, tile);
+template <int N, int BEGIN, int32_t ACTIVATION>
+__device__ __forceinline__ void finish_groups(const PointwiseParams& p, const PointwiseBlock& block,
+                                              const PointwisePlace& place, int group,
+                                              const PointwiseShared& shared,
+                                              const typename WarpColumns<N>::Sums& sums) {
+    if constexpr (BEGIN < N) {
+        constexpr int fragments = WarpColumns<N>::group(BEGIN);
+        finish_group<N, BEGIN, fragments, ACTIVATION>(p, block, place, group, shared, sums);
+        finish_groups<N, BEGIN + fragments, ACTIVATION>(p, block, place, group, shared, sums);
+    }
+}
+
+// The tile's sums for the pool, of its groups of rows in order.
+__device__ __forceinline__ void store_pooled(const PointwiseParams& p, const PointwisePlace& place,
+                                             int groups, Member thread,
+                                             const PointwiseShared& shared) {
+    const int cols = min(place.cols, p.c_out - place.first_col);
+    for (int col = thread.index; col < cols; col += thread.count) {
+        float sum = shared.pool[col];
+        for (int group = 1; group < groups; ++group) {
+            sum += shared.pool[group * place.cols + col];
+        }
+        // [n, tiles, c_out]
+        p.partial_sums[row_tile(place) * p.c_out + place.first_col + col] = sum;
+    }
+}
+
+// --- The tile ---
+
+// A block's tile, or, where chunks are split, one chunk of it.
+template <int N>
+__device__ __forceinline__ void pointwise(const PointwiseParams& p, char* at) {
+    using Columns = WarpColumns<N>;
+    const PointwiseBlock block = pointwise_block();
     const bool is_split = p.chunk_sums != nullptr;
     const int channels = pointwise_chunk(p.c_in);
-    const int first_k = is_split ? chunk * channels : 0;
-    const int end_k = min(first_k + (is_split ? channels : p.c_in), p.c_in);
-
-    typename Tile::Sums sums;
-    pointwise_sum<Tile>(p, place, first_k, end_k, shared, sums);
+    int image = blockIdx.z;
+    int chunk = 0;
     if (is_split) {
-        const int chunks = (p.c_in + channels - 1) / channels;
-        if (!pointwise_gather<Tile>(p, place, chunk, chunks, sums)) {
-            return;
-        }
+        const unsigned chunks = pointwise_chunks(p.c_in);
+        image = blockIdx.z / chunks;
+        chunk = blockIdx.z - image * chunks;
     }
-    with_activation(p.activation, [&](auto activation) {
-        pointwise_finish<Tile, decltype(activation)::kValue>(p, place, shared, sums);
-    });
+    const PointwisePlace place = pointwise_place(p, blockDim.z * Columns::kCols, image);
+    PointwiseRange range;
+    range.first = chunk * channels;
+    range.length = is_split ? min(channels, p.c_in - range.first) : p.c_in;
+    range.panels = (range.length + kPanel - 1) / kPanel;
+    range.full = range.length / kPanel;
+    range.longest = is_split ? channels / kPanel : range.panels;
+
+    // What does not come from the launch before is under way while it ends.
+    const PointwiseShared shared = pointwise_shared(p, range.longest, place.cols, at);
+    const WeightCopies copies(p, place, range.first, block.thread);
+    const bool stays = pointwise_stays(range.longest, place.cols);
+    if (shared.gate_weight != nullptr) {
+        copy_gate_weight(p, range, block.thread, shared.gate_weight);
+    }
+    copy_batch_norm(p, place, block.thread, shared);
+    const int panel_halves = place.cols * kPanel;
+    const int first_panels = stays ? range.panels : (kPointwiseStages - 1) * kStepPanels;
+#pragma unroll 1
+    for (int panel = 0; panel < first_panels; panel += kStepPanels) {
+        copies.copy<kStepPanels>(shared.weight + panel * panel_halves, panel, range.length);
+        commit_copies();
+    }
+    copies.clear(shared.weight, stays ? range.panels : kPointwiseStages * kStepPanels);
+    wait_for_launches_before();
+
+    int group = block.row_warp;
+    InputRows<Columns::kDepth> x;
+    x.begin(p, block, range, place.first_row + group * kGroupRows, place.end_row);
+    if (p.squeeze != nullptr || p.gate != nullptr) {
+        pointwise_gates(p, place.image, range, block.thread, shared);
+    }
+    if (stays) {
+        wait_copies<0>();
+    }
+    __syncthreads();
+
+    const int groups = (place.end_row - place.first_row + kGroupRows - 1) / kGroupRows;
+    typename Columns::Sums sums;
+#pragma unroll 1
+    while (true) {
+        pointwise_sum<N>(p, block, range, stays, copies, shared, x, sums);
+        if (is_split) {
+            if (!pointwise_gather<N>(p, place, block.thread, chunk, sums)) {
+                return;
+            }
+        }
+        // The rows after these are under way while these are finished.
+        int row_warps = block.row_warps;
+        asm volatile("" : "+r"(row_warps));
+        const int next = group + row_warps;
+        if (next < groups) {
+            x.begin(p, block, range, place.first_row + next * kGroupRows, place.end_row);
+        }
+        if (group < groups) {
+            PointwiseBlock here = block;
+            // What follows from it is not to wait in registers while sums are made.
+            asm volatile("" : "+r"(here.lane), "+r"(here.quad));
+            with_activation(p.activation, [&](auto activation) {
+                finish_groups<N, 0, decltype(activation)::kValue>(p, here, place, group, shared,
+                                                                  sums);
+            });
+        }
+        if (next >= groups) {
+            break;
+        }
+        group = next;
+    }
+    if (p.partial_sums != nullptr) {
+        __syncthreads();
+        store_pooled(p, place, groups, block.thread, shared);
+    }
 }

@@ -1,6 +1,7 @@
 //! The kernels that the build embeds, the launch parameters' twins, and the launch modules' checks.
 
 use effnet::kernels::params::*;
+use effnet::kernels::pointwise::Block;
 use effnet::kernels::*;
 use effnet::weights::Precision;
 use std::collections::{BTreeMap, BTreeSet};
@@ -235,6 +236,24 @@ fn pointwise_params() -> PointwiseParams {
     }
 }
 
+/// The same with a gate of its own.
+fn squeezed_params() -> PointwiseParams {
+    PointwiseParams {
+        gate: 0,
+        squeeze: 0xa000,
+        reduce_bias: 0xb000,
+        gate_weight: 0xc000,
+        gate_bias: 0xd000,
+        parts: 36,
+        c_se: 48,
+        ..pointwise_params()
+    }
+}
+
+fn pointwise_shape() -> PointwiseShape {
+    PointwiseShape { rows: 147, pixels: 49, c_in: 1152, c_out: 320, ..PointwiseShape::EMPTY }
+}
+
 #[test]
 fn geometry_covers_every_output() {
     let launch = depthwise::launch(Precision::Fp16, 5, 2, depthwise_params()).unwrap();
@@ -267,19 +286,45 @@ fn geometry_covers_every_output() {
         Geometry { grid: [3, 1, 1], block: [1024, 1, 1], shared_bytes: 4 * (3 * 1152 + 48) };
     assert_eq!(launch.geometry, expected);
 
-    // 3 tiles of 64 rows, 5 of 64 columns; with room for their sums, each of 9 chunks by itself.
-    let launch = pointwise::launch(pointwise_params()).unwrap();
-    assert_eq!(launch.kernel, "effnet_pointwise_t64x64_f16");
-    let expected = Geometry { grid: [15, 1, 1], block: [128, 1, 1], shared_bytes: 0 };
+    // 2 tiles of 32 rows for each image, of 2 turns of a warp, 4 of 80 columns; with room for their
+    // sums, each of 9 chunks by itself.
+    let block = |split| Block { warp_cols: 40, warps: [2, 2], turns: 1, split };
+    let tiling = |params: &PointwiseParams, split| {
+        let &PointwiseParams { rows, pixels, c_in, c_out, .. } = params;
+        let pooled = params.partial_sums != 0;
+        let shape = PointwiseShape { rows, pixels, c_in, c_out, pooled, gated: true, c_se: 0 };
+        pointwise::tiling_with(shape, block(split)).unwrap()
+    };
+    let params = pointwise_params();
+    let launch = pointwise::launch_with(tiling(&params, false), params).unwrap();
+    assert_eq!(launch.kernel, "effnet_pointwise_n40_f16");
+    assert_eq!(launch.params.tile_rows, 32);
+    // Three stages of two panels, scale and shift, gates, and nothing for sums of a gate.
+    let shared_bytes = 3 * 2 * 80 * 64 + 2 * 80 * 4 + 2 * 1152;
+    let expected = Geometry { grid: [4, 2, 3], block: [32, 2, 2], shared_bytes };
     assert_eq!(launch.geometry, expected);
-    let split = PointwiseParams { chunk_sums: 0x7000, arrivals: 0x8000, ..pointwise_params() };
-    let launch = pointwise::launch(split).unwrap();
-    assert_eq!(launch.geometry, Geometry { grid: [15, 1, 9], ..expected });
-    // A row of tiles for each image, not for all rows.
-    let pooled = PointwiseParams { rows: 4, pixels: 1, partial_sums: 0x9000, ..pointwise_params() };
-    let launch = pointwise::launch(pooled).unwrap();
-    assert_eq!(launch.kernel, "effnet_pointwise_t32x32_f16");
-    assert_eq!(launch.geometry, Geometry { grid: [40, 1, 1], ..expected });
+    let split = PointwiseParams { chunk_sums: 0x7000, arrivals: 0x8000, ..params };
+    let launch = pointwise::launch_with(tiling(&split, true), split).unwrap();
+    // A chunk's four panels stay.
+    let shared_bytes = 4 * 80 * 64 + 2 * 80 * 4 + 2 * 128;
+    assert_eq!(launch.geometry, Geometry { grid: [4, 2, 27], shared_bytes, ..expected });
+    // A row of tiles for each image, not for all rows, and room for the sums of a group of rows.
+    let pooled = PointwiseParams { rows: 4, pixels: 1, partial_sums: 0x9000, ..params };
+    let launch = pointwise::launch_with(tiling(&pooled, false), pooled).unwrap();
+    let shared_bytes = 3 * 2 * 80 * 64 + 2 * 80 * 4 + 2 * 1152 + 80 * 4;
+    assert_eq!(launch.geometry, Geometry { grid: [4, 1, 4], shared_bytes, ..expected });
+    // The gate's own: nine sums of 48, and its weights where a chunk's fit.
+    let squeezed = PointwiseParams { gate: 0, ..squeezed_params() };
+    let shape = PointwiseShape { gated: true, c_se: 48, ..pointwise_shape() };
+    let own = pointwise::tiling_with(shape, block(false)).unwrap();
+    let shared_bytes = 3 * 2 * 80 * 64 + 2 * 80 * 4 + 2 * 1152 + 9 * 4 * 48;
+    let launch = pointwise::launch_with(own, squeezed).unwrap();
+    assert_eq!(launch.geometry, Geometry { shared_bytes, ..expected });
+    let own = pointwise::tiling_with(shape, block(true)).unwrap();
+    let squeezed = PointwiseParams { chunk_sums: 0x7000, arrivals: 0x8000, ..squeezed };
+    let shared_bytes = 4 * 80 * 64 + 2 * 80 * 4 + 2 * 128 + 9 * 4 * 48 + 48 * 2 * 128;
+    let launch = pointwise::launch_with(own, squeezed).unwrap();
+    assert_eq!(launch.geometry, Geometry { grid: [4, 2, 27], shared_bytes, ..expected });
 }
 
 /// The launch of changed parameters is refused with a message that holds `message`.
@@ -367,35 +412,56 @@ fn pointwise_refuses_what_the_kernel_does_not_take() {
     refused(with(|p| p.shift = 0), "shift is at address 0x0");
     refused(with(|p| p.scale = 0), "scale is at address 0x0");
     refused(with(|p| p.gate = 0x5008), "gate is at address 0x5008");
+    refused(with(|p| p.scale = 0x3008), "scale is at address 0x3008");
     refused(with(|p| p.skip = 0x5008), "skip is at address 0x5008");
     refused(with(|p| p.output = 0), "output is at address 0x0");
     refused(with(|p| p.partial_sums = 0x6002), "partial_sums is at address 0x6002");
-    refused(with(|p| p.chunk_sums = 0x6000), "arrivals is at address 0x0");
+    let split = Block { warp_cols: 32, warps: [4, 1], turns: 1, split: true };
+    let split = pointwise::tiling_with(PointwiseShape { gated: true, ..pointwise_shape() }, split);
+    let no_arrivals = PointwiseParams { chunk_sums: 0x6000, ..pointwise_params() };
+    let refusal = pointwise::launch_with(split.unwrap(), no_arrivals);
+    refused(refusal, "arrivals is at address 0x0");
     refused(with(|p| p.activation = -1), "activation is -1");
+    refused(with(|p| p.parts = 1), "parts is 1, expected 0 without squeeze");
+    refused(with(|p| p.c_se = 1), "c_se is 1, expected 0 without squeeze");
     let one_chunk = |p: &mut PointwiseParams| (p.c_in, p.chunk_sums, p.arrivals) = (256, 64, 64);
     refused(with(one_chunk), "expected null: nothing is split");
     with(|p| (p.scale, p.shift) = (0, 0)).unwrap();
     with(|p| (p.partial_sums, p.output) = (0x6000, 0)).unwrap();
 
-    let tiling = pointwise::tiling(PointwiseShape {
-        rows: 147,
-        pixels: 49,
-        c_in: 1152,
-        c_out: 320,
-        pooled: false,
-    });
-    let odd = Tiling { tile_rows: 48, ..tiling };
-    refused(pointwise::launch_with(odd, pointwise_params()), "no kernel for tiles of 48 x 64");
-    let short = Tiling { row_tiles: 4, ..tiling };
-    refused(pointwise::launch_with(short, pointwise_params()), "tiling.row_tiles is 4");
+    let squeezed = |change: fn(&mut PointwiseParams)| {
+        let mut params = squeezed_params();
+        change(&mut params);
+        pointwise::launch(params)
+    };
+    squeezed(|_| ()).unwrap();
+    refused(squeezed(|p| p.gate = 0x5000), "gate is 20480, expected null with squeeze");
+    refused(squeezed(|p| p.squeeze = 0xa008), "squeeze is at address 0xa008");
+    refused(squeezed(|p| p.reduce_bias = 0), "reduce_bias is at address 0x0");
+    refused(squeezed(|p| p.gate_weight = 0xc008), "gate_weight is at address 0xc008");
+    refused(squeezed(|p| p.gate_bias = 0), "gate_bias is at address 0x0");
+    refused(squeezed(|p| p.parts = 0), "parts is 0, expected at least 1");
+    refused(squeezed(|p| p.parts = i32::MAX), "squeeze has");
+    refused(squeezed(|p| p.c_se = 0), "c_se is 0, expected at least 1");
+    refused(squeezed(|p| p.c_se = 257), "c_se is 257, expected at most 256");
+
+    let tiling = pointwise::tiling(PointwiseShape { gated: true, ..pointwise_shape() });
+    let odd = Tiling { tile_rows: 24, split: false, ..tiling };
+    refused(pointwise::launch_with(odd, pointwise_params()), "no kernel for tiles of 24 x ");
+    let short = Tiling { row_tiles: tiling.row_tiles + 1, split: false, ..tiling };
+    refused(pointwise::launch_with(short, pointwise_params()), "no kernel for tiles of");
 }
 
 /// The tiling follows from the shape alone: chunks from c_in, the rows of pooled tiles from one
 /// image; enough blocks for small maps and large tiles for large ones.
 #[test]
 fn pointwise_tilings() {
-    let tiling = |n: i32, pixels: i32, c_in: i32, c_out: i32, pooled: bool| {
-        pointwise::tiling(PointwiseShape { rows: n * pixels, pixels, c_in, c_out, pooled })
+    let shape = |n: i32, pixels: i32, c_in: i32, c_out: i32| PointwiseShape {
+        rows: n * pixels,
+        pixels,
+        c_in,
+        c_out,
+        ..PointwiseShape::EMPTY
     };
     for (c_in, chunks) in
         [(8, 1), (256, 1), (264, 3), (672, 6), (1152, 9), (1280, 10), (1288, 6), (3840, 15)]
@@ -406,31 +472,50 @@ fn pointwise_tilings() {
         for (pixels, c_in, c_out) in
             [(12544, 32, 16), (3136, 24, 144), (196, 480, 80), (49, 1152, 192), (361, 3840, 640)]
         {
-            let cut = tiling(n, pixels, c_in, c_out, false);
-            assert_eq!(cut.chunks, pointwise::chunks(c_in));
-            assert!(cut.row_tiles * cut.tile_rows >= n * pixels, "{cut:?}");
-            assert!((cut.row_tiles - 1) * cut.tile_rows < n * pixels, "{cut:?}");
-            assert!(cut.col_tiles * cut.tile_cols >= c_out, "{cut:?}");
-            let pooled = tiling(n, pixels, c_in, c_out, true);
-            let single = tiling(1, pixels, c_in, c_out, true);
-            let rows = |tiling: Tiling| (tiling.tile_rows, tiling.row_tiles, tiling.chunks);
+            let shape = shape(n, pixels, c_in, c_out);
+            let gated = PointwiseShape { gated: true, c_se: c_in.min(256), ..shape };
+            let pooled = PointwiseShape { pooled: true, ..shape };
+            for (shape, rows) in [(shape, n * pixels), (gated, pixels), (pooled, pixels)] {
+                let cut = pointwise::tiling(shape);
+                assert_eq!(cut.chunks, pointwise::chunks(c_in));
+                assert!(cut.row_tiles * cut.tile_rows >= rows, "{cut:?}");
+                assert!((cut.row_tiles - 1) * cut.tile_rows < rows, "{cut:?}");
+                assert!(cut.col_tiles * cut.tile_cols >= c_out, "{cut:?}");
+                assert!((cut.col_tiles - 1) * cut.tile_cols < c_out, "{cut:?}");
+            }
+            let single = PointwiseShape { rows: pixels, ..pooled };
+            let rows = |shape| {
+                let tiling = pointwise::tiling(shape);
+                (tiling.tile_rows, tiling.row_tiles, tiling.chunks)
+            };
             assert_eq!(rows(pooled), rows(single));
         }
     }
-    let tile = |tiling: Tiling| (tiling.tile_rows, tiling.tile_cols, tiling.split);
-    assert_eq!(tile(tiling(128, 12544, 16, 96, false)), (128, 128, false));
-    assert_eq!(tile(tiling(128, 12544, 32, 16, false)), (128, 32, false));
-    assert_eq!(tile(tiling(128, 49, 1152, 192, false)), (128, 64, false));
-    // Blocks of 7 x 7 and 14 x 14 maps at batch 1.
-    let blocks = |pixels, c_in, c_out, pooled| {
-        let cut = tiling(1, pixels, c_in, c_out, pooled);
-        cut.row_tiles * cut.col_tiles * if cut.split { cut.chunks } else { 1 }
-    };
-    assert_eq!(blocks(49, 1152, 320, false), 180);
-    assert_eq!(blocks(49, 1152, 192, false), 108);
-    assert_eq!(blocks(49, 320, 1280, true), 120);
-    assert_eq!(blocks(196, 480, 80, false), 84);
-    assert_eq!(blocks(196, 672, 112, false), 168);
+    // Sums of seven groups of 16 rows are one tile's, those of nine two.
+    let pooled =
+        |pixels| pointwise::tiling(PointwiseShape { pooled: true, ..shape(1, pixels, 64, 64) });
+    assert_eq!((pooled(100).tile_rows, pooled(100).row_tiles), (112, 1));
+    assert_eq!((pooled(144).tile_rows, pooled(144).row_tiles), (80, 2));
+    // Columns that are not there are few.
+    for c_out in [16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 120, 128, 160, 192, 320, 384, 512, 640] {
+        let cut = pointwise::tiling(PointwiseShape {
+            gated: true,
+            c_se: 8,
+            ..shape(128, 196, 480, c_out)
+        });
+        assert!(cut.col_tiles * cut.tile_cols * 8 <= c_out * 9, "{c_out}: {cut:?}");
+    }
+    // Enough blocks of 7 x 7 and 14 x 14 maps at batch 1.
+    for (pixels, c_in, c_out) in [(49, 1152, 320), (49, 1152, 192), (196, 480, 80), (196, 672, 112)]
+    {
+        let cut = pointwise::tiling(PointwiseShape {
+            gated: true,
+            c_se: 28,
+            ..shape(1, pixels, c_in, c_out)
+        });
+        let blocks = cut.row_tiles * cut.col_tiles * if cut.split { cut.chunks } else { 1 };
+        assert!((32..=400).contains(&blocks), "{cut:?}");
+    }
 }
 
 /// Every kernel of a network lets the next launch begin, and then waits for those before it: also

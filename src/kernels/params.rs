@@ -68,6 +68,18 @@ pub const POINTWISE_SHORT_CHUNK: i32 = 128;
 pub const POINTWISE_LONG_CHUNK: i32 = 256;
 /// Channels of the longest pointwise sum in short chunks.
 pub const POINTWISE_SHORT_SUM: i32 = 1280;
+/// Rows of 32 halves of weight, up to which all of a pointwise block's stay in shared memory.
+pub const POINTWISE_STAY_ROWS: i32 = 640;
+/// Rows of 32 halves of the gate's weights, up to which a pointwise block copies them to shared memory.
+pub const POINTWISE_GATE_ROWS: i32 = 256;
+/// Stages that a pointwise block's weights pass through where they do not stay.
+pub const POINTWISE_STAGES: i32 = 3;
+/// Most threads of a pointwise block.
+pub const POINTWISE_THREADS: i32 = 512;
+/// Columns of a pointwise warp, above which a block has fewer threads.
+pub const POINTWISE_WIDE_COLS: i32 = 32;
+/// Most threads of a pointwise block whose warps make more columns than that.
+pub const POINTWISE_WIDE_THREADS: i32 = 384;
 
 /// Columns of output pixels of one expand_depthwise block in f32.
 pub const EXPAND_DEPTHWISE_TILE_COLS: i32 = 8;
@@ -283,7 +295,7 @@ pub struct PointwiseParams {
     pub output: u64,
     /// `[n, tiles, c_out]`, f32; 0: none.
     pub partial_sums: u64,
-    /// `[chunks, rows, c_out]`, f32; 0: chunks of c_in are not split over blocks.
+    /// Of chunks of c_in that are split over blocks, f32; 0: none are.
     pub chunk_sums: u64,
     /// One counter for each output tile, zero before and after; 0 as chunk_sums.
     pub arrivals: u64,
@@ -299,8 +311,8 @@ pub struct PointwiseParams {
     pub parts: i32,
     /// Values of a part; 0 without squeeze.
     pub c_se: i32,
-    /// Zero: the struct has no padding.
-    pub reserved: i32,
+    /// Rows of a block of the f16 kernels, a multiple of 16: of the launch module's making.
+    pub tile_rows: i32,
 }
 
 /// Parameters of the bn_swish kernels.
@@ -433,7 +445,7 @@ layout::params! {
     PointwiseParams {
         input, weight, scale, shift, gate, squeeze, reduce_bias, gate_weight, gate_bias, skip,
         output, partial_sums, chunk_sums, arrivals, rows, pixels, c_in, c_out, activation, parts,
-        c_se, reserved,
+        c_se, tile_rows,
     }
     BnSwishParams { input, scale, shift, gate, skip, output, rows, pixels, c, activation }
     PoolParams { input, partial_sums, n, pixels, c, reserved }

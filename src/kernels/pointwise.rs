@@ -2,101 +2,304 @@
 
 use super::launch::Check;
 use super::params::{
-    POINTWISE_LONG_CHUNK, POINTWISE_SHORT_CHUNK, POINTWISE_SHORT_SUM, PointwiseParams,
+    POINTWISE_GATE_ROWS, POINTWISE_LONG_CHUNK, POINTWISE_SHORT_CHUNK, POINTWISE_SHORT_SUM,
+    POINTWISE_STAGES, POINTWISE_STAY_ROWS, POINTWISE_THREADS, POINTWISE_WIDE_COLS,
+    POINTWISE_WIDE_THREADS, PointwiseParams,
 };
 use super::{Geometry, Launch, LaunchError, PointwiseShape, Tiling};
 
 /// The file's stem.
 pub const IMAGE: &str = "pointwise";
 
-/// The kernels of the file, one for each of [`TILES`].
-pub const ENTRIES: [&str; 6] = [
-    "effnet_pointwise_t128x128_f16",
-    "effnet_pointwise_t128x64_f16",
-    "effnet_pointwise_t128x32_f16",
-    "effnet_pointwise_t64x64_f16",
-    "effnet_pointwise_t64x32_f16",
-    "effnet_pointwise_t32x32_f16",
+/// The kernels of the file: a warp of kernel `i` makes `8 (i + 1)` output channels.
+pub const ENTRIES: [&str; 7] = [
+    "effnet_pointwise_n8_f16",
+    "effnet_pointwise_n16_f16",
+    "effnet_pointwise_n24_f16",
+    "effnet_pointwise_n32_f16",
+    "effnet_pointwise_n40_f16",
+    "effnet_pointwise_n48_f16",
+    "effnet_pointwise_n56_f16",
 ];
 
 /// Fewest blocks that a multiprocessor holds at once, to hide the time that a block waits.
-/// One: the largest tile has it to itself.
+/// One: the largest has as many warps as there are registers for.
 pub const RESIDENT_BLOCKS: u32 = 1;
 
-/// Rows and output channels of the tiles.
-pub const TILES: [[i32; 2]; 6] = [[128, 128], [128, 64], [128, 32], [64, 64], [64, 32], [32, 32]];
-
-/// Threads of a block, for each of [`TILES`].
-const THREADS: [u32; 6] = [256, 256, 128, 128, 128, 128];
-
-/// Time of one product in each of [`TILES`], in hundredths of the first: the fewer outputs a tile
-/// has, the more of its time goes into loads. An estimate.
-const COSTS: [i64; 6] = [100, 111, 140, 125, 154, 200];
-
-/// Fewest blocks to aim for: one for each multiprocessor of a large GPU.
-const BLOCKS: i64 = 132;
-
-/// Outputs of the largest tile that is worth splitting: chunks' sums pass through memory.
-const SPLIT_TILE: i32 = 64 * 64;
+/// Rows that a warp makes at a time: `kGroupRows`.
+const GROUP_ROWS: i32 = 16;
+/// Channels of a panel of weight: `kPanel`.
+const PANEL: i32 = 32;
+/// Panels that are copied together: `kStepPanels`.
+const STEP_PANELS: i32 = 2;
+/// Most groups of rows whose sums for the pool are one tile's.
+const POOLED_GROUPS: i32 = 8;
+/// The most values of a part of the squeeze.
+const MAX_C_SE: i32 = 256;
+/// Most warps along the rows.
+const MAX_DOWN: i32 = 16;
+/// Most rows of a convolution whose chunks are split: more make enough blocks by themselves.
+const SPLIT_ROWS: i32 = 2048;
+/// Most row tiles of an image, or of all rows: the y extent of a grid.
+const GRID: i32 = 65_535;
+/// Dynamic shared memory that every target grants a block.
+const SHARED_BYTES: i64 = 64 << 10;
 
 /// Chunks that the sum over `c_in` channels is made of. Each is summed up from zero, and they are
 /// added in order: whatever the tile, split over blocks or not.
 pub fn chunks(c_in: i32) -> i32 {
+    up(c_in, chunk(c_in))
+}
+
+/// Channels of a chunk.
+fn chunk(c_in: i32) -> i32 {
     let is_short = c_in > POINTWISE_LONG_CHUNK && c_in <= POINTWISE_SHORT_SUM;
-    let chunk = if is_short { POINTWISE_SHORT_CHUNK } else { POINTWISE_LONG_CHUNK };
-    (c_in.max(1) as u32).div_ceil(chunk as u32) as i32
+    if is_short { POINTWISE_SHORT_CHUNK } else { POINTWISE_LONG_CHUNK }
+}
+
+/// `extent / of`, rounded up; an extent is taken to be positive.
+fn up(extent: i32, of: i32) -> i32 {
+    (extent.max(1) as u32).div_ceil(of.max(1) as u32) as i32
+}
+
+/// Rows of an image's tile where the output is pooled, by its pixels alone: the order of the sums is
+/// that of a tile's rows.
+fn pooled_rows(pixels: i32) -> i32 {
+    let groups = up(pixels, GROUP_ROWS);
+    up(groups, up(groups, POOLED_GROUPS)) * GROUP_ROWS
+}
+
+/// Rows that no tile crosses the end of: an image's, or all.
+fn span(shape: PointwiseShape) -> i32 {
+    if shape.pooled || shape.gated { shape.pixels } else { shape.rows }
+}
+
+/// Panels of the channels that a block adds up.
+fn panels(shape: PointwiseShape, split: bool) -> i32 {
+    let channels = if split { chunk(shape.c_in) } else { shape.c_in };
+    up(channels, PANEL)
+}
+
+/// Whether all of a block's weights stay in shared memory.
+fn stays(panels: i32, cols: i32) -> bool {
+    i64::from(panels) * i64::from(cols) <= POINTWISE_STAY_ROWS.into()
+}
+
+/// A block's shared memory, as `pointwise_shared` lays it out.
+fn shared_bytes(shape: PointwiseShape, tiling: &Tiling) -> i64 {
+    let panels = panels(shape, tiling.split);
+    let cols = i64::from(tiling.tile_cols);
+    let copied =
+        if stays(panels, tiling.tile_cols) { panels } else { POINTWISE_STAGES * STEP_PANELS };
+    let panel_bytes = i64::from(2 * PANEL);
+    let panels = i64::from(panels);
+    let weight = i64::from(copied) * cols * panel_bytes;
+    let batch_norm = 2 * 4 * cols;
+    let gates = if shape.gated { panels * panel_bytes } else { 0 };
+    let c_se = i64::from(shape.c_se);
+    let sums = 9 * 4 * ((c_se + 3) / 4 * 4);
+    let is_copied = c_se * panels <= POINTWISE_GATE_ROWS.into();
+    let gate_weight = if is_copied { c_se * panels * panel_bytes } else { 0 };
+    let pool = if shape.pooled { i64::from(tiling.tile_rows / GROUP_ROWS) * 4 * cols } else { 0 };
+    weight + batch_norm + gates + sums + gate_weight + pool
+}
+
+/// What a block is: output channels of a warp, warps along rows and channels, groups of rows that a
+/// warp makes one after the other, and whether chunks are split.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Block {
+    /// A multiple of 8 up to 56.
+    pub warp_cols: i32,
+    /// Along the rows and along the output channels.
+    pub warps: [i32; 2],
+    /// More than one only where all weights stay in shared memory and nothing is split.
+    pub turns: i32,
+    /// Whether each chunk has a block of its own.
+    pub split: bool,
+}
+
+/// The tiling by such blocks; none where the kernels have no such block for the shape.
+pub fn tiling_with(shape: PointwiseShape, block: Block) -> Option<Tiling> {
+    let Block { warp_cols, warps: [down, across], turns, split } = block;
+    let known = (8..=56).contains(&warp_cols) && warp_cols % 8 == 0;
+    let is_wide = warp_cols > POINTWISE_WIDE_COLS;
+    let most = if is_wide { POINTWISE_WIDE_THREADS } else { POINTWISE_THREADS } / 32;
+    if !known || down < 1 || across < 1 || turns < 1 || down > most || across > most / down {
+        return None;
+    }
+    let chunks = chunks(shape.c_in);
+    let split = split && chunks > 1;
+    let tile_rows = if shape.pooled {
+        pooled_rows(shape.pixels)
+    } else {
+        down.checked_mul(turns)?.checked_mul(GROUP_ROWS)?
+    };
+    let tile_cols = warp_cols * across;
+    let in_turns = tile_rows > down * GROUP_ROWS;
+    let tiling = Tiling {
+        tile_rows,
+        tile_cols,
+        warps: [down, across],
+        row_tiles: up(span(shape), tile_rows),
+        col_tiles: up(shape.c_out, tile_cols),
+        chunks,
+        split,
+    };
+    let fits = shared_bytes(shape, &tiling) <= SHARED_BYTES && tiling.row_tiles <= GRID;
+    let stays = stays(panels(shape, split), tile_cols);
+    (fits && !(in_turns && (split || !stays))).then_some(tiling)
+}
+
+/// Elements of `chunk_sums` and of `arrivals`: none where nothing is split.
+pub fn scratch_elems(shape: PointwiseShape, tiling: &Tiling) -> [i64; 2] {
+    if !tiling.split {
+        return [0, 0];
+    }
+    let tiles = output_tiles(shape, tiling);
+    [i64::from(tiling.chunks).saturating_mul(tiles).saturating_mul(chunk_elems(tiling)), tiles]
+}
+
+/// Sums that a block hands in: of all its warps, some of whose rows may be beyond the tile's.
+fn chunk_elems(tiling: &Tiling) -> i64 {
+    i64::from(tiling.warps[0] * GROUP_ROWS) * i64::from(tiling.tile_cols)
+}
+
+/// Images, or one where tiles may hold rows of several.
+fn spans(shape: PointwiseShape) -> i32 {
+    (shape.rows / span(shape).max(1)).max(1)
+}
+
+fn output_tiles(shape: PointwiseShape, tiling: &Tiling) -> i64 {
+    i64::from(spans(shape)) * i64::from(tiling.row_tiles) * i64::from(tiling.col_tiles)
 }
 
 /// Tiles and chunks by the shape alone. The bytes of the output do not depend on them; those of the
 /// pool's sums do on `tile_rows`, which follows from `pixels` where the output is pooled.
 pub fn tiling(shape: PointwiseShape) -> Tiling {
-    // The more rows a tile has, the fewer partial sums; few of them may be empty.
-    let pooled_rows = match shape.pixels {
-        ..=32 => 32,
-        33..=256 => 64,
-        _ => 128,
-    };
-    let mut best = None;
-    for (&tile, &cost) in TILES.iter().zip(&COSTS) {
-        if shape.pooled && tile[0] != pooled_rows {
-            continue;
-        }
-        let whole = tiling_with(shape, tile, false);
-        let blocks = output_tiles(shape, &whole);
-        let chunks = i64::from(whole.chunks);
-        let tile_cost = i64::from(tile[0] * tile[1]) * cost;
-        let mut consider = |tiling: Tiling, cost: i64| {
-            if best.is_none_or(|(least, _)| cost < least) {
-                best = Some((cost, tiling));
+    let mut best: Option<(f64, Tiling)> = None;
+    for (warp_cols, across) in columns(shape.c_out) {
+        for down in downs(shape) {
+            for (turns, split) in
+                [(1, true), (1, false), (2, false), (4, false), (8, false), (16, false)]
+            {
+                if split && !may_split(shape) {
+                    continue;
+                }
+                // The rows of pooled tiles are what they are, and half the turns make those of others.
+                let groups = up(span(shape), GROUP_ROWS);
+                if turns > 1 && (shape.pooled || down * (turns / 2) >= groups) {
+                    break;
+                }
+                let block = Block { warp_cols, warps: [down, across], turns, split };
+                let Some(tiling) = tiling_with(shape, block) else { continue };
+                let cost = cost(shape, &tiling);
+                if best.is_none_or(|(least, _)| cost < least) {
+                    best = Some((cost, tiling));
+                }
             }
-        };
-        consider(whole, tile_cost * blocks.max(BLOCKS));
-        if chunks > 1 && blocks < BLOCKS && tile[0] * tile[1] <= SPLIT_TILE {
-            // A quarter on top for the way of the chunks' sums through memory.
-            let cost = tile_cost * (blocks * chunks).max(BLOCKS) / chunks * 5 / 4;
-            consider(tiling_with(shape, tile, true), cost);
         }
     }
-    best.expect("there is a tile of each height").1
+    let smallest = || Tiling {
+        tile_rows: GROUP_ROWS,
+        tile_cols: 8,
+        warps: [1, 1],
+        row_tiles: up(span(shape), GROUP_ROWS),
+        col_tiles: up(shape.c_out, 8),
+        chunks: chunks(shape.c_in),
+        split: false,
+    };
+    best.map_or_else(smallest, |(_, tiling)| tiling)
 }
 
-/// The tiling with one of [`TILES`], and chunks split over blocks where there are several and
-/// `split` asks for it.
-pub fn tiling_with(shape: PointwiseShape, tile: [i32; 2], split: bool) -> Tiling {
-    let tiles = |extent: i32, tile: i32| (extent.max(1) as u32).div_ceil(tile as u32) as i32;
-    let chunks = chunks(shape.c_in);
-    Tiling {
-        tile_rows: tile[0],
-        tile_cols: tile[1],
-        row_tiles: tiles(if shape.pooled { shape.pixels } else { shape.rows }, tile[0]),
-        col_tiles: tiles(shape.c_out, tile[1]),
-        chunks,
-        split: split && chunks > 1,
-    }
+/// Columns of a warp, and warps along the columns, that leave few columns empty.
+fn columns(c_out: i32) -> impl Iterator<Item = (i32, i32)> {
+    let all =
+        (8..=56).step_by(8).flat_map(|warp_cols| (1..=4).map(move |across| (warp_cols, across)));
+    let made = move |(warp_cols, across): (i32, i32)| {
+        let tile = i64::from(warp_cols * across);
+        i64::from(up(c_out, warp_cols * across)) * tile
+    };
+    let fewest = all.clone().map(made).min().unwrap_or(0);
+    all.filter(move |&columns| 16 * made(columns) <= 17 * fewest)
 }
 
-fn output_tiles(shape: PointwiseShape, tiling: &Tiling) -> i64 {
-    Tiling { split: true, ..*tiling }.arrivals_elems(shape)
+/// Warps along the rows.
+fn downs(shape: PointwiseShape) -> impl Iterator<Item = i32> {
+    let groups = up(span(shape), GROUP_ROWS);
+    // What makes an image in one tile, or in two alike.
+    let alike = [groups, up(groups, 2)].into_iter().filter(|&down| down <= MAX_DOWN);
+    let others = [1, 2, 4, 6, 8, 12].into_iter().filter(move |&down| down < groups);
+    alike.chain(others)
+}
+
+/// Whether some tiling of the shape may split chunks: never where rows alone make enough blocks.
+pub fn may_split(shape: PointwiseShape) -> bool {
+    shape.rows <= SPLIT_ROWS && chunks(shape.c_in) > 1
+}
+
+// --- A model of the time, in cycles of an H100: none of it measured ---
+
+const MULTIPROCESSORS: f64 = 132.0;
+/// Issue slots of a multiprocessor in a cycle, of which it gets 70 %.
+const SLOTS: f64 = 4.0 * 0.7;
+/// Bytes from the second cache in a cycle, of all multiprocessors.
+const L2_BYTES: f64 = 2600.0;
+/// Until first values from the second cache are there.
+const L2_CYCLES: f64 = 500.0;
+/// A panel where x and weights come as they are needed, and where weights are there.
+const PANEL_CYCLES: [f64; 2] = [260.0, 90.0];
+/// A chunk's way through memory: stores, the counter, and what is read again.
+const SPLIT_CYCLES: f64 = 1700.0;
+/// Slots of a warp before its first product, and cycles of a gate apart from its sums.
+const BEGIN_SLOTS: f64 = 550.0;
+const GATE_CYCLES: f64 = 900.0;
+
+fn cost(shape: PointwiseShape, tiling: &Tiling) -> f64 {
+    let f = f64::from;
+    let [down, across] = tiling.warps;
+    let warps = f(down * across);
+    let fragments = f(tiling.tile_cols / across / 8);
+    let panels = panels(shape, tiling.split);
+    let stays = stays(panels, tiling.tile_cols);
+    let panels = f(panels);
+    let chunks = if tiling.split { f(tiling.chunks) } else { 1.0 };
+    let turns = f(up(tiling.tile_rows.min(span(shape)), GROUP_ROWS * down));
+    let blocks = output_tiles(shape, tiling) as f64 * chunks;
+    let c_se = f(shape.c_se);
+    let split = |x: f64| if tiling.split { x } else { 0.0 };
+
+    // Slots of a warp.
+    let gating = if shape.gated { 9.0 } else { 0.0 };
+    let panel = 3.0 * fragments + gating + 8.0 + if stays { 0.0 } else { 14.0 };
+    let finish = fragments * if shape.pooled { 50.0 } else { 18.0 } + 40.0;
+    let copies = panels * f(tiling.tile_cols) / (8.0 * warps) * 6.0;
+    let gate = c_se * panels / warps * 2.7;
+    let gathered = split(fragments * (6.0 + 10.0));
+    let slots = BEGIN_SLOTS + copies + gate + turns * (panels * panel + finish) + gathered;
+
+    // Cycles of a block by itself.
+    let quarter = (warps / 4.0).max(1.0);
+    let tensor = panels * 2.0 * fragments * 6.4 * quarter;
+    let wait = panels * PANEL_CYCLES[usize::from(stays)];
+    let gate_cycles = if c_se > 0.0 { GATE_CYCLES + gate * quarter + 4.0 * c_se } else { 0.0 };
+    let alone = L2_CYCLES
+        + gate_cycles
+        + turns * (tensor.max(wait) + finish * quarter * 1.5)
+        + split(SPLIT_CYCLES + 25.0 * chunks * fragments);
+
+    let registers = (if fragments > 4.0 { 12.0 } else { 16.0 } / warps).floor();
+    let shared = (227.0 * 1024.0 / (shared_bytes(shape, tiling) as f64 + 1024.0)).floor();
+    let resident = registers.min(shared).max(1.0);
+    let each = blocks / MULTIPROCESSORS;
+    let issue = each.max(1.0) * warps * slots / SLOTS;
+    let tensor = each.max(1.0) * turns * tensor.max(panels * 2.0 * fragments * 6.4 * warps / 4.0);
+    let latency = (each.ceil() / resident).ceil() * alone;
+    let weights = panels * 64.0 * (f(tiling.tile_cols) + c_se);
+    let inputs = turns * f(down) * 16.0 * panels * 64.0;
+    let handed = split(chunk_elems(tiling) as f64 * 8.0);
+    let l2 = blocks * (weights + inputs + handed) / L2_BYTES;
+    // Each hides the others in part.
+    (issue * issue + tensor * tensor + latency * latency + l2 * l2).sqrt()
 }
 
 /// The launch, or which argument the kernel does not take.
@@ -111,11 +314,13 @@ fn shape(params: &PointwiseParams) -> PointwiseShape {
         c_in: params.c_in,
         c_out: params.c_out,
         pooled: params.partial_sums != 0,
+        gated: params.gate != 0 || params.squeeze != 0,
+        c_se: params.c_se,
     }
 }
 
 /// As [`launch`], with a tiling of [`tiling_with`]. The sum is split where `chunk_sums` is given;
-/// where it is not, the same tiles go through the chunks one after the other.
+/// where it is not, a tiling that does not split takes the place of one that does.
 pub fn launch_with(
     tiling: Tiling,
     params: PointwiseParams,
@@ -131,56 +336,105 @@ pub fn launch_with(
     check.that(p.c_in % 8 == 0, "c_in", p.c_in.into(), "a multiple of 8")?;
     check.that(p.c_out % 8 == 0, "c_out", p.c_out.into(), "a multiple of 8")?;
     check.activation(p.activation)?;
+    check_gate(&check, p)?;
+    check_tensors(&check, p)?;
 
     let shape = shape(p);
-    let tile = [tiling.tile_rows, tiling.tile_cols];
-    let Some(kernel) = TILES.iter().position(|&t| t == tile) else {
+    let split = p.chunk_sums != 0;
+    check.that(
+        tiling.split || !split,
+        "chunk_sums",
+        p.chunk_sums as i64,
+        "null: nothing is split",
+    )?;
+    let warp_cols = tiling.tile_cols / tiling.warps[1].max(1);
+    let rows = (tiling.warps[0] * GROUP_ROWS).max(1);
+    let block =
+        Block { warp_cols, warps: tiling.warps, turns: (tiling.tile_rows / rows).max(1), split };
+    let unsplit = Tiling { split, ..tiling };
+    if tiling_with(shape, block) != Some(unsplit) {
+        if !split && tiling.split {
+            // No room for the chunks' sums.
+            return launch_with(tiling_unsplit(shape), params);
+        }
         return Err(LaunchError::NoKernel {
             op: IMAGE,
-            asked: format!("tiles of {} x {}", tile[0], tile[1]),
-            available: "128 x 128, 128 x 64, 128 x 32, 64 x 64, 64 x 32 and 32 x 32",
+            asked: format!(
+                "tiles of {} x {} by {} x {} warps",
+                tiling.tile_rows, tiling.tile_cols, tiling.warps[0], tiling.warps[1]
+            ),
+            available: "those of tiling_with",
         });
-    };
-    check.that(
-        tiling == tiling_with(shape, tile, tiling.split),
-        "tiling.row_tiles",
-        tiling.row_tiles.into(),
-        "the tiling of this shape",
-    )?;
+    }
+    let tiling = unsplit;
 
+    let tiles = output_tiles(shape, &tiling);
+    check.that(tiles <= i32::MAX.into(), "tiles", tiles, "fewer than 2^31")?;
+    check.grid("row tiles", tiling.row_tiles as u32)?;
+    let chunks = if split { tiling.chunks } else { 1 };
+    let spans = spans(shape).saturating_mul(chunks) as u32;
+    check.grid("images", spans)?;
+    if p.partial_sums != 0 {
+        check.elems("partial_sums", &[p.rows / p.pixels, tiling.row_tiles, p.c_out])?;
+    }
+    if split {
+        check.address("chunk_sums", p.chunk_sums, 16)?;
+        check.address("arrivals", p.arrivals, 4)?;
+        let elems = chunk_elems(&tiling) as i32;
+        check.elems("chunk_sums", &[tiling.chunks, tiles as i32, elems])?;
+    }
+    let [down, across] = tiling.warps.map(|warps| warps as u32);
+    let geometry = Geometry {
+        grid: [tiling.col_tiles as u32, tiling.row_tiles as u32, spans],
+        block: [32, down, across],
+        shared_bytes: shared_bytes(shape, &tiling) as u32,
+    };
+    let kernel = ENTRIES[(warp_cols / 8 - 1) as usize];
+    let params = PointwiseParams { tile_rows: tiling.tile_rows, ..params };
+    Ok(Launch { image: IMAGE, kernel, geometry, params })
+}
+
+/// The smallest tiles that split nothing: of every shape.
+fn tiling_unsplit(shape: PointwiseShape) -> Tiling {
+    let down = if shape.pooled { pooled_rows(shape.pixels) / GROUP_ROWS } else { 4 };
+    let block = |warp_cols| Block { warp_cols, warps: [down, 1], turns: 1, split: false };
+    let tiling = [32, 16, 8].into_iter().find_map(|cols| tiling_with(shape, block(cols)));
+    tiling.unwrap_or_else(|| self::tiling(shape))
+}
+
+fn check_gate(check: &Check, p: &PointwiseParams) -> Result<(), LaunchError> {
+    check.optional("gate", p.gate, 16)?;
+    if p.squeeze == 0 {
+        let none = "0 without squeeze";
+        check.that(p.parts == 0, "parts", p.parts.into(), none)?;
+        return check.that(p.c_se == 0, "c_se", p.c_se.into(), none);
+    }
+    check.that(p.gate == 0, "gate", p.gate as i64, "null with squeeze")?;
+    check.at_least("parts", p.parts, 1)?;
+    check.at_least("c_se", p.c_se, 1)?;
+    check.that(p.c_se <= MAX_C_SE, "c_se", p.c_se.into(), "at most 256")?;
+    check.address("squeeze", p.squeeze, 16)?;
+    check.address("reduce_bias", p.reduce_bias, 4)?;
+    check.address("gate_weight", p.gate_weight, 16)?;
+    check.address("gate_bias", p.gate_bias, 8)?;
+    check.elems("squeeze", &[p.rows / p.pixels, p.parts, up(p.c_se, 4) * 4])?;
+    check.elems("gate_weight", &[p.c_se, p.c_in])
+}
+
+fn check_tensors(check: &Check, p: &PointwiseParams) -> Result<(), LaunchError> {
     check.elems("input", &[p.rows, p.c_in])?;
     check.elems("weight", &[p.c_out, p.c_in])?;
     check.elems("output", &[p.rows, p.c_out])?;
     check.address("input", p.input, 16)?;
     check.address("weight", p.weight, 16)?;
     if p.scale != 0 || p.shift != 0 {
-        check.address("scale", p.scale, 8)?;
-        check.address("shift", p.shift, 8)?;
+        check.address("scale", p.scale, 16)?;
+        check.address("shift", p.shift, 16)?;
     }
-    check.optional("gate", p.gate, 16)?;
     check.optional("skip", p.skip, 16)?;
     if p.partial_sums == 0 {
-        check.address("output", p.output, 16)?;
-    } else {
-        check.optional("output", p.output, 16)?;
-        check.address("partial_sums", p.partial_sums, 4)?;
-        check.elems("partial_sums", &[p.rows / p.pixels, tiling.row_tiles, p.c_out])?;
+        return check.address("output", p.output, 16);
     }
-    let split = p.chunk_sums != 0;
-    if split {
-        check.that(tiling.split, "chunk_sums", p.chunk_sums as i64, "null: nothing is split")?;
-        check.address("chunk_sums", p.chunk_sums, 8)?;
-        check.address("arrivals", p.arrivals, 4)?;
-        check.elems("chunk_sums", &[tiling.chunks, p.rows, p.c_out])?;
-        check.grid("chunks", tiling.chunks as u32)?;
-    }
-
-    let tiles = output_tiles(shape, &tiling);
-    check.that(tiles <= i32::MAX.into(), "tiles", tiles, "fewer than 2^31")?;
-    let geometry = Geometry {
-        grid: [tiles as u32, 1, if split { tiling.chunks as u32 } else { 1 }],
-        block: [THREADS[kernel], 1, 1],
-        shared_bytes: 0,
-    };
-    Ok(Launch { image: IMAGE, kernel: ENTRIES[kernel], geometry, params })
+    check.optional("output", p.output, 16)?;
+    check.address("partial_sums", p.partial_sums, 4)
 }

@@ -32,6 +32,9 @@ const CHUNK_CHANNELS: i32 = 128;
 /// Fewest blocks that a launch should have, so that every multiprocessor of a large GPU has one.
 const BLOCKS: i64 = 132;
 
+/// A gate changes nothing of how these kernels are cut.
+const UNGATED: PointwiseShape = PointwiseShape::EMPTY;
+
 /// Cut of a convolution into blocks. Where its output is pooled, the tiles are a matter of one
 /// image's geometry, as the order of the sums over its pixels is.
 pub fn tiling(shape: PointwiseShape) -> Tiling {
@@ -42,6 +45,7 @@ pub fn tiling(shape: PointwiseShape) -> Tiling {
     let cut = |(tile_rows, tile_cols, _): (i32, i32, u32)| Tiling {
         tile_rows,
         tile_cols,
+        warps: [0, 0],
         row_tiles: tiles(rows, tile_rows),
         col_tiles: tiles(shape.c_out, tile_cols),
         chunks,
@@ -94,7 +98,7 @@ pub fn launch(
     let pooled = p.partial_sums != 0;
     let split = p.chunk_sums != 0;
     let PointwiseParams { rows, pixels, c_in, c_out, .. } = params;
-    let tiling = tiling(PointwiseShape { rows, pixels, c_in, c_out, pooled });
+    let tiling = tiling(PointwiseShape { rows, pixels, c_in, c_out, pooled, ..UNGATED });
     let images = if pooled { rows / pixels } else { 1 };
     check.elems("input", &[rows, c_in])?;
     check.elems("weight", &[c_out, c_in])?;
@@ -141,7 +145,7 @@ mod tests {
     use super::*;
 
     fn shape(rows: i32, pixels: i32, c_in: i32, c_out: i32) -> PointwiseShape {
-        PointwiseShape { rows, pixels, c_in, c_out, pooled: false }
+        PointwiseShape { rows, pixels, c_in, c_out, ..UNGATED }
     }
 
     fn params() -> PointwiseParams {

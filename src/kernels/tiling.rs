@@ -13,6 +13,23 @@ pub struct PointwiseShape {
     pub c_out: i32,
     /// Whether the output is summed over the pixels of each image: then no tile crosses images.
     pub pooled: bool,
+    /// Whether a gate multiplies the input: then no tile of the f16 kernels crosses images.
+    pub gated: bool,
+    /// Values of a part of the squeeze that the gate is computed from; 0 where it is not.
+    pub c_se: i32,
+}
+
+impl PointwiseShape {
+    /// Nothing, to begin with.
+    pub const EMPTY: PointwiseShape = PointwiseShape {
+        rows: 0,
+        pixels: 0,
+        c_in: 0,
+        c_out: 0,
+        pooled: false,
+        gated: false,
+        c_se: 0,
+    };
 }
 
 /// Tiles, and chunks of the sum over input channels.
@@ -22,7 +39,10 @@ pub struct Tiling {
     pub tile_rows: i32,
     /// Output channels of one tile.
     pub tile_cols: i32,
-    /// Tiles along the rows: of one image where the output is pooled, else of all rows.
+    /// Warps of a block along the rows and along the output channels; zeros of the f32 kernels, whose
+    /// tiles say it.
+    pub warps: [i32; 2],
+    /// Tiles along the rows: of one image where no tile crosses images, else of all rows.
     pub row_tiles: i32,
     /// Tiles along the output channels.
     pub col_tiles: i32,
@@ -33,13 +53,13 @@ pub struct Tiling {
 }
 
 impl Tiling {
-    /// Elements of `chunk_sums`: `[chunks, rows, c_out]` where chunks are split, else none.
+    /// Elements of `chunk_sums` of the f32 kernels: `[chunks, rows, c_out]` where chunks are split, else none.
     pub fn chunk_sums_elems(&self, shape: PointwiseShape) -> i64 {
         let elems = i64::from(self.chunks) * i64::from(shape.rows) * i64::from(shape.c_out);
         if self.split { elems } else { 0 }
     }
 
-    /// Elements of `arrivals`: one per output tile where chunks are split, else none.
+    /// Elements of `arrivals` of the f32 kernels: one per output tile where chunks are split, else none.
     pub fn arrivals_elems(&self, shape: PointwiseShape) -> i64 {
         let images = if shape.pooled { shape.rows / shape.pixels.max(1) } else { 1 };
         let tiles = i64::from(images) * i64::from(self.row_tiles) * i64::from(self.col_tiles);

@@ -2,10 +2,37 @@
 
 use super::*;
 use crate::support::emulated::{Data, Outputs, Pointwise, machine};
-use effnet::kernels::pointwise::{self, TILES};
+use effnet::kernels::pointwise::{self, Block};
 
 /// A pointwise convolution: `[n, pixels, c_in, c_out]`, activation, gate and skip, outputs.
 type Shape = ([usize; 4], i32, [bool; 2], Outputs);
+
+/// Blocks of every kernel, of one warp and of many: warps' columns, warps down and across, turns.
+const BLOCKS: [(i32, [i32; 2], i32); 12] = [
+    (8, [1, 1], 1),
+    (8, [2, 4], 3),
+    (16, [4, 2], 1),
+    (24, [2, 1], 2),
+    (32, [8, 1], 1),
+    (32, [2, 4], 1),
+    (40, [2, 3], 1),
+    (40, [1, 2], 4),
+    (48, [3, 2], 1),
+    (56, [1, 1], 4),
+    (56, [2, 2], 1),
+    (48, [12, 1], 1),
+];
+
+/// The case by each of [`BLOCKS`] that it can have, split and not.
+fn with_blocks(case: &Pointwise) -> Vec<Pointwise> {
+    let blocks = BLOCKS.iter().flat_map(|&(warp_cols, warps, turns)| {
+        [false, true].map(|split| Block { warp_cols, warps, turns, split })
+    });
+    // Sums of one chunk are not split.
+    let known =
+        |block: Block| case.clone().forced(block).filter(|case| case.tiling().split == block.split);
+    blocks.filter_map(known).collect()
+}
 
 /// Pointwise launches of B0, each shape once: expand, project with gate and skip, and the head
 /// convolution, pooled.
@@ -77,6 +104,31 @@ fn pointwise_f16_over_odd_layers_of_b3_and_lite4() {
     }
 }
 
+/// Gates that are computed from a squeeze: of one part and of many, more and fewer than the shares;
+/// sums of one chunk and of several; weights of the gate that fit shared memory and that do not.
+#[test]
+#[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
+fn pointwise_f16_computes_its_gate() {
+    let machine = machine(pointwise::IMAGE);
+    let shapes = [
+        ([2, 64, 32, 16], [3, 8]),
+        ([2, 49, 96, 24], [1, 4]),
+        ([1, 36, 144, 40], [8, 6]),
+        ([2, 25, 240, 80], [21, 10]),
+        ([1, 49, 672, 112], [96, 28]),
+        ([1, 9, 1152, 192], [36, 48]),
+        ([1, 4, 1392, 56], [9, 57]),
+        ([1, 1, 8, 8], [90, 1]),
+        ([1, 1, 280, 24], [11, 256]),
+    ];
+    for (i, (shape, squeeze)) in shapes.into_iter().enumerate() {
+        let (seed, skip) = (300 + i as u64, i % 2 == 0);
+        let case = Pointwise::new(Data::Uniform, shape, ACTIVATION_NONE, [false, skip], seed);
+        let case = case.squeezed(squeeze, seed);
+        check_batch(&machine, &case, shape[0], |i| case.image(i));
+    }
+}
+
 /// Every pair of channel counts and every map; activation, gate, skip, outputs and the kind of data
 /// go round.
 #[test]
@@ -129,49 +181,37 @@ fn pointwise_f16_with_every_activation_gate_and_skip() {
 #[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
 fn no_tile_and_no_split_changes_a_byte_of_pointwise_f16() {
     let machine = machine(pointwise::IMAGE);
-    for (shape, extras) in [
-        ([2, 49, 56, 40], [true, false]),
-        ([3, 25, 264, 104], [true, true]),
-        ([1, 70, 648, 136], [false, true]),
+    for (shape, extras, squeeze) in [
+        ([2, 49, 56, 40], [true, false], None),
+        ([2, 25, 264, 104], [false, true], Some([11, 10])),
+        ([1, 70, 648, 136], [false, true], None),
     ] {
         let case = Pointwise::new(Data::Uniform, shape, ACTIVATION_SWISH, extras, 11);
+        let case = match squeeze {
+            Some(squeeze) => case.squeezed(squeeze, 11),
+            None => case,
+        };
         let bytes = case.check(&machine);
-        for tile in TILES {
-            for split in [false, true] {
-                let forced = case.clone().forced(tile, split);
-                if split && !forced.tiling().split {
-                    continue; // one chunk
-                }
-                let what = forced.describe();
-                assert!(forced.run(&machine, Buffers::exact()) == bytes, "{what}: other bytes");
-            }
+        for forced in with_blocks(&case) {
+            let what = forced.describe();
+            assert!(forced.run(&machine, Buffers::exact()) == bytes, "{what}: other bytes");
         }
     }
 }
 
-/// Partial sums depend on the rows of a tile and on nothing else of it.
+/// Partial sums depend on an image's pixels, which its tiles' rows follow from, and on nothing else.
 #[test]
 #[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
-fn tiles_of_as_many_rows_give_the_same_partial_sums() {
+fn every_block_gives_the_same_partial_sums() {
     let machine = machine(pointwise::IMAGE);
-    let case = Pointwise::new(Data::Uniform, [2, 150, 264, 72], ACTIVATION_SWISH, [true, true], 5)
-        .giving(Outputs::Both);
-    let [stored, _] = case.check(&machine).try_into().expect("two outputs");
-    for rows in [128, 64, 32] {
-        let mut sums: Option<Vec<u8>> = None;
-        for tile in TILES.into_iter().filter(|tile| tile[0] == rows) {
-            for split in [false, true] {
-                let forced = case.clone().forced(tile, split);
-                let what = forced.describe();
-                // Against f64 once, and the others against it.
-                let outputs = match &sums {
-                    None => forced.check(&machine),
-                    Some(_) => forced.run(&machine, Buffers::exact()),
-                };
-                assert!(outputs[0] == stored, "{what}: other bytes");
-                let expected = sums.get_or_insert_with(|| outputs[1].clone());
-                assert!(outputs[1] == *expected, "{what}: other partial sums");
-            }
+    for pixels in [10, 150] {
+        let shape = [2, pixels, 264, 72];
+        let case = Pointwise::new(Data::Uniform, shape, ACTIVATION_SWISH, [true, true], 5);
+        let case = case.giving(Outputs::Both);
+        let outputs = case.check(&machine);
+        for forced in with_blocks(&case) {
+            let what = forced.describe();
+            assert!(forced.run(&machine, Buffers::exact()) == outputs, "{what}: other bytes");
         }
     }
 }
@@ -189,8 +229,8 @@ fn pointwise_f16_of_one_image_does_not_depend_on_its_batch() {
             Pointwise::new(Data::Uniform, shape, ACTIVATION_SWISH, extras, 3).giving(outputs);
         let (whole, single) = (case.tiling(), case.image(0).tiling());
         assert_ne!(
-            (whole.tile_rows, whole.tile_cols, whole.split),
-            (single.tile_rows, single.tile_cols, single.split),
+            (whole.warps, whole.tile_cols, whole.split),
+            (single.warps, single.tile_cols, single.split),
             "{whole:?}"
         );
         check_batch(&machine, &case, 4, |i| case.image(i));
@@ -204,13 +244,12 @@ fn short_pointwise_f16() {
     let case = Pointwise::new(Data::Uniform, [2, 49, 264, 72], ACTIVATION_SWISH, [true, true], 1);
     check_batch(&machine, &case, 2, |i| case.image(i));
     let bytes = case.check(&machine);
-    for tile in TILES {
-        for split in [false, true] {
-            let forced = case.clone().forced(tile, split);
-            let what = forced.describe();
-            assert!(forced.run(&machine, Buffers::exact()) == bytes, "{what}: other bytes");
-        }
+    for forced in with_blocks(&case) {
+        let what = forced.describe();
+        assert!(forced.run(&machine, Buffers::exact()) == bytes, "{what}: other bytes");
     }
+    let squeezed = case.clone().squeezed([11, 10], 1);
+    check_batch(&machine, &squeezed, 2, |i| squeezed.image(i));
     case.giving(Outputs::Both).check(&machine);
 }
 
@@ -218,9 +257,10 @@ mod mutants {
     use super::*;
     use crate::mutants::{Subject, all_are_reported, no_report};
 
-    /// Rows and columns that end in each eighth of a warp's tile, k that ends in each quarter of a
-    /// step; tiles of several images; sums of several chunks, split and not; every output.
-    fn pointwise_shapes(tile: [i32; 2]) -> Vec<Box<dyn Case>> {
+    /// Rows and columns that end within a warp's, k that ends in each quarter of a panel; tiles of
+    /// several images; sums of several chunks, split and not; weights that stay in shared memory and
+    /// that pass through it; every output; gates of both kinds.
+    fn pointwise_shapes(block: Block) -> Vec<Box<dyn Case>> {
         use Outputs::{Both, Pooled, Stored};
         let shapes = [
             ([3, 25, 40, 72], ACTIVATION_SWISH, [true, true], Stored, false),
@@ -230,35 +270,54 @@ mod mutants {
             ([1, 70, 296, 56], ACTIVATION_RELU6, [false, true], Stored, true),
             ([1, 1, 8, 112], ACTIVATION_SWISH, [false, true], Both, false),
             ([2, 37, 272, 8], ACTIVATION_NONE, [false, false], Stored, false),
+            ([1, 33, 1304, 16], ACTIVATION_NONE, [false, false], Stored, false),
+            ([1, 20, 24, 24], ACTIVATION_RELU6, [false, false], Pooled, false),
         ];
-        let cases = shapes.into_iter().enumerate();
+        let squeezed = [
+            ([2, 25, 40, 72], ACTIVATION_NONE, [false, true], [11, 10], false),
+            ([1, 19, 296, 40], ACTIVATION_NONE, [false, false], [3, 6], true),
+            ([1, 10, 520, 8], ACTIVATION_SWISH, [false, false], [9, 33], false),
+        ];
+        let plain = shapes.into_iter().map(|(shape, activation, extras, outputs, split)| {
+            let case = Pointwise::new(Data::Uniform, shape, activation, extras, 1);
+            (case.giving(outputs), split)
+        });
+        let squeezed = squeezed.into_iter().map(|(shape, activation, extras, squeeze, split)| {
+            let case = Pointwise::new(Data::Uniform, shape, activation, extras, 2);
+            (case.squeezed(squeeze, 2), split)
+        });
+        let cases = plain.chain(squeezed).enumerate();
         cases
-            .map(|(i, (shape, activation, extras, outputs, split))| -> Box<dyn Case> {
-                let case = Pointwise::new(Data::Uniform, shape, activation, extras, i as u64);
-                let case = case.giving(outputs).forced(tile, split);
-                Box::new(if i % 3 == 2 { case.without_batch_norm() } else { case })
+            .filter_map(|(i, (case, split))| -> Option<Box<dyn Case>> {
+                let case = if i % 3 == 2 { case.without_batch_norm() } else { case };
+                // Where there are several turns, and the shape can have but one, it has one.
+                let block = Block { split, ..block };
+                let forced = case.clone().forced(block);
+                let forced = forced.or_else(|| case.forced(Block { turns: 1, ..block }))?;
+                Some(Box::new(forced))
             })
             .collect()
     }
 
-    fn pointwise_subjects(tiles: &[[i32; 2]]) -> Vec<Subject> {
-        let entry = |tile: &[i32; 2]| {
-            let at = TILES.iter().position(|t| t == tile).expect("one of the tiles");
-            pointwise::ENTRIES[at]
+    fn pointwise_subjects(blocks: &[(i32, [i32; 2], i32)]) -> Vec<Subject> {
+        let subject = |&(warp_cols, warps, turns): &(i32, [i32; 2], i32)| {
+            let entry = pointwise::ENTRIES[(warp_cols / 8 - 1) as usize];
+            let block = Block { warp_cols, warps, turns, split: false };
+            (pointwise::IMAGE, entry, pointwise_shapes(block))
         };
-        tiles.iter().map(|tile| (pointwise::IMAGE, entry(tile), pointwise_shapes(*tile))).collect()
+        blocks.iter().map(subject).collect()
     }
 
     #[test]
     #[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
     fn pointwise_has_no_report_under_adversarial_schedules() {
-        no_report(pointwise_subjects(&TILES));
+        no_report(pointwise_subjects(&BLOCKS));
     }
 
     /// All entries are one template.
     #[test]
     #[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
     fn mutants_of_pointwise_are_reported() {
-        all_are_reported(pointwise_subjects(&[[32, 32]]), 85.0);
+        all_are_reported(pointwise_subjects(&[(24, [2, 2], 2)]), 85.0);
     }
 }

@@ -104,6 +104,7 @@ impl PointwiseF32 {
             c_in: self.c_in as i32,
             c_out: self.c_out as i32,
             pooled: self.pooled,
+            ..PointwiseShape::EMPTY
         }
     }
 
@@ -460,7 +461,14 @@ fn tiles_of_every_shape_give_the_same_bytes() {
 fn pointwise_f32_has_enough_blocks() {
     for ([n, pixels, c_in, c_out], _, _, pooled) in layers(Variant::B0, 224) {
         let [rows, pixels, c_in, c_out] = [n * pixels, pixels, c_in, c_out].map(|x| x as i32);
-        let tiling = pointwise_f32::tiling(PointwiseShape { rows, pixels, c_in, c_out, pooled });
+        let tiling = pointwise_f32::tiling(PointwiseShape {
+            rows,
+            pixels,
+            c_in,
+            c_out,
+            pooled,
+            ..PointwiseShape::EMPTY
+        });
         let chunks = if tiling.split { tiling.chunks } else { 1 };
         let blocks = tiling.row_tiles * tiling.col_tiles * chunks;
         println!("{pixels} pixels, {c_in} -> {c_out}: {blocks} blocks, {tiling:?}");

@@ -46,6 +46,8 @@ impl Pointwise {
             c_in: int(self.c_in),
             c_out: int(self.c_out),
             pooled: self.partial_sums.is_some(),
+            gated: self.gate.is_some(),
+            c_se: 0,
         }
     }
 
@@ -60,9 +62,13 @@ impl Pointwise {
         let (mut sums, mut arrivals) = (0, 0);
         for n in 1..=batch {
             let shape = self.shape(n);
-            let tiling = tiling(compute, shape);
-            sums = sums.max(tiling.chunk_sums_elems(shape));
-            arrivals = arrivals.max(tiling.arrivals_elems(shape));
+            // More images need none either.
+            if compute == Compute::Fp16 && !pointwise::may_split(shape) {
+                break;
+            }
+            let needed = scratch_elems(compute, shape);
+            sums = sums.max(needed[0]);
+            arrivals = arrivals.max(needed[1]);
         }
         [sums, arrivals]
     }
@@ -72,6 +78,17 @@ fn tiling(compute: Compute, shape: PointwiseShape) -> Tiling {
     match compute {
         Compute::Fp16 => pointwise::tiling(shape),
         Compute::Fp32 | Compute::Tf32 => pointwise_f32::tiling(shape),
+    }
+}
+
+/// Elements of chunk sums and of arrivals.
+fn scratch_elems(compute: Compute, shape: PointwiseShape) -> [i64; 2] {
+    let tiling = tiling(compute, shape);
+    match compute {
+        Compute::Fp16 => pointwise::scratch_elems(shape, &tiling),
+        Compute::Fp32 | Compute::Tf32 => {
+            [tiling.chunk_sums_elems(shape), tiling.arrivals_elems(shape)]
+        }
     }
 }
 
@@ -119,7 +136,6 @@ impl LaunchOp for Pointwise {
 
     /// Chunk sums, whose number is no matter of one image.
     fn other_bytes(&self, context: &Context<'_>) -> u64 {
-        let shape = self.shape(context.n);
-        4 * tiling(context.compute, shape).chunk_sums_elems(shape) as u64
+        4 * scratch_elems(context.compute, self.shape(context.n))[0] as u64
     }
 }

@@ -63,10 +63,10 @@ impl Pointwise<'_> {
         }
     }
 
-    /// `x * gate` as it is multiplied: rounded to f32 by the multiplication, in f16 to f16 after it.
+    /// `x * gate` as it is multiplied: rounded by the multiplication; in f16 the gate is rounded before.
     fn gated(&self, x: f32, gate: f32) -> f64 {
         match self.compute {
-            Compute::Fp16 => f16::from_f32(x * gate).to_f64(),
+            Compute::Fp16 => f16::from_f32(x * f16::from_f32(gate).to_f32()).to_f64(),
             Compute::Fp32 | Compute::Tf32 => self.factor(x * gate),
         }
     }

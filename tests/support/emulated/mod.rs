@@ -57,7 +57,7 @@ pub use self::{
     buffers::*,
     depthwise::Depthwise,
     machine::*,
-    pointwise::{Outputs, Pointwise},
+    pointwise::{Outputs, Pointwise, Squeeze},
     squeeze_excite::SqueezeExcite,
 };
 

@@ -1,7 +1,8 @@
 //! Launches of `kernels/pointwise.cu`, and their expected outputs.
 
 use super::*;
-use effnet::kernels::{PointwiseShape, Tiling, pointwise};
+use effnet::kernels::pointwise::{self, Block};
+use effnet::kernels::{PointwiseShape, Tiling};
 
 /// Tensors and options of a pointwise launch.
 #[derive(Clone, Debug)]
@@ -19,12 +20,75 @@ pub struct Pointwise {
     pub shift: Vec<f32>,
     /// Empty: none.
     pub gate: Vec<f32>,
+    /// In place of `gate`: what it is computed from.
+    pub squeeze: Option<Squeeze>,
     /// Empty: none.
     pub skip: Vec<f32>,
     /// Whether the output is stored, and whether it is summed over the pixels.
     pub outputs: Outputs,
-    /// Another tile than the shape's own, and whether chunks are split.
-    pub forced: Option<([i32; 2], bool)>,
+    /// Other blocks than the shape's own.
+    pub forced: Option<Block>,
+}
+
+/// What a gate is computed from.
+#[derive(Clone, Debug)]
+pub struct Squeeze {
+    pub parts: usize,
+    pub c_se: usize,
+    /// `[n, parts, c_se rounded up to 4]`, whose last values are zero.
+    pub squeeze: Vec<f32>,
+    pub reduce_bias: Vec<f32>,
+    /// `[c_se, c_in]`.
+    pub gate_weight: Vec<f32>,
+    pub gate_bias: Vec<f32>,
+}
+
+impl Squeeze {
+    /// The gates of an image, as f64 says and rounded to f16.
+    fn gates(&self, image: usize, [c_in, pixels]: [usize; 2]) -> Vec<Bounded> {
+        let stride = self.c_se.next_multiple_of(4);
+        let parts = &self.squeeze[image * self.parts * stride..][..self.parts * stride];
+        let reduced: Vec<Bounded> = (0..self.c_se)
+            .map(|j| {
+                let terms = parts.iter().skip(j).step_by(stride).map(|&x| f64::from(x));
+                let bias = f64::from(self.reduce_bias[j]);
+                let magnitude = terms.clone().map(f64::abs).sum::<f64>() / pixels as f64;
+                let value = terms.sum::<f64>() / pixels as f64 + bias;
+                // A part's share and the other shares; the inverse of pixels, off by 2 u, and the
+                // fma that multiplies by it.
+                let roundings = (self.parts.div_ceil(8) + 8 + 3) as f64;
+                let error = roundings * U * (magnitude + bias.abs());
+                Bounded { value, error }.activate(ACTIVATION_SWISH, Data::Uniform, Precision::Fp16)
+            })
+            .collect();
+        let gate = |channel: usize| {
+            let bias = f64::from(self.gate_bias[channel]);
+            let (mut sum, mut magnitude) = (Bounded { value: bias, error: 0.0 }, bias.abs());
+            for (j, x) in reduced.iter().enumerate() {
+                let weight = f64::from(self.gate_weight[j * c_in + channel]);
+                sum.value += x.value * weight;
+                sum.error += x.error * weight.abs();
+                magnitude += (x.value * weight).abs();
+            }
+            // Each product, and the bias.
+            sum.error += (self.c_se + 1) as f64 * U * magnitude;
+            sum.sigmoid(Precision::Fp16).to_half()
+        };
+        (0..c_in).map(gate).collect()
+    }
+}
+
+impl Bounded {
+    /// Rounded to f16: to the one value that all within the bound round to, or with what the
+    /// rounding adds at the most.
+    fn to_half(self) -> Bounded {
+        let round = |x: f64| f16::from_f64(x).to_f64();
+        let nearest = round(self.value);
+        if round(self.value - self.error) == nearest && round(self.value + self.error) == nearest {
+            return Bounded { value: nearest, error: 0.0 };
+        }
+        self.stored(Precision::Fp16)
+    }
 }
 
 /// Outputs of a pointwise launch.
@@ -58,6 +122,7 @@ impl Pointwise {
             scale: data.scales(random, c_out),
             shift: data.values(random, Precision::Fp32, c_out),
             gate: if gate { data.gates(random, n * c_in) } else { Vec::new() },
+            squeeze: None,
             skip: if skip { data.values(random, half, n * pixels * c_out) } else { Vec::new() },
             outputs: Outputs::Stored,
             forced: None,
@@ -69,13 +134,35 @@ impl Pointwise {
         Pointwise { scale: Vec::new(), shift: Vec::new(), ..self }
     }
 
+    /// With a gate that is computed from `parts` parts of `c_se` values.
+    pub fn squeezed(self, [parts, c_se]: [usize; 2], seed: u64) -> Pointwise {
+        let mut random = Random::new(seed);
+        let stride = c_se.next_multiple_of(4);
+        let scale = 2.0 * self.pixels as f32 / (parts as f32).sqrt();
+        let of_part = |i: usize, random: &mut Random| {
+            if i % stride < c_se { scale * random.signed() } else { 0.0 }
+        };
+        let squeeze = (0..self.n * parts * stride).map(|i| of_part(i, &mut random)).collect();
+        let (random, data) = (&mut random, Data::Uniform);
+        let squeeze = Squeeze {
+            parts,
+            c_se,
+            squeeze,
+            reduce_bias: data.values(random, Precision::Fp32, c_se),
+            gate_weight: data.values(random, Precision::Fp16, c_se * self.c_in),
+            gate_bias: data.values(random, Precision::Fp32, self.c_in),
+        };
+        Pointwise { gate: Vec::new(), squeeze: Some(squeeze), ..self }
+    }
+
     pub fn giving(self, outputs: Outputs) -> Pointwise {
         Pointwise { outputs, ..self }
     }
 
-    /// The launch with one of the tiles, and chunks split over blocks or not.
-    pub fn forced(self, tile: [i32; 2], split: bool) -> Pointwise {
-        Pointwise { forced: Some((tile, split)), ..self }
+    /// The launch with other blocks, where the kernels have them for the shape.
+    pub fn forced(self, block: Block) -> Option<Pointwise> {
+        pointwise::tiling_with(self.shape(), block)?;
+        Some(Pointwise { forced: Some(block), ..self })
     }
 
     /// One image of the batch by itself.
@@ -88,6 +175,10 @@ impl Pointwise {
             n: 1,
             input: part(&self.input),
             gate: part(&self.gate),
+            squeeze: self
+                .squeeze
+                .clone()
+                .map(|squeeze| Squeeze { squeeze: part(&squeeze.squeeze), ..squeeze }),
             skip: part(&self.skip),
             ..self.clone()
         }
@@ -100,12 +191,14 @@ impl Pointwise {
             c_in: self.c_in as i32,
             c_out: self.c_out as i32,
             pooled: self.outputs != Outputs::Stored,
+            gated: !self.gate.is_empty() || self.squeeze.is_some(),
+            c_se: self.squeeze.as_ref().map_or(0, |squeeze| squeeze.c_se as i32),
         }
     }
 
     pub fn tiling(&self) -> Tiling {
         match self.forced {
-            Some((tile, split)) => pointwise::tiling_with(self.shape(), tile, split),
+            Some(block) => pointwise::tiling_with(self.shape(), block).expect("a known block"),
             None => pointwise::tiling(self.shape()),
         }
     }
@@ -123,13 +216,23 @@ impl Case for Pointwise {
         let shift = optional("shift", f32, &self.shift);
         let gate = optional("gate", f32, &self.gate);
         let skip = optional("skip", half, &self.skip);
+        let [squeeze, reduce_bias, gate_weight, gate_bias] = match &self.squeeze {
+            Some(squeeze) => [
+                optional("squeeze", f32, &squeeze.squeeze),
+                optional("reduce_bias", f32, &squeeze.reduce_bias),
+                optional("gate_weight", half, &squeeze.gate_weight),
+                optional("gate_bias", f32, &squeeze.gate_bias),
+            ],
+            None => [0; 4],
+        };
         let (mut chunk_sums, mut arrivals) = (0, 0);
         if tiling.split {
             // Chunks' sums are no output: of which order they are is another test's business. An
             // arrival count ends as it began, as an input.
-            let bytes = 4 * tiling.chunk_sums_elems(shape) as usize;
-            chunk_sums = buffers.scratch("chunk_sums", bytes);
-            let zeros = vec![0.0; tiling.arrivals_elems(shape) as usize];
+            let [sums, tiles] =
+                pointwise::scratch_elems(shape, &tiling).map(|elems| elems as usize);
+            chunk_sums = buffers.scratch("chunk_sums", 4 * sums);
+            let zeros = vec![0.0; tiles];
             arrivals = buffers.input("arrivals", f32, &zeros);
         }
         let (mut output, mut partial_sums) = (0, 0);
@@ -146,6 +249,10 @@ impl Case for Pointwise {
             scale,
             shift,
             gate,
+            squeeze,
+            reduce_bias,
+            gate_weight,
+            gate_bias,
             skip,
             output,
             partial_sums,
@@ -156,6 +263,8 @@ impl Case for Pointwise {
             c_in: shape.c_in,
             c_out: shape.c_out,
             activation: self.activation,
+            parts: self.squeeze.as_ref().map_or(0, |squeeze| squeeze.parts as i32),
+            c_se: shape.c_se,
             ..Default::default()
         };
         let launch = match self.forced {
@@ -178,23 +287,38 @@ impl Case for Pointwise {
         // Before it is rounded to f16.
         let mut outputs = Vec::with_capacity(self.n * pixels * c_out);
         let weight: Vec<f64> = self.weight.iter().map(|&w| f64::from(w)).collect();
-        let mut row = vec![0.0f64; c_in];
+        let mut row = vec![Bounded::default(); c_in];
+        let mut gates = Vec::new(); // of the row's image
         for r in 0..self.n * pixels {
+            if r % pixels == 0 {
+                gates = match &self.squeeze {
+                    Some(squeeze) => squeeze.gates(r / pixels, [c_in, pixels]),
+                    None => {
+                        let of_image = self.gate.iter().skip(r / pixels * c_in).take(c_in);
+                        let round = |&x: &f32| f16::from_f32(x).to_f64();
+                        of_image.map(|x| Bounded { value: round(x), error: 0.0 }).collect()
+                    }
+                };
+            }
             for (i, x) in row.iter_mut().enumerate() {
-                // As the kernel's head states: x * gate is rounded to f16 once.
-                let value = self.input[r * c_in + i];
-                *x = match self.gate.get(r / pixels * c_in + i) {
-                    Some(gate) => f16::from_f32(value * gate).to_f64(),
-                    None => value.into(),
+                // As the kernel's head states: the gate is rounded to f16, and so is x * gate.
+                let value = f64::from(self.input[r * c_in + i]);
+                *x = match gates.get(i) {
+                    Some(gate) => {
+                        let error = value.abs() * gate.error;
+                        Bounded { value: value * gate.value, error }.to_half()
+                    }
+                    None => Bounded { value, error: 0.0 },
                 };
             }
             for o in 0..c_out {
-                let (mut sum, mut magnitude) = (0.0, 0.0);
+                let (mut sum, mut magnitude, mut inherited) = (0.0, 0.0, 0.0);
                 for (x, w) in row.iter().zip(&weight[o * c_in..][..c_in]) {
-                    sum += x * w;
-                    magnitude += (x * w).abs();
+                    sum += x.value * w;
+                    magnitude += (x.value * w).abs();
+                    inherited += x.error * w.abs();
                 }
-                let error = roundings * data.u() * magnitude;
+                let error = inherited + roundings * data.u() * (magnitude + inherited);
                 let mut y = Bounded { value: sum, error };
                 if !self.scale.is_empty() {
                     y = y.batch_norm(self.scale[o], self.shift[o], data);
@@ -237,10 +361,12 @@ impl Case for Pointwise {
     }
 
     fn describe(&self) -> String {
-        let Tiling { tile_rows, tile_cols, chunks, split, .. } = self.tiling();
+        let Tiling { tile_rows, tile_cols, warps: [down, across], chunks, split, .. } =
+            self.tiling();
+        let squeeze = self.squeeze.as_ref().map(|squeeze| [squeeze.parts, squeeze.c_se]);
         format!(
-            "pointwise n {}, {} pixels, {} -> {}, activation {}, batch-norm {}, gate {}, skip {}, {:?}, {:?}, \
-             tiles {tile_rows} x {tile_cols}, {chunks} chunks, split {split}",
+            "pointwise n {}, {} pixels, {} -> {}, activation {}, batch-norm {}, gate {}, squeeze {squeeze:?}, skip {}, {:?}, {:?}, \
+             tiles {tile_rows} x {tile_cols} of {down} x {across} warps, {chunks} chunks, split {split}",
             self.n,
             self.pixels,
             self.c_in,
