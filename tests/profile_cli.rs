@@ -137,10 +137,11 @@ fn the_emulator_counts_every_launch() {
         // A request touches a sector at least, and none beyond two for each lane.
         let sectors = number(&counters["sectors_per_request"]);
         assert!((1.0..=64.0).contains(&sectors), "{name}: {sectors}");
-        let on_tensor_cores = ["expand", "project", "head_conv", "expand_depthwise"]
-            .contains(&item["op"].as_str().unwrap());
+        let op = item["op"].as_str().unwrap();
+        let products = ["stem", "expand", "project", "head_conv", "classifier"].contains(&op);
+        let on_tensor_cores = products || ["depthwise", "expand_depthwise"].contains(&op);
         assert_eq!(count("tensor_ops") > 0, on_tensor_cores, "{name}");
-        if on_tensor_cores && item["op"] != "expand_depthwise" {
+        if products {
             // Tiles are at least as large as the product.
             assert!(count("tensor_macs") >= item["macs"].as_u64().unwrap(), "{name}");
             assert!(count("barriers") > 0, "{name}");
