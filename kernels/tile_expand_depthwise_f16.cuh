@@ -9,9 +9,9 @@
 // shared memory, from where each part of the work reads what it needs: it takes no registers of
 // the others.
 struct alignas(16) ExpandPlace {
-    int input;            // elements before the first pixel of the patch that lies in the image
-    int output;           // elements before the tile's first pixel
-    int rows;             // of the tile, in the image
+    int input;    // elements before the first pixel of the patch that lies in the image
+    int output;   // elements before the tile's first pixel
+    int rows;     // of the tile, in the image
     int cols;
     int row_pixels;       // of a row of the patch in shared memory, halo included
     int first_row;        // of the patch that lies in the image
@@ -129,15 +129,63 @@ __device__ __forceinline__ void copy_group(const ExpandDepthwiseHalf<K, GROUP>& 
     }
 }
 
-// 8 channels of a pixel, zeros beyond c_in. Written by the launch before: not ld.global.nc.
-__device__ __forceinline__ uint4 load_channels(const __half* x, bool valid) {
-    return valid ? *reinterpret_cast<const uint4*>(x) : make_uint4(0, 0, 0, 0);
-}
+// The input of TILES times 16 pixels, 32 channels at a time: a lane has channels lane % 4 * 8 to
+// + 7 of pixels lane / 4 and lane / 4 + 8 of each 16. A vector from global memory is its part of
+// two matrix instructions, whose order of channels is not that of memory, and the same in both
+// operands. Of the last 16 or fewer channels it has lane % 4 * 4 to + 3, for one instruction.
+template <int TILES>
+struct ExpandInput {
+    uint4 v[TILES][2];
 
-// Expands OCTETS times 8 channels from `octet` on of TILES times 16 pixels from `first` on. A lane
-// has channels lane % 4 * 8 ... + 7 of each 32, of pixels lane / 4 and lane / 4 + 8: a vector from
-// global memory is its part of two matrix instructions. Their order of channels is not that of
-// memory, and the same in both operands. AHEAD loads of the input are under way.
+    // The next channels, of which there are `left`, then zeros; `pixels` point at the first of this
+    // lane's 8. Written by the launch before: not ld.global.nc.
+    __device__ __forceinline__ void load(const __half* input, const int (&pixels)[TILES][2],
+                                         int left) {
+        const int lane = threadIdx.x % 4;
+        if (left >= 32) {
+#pragma unroll
+            for (int i = 0; i < 2 * TILES; ++i) {
+                v[i / 2][i % 2] =
+                    *reinterpret_cast<const uint4*>(input + pixels[i / 2][i % 2]);
+            }
+        } else if (left > 16) {
+            const bool valid = lane * 8 < left;
+#pragma unroll
+            for (int i = 0; i < 2 * TILES; ++i) {
+                v[i / 2][i % 2] =
+                    valid ? *reinterpret_cast<const uint4*>(input + pixels[i / 2][i % 2])
+                          : make_uint4(0, 0, 0, 0);
+            }
+        } else if (left > 0) {
+            const bool valid = lane * 4 < left;
+            input -= lane * 4;
+#pragma unroll
+            for (int i = 0; i < 2 * TILES; ++i) {
+                const uint2 half =
+                    valid ? *reinterpret_cast<const uint2*>(input + pixels[i / 2][i % 2])
+                          : make_uint2(0, 0);
+                v[i / 2][i % 2].x = half.x;
+                v[i / 2][i % 2].y = half.y;
+            }
+        }
+    }
+};
+
+// Four registers side by side, as a matrix instruction takes them: the compiler is not to gather
+// them anew for each.
+struct ExpandFragment {
+    unsigned v[4];
+
+    ExpandFragment() = default;
+
+    __device__ __forceinline__ ExpandFragment(unsigned a, unsigned b, unsigned c, unsigned d)
+        : v{a, b, c, d} {
+        asm volatile("" : "+r"(v[0]), "+r"(v[1]), "+r"(v[2]), "+r"(v[3]));
+    }
+};
+
+// Expands OCTETS times 8 channels from `octet` on of TILES times 16 pixels from `first` on, with
+// AHEAD loads of the input under way.
 template <int K, int STRIDE, int GROUP, int TILES, int OCTETS, int AHEAD>
 __device__ __forceinline__ void expand_tiles(const ExpandDepthwiseHalf<K, GROUP>& s,
                                              const ExpandDepthwiseParams& p, int first,
@@ -147,23 +195,18 @@ __device__ __forceinline__ void expand_tiles(const ExpandDepthwiseHalf<K, GROUP>
     const int depth = p.c_in;
     const ExpandPlace& at = s.place();
     const __half* input = static_cast<const __half*>(p.input) + at.input;  // [h_in, w_in, c_in]
-    int c = lane % 4 * 8;
-    int x[TILES][2];
+    int pixels[TILES][2];
 #pragma unroll
     for (int i = 0; i < 2 * TILES; ++i) {
         // Pixels beyond the patch repeat its last one, unused.
         const int pixel = min(first + i * 8 + lane / 4, at.pixels - 1);
         const int row = at.row_of(pixel);
-        x[i / 2][i % 2] = (row * (p.w_in - at.patch_cols) + pixel) * depth + c;
+        pixels[i / 2][i % 2] = (row * (p.w_in - at.patch_cols) + pixel) * depth + lane % 4 * 8;
     }
-    uint4 a[AHEAD][TILES][2];
+    ExpandInput<TILES> a[AHEAD];
 #pragma unroll
     for (int j = 0; j < AHEAD; ++j) {
-#pragma unroll
-        for (int i = 0; i < 2 * TILES; ++i) {
-            a[j][i / 2][i % 2] =
-                load_channels(input + x[i / 2][i % 2] + j * 32, c + j * 32 < depth);
-        }
+        a[j].load(input + j * 32, pixels, depth - j * 32);
     }
     float acc[TILES][OCTETS][4];
 #pragma unroll
@@ -171,38 +214,46 @@ __device__ __forceinline__ void expand_tiles(const ExpandDepthwiseHalf<K, GROUP>
         acc[i / 4 / OCTETS][i / 4 % OCTETS][i % 4] = 0.0f;
     }
     const int pitch = weight_pitch(depth);
-    const __half* weight = s.weight() + (octet * 8 + lane / 4) * pitch + c;
-    const int steps = (depth + 31) / 32;
+    const __half* weight = s.weight() + (octet * 8 + lane / 4) * pitch + lane % 4 * 8;
 #pragma unroll 1
-    for (int step = 0; step < steps; step += AHEAD) {
+    for (int left = depth; left > 0; left -= AHEAD * 32) {
+        input += AHEAD * 32;
 #pragma unroll
         for (int j = 0; j < AHEAD; ++j) {
-            if (step + j >= steps) {
-                break;
-            }
-            uint4 now[TILES][2];
-#pragma unroll
-            for (int i = 0; i < 2 * TILES; ++i) {
-                now[i / 2][i % 2] = a[j][i / 2][i % 2];
-                a[j][i / 2][i % 2] = load_channels(input + x[i / 2][i % 2] + (j + AHEAD) * 32,
-                                                   c + (j + AHEAD) * 32 < depth);
-            }
-#pragma unroll
-            for (int o = 0; o < OCTETS; ++o) {
-                const uint4 b =
-                    *reinterpret_cast<const uint4*>(weight + o * 8 * pitch + j * 32);
+            if (left > j * 32 + 16) {
+                ExpandFragment even[TILES], odd[TILES];
 #pragma unroll
                 for (int i = 0; i < TILES; ++i) {
-                    const unsigned even[4] = {now[i][0].x, now[i][1].x, now[i][0].y, now[i][1].y};
-                    multiply(acc[i][o], even, b.x, b.y);
-                    const unsigned odd[4] = {now[i][0].z, now[i][1].z, now[i][0].w, now[i][1].w};
-                    multiply(acc[i][o], odd, b.z, b.w);
+                    const uint4 (&v)[2] = a[j].v[i];
+                    even[i] = ExpandFragment(v[0].x, v[1].x, v[0].y, v[1].y);
+                    odd[i] = ExpandFragment(v[0].z, v[1].z, v[0].w, v[1].w);
+                }
+                a[j].load(input + j * 32, pixels, left - (AHEAD + j) * 32);
+#pragma unroll
+                for (int o = 0; o < OCTETS; ++o) {
+                    const uint4 b =
+                        *reinterpret_cast<const uint4*>(weight + o * 8 * pitch + j * 32);
+#pragma unroll
+                    for (int i = 0; i < TILES; ++i) {
+                        multiply(acc[i][o], even[i].v, b.x, b.y);
+                        multiply(acc[i][o], odd[i].v, b.z, b.w);
+                    }
+                }
+            } else if (left > j * 32) {
+#pragma unroll
+                for (int o = 0; o < OCTETS; ++o) {
+                    const uint2 b = *reinterpret_cast<const uint2*>(
+                        weight + o * 8 * pitch + j * 32 - lane % 4 * 4);
+#pragma unroll
+                    for (int i = 0; i < TILES; ++i) {
+                        const uint4 (&v)[2] = a[j].v[i];
+                        const unsigned all[4] = {v[0].x, v[1].x, v[0].y, v[1].y};
+                        multiply(acc[i][o], all, b.x, b.y);
+                    }
                 }
             }
         }
-        input += AHEAD * 32;
         weight += AHEAD * 32;
-        c += AHEAD * 32;
     }
     const int channel = octet * 8 + lane % 4 * 2;
     int to[TILES][2];
@@ -243,6 +294,11 @@ __device__ __forceinline__ void expand(const ExpandDepthwiseHalf<K, GROUP>& s,
                                        const ExpandDepthwiseParams& p) {
     constexpr int kWarps = kExpandDepthwiseThreadsF16 / kWarpSize;
     constexpr int kOctets = GROUP / 8;
+#if __CUDA_ARCH__ >= 800
+    constexpr int kAhead = 2;
+#else
+    constexpr int kAhead = 1;  // for want of registers
+#endif
     const int warp = threadIdx.x / kWarpSize;
     const int pixels = s.place().pixels;
     if (pixels > (kWarps / 2) * 16) {
@@ -253,7 +309,7 @@ __device__ __forceinline__ void expand(const ExpandDepthwiseHalf<K, GROUP>& s,
     } else {
 #pragma unroll 1
         for (int i = warp / 2 * 16; i < pixels; i += kWarps / 2 * 16) {
-            expand_tiles<K, STRIDE, GROUP, 1, kOctets / 2, 2>(s, p, i,
+            expand_tiles<K, STRIDE, GROUP, 1, kOctets / 2, kAhead>(s, p, i,
                                                               warp % 2 * (kOctets / 2));
         }
     }
