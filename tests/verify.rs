@@ -155,6 +155,28 @@ impl Case {
         }
     }
 
+    /// The gate that a block's projection computes from what its squeeze left.
+    fn own_gate(&self, device: &EmulatedDevice, block: usize) -> Vec<Bounded> {
+        let name = format!("blocks.{block}.squeeze_excite");
+        let step = self.plan.steps.iter().find(|step| step.name == name).unwrap();
+        let Op::SqueezeExcite { c, c_se, reduce_bias, expand_weight, expand_bias, .. } = step.op
+        else {
+            panic!("{step:?}")
+        };
+        let squeeze = self.buffer(device, &format!("blocks.{block}.depthwise.squeeze"));
+        let map = self.plan.buffers.iter().find(|b| b.name == format!("blocks.{block}.depthwise"));
+        let [_, h, w, _] = map.unwrap().shape;
+        let weights = [reduce_bias, expand_weight, expand_bias].map(|id| self.values(id));
+        reference::gate(&reference::Gate {
+            parts: squeeze.len() / c_se.next_multiple_of(4),
+            pixels: h * w,
+            c,
+            c_se,
+            squeeze: &squeeze,
+            weights: weights.each_ref().map(Vec::as_slice),
+        })
+    }
+
     /// Changes one weight on the device alone.
     fn change(&self, device: &mut EmulatedDevice, id: TensorId, at: usize, value: f32) {
         let precision = self.weights.tensors()[id.0 as usize]
@@ -250,8 +272,8 @@ fn a_changed_weight_of_a_pointwise_convolution_is_found() {
             panic!("{step:?}")
         };
         let x = case.buffer(&device, "blocks.3.depthwise");
-        // The gate is a pass of its own in one path, and in place.
-        let gate = (path == Path::Fused).then(|| case.buffer(&device, "blocks.3.gate"));
+        // The gate is a pass of its own in one path, and in place; in the other it is computed here.
+        let gate = (path == Path::Fused).then(|| case.own_gate(&device, 3));
         let bn = [case.values(scale), case.values(shift)];
         let bn = (path == Path::Fused).then(|| bn.each_ref().map(Vec::as_slice));
         let at = 5 * c_in + 7;
@@ -263,8 +285,8 @@ fn a_changed_weight_of_a_pointwise_convolution_is_found() {
                 c_in,
                 c_out,
                 x: &x,
-                gate: gate.as_deref(),
-                own_gate: None,
+                gate: None,
+                own_gate: gate.as_deref(),
                 weight,
                 finish: Finish { bn, activation: Activation::None, precision: Precision::Fp32 },
                 skip: None,
@@ -300,7 +322,7 @@ fn a_changed_weight_of_a_depthwise_convolution_is_found() {
     let x = case.buffer(&device, "blocks.2.expand");
     let at = (conv.k + 1) * c + 11;
     let (id, value, bounds) = case.off_by_16_bounds("blocks.2.depthwise.weight", at, |weight| {
-        let finish = Finish { bn: None, activation: Activation::None, precision: Precision::Fp32 };
+        let finish = Finish { bn: None, activation: Activation::None, precision: storage };
         let y = reference::depthwise(&x, 1, &conv, c, weight, finish);
         y.into_iter().map(|y| y.stored(storage)).collect()
     });
@@ -310,6 +332,35 @@ fn a_changed_weight_of_a_depthwise_convolution_is_found() {
     let Some(Fault::Value { element, .. }) = outcome.fault else { panic!("{:?}", outcome.fault) };
     assert_eq!(element.index[3], 11);
     off_by(element.ratio, bounds);
+}
+
+/// A weight of squeeze-excite on the device alone: the launch that reads it is told, whichever of the
+/// two it is.
+#[test]
+#[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
+fn a_changed_weight_of_squeeze_excite_is_found() {
+    let case = Case::new(Variant::B0, SMALL, Path::Fused, Compute::Fp16);
+    for (tensor, launch, buffer) in [
+        ("blocks.2.se_reduce.weight", "blocks.2.expand_depthwise", "blocks.2.depthwise.squeeze"),
+        ("blocks.2.se_reduce.bias", "blocks.2.project", "blocks.2.project"),
+        ("blocks.2.se_expand.weight", "blocks.2.project", "blocks.2.project"),
+        ("blocks.2.se_expand.bias", "blocks.2.project", "blocks.2.project"),
+    ] {
+        let mut device = case.device();
+        let id = case.tensor(tensor);
+        let right = case.values(id)[3];
+        case.change(&mut device, id, 3, right + 2.0);
+        let outcome = case.verify(&mut device).unwrap();
+        assert_eq!(off(&outcome).0, launch, "{tensor}");
+        let Some(Fault::Value { element, .. }) = &outcome.fault else {
+            panic!("{tensor}: {:?}", outcome.fault)
+        };
+        assert_eq!(element.tensor, buffer, "{tensor}");
+        if buffer.ends_with("squeeze") {
+            // Row 0 of the weight: of every part the first value, of the slice with channel 3.
+            assert_eq!((element.axes, &element.index[2..]), ("n, tile, slice, c_se", &[0, 0][..]));
+        }
+    }
 }
 
 /// A device whose launches are meddled with: one gets other parameters, or does not run.
@@ -361,7 +412,7 @@ fn params<P: bytemuck::Pod>(record: &mut LaunchRecord, change: impl Fn(&mut P)) 
 #[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
 fn a_changed_parameter_is_found() {
     type Change = fn(&mut LaunchRecord);
-    let changes: [(Path, &str, Change); 7] = [
+    let changes: [(Path, &str, Change); 8] = [
         (Path::Layerwise, "blocks.1.depthwise", |r| {
             params(r, |p: &mut DepthwiseParams| p.pad_left += 1)
         }),
@@ -374,11 +425,18 @@ fn a_changed_parameter_is_found() {
         (Path::Fused, "blocks.1.expand_depthwise", |r| {
             params(r, |p: &mut ExpandDepthwiseParams| p.pad_top += 1)
         }),
-        (Path::Fused, "blocks.2.project", |r| params(r, |p: &mut PointwiseParams| p.gate = 0)),
+        (Path::Fused, "blocks.2.project", |r| params(r, |p: &mut PointwiseParams| p.parts -= 1)),
+        (Path::Fused, "blocks.3.project", |r| {
+            params(r, |p: &mut PointwiseParams| p.gate_bias = p.scale)
+        }),
         // Half of the work is left out.
-        (Path::Fused, "blocks.4.project", |r| r.geometry.grid[0] = r.geometry.grid[0].div_ceil(2)),
+        (Path::Fused, "blocks.0.project", |r| {
+            let largest = r.geometry.grid.iter_mut().max().unwrap();
+            assert!(*largest > 1);
+            *largest = largest.div_ceil(2);
+        }),
         // Beyond the output: a finding of the emulator.
-        (Path::Fused, "blocks.3.project", |r| params(r, |p: &mut PointwiseParams| p.rows *= 64)),
+        (Path::Fused, "blocks.3.project", |r| params(r, |p: &mut PointwiseParams| p.pixels *= 64)),
     ];
     for (path, launch, change) in changes {
         let case = Case::new(Variant::B0, SMALL, path, Compute::Fp16);
@@ -387,6 +445,7 @@ fn a_changed_parameter_is_found() {
         let outcome = case.verify(&mut meddled).unwrap();
         let records = case.launches.launches(1).unwrap();
         assert!(records.iter().any(|record| record.name == launch), "{path}: no {launch}");
+        assert!(outcome.fault.is_some(), "{path}: {launch} is right all the same");
         assert_eq!(off(&outcome).0, launch);
     }
 }
@@ -399,13 +458,19 @@ fn a_launch_that_is_left_out_is_found() {
     for (path, launches) in [
         (
             Path::Layerwise,
-            &["stem", "blocks.0.squeeze", "blocks.1.depthwise.bn_swish", "blocks.2.project.gate"][..],
+            &[
+                "stem",
+                "blocks.0.squeeze",
+                "blocks.1.squeeze_excite",
+                "blocks.1.depthwise.bn_swish",
+                "blocks.2.project.gate",
+            ][..],
         ),
         (
             Path::Fused,
             &[
                 "blocks.0.depthwise",
-                "blocks.1.squeeze_excite",
+                "blocks.1.expand_depthwise",
                 "blocks.2.project",
                 "head_conv",
                 "classifier",

@@ -96,7 +96,8 @@ impl Builder<'_> {
             let name = format!("{name}.chunk_sums");
             p.chunk_sums = Some(self.scratch(&name, sums as usize, 0, Precision::Fp32));
         }
-        self.node(name, steps, self.image_macs(step), p);
+        let image_macs = steps.clone().map(|step| self.image_macs(step)).sum();
+        self.node(name, steps, image_macs, p);
     }
 
     /// The gate of a squeeze-excite step.

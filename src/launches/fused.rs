@@ -2,7 +2,7 @@
 
 use super::Buf;
 use super::build::{Builder, Pooled};
-use super::ops::{Depthwise, ExpandDepthwise, Pointwise, Stem};
+use super::ops::{Depthwise, ExpandDepthwise, Pointwise, Squeeze, SqueezedGate, Stem};
 use crate::kernels::{Compute, expand_depthwise};
 use crate::plan::{self, PointwiseRole};
 use crate::weights::Precision;
@@ -12,12 +12,20 @@ use crate::weights::Precision;
 /// of the expanded map, and pays with products and activations that are computed again.
 const MAX_RECOMPUTE: f64 = 2.0;
 
+/// What a depthwise launch leaves for the gate of its map.
+enum Squeezed {
+    /// Sums over tiles, and the number of tiles: for a launch that computes the gate.
+    Sums(Buf, usize),
+    /// Parts of the reduction, and their number: for the launch that is gated, which computes its
+    /// own gate.
+    Parts(Buf, usize),
+}
+
 /// Everything up to the classifier.
 pub(super) fn nodes(b: &mut Builder<'_>) -> Pooled {
     let plan = b.plan;
     let mut pooled = None;
-    // Partial sums of a block's squeeze, and their tiles.
-    let mut squeezed: Option<(Buf, usize)> = None;
+    let mut squeezed: Option<Squeezed> = None;
     for (index, step) in plan.steps.iter().enumerate() {
         match step.op {
             plan::Op::Stem { conv, c_out, activation, output, weight, scale, shift, .. } => {
@@ -44,13 +52,22 @@ pub(super) fn nodes(b: &mut Builder<'_>) -> Pooled {
                 scale,
                 shift,
             } => {
+                let (gate, squeezed_gate) = match (gate, squeezed.take()) {
+                    (Some(_), Some(Squeezed::Parts(squeeze, parts))) => {
+                        (None, Some(squeezed_gate(b, index, squeeze, parts)))
+                    }
+                    (gate, _) => (gate.map(|gate| b.buf(gate)), None),
+                };
+                // A gate of its own is of the squeeze-excite step before it.
+                let first = index - usize::from(squeezed_gate.is_some());
                 let mut p = Pointwise {
                     pixels: size.pixels(),
                     c_in,
                     c_out,
                     activation,
                     input: b.buf(input),
-                    gate: gate.map(|gate| b.buf(gate)),
+                    gate,
+                    squeezed_gate,
                     skip: skip.map(|skip| b.buf(skip)),
                     output: None,
                     partial_sums: None,
@@ -68,16 +85,14 @@ pub(super) fn nodes(b: &mut Builder<'_>) -> Pooled {
                     b.pointwise(index, index..index + 2, p);
                 } else {
                     p.output = Some(b.buf(output));
-                    b.pointwise(index, index..index + 1, p);
+                    b.pointwise(index, first..index + 1, p);
                 }
             }
-            plan::Op::Depthwise { squeeze, .. } => {
-                let sums = depthwise_node(b, index, joined(b, index));
-                squeezed = squeeze.and(sums);
-            }
+            plan::Op::Depthwise { .. } => squeezed = depthwise_node(b, index, joined(b, index)),
             plan::Op::SqueezeExcite { .. } => {
-                if let Some(squeezed) = squeezed.take() {
-                    b.squeeze_excite(index, squeezed);
+                if let Some(Squeezed::Sums(sums, tiles)) = squeezed {
+                    b.squeeze_excite(index, (sums, tiles));
+                    squeezed = None;
                 }
             }
             plan::Op::Pool { .. } | plan::Op::Classifier { .. } => {}
@@ -85,6 +100,16 @@ pub(super) fn nodes(b: &mut Builder<'_>) -> Pooled {
     }
     let Some(pooled) = pooled else { unreachable!("a plan has a head convolution") };
     pooled
+}
+
+/// The gate that a project step's launch computes, by the squeeze-excite step before it.
+fn squeezed_gate(b: &Builder<'_>, project: usize, squeeze: Buf, parts: usize) -> SqueezedGate {
+    let plan::Op::SqueezeExcite { c_se, reduce_bias, expand_weight, expand_bias, .. } =
+        b.plan.steps[project - 1].op
+    else {
+        unreachable!("a gated step follows its squeeze-excite step");
+    };
+    SqueezedGate { squeeze, parts, c_se, weights: [reduce_bias, expand_weight, expand_bias] }
 }
 
 /// The expand step that a depthwise step's launch computes too, if it pays.
@@ -104,13 +129,9 @@ fn joined(b: &Builder<'_>, depthwise: usize) -> Option<usize> {
     (pays && expand_depthwise::fits(storage, k, stride, c_in as i32)).then_some(expand)
 }
 
-/// A depthwise step, with the expand step before it where that joins. Returns the partial sums of
-/// the squeeze and their tiles, if there is one.
-fn depthwise_node(
-    b: &mut Builder<'_>,
-    index: usize,
-    expand: Option<usize>,
-) -> Option<(Buf, usize)> {
+/// A depthwise step, with the expand step before it where that joins. Returns what it leaves for
+/// the gate, if there is one.
+fn depthwise_node(b: &mut Builder<'_>, index: usize, expand: Option<usize>) -> Option<Squeezed> {
     let plan = b.plan;
     let step = &plan.steps[index];
     let plan::Op::Depthwise { conv, c, activation, input, output, squeeze, weight, scale, shift } =
@@ -118,15 +139,33 @@ fn depthwise_node(
     else {
         unreachable!("only called for depthwise steps");
     };
+    let compute = b.options.compute;
     let tiles = match expand {
-        Some(_) => ExpandDepthwise::tiles(b.options.compute.storage(), conv),
-        None => Depthwise::tiles(b.options.compute.storage(), conv),
+        Some(_) => ExpandDepthwise::tiles(compute.storage(), conv),
+        None => Depthwise::tiles(compute.storage(), conv),
     };
-    let sums = squeeze.map(|_| {
-        let name = format!("{}.partial_sums", step.name);
-        (b.buffer(&name, tiles * c, Precision::Fp32), tiles)
-    });
-    let partial_sums = sums.map(|(sums, _)| sums);
+    let (mut partial_sums, mut parts) = (None, None);
+    let mut squeezed = None;
+    if squeeze.is_some() {
+        match plan.steps.get(index + 1).map(|step| &step.op) {
+            // Reduced here, in f16: the kernels of f32 leave their sums to a launch of its own.
+            Some(&plan::Op::SqueezeExcite { c_se, reduce_weight, .. })
+                if compute == Compute::Fp16 =>
+            {
+                let name = format!("{}.squeeze", step.name);
+                let elems = Squeeze::elems(c, tiles, c_se);
+                let buffer = b.buffer(&name, elems, Precision::Fp32);
+                parts = Some(Squeeze { parts: buffer, reduce_weight, c_se });
+                squeezed = Some(Squeezed::Parts(buffer, Squeeze::parts(c, tiles)));
+            }
+            _ => {
+                let name = format!("{}.partial_sums", step.name);
+                let buffer = b.buffer(&name, tiles * c, Precision::Fp32);
+                partial_sums = Some(buffer);
+                squeezed = Some(Squeezed::Sums(buffer, tiles));
+            }
+        }
+    }
     match expand.map(|expand| (expand, &plan.steps[expand].op)) {
         Some((expand, &plan::Op::Pointwise { c_in, input, weight: w, scale: s, shift: t, .. })) => {
             let op = ExpandDepthwise {
@@ -137,6 +176,7 @@ fn depthwise_node(
                 input: b.buf(input),
                 output: b.buf(output),
                 partial_sums,
+                squeeze: parts,
                 expand_weight: w,
                 expand_bn: [s, t],
                 depthwise_weight: weight,
@@ -154,11 +194,12 @@ fn depthwise_node(
                 input: b.buf(input),
                 output: b.buf(output),
                 partial_sums,
+                squeeze: parts,
                 weight,
                 bn: Some([scale, shift]),
             };
             b.node(step.name.clone(), index..index + 1, b.image_macs(index), op);
         }
     }
-    sums
+    squeezed
 }

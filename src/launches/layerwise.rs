@@ -70,6 +70,7 @@ pub(super) fn nodes(b: &mut Builder<'_>) -> Pooled {
                     activation: Activation::None,
                     input,
                     gate: None,
+                    squeezed_gate: None,
                     skip: None,
                     output: Some(output),
                     partial_sums: None,
@@ -110,6 +111,7 @@ pub(super) fn nodes(b: &mut Builder<'_>) -> Pooled {
                     input,
                     output,
                     partial_sums: None,
+                    squeeze: None,
                     weight,
                     bn: None,
                 };

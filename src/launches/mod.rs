@@ -47,8 +47,10 @@ pub enum Path {
     /// A kernel per layer: convolution, batch-norm + activation, pooling, gate and skip are passes
     /// of their own.
     Layerwise,
-    /// Batch-norm, activation, squeeze, gate, skip and pooling within the convolutions; expand and
-    /// depthwise in one kernel where traffic and recomputation say that it pays.
+    /// Batch-norm, activation, squeeze, gate, skip and pooling within the convolutions; in FP16 the
+    /// whole of squeeze-excite, too, and expand and depthwise in one kernel: two launches a block.
+    /// In FP32 expand and depthwise are one where traffic and recomputation say that it pays; TF32
+    /// keeps them apart.
     #[default]
     Fused,
 }

@@ -99,6 +99,47 @@ fn shapes_chain_and_steps_are_all_launched() {
     });
 }
 
+/// Two launches a block, and the stem, the last convolution and the classifier.
+#[test]
+fn a_block_is_two_launches_in_f16() {
+    let fused = |variant, compute| {
+        let plan = plan_of(variant, 1, compute);
+        let options = LaunchOptions::new(Path::Fused, compute);
+        let launches = LaunchPlan::new(&plan, options).unwrap();
+        (plan, launches)
+    };
+    for (variant, expected) in [(Variant::B0, 35), (Variant::B4, 67), (Variant::B7, 113)] {
+        assert_eq!(fused(variant, Compute::Fp16).1.len(), expected, "{variant}");
+    }
+    for variant in Variant::all() {
+        let (plan, launches) = fused(variant, Compute::Fp16);
+        assert_eq!(launches.len(), 2 * plan.network.blocks.len() + 3, "{variant}");
+        for node in launches.nodes() {
+            let steps: Vec<&str> =
+                plan.steps[node.steps.clone()].iter().map(|step| step.op.name()).collect();
+            let expected: &[&str] = match node.name.rsplit('.').next().unwrap() {
+                "stem" => &["stem"],
+                "depthwise" => &["depthwise"],
+                "expand_depthwise" => &["expand", "depthwise"],
+                "project" if variant.has_squeeze_excite() => &["squeeze_excite", "project"],
+                "project" => &["project"],
+                "head_conv" => &["head_conv", "pool"],
+                "classifier" => &["classifier"],
+                other => panic!("{variant}: {other}"),
+            };
+            assert_eq!(steps, expected, "{variant}: {}", node.name);
+        }
+        // What the kernels of f32 do: a launch of its own for each squeeze-excite.
+        let gates = |launches: &LaunchPlan| {
+            launches.nodes().iter().filter(|n| n.name.ends_with("squeeze_excite")).count()
+        };
+        let blocks = plan.network.blocks.iter().filter(|block| block.c_se.is_some()).count();
+        for compute in [Compute::Fp32, Compute::Tf32] {
+            assert_eq!(gates(&fused(variant, compute).1), blocks, "{variant}");
+        }
+    }
+}
+
 /// What every GPU from compute capability 7.5 on takes.
 #[test]
 fn launches_are_within_device_limits() {

@@ -3,8 +3,8 @@
 use super::bounds::Bounded;
 use super::reference::{self as step, Finish};
 use crate::arch::Activation;
-use crate::kernels::{Compute, pointwise, pointwise_f32};
-use crate::launches::ops::{BatchNorm, Op};
+use crate::kernels::{Compute, pointwise, pointwise_f32, squeeze};
+use crate::launches::ops::{BatchNorm, Op, Pointwise, Squeeze, SqueezedGate};
 use crate::launches::{Buf, LaunchPlan};
 use crate::plan::Plan;
 use crate::weights::{Precision, TensorId, Weights};
@@ -112,6 +112,41 @@ impl Step<'_> {
         Finish { bn, activation, precision: self.compute().storage() }
     }
 
+    /// The gate that a pointwise launch computes from a squeeze.
+    fn own_gate(&self, gate: SqueezedGate, op: &Pointwise) -> Vec<Bounded> {
+        let weights = gate.weights.map(|id| self.tensor(id));
+        step::gate(&step::Gate {
+            parts: gate.parts,
+            pixels: op.pixels,
+            c: op.c_in,
+            c_se: gate.c_se,
+            squeeze: self.buffer(gate.squeeze),
+            weights: weights.each_ref().map(Vec::as_slice),
+        })
+    }
+
+    /// What a depthwise launch leaves of its map's sums over tiles: the sums themselves, and the
+    /// parts of the reduction.
+    fn of_sums(
+        &self,
+        partial_sums: Option<Buf>,
+        squeeze: Option<Squeeze>,
+        c: usize,
+        (sums, tiles): (Vec<Bounded>, usize),
+    ) -> Vec<Expected> {
+        let parts = squeeze.map(|Squeeze { parts, reduce_weight, c_se }| {
+            let weight = self.tensor(reduce_weight);
+            let slice = squeeze::slice(c as i32, tiles as i32) as usize;
+            let p = step::Squeeze { c, c_se, slice, weight: &weight };
+            let (values, slices) = step::squeeze(&p, &sums);
+            let shape = vec![self.n, tiles, slices, values.len() / (self.n * tiles * slices)];
+            let axes = "n, tile, slice, c_se";
+            Expected { buffer: parts, axes, shape, is_integer: false, values }
+        });
+        let sums = partial_sums.map(|buffer| self.sums(buffer, (sums, tiles)));
+        sums.into_iter().chain(parts).collect()
+    }
+
     /// Everything that a launch of `op` writes, but for scratch.
     pub fn expected(&self, op: &Op) -> Vec<Expected> {
         let n = self.n;
@@ -124,6 +159,7 @@ impl Step<'_> {
             }
             Op::Pointwise(op) => {
                 let (weight, bn) = (self.tensor(op.weight), self.bn(op.bn));
+                let own_gate = op.squeezed_gate.map(|gate| self.own_gate(gate, op));
                 let y = step::pointwise(&step::Pointwise {
                     compute: self.compute(),
                     has_tf32: self.has_tf32,
@@ -132,7 +168,7 @@ impl Step<'_> {
                     c_out: op.c_out,
                     x: self.buffer(op.input),
                     gate: self.optional(op.gate),
-                    own_gate: None,
+                    own_gate: own_gate.as_deref(),
                     weight: &weight,
                     finish: self.finish(&bn, op.activation),
                     skip: self.optional(op.skip),
@@ -153,13 +189,10 @@ impl Step<'_> {
                 let finish = self.finish(&bn, op.activation);
                 let x = self.buffer(op.input);
                 let y = step::depthwise(x, n, &op.conv, op.c, &weight, finish);
-                let sums = op.partial_sums.map(|sums| {
-                    self.sums(
-                        sums,
-                        step::depthwise_tiles(&y, self.compute().storage(), &op.conv, op.c),
-                    )
-                });
-                [self.map(op.output, y)].into_iter().chain(sums).collect()
+                let storage = self.compute().storage();
+                let sums = step::depthwise_tiles(&y, storage, &op.conv, op.c);
+                let beside = self.of_sums(op.partial_sums, op.squeeze, op.c, sums);
+                [self.map(op.output, y)].into_iter().chain(beside).collect()
             }
             Op::ExpandDepthwise(op) => {
                 let (expand_weight, expand_bn) =
@@ -177,10 +210,9 @@ impl Step<'_> {
                 let mid = step::expand(&expand, storage);
                 let finish = self.finish(&bn, op.activation);
                 let y = step::depthwise(&mid, n, &op.conv, op.c_mid, &weight, finish);
-                let sums = op.partial_sums.map(|sums| {
-                    self.sums(sums, step::expand_depthwise_tiles(&y, &op.conv, op.c_mid, storage))
-                });
-                [self.map(op.output, y)].into_iter().chain(sums).collect()
+                let sums = step::expand_depthwise_tiles(&y, &op.conv, op.c_mid, storage);
+                let beside = self.of_sums(op.partial_sums, op.squeeze, op.c_mid, sums);
+                [self.map(op.output, y)].into_iter().chain(beside).collect()
             }
             Op::BnSwish(op) => {
                 let bn = self.bn(op.bn);

@@ -13,25 +13,33 @@ use effnet::plan::{Plan, PlanOptions};
 use sass_listing::Pipe;
 use std::collections::BTreeMap;
 
-/// Launches of B0 at its own size and batch 1, fused, f16: each of another kernel, and small.
-const LAUNCHES: [&str; 14] = [
-    "blocks.5.expand_depthwise",
-    "blocks.3.expand_depthwise",
+/// Launches of B0 at its own size and batch 1, f16: each of another kernel or shape, and small.
+const FUSED: [&str; 13] = [
+    "stem",
+    "blocks.0.depthwise",
+    "blocks.0.project",
     "blocks.2.expand_depthwise",
+    "blocks.3.expand_depthwise",
+    "blocks.5.expand_depthwise",
+    "blocks.6.expand_depthwise",
+    "blocks.11.expand_depthwise",
+    "blocks.12.expand_depthwise",
+    "blocks.15.expand_depthwise",
+    "blocks.11.project",
+    "head_conv",
+    "classifier",
+];
+
+/// Those that the fused path does without.
+const LAYERWISE: [&str; 5] = [
     "blocks.6.depthwise",
     "blocks.11.depthwise",
     "blocks.12.depthwise",
     "blocks.12.expand",
-    "blocks.11.project",
-    "head_conv",
-    "blocks.0.project",
     "blocks.15.squeeze_excite",
-    "stem",
-    "classifier",
-    "blocks.15.depthwise",
 ];
 
-fn records(batch: usize) -> (LaunchPlan, Vec<LaunchRecord>) {
+fn plan(batch: usize) -> Plan {
     let network = Network::new(Variant::B0, 1000);
     let options = PlanOptions {
         batch,
@@ -39,16 +47,19 @@ fn records(batch: usize) -> (LaunchPlan, Vec<LaunchRecord>) {
         padding: Padding::SameDynamic,
         precision: Compute::Fp16.storage(),
     };
-    let plan = Plan::new(&network, options).unwrap();
-    let plan = LaunchPlan::new(&plan, LaunchOptions::new(Path::Fused, Compute::Fp16)).unwrap();
-    let records = plan.launches(batch).unwrap();
-    (plan, records)
+    Plan::new(&network, options).unwrap()
+}
+
+fn records(batch: usize, path: Path) -> (LaunchPlan, Vec<LaunchRecord>) {
+    let options = LaunchOptions::new(path, Compute::Fp16);
+    let launches = LaunchPlan::new(&plan(batch), options).unwrap();
+    let records = launches.launches(batch).unwrap();
+    (launches, records)
 }
 
 /// A launch that was run.
 struct Executed {
     name: &'static str,
-    record: LaunchRecord,
     image: &'static str,
     entry: Entry,
     counts: Vec<f64>,
@@ -79,7 +90,13 @@ impl Executed {
 
 /// Runs the launches, on zeros.
 fn executed() -> Vec<Executed> {
-    let (plan, records) = records(1);
+    let mut found = executed_of(Path::Fused, &FUSED);
+    found.extend(executed_of(Path::Layerwise, &LAYERWISE));
+    found
+}
+
+fn executed_of(path: Path, names: &[&'static str]) -> Vec<Executed> {
+    let (plan, records) = records(1, path);
     let mut memory = Memory::new();
     let mut region = |name, bytes: u64| memory.zeroed(name, bytes.max(256) as usize).address();
     let bases = Bases {
@@ -91,7 +108,7 @@ fn executed() -> Vec<Executed> {
     };
     let mut modules: BTreeMap<&str, Module> = BTreeMap::new();
     let mut found = Vec::new();
-    for name in LAUNCHES {
+    for &name in names {
         let record = records.iter().find(|record| record.name == name);
         let record = record.unwrap_or_else(|| panic!("B0 has no {name}")).clone();
         let image = record.kernel.image_name();
@@ -114,7 +131,7 @@ fn executed() -> Vec<Executed> {
         let entry = module.entries().iter().find(|entry| entry.name == symbol).unwrap().clone();
         let counts = report.counters.by_instruction.iter().map(|c| c.executed as f64).collect();
         let shared = report.counters.shared;
-        found.push(Executed { name, record, image, entry, counts, shared });
+        found.push(Executed { name, image, entry, counts, shared });
     }
     found
 }
@@ -160,9 +177,9 @@ fn slots_stay_under_their_bounds() {
             if launch.image == "pointwise" {
                 found.insert(launch.key("slots_per_product", arch), total / products);
             }
-            if launch.image == "depthwise" {
+            if ["depthwise", "expand_depthwise"].contains(&launch.image) {
                 // Slots are of warps of 32 threads.
-                let value = 32.0 * total / outputs(&launch.record);
+                let value = 32.0 * total / outputs(launch.name);
                 found.insert(launch.key("slots_per_output", arch), value);
             }
             let swishes = launch.count(Anchor::Exp);
@@ -188,10 +205,11 @@ fn of_activation(slots: &Slots, lines: &std::ops::Range<u32>) -> Pipes {
     all
 }
 
-/// Output elements of a depthwise launch.
-fn outputs(record: &LaunchRecord) -> f64 {
-    let taps = if record.kernel.symbol().contains("_k3") { 9.0 } else { 25.0 };
-    record.macs as f64 / taps
+/// Output elements of a launch that ends with a depthwise convolution.
+fn outputs(name: &str) -> f64 {
+    let plan = plan(1);
+    let name = name.replace("expand_depthwise", "depthwise");
+    plan.buffers.iter().find(|buffer| buffer.name == name).unwrap().elems_per_image() as f64
 }
 
 /// Cycles of an access of shared memory, on the emulator's banks.
@@ -226,7 +244,7 @@ const SCHEDULER_WARPS: f64 = 16.0;
 )]
 fn schedulers_have_as_many_warps_as_they_had() {
     let mut found: BTreeMap<Key, f64> = BTreeMap::new();
-    let (_, records) = records(32);
+    let (_, records) = records(32, Path::Fused);
     for record in records {
         let image = &kernels::images()[record.kernel.image];
         for arch in ARCHS {

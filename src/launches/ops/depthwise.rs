@@ -1,6 +1,7 @@
 //! A depthwise convolution, batch-norm, activation, and sums of the output for the squeeze.
 
-use super::{BatchNorm, LaunchOp, with_bn};
+use super::squeeze::SqueezeFields;
+use super::{BatchNorm, LaunchOp, Squeeze, with_bn};
 use crate::arch::{Activation, ConvGeometry};
 use crate::kernels::params::{DepthwiseParams, activation_code};
 use crate::kernels::{LaunchError, depthwise};
@@ -23,6 +24,8 @@ pub(crate) struct Depthwise {
     pub output: Buf,
     /// `[n, tiles, c]`, f32: sums of the output over the pixels of each of [`Depthwise::tiles`].
     pub partial_sums: Option<Buf>,
+    /// In place of `partial_sums`, in f16.
+    pub squeeze: Option<Squeeze>,
     /// `[k, k, c]`.
     pub weight: TensorId,
     /// `[c]` each.
@@ -30,7 +33,7 @@ pub(crate) struct Depthwise {
 }
 
 impl Depthwise {
-    /// Tiles of one image's output: the extent of `partial_sums`.
+    /// Tiles of one image's output: the extent of `partial_sums`, and of the squeeze's parts.
     pub fn tiles(precision: Precision, conv: ConvGeometry) -> usize {
         let size = [int(conv.output.h), int(conv.output.w)];
         depthwise::Tiles::new(precision, conv.k, conv.stride, size).count() as usize
@@ -43,16 +46,21 @@ impl LaunchOp for Depthwise {
     }
 
     fn writes(&self) -> Vec<Buf> {
-        [Some(self.output), self.partial_sums].into_iter().flatten().collect()
+        let parts = self.squeeze.map(|squeeze| squeeze.parts);
+        [Some(self.output), self.partial_sums, parts].into_iter().flatten().collect()
     }
 
     fn tensors(&self) -> Vec<TensorId> {
-        with_bn(self.weight, self.bn)
+        let reduce = self.squeeze.map(|squeeze| squeeze.reduce_weight);
+        with_bn(self.weight, self.bn).into_iter().chain(reduce).collect()
     }
 
     fn launch(&self, context: &Context<'_>) -> Result<UntypedLaunch, LaunchError> {
         let conv = self.conv;
         let [scale, shift] = context.bn(self.bn);
+        let extents = [self.c, Depthwise::tiles(context.storage(), conv)];
+        let SqueezeFields { reduce_weight, squeeze, c_se, slice } =
+            Squeeze::fields(self.squeeze, extents, context);
         let params = DepthwiseParams {
             input: context.buffer(self.input),
             weight: context.weight(self.weight),
@@ -60,6 +68,8 @@ impl LaunchOp for Depthwise {
             shift,
             output: context.buffer(self.output),
             partial_sums: context.optional(self.partial_sums),
+            reduce_weight,
+            squeeze,
             n: context.images(),
             h_in: int(conv.input.h),
             w_in: int(conv.input.w),
@@ -69,6 +79,8 @@ impl LaunchOp for Depthwise {
             pad_top: int(conv.pad_top),
             pad_left: int(conv.pad_left),
             activation: activation_code(self.activation),
+            c_se,
+            slice,
             ..Default::default()
         };
         UntypedLaunch::new(depthwise::launch(context.storage(), conv.k, conv.stride, params))

@@ -1,7 +1,8 @@
 //! A block's expand convolution and its depthwise convolution in one kernel: the expanded map stays
 //! on the chip.
 
-use super::{BatchNorm, LaunchOp};
+use super::squeeze::SqueezeFields;
+use super::{BatchNorm, LaunchOp, Squeeze};
 use crate::arch::{Activation, ConvGeometry};
 use crate::kernels::params::{ExpandDepthwiseParams, activation_code};
 use crate::kernels::{LaunchError, expand_depthwise};
@@ -28,6 +29,8 @@ pub(crate) struct ExpandDepthwise {
     /// `[n, tiles, c_mid]`, f32: sums of the output over the pixels of each of
     /// [`ExpandDepthwise::tiles`].
     pub partial_sums: Option<Buf>,
+    /// In place of `partial_sums`, in f16.
+    pub squeeze: Option<Squeeze>,
     /// `[c_mid, c_in]`.
     pub expand_weight: TensorId,
     /// `[c_mid]` each.
@@ -39,7 +42,7 @@ pub(crate) struct ExpandDepthwise {
 }
 
 impl ExpandDepthwise {
-    /// Tiles of one image's output: the extent of `partial_sums`.
+    /// Tiles of one image's output: the extent of `partial_sums`, and of the squeeze's parts.
     pub fn tiles(precision: Precision, conv: ConvGeometry) -> usize {
         let output = [conv.output.h, conv.output.w].map(int);
         expand_depthwise::tiles(precision, conv.k, conv.stride, output) as usize
@@ -52,18 +55,24 @@ impl LaunchOp for ExpandDepthwise {
     }
 
     fn writes(&self) -> Vec<Buf> {
-        [Some(self.output), self.partial_sums].into_iter().flatten().collect()
+        let parts = self.squeeze.map(|squeeze| squeeze.parts);
+        [Some(self.output), self.partial_sums, parts].into_iter().flatten().collect()
     }
 
     fn tensors(&self) -> Vec<TensorId> {
         let weights = [self.expand_weight, self.depthwise_weight];
-        weights.into_iter().chain(self.expand_bn).chain(self.depthwise_bn).collect()
+        let reduce = self.squeeze.map(|squeeze| squeeze.reduce_weight);
+        let batch_norms = self.expand_bn.into_iter().chain(self.depthwise_bn);
+        weights.into_iter().chain(batch_norms).chain(reduce).collect()
     }
 
     fn launch(&self, context: &Context<'_>) -> Result<UntypedLaunch, LaunchError> {
         let conv = self.conv;
         let [expand_scale, expand_shift] = context.bn(Some(self.expand_bn));
         let [depthwise_scale, depthwise_shift] = context.bn(Some(self.depthwise_bn));
+        let extents = [self.c_mid, ExpandDepthwise::tiles(context.storage(), conv)];
+        let SqueezeFields { reduce_weight, squeeze, c_se, slice } =
+            Squeeze::fields(self.squeeze, extents, context);
         let params = ExpandDepthwiseParams {
             input: context.buffer(self.input),
             expand_weight: context.weight(self.expand_weight),
@@ -74,6 +83,8 @@ impl LaunchOp for ExpandDepthwise {
             depthwise_shift,
             output: context.buffer(self.output),
             partial_sums: context.optional(self.partial_sums),
+            reduce_weight,
+            squeeze,
             n: context.images(),
             h_in: int(conv.input.h),
             w_in: int(conv.input.w),
@@ -84,6 +95,8 @@ impl LaunchOp for ExpandDepthwise {
             pad_top: int(conv.pad_top),
             pad_left: int(conv.pad_left),
             activation: activation_code(self.activation),
+            c_se,
+            slice,
             ..Default::default()
         };
         UntypedLaunch::new(expand_depthwise::launch(context.storage(), conv.k, conv.stride, params))

@@ -11,6 +11,7 @@ mod depthwise;
 mod expand_depthwise;
 mod pointwise;
 mod pool;
+mod squeeze;
 mod squeeze_excite;
 mod stem;
 mod top_k;
@@ -19,6 +20,8 @@ use super::Buf;
 use super::prepare::{Context, UntypedLaunch};
 use crate::kernels::LaunchError;
 use crate::weights::TensorId;
+
+pub(crate) use squeeze::{Squeeze, SqueezedGate};
 
 /// Scale and shift of a batch-norm.
 pub(crate) type BatchNorm = [TensorId; 2];

@@ -1,6 +1,6 @@
 //! A 1x1 convolution, with everything that may be done on its way in and out.
 
-use super::{BatchNorm, LaunchOp, with_bn};
+use super::{BatchNorm, LaunchOp, SqueezedGate, with_bn};
 use crate::arch::Activation;
 use crate::kernels::params::{PointwiseParams, activation_code};
 use crate::kernels::{Compute, LaunchError, PointwiseShape, Tiling, pointwise, pointwise_f32};
@@ -8,7 +8,8 @@ use crate::launches::prepare::{Context, UntypedLaunch, int};
 use crate::launches::{Buf, Region};
 use crate::weights::TensorId;
 
-/// `output = act((input * gate) . weight^T * scale + shift) + skip`, each part where there is one.
+/// `output = act((input * gate) . weight^T * scale + shift) + skip`, each part where there is one;
+/// the gate as it is, or from a squeeze.
 #[derive(Clone, Debug)]
 pub(crate) struct Pointwise {
     /// Pixels of one image, `h * w`.
@@ -23,6 +24,8 @@ pub(crate) struct Pointwise {
     pub input: Buf,
     /// `[n, c_in]`, f32: multiplies the input per channel.
     pub gate: Option<Buf>,
+    /// In place of `gate`, in f16: the gate is computed here.
+    pub squeezed_gate: Option<SqueezedGate>,
     /// `[n, h, w, c_out]`: added last.
     pub skip: Option<Buf>,
     /// `[n, h, w, c_out]`; none where only its sums over all pixels are wanted.
@@ -46,8 +49,8 @@ impl Pointwise {
             c_in: int(self.c_in),
             c_out: int(self.c_out),
             pooled: self.partial_sums.is_some(),
-            gated: self.gate.is_some(),
-            c_se: 0,
+            gated: self.gate.is_some() || self.squeezed_gate.is_some(),
+            c_se: self.squeezed_gate.map_or(0, |gate| int(gate.c_se)),
         }
     }
 
@@ -94,7 +97,8 @@ fn scratch_elems(compute: Compute, shape: PointwiseShape) -> [i64; 2] {
 
 impl LaunchOp for Pointwise {
     fn reads(&self) -> Vec<Buf> {
-        [Some(self.input), self.gate, self.skip].into_iter().flatten().collect()
+        let squeeze = self.squeezed_gate.map(|gate| gate.squeeze);
+        [Some(self.input), self.gate, squeeze, self.skip].into_iter().flatten().collect()
     }
 
     fn writes(&self) -> Vec<Buf> {
@@ -102,19 +106,27 @@ impl LaunchOp for Pointwise {
     }
 
     fn tensors(&self) -> Vec<TensorId> {
-        with_bn(self.weight, self.bn)
+        let gate = self.squeezed_gate.into_iter().flat_map(|gate| gate.weights);
+        with_bn(self.weight, self.bn).into_iter().chain(gate).collect()
     }
 
     fn launch(&self, context: &Context<'_>) -> Result<UntypedLaunch, LaunchError> {
         let shape = self.shape(context.n);
         let split = tiling(context.compute, shape).split;
         let [scale, shift] = context.bn(self.bn);
+        let gate = self.squeezed_gate;
+        let [reduce_bias, gate_weight, gate_bias] =
+            gate.map_or([0; 3], |gate| gate.weights.map(|id| context.weight(id)));
         let params = PointwiseParams {
             input: context.buffer(self.input),
             weight: context.weight(self.weight),
             scale,
             shift,
             gate: context.optional(self.gate),
+            squeeze: context.optional(gate.map(|gate| gate.squeeze)),
+            reduce_bias,
+            gate_weight,
+            gate_bias,
             skip: context.optional(self.skip),
             output: context.optional(self.output),
             partial_sums: context.optional(self.partial_sums),
@@ -126,6 +138,8 @@ impl LaunchOp for Pointwise {
             c_in: shape.c_in,
             c_out: shape.c_out,
             activation: activation_code(self.activation),
+            parts: gate.map_or(0, |gate| int(gate.parts)),
+            c_se: gate.map_or(0, |gate| int(gate.c_se)),
             ..Default::default()
         };
         UntypedLaunch::new(match context.compute {
