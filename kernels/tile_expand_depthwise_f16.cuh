@@ -129,44 +129,32 @@ __device__ __forceinline__ void copy_group(const ExpandDepthwiseHalf<K, GROUP>& 
     }
 }
 
-// The input of TILES times 16 pixels, 32 channels at a time: a lane has channels lane % 4 * 8 to
-// + 7 of pixels lane / 4 and lane / 4 + 8 of each 16. A vector from global memory is its part of
-// two matrix instructions, whose order of channels is not that of memory, and the same in both
-// operands. Of the last 16 or fewer channels it has lane % 4 * 4 to + 3, for one instruction.
+// The input of TILES times 16 pixels, 32 channels of them: a lane has channels lane % 4 * 8 to + 7 of
+// pixels lane / 4 and lane / 4 + 8 of each 16. A vector from global memory is its part of two matrix
+// instructions, whose order of channels is not that of memory, and the same in both operands. Of
+// the last 16 or fewer channels it has lane % 4 * 4 to + 3, for one instruction.
+//
+// Lanes beyond the last channel read the pixel's first ones: the weights there are zero. It was
+// written by the launch before: not ld.global.nc.
 template <int TILES>
 struct ExpandInput {
     uint4 v[TILES][2];
 
-    // The next channels, of which there are `left`, then zeros; `pixels` point at the first of this
-    // lane's 8. Written by the launch before: not ld.global.nc.
-    __device__ __forceinline__ void load(const __half* input, const int (&pixels)[TILES][2],
-                                         int left) {
-        const int lane = threadIdx.x % 4;
-        if (left >= 32) {
+    __device__ __forceinline__ void load(const __half* const (&pixels)[TILES][2], int channel) {
 #pragma unroll
-            for (int i = 0; i < 2 * TILES; ++i) {
-                v[i / 2][i % 2] =
-                    *reinterpret_cast<const uint4*>(input + pixels[i / 2][i % 2]);
-            }
-        } else if (left > 16) {
-            const bool valid = lane * 8 < left;
+        for (int i = 0; i < 2 * TILES; ++i) {
+            v[i / 2][i % 2] = *reinterpret_cast<const uint4*>(pixels[i / 2][i % 2] + channel);
+        }
+    }
+
+    __device__ __forceinline__ void load_half(const __half* const (&pixels)[TILES][2],
+                                              int channel) {
 #pragma unroll
-            for (int i = 0; i < 2 * TILES; ++i) {
-                v[i / 2][i % 2] =
-                    valid ? *reinterpret_cast<const uint4*>(input + pixels[i / 2][i % 2])
-                          : make_uint4(0, 0, 0, 0);
-            }
-        } else if (left > 0) {
-            const bool valid = lane * 4 < left;
-            input -= lane * 4;
-#pragma unroll
-            for (int i = 0; i < 2 * TILES; ++i) {
-                const uint2 half =
-                    valid ? *reinterpret_cast<const uint2*>(input + pixels[i / 2][i % 2])
-                          : make_uint2(0, 0);
-                v[i / 2][i % 2].x = half.x;
-                v[i / 2][i % 2].y = half.y;
-            }
+        for (int i = 0; i < 2 * TILES; ++i) {
+            const uint2 half =
+                *reinterpret_cast<const uint2*>(pixels[i / 2][i % 2] + channel);
+            v[i / 2][i % 2].x = half.x;
+            v[i / 2][i % 2].y = half.y;
         }
     }
 };
@@ -184,9 +172,30 @@ struct ExpandFragment {
     }
 };
 
-// Expands OCTETS times 8 channels from `octet` on of TILES times 16 pixels from `first` on, with
-// AHEAD loads of the input under way.
-template <int K, int STRIDE, int GROUP, int TILES, int OCTETS, int AHEAD>
+// acc += 32 channels of x times those of the weights: OCTETS rows of them lie 8 * pitch apart.
+template <int TILES, int OCTETS>
+__device__ __forceinline__ void expand_step(ExpandInput<TILES>& x, const __half* weight, int pitch,
+                                            float (&acc)[TILES][OCTETS][4]) {
+    ExpandFragment even[TILES], odd[TILES];
+#pragma unroll
+    for (int i = 0; i < TILES; ++i) {
+        const uint4 (&v)[2] = x.v[i];
+        even[i] = ExpandFragment(v[0].x, v[1].x, v[0].y, v[1].y);
+        odd[i] = ExpandFragment(v[0].z, v[1].z, v[0].w, v[1].w);
+    }
+#pragma unroll
+    for (int o = 0; o < OCTETS; ++o) {
+        const uint4 b = *reinterpret_cast<const uint4*>(weight + o * 8 * pitch);
+#pragma unroll
+        for (int i = 0; i < TILES; ++i) {
+            multiply(acc[i][o], even[i].v, b.x, b.y);
+            multiply(acc[i][o], odd[i].v, b.z, b.w);
+        }
+    }
+}
+
+// Expands OCTETS times 8 channels from `octet` on of TILES times 16 pixels from `first` on.
+template <int K, int STRIDE, int GROUP, int TILES, int OCTETS>
 __device__ __forceinline__ void expand_tiles(const ExpandDepthwiseHalf<K, GROUP>& s,
                                              const ExpandDepthwiseParams& p, int first,
                                              int octet) {
@@ -195,18 +204,13 @@ __device__ __forceinline__ void expand_tiles(const ExpandDepthwiseHalf<K, GROUP>
     const int depth = p.c_in;
     const ExpandPlace& at = s.place();
     const __half* input = static_cast<const __half*>(p.input) + at.input;  // [h_in, w_in, c_in]
-    int pixels[TILES][2];
+    const __half* pixels[TILES][2];
 #pragma unroll
     for (int i = 0; i < 2 * TILES; ++i) {
         // Pixels beyond the patch repeat its last one, unused.
         const int pixel = min(first + i * 8 + lane / 4, at.pixels - 1);
         const int row = at.row_of(pixel);
-        pixels[i / 2][i % 2] = (row * (p.w_in - at.patch_cols) + pixel) * depth + lane % 4 * 8;
-    }
-    ExpandInput<TILES> a[AHEAD];
-#pragma unroll
-    for (int j = 0; j < AHEAD; ++j) {
-        a[j].load(input + j * 32, pixels, depth - j * 32);
+        pixels[i / 2][i % 2] = input + (row * (p.w_in - at.patch_cols) + pixel) * depth;
     }
     float acc[TILES][OCTETS][4];
 #pragma unroll
@@ -215,45 +219,50 @@ __device__ __forceinline__ void expand_tiles(const ExpandDepthwiseHalf<K, GROUP>
     }
     const int pitch = weight_pitch(depth);
     const __half* weight = s.weight() + (octet * 8 + lane / 4) * pitch + lane % 4 * 8;
+
+    // Whole steps of 32 channels, the next one's input under way; then what is left.
+    const int whole = depth / 32;
+    ExpandInput<TILES> x;
+    if (whole > 0) {
+        x.load(pixels, lane % 4 * 8);
+    }
 #pragma unroll 1
-    for (int left = depth; left > 0; left -= AHEAD * 32) {
-        input += AHEAD * 32;
+    for (int step = 1; step < whole; ++step) {
+        ExpandInput<TILES> next;
 #pragma unroll
-        for (int j = 0; j < AHEAD; ++j) {
-            if (left > j * 32 + 16) {
-                ExpandFragment even[TILES], odd[TILES];
+        for (int i = 0; i < 2 * TILES; ++i) {
+            pixels[i / 2][i % 2] += 32;
+        }
+        next.load(pixels, lane % 4 * 8);
+        expand_step(x, weight, pitch, acc);
+        weight += 32;
+        x = next;
+    }
+    const int left = depth % 32;
+    if (whole > 0) {
+        expand_step(x, weight, pitch, acc);
+        weight += 32;
 #pragma unroll
-                for (int i = 0; i < TILES; ++i) {
-                    const uint4 (&v)[2] = a[j].v[i];
-                    even[i] = ExpandFragment(v[0].x, v[1].x, v[0].y, v[1].y);
-                    odd[i] = ExpandFragment(v[0].z, v[1].z, v[0].w, v[1].w);
-                }
-                a[j].load(input + j * 32, pixels, left - (AHEAD + j) * 32);
+        for (int i = 0; i < 2 * TILES; ++i) {
+            pixels[i / 2][i % 2] += 32;
+        }
+    }
+    if (left > 16) {
+        x.load(pixels, lane % 4 * 8 < left ? lane % 4 * 8 : 0);
+        expand_step(x, weight, pitch, acc);
+    } else if (left > 0) {
+        x.load_half(pixels, lane % 4 * 4 < left ? lane % 4 * 4 : 0);
+        weight -= lane % 4 * 4;
 #pragma unroll
-                for (int o = 0; o < OCTETS; ++o) {
-                    const uint4 b =
-                        *reinterpret_cast<const uint4*>(weight + o * 8 * pitch + j * 32);
+        for (int i = 0; i < TILES; ++i) {
+            const uint4 (&v)[2] = x.v[i];
+            const ExpandFragment all(v[0].x, v[1].x, v[0].y, v[1].y);
 #pragma unroll
-                    for (int i = 0; i < TILES; ++i) {
-                        multiply(acc[i][o], even[i].v, b.x, b.y);
-                        multiply(acc[i][o], odd[i].v, b.z, b.w);
-                    }
-                }
-            } else if (left > j * 32) {
-#pragma unroll
-                for (int o = 0; o < OCTETS; ++o) {
-                    const uint2 b = *reinterpret_cast<const uint2*>(
-                        weight + o * 8 * pitch + j * 32 - lane % 4 * 4);
-#pragma unroll
-                    for (int i = 0; i < TILES; ++i) {
-                        const uint4 (&v)[2] = a[j].v[i];
-                        const unsigned all[4] = {v[0].x, v[1].x, v[0].y, v[1].y};
-                        multiply(acc[i][o], all, b.x, b.y);
-                    }
-                }
+            for (int o = 0; o < OCTETS; ++o) {
+                const uint2 b = *reinterpret_cast<const uint2*>(weight + o * 8 * pitch);
+                multiply(acc[i][o], all.v, b.x, b.y);
             }
         }
-        weight += AHEAD * 32;
     }
     const int channel = octet * 8 + lane % 4 * 2;
     int to[TILES][2];
@@ -294,23 +303,17 @@ __device__ __forceinline__ void expand(const ExpandDepthwiseHalf<K, GROUP>& s,
                                        const ExpandDepthwiseParams& p) {
     constexpr int kWarps = kExpandDepthwiseThreadsF16 / kWarpSize;
     constexpr int kOctets = GROUP / 8;
-#if __CUDA_ARCH__ >= 800
-    constexpr int kAhead = 2;
-#else
-    constexpr int kAhead = 1;  // for want of registers
-#endif
     const int warp = threadIdx.x / kWarpSize;
     const int pixels = s.place().pixels;
     if (pixels > (kWarps / 2) * 16) {
 #pragma unroll 1
         for (int i = warp * 32; i < pixels; i += kWarps * 32) {
-            expand_tiles<K, STRIDE, GROUP, 2, kOctets, 1>(s, p, i, 0);
+            expand_tiles<K, STRIDE, GROUP, 2, kOctets>(s, p, i, 0);
         }
     } else {
 #pragma unroll 1
         for (int i = warp / 2 * 16; i < pixels; i += kWarps / 2 * 16) {
-            expand_tiles<K, STRIDE, GROUP, 1, kOctets / 2, kAhead>(s, p, i,
-                                                              warp % 2 * (kOctets / 2));
+            expand_tiles<K, STRIDE, GROUP, 1, kOctets / 2>(s, p, i, warp % 2 * (kOctets / 2));
         }
     }
 }
