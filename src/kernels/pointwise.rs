@@ -246,8 +246,8 @@ const SLOTS: f64 = 4.0 * 0.7;
 const L2_BYTES: f64 = 2600.0;
 /// Until first values from the second cache are there.
 const L2_CYCLES: f64 = 500.0;
-/// A panel where x and weights come as they are needed, and where weights are there.
-const PANEL_CYCLES: [f64; 2] = [260.0, 90.0];
+/// A panel where x and weights come as they are needed, and where weights are there: as `estimate` has it.
+const PANEL_CYCLES: [f64; 2] = [260.0, 230.0];
 /// A chunk's way through memory: stores, the counter, and what is read again.
 const SPLIT_CYCLES: f64 = 1700.0;
 /// Slots of a warp before its first product, and cycles of a gate apart from its sums.
