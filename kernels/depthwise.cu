@@ -1,24 +1,35 @@
-// Depthwise convolution, batch-norm, activation, and the squeeze's partial sums.
+// Depthwise convolution, batch-norm, activation, and what the squeeze needs of the output.
 //
 //   y[n, h, w, c] = act(sum_{i,j} x[n, h * stride - pad_top + i, w * stride - pad_left + j, c]
 //                                 * weight[i, j, c] * scale[c] + shift[c])
 //   partial_sums[n, t, c] = sum of y over the pixels of tile t, before y is rounded to T
+//   squeeze[n, t, s, j] = sum over channels c of slice s of partial_sums[n, t, c]
+//                         * reduce_weight[j, c]; f16 only, see squeeze.cuh
 //
 // Tensors: x [n, h_in, w_in, c] T, weight [k, k, c] T, scale and shift [c] f32 or both null,
-//          y [n, h_out, w_out, c] T, partial_sums [n, tiles, c] f32 or null. NHWC, T = f16 or f32.
+//          y [n, h_out, w_out, c] T, partial_sums [n, tiles, c] f32 or null, reduce_weight
+//          [c_se, c] T, squeeze [n, tiles, slices, c_se rounded up to 4] f32 or null. NHWC, T = f16 or f32.
 // Requires: c a multiple of 8, pointers aligned to 16 bytes, every tensor below 2^31 elements;
 //           checked in src/kernels/depthwise.rs. Pixels outside the input count as zero; weights
 //           must be finite.
-// Launch:  grid (tiles, ceil(c / 32) for f16, ceil(c / 16) for f32, n), block 64, no dynamic shared
-//          memory (64 or 128 bytes static). A strip is four neighbouring pixels of an output row,
-//          the last of a row may be part empty; tiles = ceil(h_out * ceil(w_out / 4) / 16).
-// Work:    a thread makes one strip of one 16-byte vector of channels: four lanes side by side in
-//          the channels, sixteen strips.
-// Traffic: a thread loads each row of input below its strip once, for all its pixels, and the taps
-//          of that row; windows that overlap between rows are loaded again, by neighbouring strips.
+// Launch:  f16: grid (tiles, ceil(c / block_channels), n), block 256, dynamic shared memory for the
+//          patch under a tile, sums, and c_se rows of reducing weights, up to 64 KB; a block's
+//          channels are 32, or a slice where that has more.
+//          f32: grid (tiles, ceil(c / 16), n), block 64, 64 bytes of static shared memory; a strip
+//          is four neighbouring pixels of an output row, the last of a row may be part empty;
+//          tiles = ceil(h_out * ceil(w_out / 4) / 16).
+// Work:    f16: a block copies the patch of 32 channels (cp.async); a warp makes an octet of them
+//          of pairs of strips of 4 x 8 outputs on tensor cores (tile_depthwise_f16.cuh).
+//          f32: a thread makes one strip of one 16-byte vector of channels: four lanes side by side
+//          in the channels, sixteen strips.
+// Traffic: f16: the input once for each tile, halo included; the taps once a block.
+//          f32: a thread loads each row of input below its strip once, for all its pixels, and the
+//          taps of that row; windows that overlap between rows are loaded again, by neighbours.
 // Numerics: products and sums in f32, rounded once. The order of every sum is fixed by the geometry
-//          of one image, so the bytes depend neither on the run nor on the batch.
-// Source:  the definition. Architectures: sm_75 and later.
+//          of one image, so the bytes depend neither on the run nor on the batch. An infinity in x
+//          makes NaN of its octet of channels in f16: see tile_depthwise_f16.cuh.
+// Source:  the definition. Architectures: sm_75 and later; sm_75 copies through registers and
+//          multiplies by pairs of m16n8k8.
 
 #include "squeeze.cuh"
 #include "tile_depthwise.cuh"
@@ -145,17 +156,15 @@ __device__ __forceinline__ void depthwise_f16(const DepthwiseParams& p, char* sh
     const int image = blockIdx.z;
     const int top = tile_h * STRIDE - p.pad_top;
     const int left = tile_w * STRIDE - p.pad_left;
-    const __half* input = static_cast<const __half*>(p.input) +
-                          image * p.h_in * p.w_in * p.c;  // [h_in, w_in, c]
-    const __half* weight = static_cast<const __half*>(p.weight);         // [K, K, c]
-    const __half* reduce = static_cast<const __half*>(p.reduce_weight);  // [c_se, c]
+    const __half* input =
+        static_cast<const __half*>(p.input) + image * p.h_in * p.w_in * p.c;  // [h_in, w_in, c]
+    const __half* weight = static_cast<const __half*>(p.weight);              // [K, K, c]
+    const __half* reduce = static_cast<const __half*>(p.reduce_weight);       // [c_se, c]
     const int tile = image * gridDim.x + blockIdx.x;
     const int slices = p.squeeze != nullptr ? (p.c + p.slice - 1) / p.slice : 0;
-    float* squeeze = p.squeeze != nullptr
-                         ? p.squeeze + tile * slices * ((p.c_se + 3) / 4 * 4)
-                         : nullptr;  // [slices, c_se4]
-    float* partial_sums =
-        p.partial_sums != nullptr ? p.partial_sums + tile * p.c : nullptr;  // [c]
+    float* squeeze = p.squeeze != nullptr ? p.squeeze + tile * slices * ((p.c_se + 3) / 4 * 4)
+                                          : nullptr;  // [slices, c_se4]
+    float* partial_sums = p.partial_sums != nullptr ? p.partial_sums + tile * p.c : nullptr;  // [c]
     const bool is_summed = squeeze != nullptr || partial_sums != nullptr;
 
     const int begin = static_cast<int>(blockIdx.y) * p.block_channels;
@@ -223,11 +232,11 @@ __device__ __forceinline__ void depthwise_f16(const DepthwiseParams& p, char* sh
     }
 }
 
-#define DEPTHWISE_F16(name, K, STRIDE)                                     \
-    extern "C" __global__ void __launch_bounds__(kDepthwiseWarps * kWarpSize, K == 3 ? 3 : 2) \
-        name(const __grid_constant__ DepthwiseParams p) {                  \
-        extern __shared__ __align__(128) char shared[];                    \
-        depthwise_f16<K, STRIDE>(p, shared);                               \
+#define DEPTHWISE_F16(name, K, STRIDE)                                                       \
+    extern "C" __global__ void __launch_bounds__(kDepthwiseWarps* kWarpSize, K == 3 ? 3 : 2) \
+        name(const __grid_constant__ DepthwiseParams p) {                                    \
+        extern __shared__ __align__(128) char shared[];                                      \
+        depthwise_f16<K, STRIDE>(p, shared);                                                 \
     }
 
 DEPTHWISE_F16(effnet_depthwise_k3s1_f16, 3, 1)

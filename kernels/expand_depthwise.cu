@@ -47,10 +47,10 @@
 
 extern __shared__ __align__(16) unsigned char shared[];
 
-#define EXPAND_DEPTHWISE_F16(name, K, STRIDE, GROUP)                                   \
-    extern "C" __global__ void __launch_bounds__(kExpandDepthwiseThreadsF16, 2)        \
-        name(const __grid_constant__ ExpandDepthwiseParams p) {                        \
-        expand_depthwise_f16<K, STRIDE, GROUP>(p, shared);                             \
+#define EXPAND_DEPTHWISE_F16(name, K, STRIDE, GROUP)                            \
+    extern "C" __global__ void __launch_bounds__(kExpandDepthwiseThreadsF16, 2) \
+        name(const __grid_constant__ ExpandDepthwiseParams p) {                 \
+        expand_depthwise_f16<K, STRIDE, GROUP>(p, shared);                      \
     }
 
 #define EXPAND_DEPTHWISE_F32(name, K, STRIDE)                                         \

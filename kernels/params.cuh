@@ -128,14 +128,14 @@ EFFNET_FIELD(StemParams, activation, 96);
 EFFNET_FIELD(StemParams, reserved, 100);
 
 struct DepthwiseParams {
-    const void* input;    // [n, h_in, w_in, c], T
-    const void* weight;   // [k, k, c], T
-    const float* scale;   // [c]; null with shift: neither is applied
-    const float* shift;   // [c]
-    void* output;         // [n, h_out, w_out, c], T
-    float* partial_sums;  // [n, tiles, c]; null: none
+    const void* input;          // [n, h_in, w_in, c], T
+    const void* weight;         // [k, k, c], T
+    const float* scale;         // [c]; null with shift: neither is applied
+    const float* shift;         // [c]
+    void* output;               // [n, h_out, w_out, c], T
+    float* partial_sums;        // [n, tiles, c]; null: none
     const void* reduce_weight;  // [c_se, c], T; null with squeeze
-    float* squeeze;  // [n, tiles, slices, c_se rounded up to 4]; null: none
+    float* squeeze;             // [n, tiles, slices, c_se rounded up to 4]; null: none
     int32_t n;
     int32_t h_in;
     int32_t w_in;
@@ -145,8 +145,8 @@ struct DepthwiseParams {
     int32_t pad_top;
     int32_t pad_left;
     int32_t activation;
-    int32_t c_se;   // 0 without squeeze
-    int32_t slice;  // channels of a slice; 0 without squeeze
+    int32_t c_se;            // 0 without squeeze
+    int32_t slice;           // channels of a slice; 0 without squeeze
     int32_t tile_rows;       // of output, in f16
     int32_t tile_cols;       // of output, in f16
     int32_t block_channels;  // in f16: a multiple of the group and of the slice
@@ -197,8 +197,8 @@ struct ExpandDepthwiseParams {
     int32_t pad_top;
     int32_t pad_left;
     int32_t activation;
-    int32_t c_se;   // 0 without squeeze
-    int32_t slice;  // channels of a slice; 0 without squeeze
+    int32_t c_se;       // 0 without squeeze
+    int32_t slice;      // channels of a slice; 0 without squeeze
     int32_t tile_rows;  // of f16: output pixels of a block; 0 in f32
     int32_t tile_cols;
     int32_t channels;  // of f16: expanded channels of a block; 0 in f32
@@ -262,27 +262,27 @@ EFFNET_FIELD(SqueezeExciteParams, c_se, 64);
 EFFNET_FIELD(SqueezeExciteParams, reserved, 68);
 
 struct PointwiseParams {
-    const void* input;    // [rows, c_in], T
-    const void* weight;   // [c_out, c_in], T
-    const float* scale;   // [c_out]; null with shift: neither is applied
-    const float* shift;   // [c_out]
-    const float* gate;    // [rows / pixels, c_in]; null: none
+    const void* input;         // [rows, c_in], T
+    const void* weight;        // [c_out, c_in], T
+    const float* scale;        // [c_out]; null with shift: neither is applied
+    const float* shift;        // [c_out]
+    const float* gate;         // [rows / pixels, c_in]; null: none
     const float* squeeze;      // [n, parts, c_se rounded up to 4]; null: no gate of it
     const float* reduce_bias;  // [c_se]; null with squeeze
     const void* gate_weight;   // [c_se, c_in], T; null with squeeze
     const float* gate_bias;    // [c_in]; null with squeeze
-    const void* skip;     // [rows, c_out], T; null: none
-    void* output;         // [rows, c_out], T; null: only partial_sums
-    float* partial_sums;  // [n, tiles, c_out]; null: none
-    float* chunk_sums;    // of chunks of c_in that are split over blocks, see the kernels; null: none
-    uint32_t* arrivals;   // one for each output tile, zero before and after; null as chunk_sums
-    int32_t rows;         // n * pixels
-    int32_t pixels;       // h * w of one image
+    const void* skip;          // [rows, c_out], T; null: none
+    void* output;              // [rows, c_out], T; null: only partial_sums
+    float* partial_sums;       // [n, tiles, c_out]; null: none
+    float* chunk_sums;         // of chunks of c_in split over blocks, see the kernels; null: none
+    uint32_t* arrivals;  // one for each output tile, zero before and after; null as chunk_sums
+    int32_t rows;        // n * pixels
+    int32_t pixels;      // h * w of one image
     int32_t c_in;
     int32_t c_out;
     int32_t activation;
-    int32_t parts;  // of an image's squeeze; 0 without
-    int32_t c_se;   // 0 without squeeze
+    int32_t parts;      // of an image's squeeze; 0 without
+    int32_t c_se;       // 0 without squeeze
     int32_t tile_rows;  // of a block of the f16 kernels, a multiple of 16
 };
 EFFNET_SIZE(PointwiseParams, 144);

@@ -37,12 +37,12 @@
 
 #include "tile_pointwise.cuh"
 
-#define POINTWISE(name, N)                                                           \
-    extern "C" __global__ void __launch_bounds__(WarpColumns<N>::kThreads, 1)               \
-        name(const __grid_constant__ PointwiseParams p) {                            \
-        extern __shared__ uint4 shared[];                                            \
-        let_next_launch_begin();                                                     \
-        pointwise<N>(p, reinterpret_cast<char*>(shared));                            \
+#define POINTWISE(name, N)                                                    \
+    extern "C" __global__ void __launch_bounds__(WarpColumns<N>::kThreads, 1) \
+        name(const __grid_constant__ PointwiseParams p) {                     \
+        extern __shared__ uint4 shared[];                                     \
+        let_next_launch_begin();                                              \
+        pointwise<N>(p, reinterpret_cast<char*>(shared));                     \
     }
 
 // By the output channels of a warp: N fragments of 8.

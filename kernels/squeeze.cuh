@@ -3,8 +3,8 @@
 //
 //   squeeze[n, t, s, j] = sum over the channels c of slice s of S[t, c] * reduce_weight[j, c]
 //
-// S[t, c] is the sum of the activated output over tile t, in f32, before it is rounded. The products
-// of a slice are added in the order of the channels, one fma each, whatever group of channels is
+// S[t, c] is the sum of the activated output over tile t, in f32, before it is rounded. The
+// products of a slice are added in the order of the channels, one fma each, whatever group of channels is
 // made at a time. tile_pointwise.cuh adds up tiles and slices.
 #pragma once
 
@@ -36,10 +36,10 @@ __device__ __forceinline__ void copy_reduce_weight(const SqueezeShared<GROUP>& s
     }
 }
 
-// The squeeze of channels [first, first + GROUP) of a tile. `sums` [items, GROUP] are the parts of S;
-// all threads call it, after a barrier, and `sums` may be written again after the next one. Groups of
-// a slice follow each other. `squeeze` [slices, c_se4] is the tile's; null: none. `partial_sums` [c]
-// gets S; null: none.
+// The squeeze of channels [first, first + GROUP) of a tile. `sums` [items, GROUP] are the parts of
+// S; all threads call it, after a barrier, and `sums` may be written again after the next one.
+// Groups of a slice follow each other. `squeeze` [slices, c_se4] is the tile's; null: none.
+// `partial_sums` [c] gets S; null: none.
 template <int GROUP>
 __device__ __forceinline__ void squeeze_group(const SqueezeShared<GROUP>& s, const float* sums,
                                               int items, int first, int c, int c_se, int slice,

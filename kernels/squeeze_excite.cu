@@ -109,8 +109,7 @@ __device__ __forceinline__ void squeeze_excite(const SqueezeExciteParams& p) {
         for (int r = 0; r < 2; ++r) {
             const float total = warp_sum(sum[r]);
             if (lane == 0 && rows[r] < p.c_se) {
-                reduced[rows[r]] =
-                    activate<T, kActivationSwish>(total + p.reduce_bias[rows[r]]);
+                reduced[rows[r]] = activate<T, kActivationSwish>(total + p.reduce_bias[rows[r]]);
             }
         }
     }

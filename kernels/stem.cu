@@ -230,8 +230,7 @@ __device__ __forceinline__ void stem_fragments(const StemParams& p, uint4* fragm
         const int of_step = octet % 4;
         const int step = rest >= 4 ? 4 : rest >= 2 && of_step < 2 ? 2 : 1;
         const int first = octet - of_step % step;
-        const int channel =
-            8 * first + 2 * step * (column / 2) + 2 * (of_step % step) + column % 2;
+        const int channel = 8 * first + 2 * step * (column / 2) + 2 * (of_step % step) + column % 2;
         const __half* weight = static_cast<const __half*>(p.weight) + channel;  // [27, c_out]
         const auto tap = [&](int row, int value) { return weight[(9 * row + value) * p.c_out]; };
         unsigned pairs[4] = {};
@@ -276,8 +275,8 @@ __device__ __forceinline__ void load_pairs(const float* at, float2 (&to)[N]) {
 
 // Where a lane's taps lie in a patch, in words, before the row's offset.
 struct StemLane {
-    int pairs;  // of the first of three rows of taps
-    int last;   // of its own row's odd value
+    int pairs;      // of the first of three rows of taps
+    int last;       // of its own row's odd value
     unsigned mask;  // of the half that has it
 };
 
@@ -286,8 +285,7 @@ struct StemLane {
 template <int OCTETS>
 __device__ __forceinline__ void stem_channels(const StemParams& p, const uint4* fragments,
                                               const unsigned* patch, const StemLane& at, int c,
-                                              int rows, const bool (&pixels)[2],
-                                              __half* output) {
+                                              int rows, const bool (&pixels)[2], __half* output) {
     const int lane = threadIdx.x % kWarpSize;
     const int channel = c + 2 * OCTETS * (lane % 4);
     uint4 weight[OCTETS];
@@ -370,8 +368,7 @@ __device__ __forceinline__ void stem_f16(const StemParams& p) {
             const uint8_t level = static_cast<uint8_t>(x);
 #pragma unroll
             for (int i = 0; i < 3; ++i) {
-                levels[i * kLevels + x] =
-                    __float2half_rn(stem_value(level, p.mean[i], p.std[i]));
+                levels[i * kLevels + x] = __float2half_rn(stem_value(level, p.mean[i], p.std[i]));
             }
         }
         __syncthreads();
@@ -382,11 +379,13 @@ __device__ __forceinline__ void stem_f16(const StemParams& p) {
     const int words = 3 * (lane / 4);
     const StemLane at = {words + t + (odd + skipped) / 2,
                          words + min(t, 2) * kPatchPitch + (odd ? 0 : 4 + skipped / 2),
-                         t == 3 ? 0u : odd ? 0xffff0000u : 0xffffu};
+                         t == 3 ? 0u
+                         : odd  ? 0xffff0000u
+                                : 0xffffu};
     const int row_elems = 3 * p.w_in;
     const int tile_w = blockIdx.x * kStemTileCols;
     const int elem = 3 * (2 * tile_w - p.pad_left) - skipped + 4 * lane;  // of a row of the input
-    const __half* level[3] = {levels, levels, levels};  // of a quad's channels
+    const __half* level[3] = {levels, levels, levels};                    // of a quad's channels
     if constexpr (kIsLevels) {
 #pragma unroll
         for (int i = 0; i < 3; ++i) {
@@ -456,8 +455,7 @@ __device__ __forceinline__ void stem_f16(const StemParams& p) {
         const int rows = min(p.h_out - tile_h, kStemTileRows);
         __half* output =
             static_cast<__half*>(p.output) +
-            ((static_cast<int>(blockIdx.z) * p.h_out + tile_h + warp) * p.w_out + column) *
-                p.c_out;
+            ((static_cast<int>(blockIdx.z) * p.h_out + tile_h + warp) * p.w_out + column) * p.c_out;
         int c = 0;
 #pragma unroll 1
         for (; c + 32 <= p.c_out; c += 32) {

@@ -2,13 +2,13 @@
 //
 // The map is a patch of [rows, columns, GROUP channels] f16 with everything under the windows of a
 // tile of output, zeros where that is outside the image. A warp makes an item: an octet of channels
-// of two strips, each of 8 neighbouring output columns and 4 output rows. A product is of 16 pixels,
-// 8 of each strip, by 8 channels: A has a tap's pixels, B that tap's weights on its diagonal, and
+// of two strips, each of 8 neighbouring output columns and 4 output rows. A product is of 16
+// pixels, 8 of each strip, by 8 channels: A has a tap's pixels, B that tap's weights on its diagonal, and
 // two taps of a row go into one instruction. The order of every sum is that of the taps, so an
 // output's bits depend neither on its strip nor on its tile.
 //
-// A zero of B times an infinity or a NaN is NaN: one of them makes NaN of all channels of its octet,
-// at the windows that touch it.
+// A zero of B times an infinity or a NaN is NaN: one of them makes NaN of all channels of its
+// octet, at the windows that touch it.
 #pragma once
 
 #include "tensor_core.cuh"
@@ -17,8 +17,8 @@ constexpr int kOctet = 8;
 constexpr int kStripCols = 8;
 constexpr int kStripRows = 4;
 
-// The layout of a map. Pixels lie an odd number of 16 bytes apart, so that 8 neighbours meet no bank
-// twice. With a stride of 2 the even columns of a row come first, then the odd ones: the columns
+// The layout of a map. Pixels lie an odd number of 16 bytes apart, so that 8 neighbours meet no
+// bank twice. With a stride of 2 the even columns of a row come first, then the odd ones: the columns
 // under a tap are neighbours again.
 template <int K, int STRIDE, int GROUP>
 struct DepthwiseMap {
@@ -69,8 +69,7 @@ struct DepthwiseOctet {
         for (int i = 0; i < K; ++i) {
 #pragma unroll
             for (int j = 0; j < K; ++j) {
-                b[i][j] =
-                    __ldg(reinterpret_cast<const unsigned*>(weight + (i * K + j) * c)) & mask;
+                b[i][j] = __ldg(reinterpret_cast<const unsigned*>(weight + (i * K + j) * c)) & mask;
             }
         }
         factor = {1.0f, 1.0f};
@@ -118,7 +117,7 @@ __device__ __forceinline__ void depthwise_strips(const DepthwiseMap<K, STRIDE, G
             if (r < i || (r - i) % STRIDE != 0 || row >= kStripRows) {
                 continue;
             }
-            float(&d)[4] = sums[row];
+            float (&d)[4] = sums[row];
             if (i == 0) {
                 multiply_into(d, two[0], taps[0][0], taps[0][1]);
             } else {
@@ -142,11 +141,11 @@ __device__ __forceinline__ void depthwise_strips(const DepthwiseMap<K, STRIDE, G
 struct DepthwiseTileOutput {
     __half* output;  // [tile's first row and column, group's first channel]; rows w_out apart
     int w_out;
-    int c;         // channels of the output
-    int rows;      // of the tile that are in the image
+    int c;     // channels of the output
+    int rows;  // of the tile that are in the image
     int cols;
-    int channels;  // of the group that there are, a multiple of 8
-    int strip_cols;            // strips side by side
+    int channels;               // of the group that there are, a multiple of 8
+    int strip_cols;             // strips side by side
     unsigned strip_reciprocal;  // see reciprocal()
 };
 
@@ -208,10 +207,9 @@ __device__ __forceinline__ void depthwise_tile(const DepthwiseMap<K, STRIDE, GRO
     int live_cols = (out.cols - lane / 4 + kStripCols - 1) / kStripCols;
     // Lanes 0 to 3 get the sums of their first channels, 4 to 7 those of the second.
     constexpr unsigned kNone = ~0u;
-    unsigned sum_at = sums == nullptr
-                          ? kNone
-                          : static_cast<unsigned>(__cvta_generic_to_shared(sums)) +
-                                (octet * kOctet + lane % 4 * 2 + lane / 4) * 4;
+    unsigned sum_at = sums == nullptr ? kNone
+                                      : static_cast<unsigned>(__cvta_generic_to_shared(sums)) +
+                                            (octet * kOctet + lane % 4 * 2 + lane / 4) * 4;
     int lane_once = lane;
     asm volatile("" : "+l"(place), "+r"(row_elems), "+r"(live_cols), "+r"(sum_at));
 
@@ -228,15 +226,15 @@ __device__ __forceinline__ void depthwise_tile(const DepthwiseMap<K, STRIDE, GRO
             const int strip_col = strip_row * minus_strip_cols + strip;
             const int left = out.rows - strip_row * kStripRows;
             // A strip beyond the last reads the first, and is not stored.
-            strips[s] = left > 0 ? strip_row * strip_row_bytes +
-                                       strip_col * (kStripCols * Map::kPixelBytes)
-                                 : 0;
+            strips[s] =
+                left > 0 ? strip_row * strip_row_bytes + strip_col * (kStripCols * Map::kPixelBytes)
+                         : 0;
             rows[s] = strip_col < live_cols ? left : 0;
             to[s] = place + (strip_row * strip_row_elems + strip_col * strip_col_elems);
         }
 
         float2 sum[2];
-        depthwise_strips(map, of.b, octet, strips, [&](int row, const float(&d)[4]) {
+        depthwise_strips(map, of.b, octet, strips, [&](int row, const float (&d)[4]) {
 #pragma unroll
             for (int s = 0; s < 2; ++s) {
                 float2 y;
@@ -277,9 +275,9 @@ __device__ __forceinline__ void depthwise_tile(const DepthwiseMap<K, STRIDE, GRO
 // DepthwiseOctet, of the group.
 template <int K, int STRIDE, int GROUP, int WARPS, int32_t ACTIVATION>
 __device__ __forceinline__ void depthwise_tile(const DepthwiseMap<K, STRIDE, GROUP>& map,
-                                               const DepthwiseTileOutput& out,
-                                               const __half* weight, const float* scale,
-                                               const float* shift, float* sums) {
+                                               const DepthwiseTileOutput& out, const __half* weight,
+                                               const float* scale, const float* shift,
+                                               float* sums) {
     const int first = octet_of_warp<GROUP>() * kOctet;
     if (first < out.channels) {
         DepthwiseOctet<K> of;

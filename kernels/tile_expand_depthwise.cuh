@@ -82,8 +82,8 @@ __device__ __forceinline__ void copy_patch(const ExpandDepthwiseShared<K, STRIDE
                                            const ExpandDepthwiseParams& p, int image, int top,
                                            int left) {
     using Tile = ExpandDepthwiseTile<K, STRIDE>;
-    const float* input =
-        static_cast<const float*>(p.input) + image * p.h_in * p.w_in * p.c_in;  // [h_in, w_in, c_in]
+    const float* input = static_cast<const float*>(p.input) +
+                         image * p.h_in * p.w_in * p.c_in;  // [h_in, w_in, c_in]
     const int vectors = s.depth / Tile::kVector;
     for (int i = threadIdx.x; i < Tile::kPatch * vectors; i += Tile::kThreads) {
         const int pixel = i / vectors;
@@ -215,8 +215,9 @@ __device__ __forceinline__ void slide(const ExpandDepthwiseShared<K, STRIDE>& s,
     const int c = first + quad;
     Quad sum = {};
     if (c < p.c_mid && h < p.h_out && tile_col + col < p.w_out) {
-        const float* mid = s.mid + (row * STRIDE * Tile::kPatchCols + col * STRIDE) * Tile::kMidPitch +
-                       quad;                          // [k, (segment - 1) * stride + k, group]
+        const float* mid = s.mid +
+                           (row * STRIDE * Tile::kPatchCols + col * STRIDE) * Tile::kMidPitch +
+                           quad;                          // [k, (segment - 1) * stride + k, group]
         const float* weight = s.depthwise_weight + quad;  // [k, k, group]
         Quad acc[Tile::kSegment] = {};
 #pragma unroll 1  // a row at a time is enough to do, and takes few registers
@@ -244,8 +245,8 @@ __device__ __forceinline__ void slide(const ExpandDepthwiseShared<K, STRIDE>& s,
         const Quad scale = load_quad(p.depthwise_scale + c);
         const Quad shift = load_quad(p.depthwise_shift + c);
         float* output = static_cast<float*>(p.output) +
-                    ((image * p.h_out + h) * p.w_out + tile_col + col) * p.c_mid +
-                    c;  // [segment, c_mid]
+                        ((image * p.h_out + h) * p.w_out + tile_col + col) * p.c_mid +
+                        c;  // [segment, c_mid]
         with_activation(p.activation, [&](auto activation) {
 #pragma unroll
             for (int o = 0; o < Tile::kSegment; ++o) {

@@ -9,12 +9,12 @@
 // shared memory, from where each part of the work reads what it needs: it takes no registers of
 // the others.
 struct alignas(16) ExpandPlace {
-    int input;    // elements before the first pixel of the patch that lies in the image
-    int output;   // elements before the tile's first pixel
-    int rows;     // of the tile, in the image
+    int input;   // elements before the first pixel of the patch that lies in the image
+    int output;  // elements before the tile's first pixel
+    int rows;    // of the tile, in the image
     int cols;
-    int row_pixels;       // of a row of the patch in shared memory, halo included
-    int first_row;        // of the patch that lies in the image
+    int row_pixels;  // of a row of the patch in shared memory, halo included
+    int first_row;   // of the patch that lies in the image
     int first_col;
     int patch_cols;       // of the patch that lie in the image
     int pixels;           // of the patch that lie in the image
@@ -56,8 +56,7 @@ struct ExpandDepthwiseHalf {
     }
     __device__ __forceinline__ SqueezeShared<GROUP> squeeze() const {
         float* totals = reinterpret_cast<float*>(base + place().totals);
-        return {totals, totals + GROUP,
-                reinterpret_cast<__half*>(base + place().reduce_weight)};
+        return {totals, totals + GROUP, reinterpret_cast<__half*>(base + place().reduce_weight)};
     }
 };
 
@@ -151,8 +150,7 @@ struct ExpandInput {
                                               int channel) {
 #pragma unroll
         for (int i = 0; i < 2 * TILES; ++i) {
-            const uint2 half =
-                *reinterpret_cast<const uint2*>(pixels[i / 2][i % 2] + channel);
+            const uint2 half = *reinterpret_cast<const uint2*>(pixels[i / 2][i % 2] + channel);
             v[i / 2][i % 2].x = half.x;
             v[i / 2][i % 2].y = half.y;
         }
@@ -179,7 +177,7 @@ __device__ __forceinline__ void expand_step(ExpandInput<TILES>& x, const __half*
     ExpandFragment even[TILES], odd[TILES];
 #pragma unroll
     for (int i = 0; i < TILES; ++i) {
-        const uint4 (&v)[2] = x.v[i];
+        const uint4(&v)[2] = x.v[i];
         even[i] = ExpandFragment(v[0].x, v[1].x, v[0].y, v[1].y);
         odd[i] = ExpandFragment(v[0].z, v[1].z, v[0].w, v[1].w);
     }
@@ -197,8 +195,7 @@ __device__ __forceinline__ void expand_step(ExpandInput<TILES>& x, const __half*
 // Expands OCTETS times 8 channels from `octet` on of TILES times 16 pixels from `first` on.
 template <int K, int STRIDE, int GROUP, int TILES, int OCTETS>
 __device__ __forceinline__ void expand_tiles(const ExpandDepthwiseHalf<K, GROUP>& s,
-                                             const ExpandDepthwiseParams& p, int first,
-                                             int octet) {
+                                             const ExpandDepthwiseParams& p, int first, int octet) {
     constexpr int kPitch = ExpandDepthwiseHalf<K, GROUP>::kPitch;
     const int lane = threadIdx.x % kWarpSize;
     const int depth = p.c_in;
@@ -255,7 +252,7 @@ __device__ __forceinline__ void expand_tiles(const ExpandDepthwiseHalf<K, GROUP>
         weight -= lane % 4 * 4;
 #pragma unroll
         for (int i = 0; i < TILES; ++i) {
-            const uint4 (&v)[2] = x.v[i];
+            const uint4(&v)[2] = x.v[i];
             const ExpandFragment all(v[0].x, v[1].x, v[0].y, v[1].y);
 #pragma unroll
             for (int o = 0; o < OCTETS; ++o) {
@@ -348,9 +345,8 @@ __device__ __forceinline__ void squeeze(const ExpandDepthwiseHalf<K, GROUP>& s,
     const int tile = blockIdx.z * gridDim.x + blockIdx.x;
     const ExpandPlace& at = s.place();
     const int slices = p.slice == 0 ? 0 : (p.c_mid + p.slice - 1) / p.slice;
-    float* squeeze = p.squeeze == nullptr
-                         ? nullptr
-                         : p.squeeze + tile * slices * ((p.c_se + 3) / 4 * 4);
+    float* squeeze =
+        p.squeeze == nullptr ? nullptr : p.squeeze + tile * slices * ((p.c_se + 3) / 4 * 4);
     float* partial_sums = p.partial_sums == nullptr ? nullptr : p.partial_sums + tile * p.c_mid;
     const int pairs = strip_pairs(at.rows, (at.cols + kStripCols - 1) / kStripCols);
     squeeze_group<GROUP>(s.squeeze(), s.sums(), pairs, first, p.c_mid, p.c_se, p.slice, squeeze,

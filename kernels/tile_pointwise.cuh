@@ -95,8 +95,8 @@ __device__ __forceinline__ int tile_index(const PointwisePlace& place) {
 struct PointwiseRange {
     int first;
     int length;
-    int panels;  // the last may be part-empty
-    int full;    // panels that are not
+    int panels;   // the last may be part-empty
+    int full;     // panels that are not
     int longest;  // panels of the longest range of this launch: shared memory is laid out by it
 };
 
@@ -180,8 +180,8 @@ struct WeightCopies {
             for (int i = 0; i < COUNT; ++i) {
                 if ((panel + i) * kPanel < length) {
                     const bool is_inside = k + i * kPanel < length;
-                    copy_chunk(row_to + i * cols * kPanel,
-                               is_inside ? row_from + i * kPanel : from, is_inside);
+                    copy_chunk(row_to + i * cols * kPanel, is_inside ? row_from + i * kPanel : from,
+                               is_inside);
                 }
             }
             row_from += stride * c_in;
@@ -300,9 +300,8 @@ struct InputRows {
             const bool is_inside = k + block.quad * kChunkHalves < range.length;
 #pragma unroll
             for (int half = 0; half < 2; ++half) {
-                vectors[slot][half] = is_inside
-                                          ? *reinterpret_cast<const uint4*>(from[half] + k)
-                                          : make_uint4(0, 0, 0, 0);
+                vectors[slot][half] = is_inside ? *reinterpret_cast<const uint4*>(from[half] + k)
+                                                : make_uint4(0, 0, 0, 0);
             }
         }
     }
@@ -337,8 +336,7 @@ struct WarpColumns {
 
 // sums = the sum over the block's channels of x * gate times weight, chunk by chunk.
 template <int N>
-__device__ __forceinline__ void pointwise_sum(const PointwiseParams& p,
-                                              const PointwiseBlock& block,
+__device__ __forceinline__ void pointwise_sum(const PointwiseParams& p, const PointwiseBlock& block,
                                               const PointwiseRange& range, bool stays,
                                               const WeightCopies& copies,
                                               const PointwiseShared& shared,
@@ -411,8 +409,8 @@ __device__ __forceinline__ void pointwise_sum(const PointwiseParams& p,
 #pragma unroll
             for (int n = 0; n < N; ++n) {
                 const int begin = Columns::group_begin(n);
-                const int at = columns[Columns::group(begin) / 2] +
-                               (begin * 8 + (n - begin) * 2) * kPanel;
+                const int at =
+                    columns[Columns::group(begin) / 2] + (begin * 8 + (n - begin) * 2) * kPanel;
                 const uint4 b = *reinterpret_cast<const uint4*>(weight + at);
                 multiply(sums[n], a[0], b.x, b.y);
                 multiply(sums[n], a[1], b.z, b.w);
@@ -457,9 +455,8 @@ __device__ __forceinline__ bool arrive(uint32_t* counter, unsigned count) {
 // Hands in one chunk's sums. True in the last block of the tile to come here, whose sums are then
 // those of all chunks, added up in order.
 template <int N>
-__device__ __forceinline__ bool pointwise_gather(const PointwiseParams& p,
-                                                 PointwisePlace place, Member thread,
-                                                 int chunk,
+__device__ __forceinline__ bool pointwise_gather(const PointwiseParams& p, PointwisePlace place,
+                                                 Member thread, int chunk,
                                                  typename WarpColumns<N>::Sums& sums) {
     // What follows from it is not to wait in registers while sums are made.
     int c_in = p.c_in;
@@ -467,8 +464,8 @@ __device__ __forceinline__ bool pointwise_gather(const PointwiseParams& p,
     const int chunks = pointwise_chunks(c_in);
     const int tile = tile_index(place);
     // [tiles, chunks, N, threads] of 4 floats
-    float4* parts = reinterpret_cast<float4*>(p.chunk_sums) +
-                    tile * chunks * N * thread.count + thread.index;
+    float4* parts =
+        reinterpret_cast<float4*>(p.chunk_sums) + tile * chunks * N * thread.count + thread.index;
 #pragma unroll
     for (int n = 0; n < N; ++n) {
         parts[(chunk * N + n) * thread.count] =
@@ -581,8 +578,7 @@ __device__ __forceinline__ void finish_group(const PointwiseParams& p, const Poi
             y[f].y = activate<__half, ACTIVATION>(y[f].y);
         }
         if (p.skip != nullptr && is_inside) {
-            const Neighbours<F> skip =
-                load_neighbours<F>(static_cast<const __half*>(p.skip) + at);
+            const Neighbours<F> skip = load_neighbours<F>(static_cast<const __half*>(p.skip) + at);
 #pragma unroll
             for (int f = 0; f < F; ++f) {
                 const float2 s = __half22float2(*reinterpret_cast<const __half2*>(&skip.pairs[f]));

@@ -171,10 +171,14 @@ fn lite0_classifies_photographs_on_the_kernels() {
                 let expected = cpu.run(image).unwrap();
                 let name = files[i].display();
                 let what = format!("{name}, {path}, {compute}");
-                assert_eq!(
-                    found.top_k(i, 1).unwrap()[0].class,
-                    expected.top_k(0, 1).unwrap()[0].class,
-                    "{what}"
+                // Where the CPU's two best are closer than logits may be off, either may be best.
+                let best = expected.top_k(0, 2).unwrap();
+                let [first, second] = [0, 1].map(|i| expected.logits(0)[best[i].class]);
+                let tied = compute == Compute::Fp16 && first - second < 0.15;
+                let class = found.top_k(i, 1).unwrap()[0].class;
+                assert!(
+                    class == best[0].class || tied && class == best[1].class,
+                    "{what}: {class}, expected {best:?}"
                 );
                 let pairs = found.logits(i).iter().zip(expected.logits(0));
                 let worst = pairs.map(|(x, y)| (x - y).abs()).fold(0.0, f32::max);

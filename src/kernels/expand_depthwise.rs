@@ -135,9 +135,11 @@ pub fn macs(
     output: [i32; 2],
     [c_in, c_mid]: [i32; 2],
 ) -> u64 {
-    let expansion = expanded_pixels(precision, k, stride, output) * c_in.max(0) as u64;
+    let expanded = expanded_pixels(precision, k, stride, output);
+    let expansion = expanded.saturating_mul(c_in.max(0) as u64);
     let pixels: u64 = output.iter().map(|&side| side.max(0) as u64).product();
-    (expansion + pixels * (k * k) as u64) * c_mid.max(0) as u64
+    let depthwise = pixels.saturating_mul((k * k) as u64);
+    expansion.saturating_add(depthwise).saturating_mul(c_mid.max(0) as u64)
 }
 
 /// The launch for a `k` x `k` window, or which argument the kernels do not take.

@@ -31,9 +31,11 @@ pub enum Work {
     WaitFor(u64),
 }
 
-/// What a launch takes by events, and what two events add.
+/// What a launch takes by events, and what two events add; what they tell where no launch is between
+/// them, but copies.
 const LAUNCH_MS: f32 = 0.05;
 const EVENTS_MS: f32 = 0.004;
+const COPY_MS: f32 = 1.0;
 
 #[derive(Default)]
 pub struct Driver {
@@ -86,8 +88,10 @@ impl Driver {
             let number = self.events.get(&event).ok_or(INVALID_VALUE)?;
             self.come.get(number).copied().ok_or(NOT_READY)
         };
-        let launches = launched(end)?.saturating_sub(launched(start)?);
-        Ok(launches as f32 * LAUNCH_MS + EVENTS_MS)
+        match launched(end)?.saturating_sub(launched(start)?) {
+            0 => Ok(COPY_MS),
+            launches => Ok(launches as f32 * LAUNCH_MS + EVENTS_MS),
+        }
     }
 
     /// The buffer that holds an address, and the offset within it.
