@@ -2,7 +2,7 @@
 
 use crate::ARCHS;
 use crate::bounds::{self, Key};
-use effnet::emulator::Module;
+use effnet::emulator::{Entry, Module};
 use effnet::estimate::opcodes::Anchor;
 use effnet::kernels::{self, KernelImage};
 use sass_listing::{Function, Instruction};
@@ -30,34 +30,67 @@ fn key(measure: &str, kernel: &str, arch: u32) -> Key {
     (measure.to_owned(), kernel.to_owned(), format!("sm_{arch}"))
 }
 
-/// Instructions of the blocks that come before the wait: those that control cannot reach from it.
+/// What is reached from places, by their successors; nothing behind a place where `stops`.
+fn reached(
+    from: Vec<usize>,
+    successors: impl Fn(usize) -> Vec<usize>,
+    stops: impl Fn(usize) -> bool,
+) -> BTreeSet<usize> {
+    let mut found = BTreeSet::new();
+    let mut left = from;
+    while let Some(at) = left.pop() {
+        if found.insert(at) && !stops(at) {
+            left.extend(successors(at));
+        }
+    }
+    found
+}
+
+/// Instructions that control may come to before a wait. Each way has one wait of its own, in no
+/// loop; a way without one would bring everything behind it along.
 fn before_wait(function: &Function) -> Vec<&Instruction> {
-    let is_wait = |i: &Instruction| i.base() == "ACQBULK";
-    let waits: Vec<usize> =
-        (0..function.instructions.len()).filter(|i| is_wait(&function.instructions[*i])).collect();
-    assert_eq!(waits.len(), 1, "{}: waits", function.name);
-    let wait = waits[0];
-    let home = function.blocks.iter().position(|b| b.instructions.contains(&wait)).unwrap();
-    let (mut after, mut left) = (BTreeSet::new(), function.blocks[home].successors.clone());
-    while let Some(block) = left.pop() {
-        if after.insert(block) {
-            left.extend(&function.blocks[block].successors);
-        }
+    let code = |block: usize| &function.instructions[function.blocks[block].instructions.clone()];
+    let wait_of = |block: usize| code(block).iter().position(|i| i.base() == "ACQBULK");
+    let count = function.blocks.len();
+    let successors = |block: usize| function.blocks[block].successors.clone();
+    let waits: Vec<usize> = (0..count).filter(|block| wait_of(*block).is_some()).collect();
+    assert!(!waits.is_empty(), "{}: no wait", function.name);
+    for &wait in &waits {
+        let behind = reached(successors(wait), successors, |_| false);
+        let twice = behind.into_iter().any(|block| wait_of(block).is_some());
+        assert!(!twice, "{}: waits in a loop, or twice", function.name);
     }
-    assert!(!after.contains(&home), "{}: waits in a loop", function.name);
-    let mut reached = BTreeSet::new();
-    let mut left = vec![0];
-    while let Some(block) = left.pop() {
-        if !after.contains(&block) && reached.insert(block) {
-            left.extend(&function.blocks[block].successors);
-        }
-    }
-    let blocks = reached.into_iter().map(|block| &function.blocks[block]);
-    let instructions = blocks.flat_map(|block| block.instructions.clone());
-    instructions
-        .filter(|i| *i < wait || !function.blocks[home].instructions.contains(i))
-        .map(|i| &function.instructions[i])
-        .collect()
+    let blocks = reached(vec![0], successors, |block| wait_of(block).is_some());
+    let before = |block: usize| &code(block)[..wait_of(block).unwrap_or(code(block).len())];
+    blocks.into_iter().flat_map(before).collect()
+}
+
+/// Anchors of what control may come to before a wait in a kernel's PTX.
+fn before_ptx_wait(text: &str, entry: &Entry) -> Vec<Anchor> {
+    let lines: Vec<&str> = text.lines().map(str::trim).collect();
+    let instructions: Vec<_> =
+        entry.instructions().into_iter().filter(|i| !i.form.is_empty()).collect();
+    let line = |at: usize| instructions[at].ptx_line as usize;
+    // The first instruction behind a label.
+    let labelled = |label: &str| {
+        let from = line(0);
+        let found = lines[from..].iter().position(|line| line.strip_suffix(':') == Some(label));
+        let label = from + found.unwrap_or_else(|| panic!("{}: no {label}", entry.name)) + 1;
+        (0..instructions.len()).find(|at| line(*at) > label)
+    };
+    let successors = |at: usize| {
+        let text = lines[line(at) - 1];
+        let opcode = instructions[at].form.split('.').next().unwrap_or_default();
+        let goes_on = text.starts_with('@') || !matches!(opcode, "bra" | "ret" | "exit");
+        let target =
+            (opcode == "bra").then(|| text.trim_end_matches(';').split_whitespace().last());
+        let target = target.flatten().and_then(labelled);
+        let next = (goes_on && at + 1 < instructions.len()).then_some(at + 1);
+        next.into_iter().chain(target).collect()
+    };
+    let anchor = |at: usize| Anchor::of_ptx(instructions[at].form);
+    let found = reached(vec![0], successors, |at| anchor(at) == Some(Anchor::Wait));
+    found.into_iter().filter_map(anchor).collect()
 }
 
 /// What the PTX loads before the dependent wait is there in the machine code, and no other global
@@ -76,12 +109,11 @@ fn loads_before_the_dependent_wait_are_there_and_no_others() {
             assert!(function.instructions.iter().all(|i| i.base() != "ACQBULK"));
             return;
         }
-        let module = Module::parse(image.name, &image.ptx().unwrap()).unwrap();
+        let text = image.ptx().unwrap();
+        let module = Module::parse(image.name, &text).unwrap();
         let entry = module.entries().iter().find(|entry| entry.name == function.name).unwrap();
-        let ptx: Vec<Option<Anchor>> =
-            entry.instructions().iter().map(|i| Anchor::of_ptx(i.form)).collect();
-        let wait = ptx.iter().position(|anchor| *anchor == Some(Anchor::Wait)).unwrap();
-        let of_ptx = |anchor| ptx[..wait].iter().filter(|found| **found == Some(anchor)).count();
+        let ptx = before_ptx_wait(&text, entry);
+        let of_ptx = |anchor| ptx.iter().filter(|found| **found == anchor).count();
         let before = before_wait(function);
         let of_machine = |anchor| {
             before.iter().filter(|i| Anchor::of_machine(&i.opcode) == Some(anchor)).count()

@@ -156,13 +156,26 @@ impl Evidence {
         // Where the numbers differ, the listing may name other calls than the PTX for the same
         // innermost line: ptxas merges instructions, and then has one place for them.
         let mut pools: BTreeMap<(Line, Anchor), Vec<Group>> = BTreeMap::new();
+        // First the lines of one function that make the same call: of a piece of code that is there
+        // several times, those of one copy are not taken for another's.
+        let mut neighbours: BTreeMap<(usize, Anchor), (Place, Vec<Group>)> = BTreeMap::new();
         for ((place, anchor), group) in groups {
             if group.machine.len() == group.ptx.len() {
                 let sources = evidence.sources(sides, &depths, &group);
                 evidence.add(anchor, &group, sources);
             } else {
+                let entry = neighbours.entry((places.outer[place], anchor));
+                entry.or_insert_with(|| (place, Vec::new())).1.push(group);
+            }
+        }
+        for ((_, anchor), (place, groups)) in neighbours {
+            let together = Group::of(&groups);
+            if together.machine.len() == together.ptx.len() {
+                let sources = evidence.sources(sides, &depths, &together);
+                evidence.add(anchor, &together, sources);
+            } else {
                 let pool = pools.entry((places.innermost[place].clone(), anchor)).or_default();
-                pool.push(group);
+                pool.extend(groups);
             }
         }
         for ((_, anchor), groups) in pools {

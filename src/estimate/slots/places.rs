@@ -28,6 +28,11 @@ pub struct Places {
     pub lines: Vec<Line>,
     /// The innermost line of each place.
     pub innermost: Vec<Line>,
+    /// Numbers of chains without the call in which their innermost line is.
+    outer_numbers: HashMap<Vec<Line>, usize>,
+    /// For each place the number of its chain without that call: places that are alike but for it
+    /// have the same.
+    pub outer: Vec<usize>,
 }
 
 impl Places {
@@ -50,8 +55,16 @@ impl Places {
         let ours = chain.iter().find(|(file, _)| file.starts_with(KERNELS));
         let line = ours.unwrap_or(&innermost).clone();
         let next = self.lines.len();
+        let outer: Vec<Line> = chain
+            .iter()
+            .enumerate()
+            .filter(|(at, _)| *at != 1)
+            .map(|(_, line)| line.clone())
+            .collect();
         let place = *self.numbers.entry(chain).or_insert(next);
         if place == next {
+            let next = self.outer_numbers.len();
+            self.outer.push(*self.outer_numbers.entry(outer).or_insert(next));
             self.lines.push(line);
             self.innermost.push(innermost);
         }
