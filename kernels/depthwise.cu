@@ -232,11 +232,12 @@ __device__ __forceinline__ void depthwise_f16(const DepthwiseParams& p, char* sh
     }
 }
 
-#define DEPTHWISE_F16(name, K, STRIDE)                                                       \
-    extern "C" __global__ void __launch_bounds__(kDepthwiseWarps* kWarpSize, K == 3 ? 3 : 2) \
-        name(const __grid_constant__ DepthwiseParams p) {                                    \
-        extern __shared__ __align__(128) char shared[];                                      \
-        depthwise_f16<K, STRIDE>(p, shared);                                                 \
+#define DEPTHWISE_F16(name, K, STRIDE)                                          \
+    extern "C" __global__ void __launch_bounds__(kDepthwiseWarps* kWarpSize,    \
+                                                 STRIDE == 1 && K == 3 ? 3 : 2) \
+        name(const __grid_constant__ DepthwiseParams p) {                       \
+        extern __shared__ __align__(128) char shared[];                         \
+        depthwise_f16<K, STRIDE>(p, shared);                                    \
     }
 
 DEPTHWISE_F16(effnet_depthwise_k3s1_f16, 3, 1)

@@ -75,7 +75,7 @@ constexpr int kPointwiseStayRows = 640;
 constexpr int kPointwiseGateRows = 256;
 constexpr int kPointwiseStages = 3;
 constexpr int kPointwiseThreads = 512;
-constexpr int kPointwiseWideCols = 32;
+constexpr int kPointwiseWideCols = 16;
 constexpr int kPointwiseWideThreads = 384;
 
 // Output pixels of one expand_depthwise block in f32, columns and rows; the channels that it

@@ -16,7 +16,7 @@
 //           arrivals zero; checked in src/kernels/pointwise.rs, but for the zeros.
 // Launch:  grid (column tiles, row tiles, 1, or images where a tile must not hold rows of two, each
 //          times chunks where chunk_sums is given); block (32, warps along the rows, warps along
-//          the columns), up to 512 threads, 384 where a warp makes more than 32 columns; dynamic
+//          the columns), up to 512 threads, 384 where a warp makes more than 16 columns; dynamic
 //          shared memory as pointwise_shared lays it out, up to 64 KB.
 // Work:    a warp makes 16 rows x 8 N columns at a time. x comes from global memory as 16-byte
 //          vectors that are the mma's registers as they are, panels ahead; weights through shared

@@ -77,7 +77,7 @@ pub const POINTWISE_STAGES: i32 = 3;
 /// Most threads of a pointwise block.
 pub const POINTWISE_THREADS: i32 = 512;
 /// Columns of a pointwise warp, above which a block has fewer threads.
-pub const POINTWISE_WIDE_COLS: i32 = 32;
+pub const POINTWISE_WIDE_COLS: i32 = 16;
 /// Most threads of a pointwise block whose warps make more columns than that.
 pub const POINTWISE_WIDE_THREADS: i32 = 384;
 
