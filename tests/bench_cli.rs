@@ -323,10 +323,14 @@ fn a_gpu_gives_the_parts_of_a_run_its_driver_and_its_clocks() {
     };
     let keys: Vec<String> = rows.iter().map(key).collect();
     assert_eq!(keys, ["cuda:0 fp16 fused", "cuda:0 fp32 fused", "cpu fp32 null"]);
-    for row in &rows[..2] {
-        for part in ["h2d_us", "compute_us", "d2h_us", "latency_us"] {
-            assert_eq!(row["result"][part]["median"], 1000.0, "{part}");
+    // A copy takes the emulated driver's events a millisecond; launches take 50 us each.
+    for (row, launches) in rows[..2].iter().zip([35.0f32, 48.0]) {
+        let computing = f64::from(launches * 0.05 + 0.004) * 1000.0;
+        for (part, us) in [("h2d_us", 1000.0), ("compute_us", computing), ("d2h_us", 1000.0)] {
+            assert_eq!(row["result"][part]["median"], us, "{part}");
         }
+        // From the first event to the last, between which the same launches are.
+        assert_eq!(row["result"]["latency_us"]["median"], computing);
         assert!(row["result"]["enqueue_us"]["median"].as_f64().unwrap() > 0.0, "{row}");
         assert_eq!(row["result"]["gpu_state"]["power_w"], 121.05);
         assert_eq!(row["result"]["overlapped"], true);
