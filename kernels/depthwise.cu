@@ -8,7 +8,8 @@
 //
 // Tensors: x [n, h_in, w_in, c] T, weight [k, k, c] T, scale and shift [c] f32 or both null,
 //          y [n, h_out, w_out, c] T, partial_sums [n, tiles, c] f32 or null, reduce_weight
-//          [c_se, c] T, squeeze [n, tiles, slices, c_se rounded up to 4] f32 or null. NHWC, T = f16 or f32.
+//          [c_se, c] T, squeeze [n, tiles, slices, c_se rounded up to 4] f32 or null. NHWC,
+//          T = f16 or f32.
 // Requires: c a multiple of 8, pointers aligned to 16 bytes, every tensor below 2^31 elements;
 //           checked in src/kernels/depthwise.rs. Pixels outside the input count as zero; weights
 //           must be finite.
@@ -137,10 +138,12 @@ __device__ __forceinline__ void depthwise_f16(const DepthwiseParams& p, char* sh
     const int tile_w = static_cast<int>(blockIdx.x) / tiles_down * p.tile_cols;
     const int rows = min(p.tile_rows, p.h_out - tile_h);
     const int cols = min(p.tile_cols, p.w_out - tile_w);
-    const int strip_cols = (p.tile_cols + kStripCols - 1) / kStripCols;
+    const int strip_cols = (p.tile_cols + kDepthwiseStripCols - 1) / kDepthwiseStripCols;
     const int patch_rows =
-        ((p.tile_rows + kStripRows - 1) / kStripRows * kStripRows - 1) * STRIDE + K;
-    const int patch_cols = (strip_cols * kStripCols - 1) * STRIDE + K;
+        ((p.tile_rows + kDepthwiseStripRows - 1) / kDepthwiseStripRows * kDepthwiseStripRows - 1) *
+            STRIDE +
+        K;
+    const int patch_cols = (strip_cols * kDepthwiseStripCols - 1) * STRIDE + K;
     const int pairs = strip_pairs(p.tile_rows, strip_cols);
     const unsigned col_reciprocal = reciprocal(patch_cols);
     const unsigned strip_reciprocal = reciprocal(strip_cols);
@@ -161,9 +164,7 @@ __device__ __forceinline__ void depthwise_f16(const DepthwiseParams& p, char* sh
     const __half* weight = static_cast<const __half*>(p.weight);              // [K, K, c]
     const __half* reduce = static_cast<const __half*>(p.reduce_weight);       // [c_se, c]
     const int tile = image * gridDim.x + blockIdx.x;
-    const int slices = p.squeeze != nullptr ? (p.c + p.slice - 1) / p.slice : 0;
-    float* squeeze = p.squeeze != nullptr ? p.squeeze + tile * slices * ((p.c_se + 3) / 4 * 4)
-                                          : nullptr;  // [slices, c_se4]
+    float* squeeze = squeeze_of_tile(p.squeeze, tile, p.c, p.c_se, p.slice);
     float* partial_sums = p.partial_sums != nullptr ? p.partial_sums + tile * p.c : nullptr;  // [c]
     const bool is_summed = squeeze != nullptr || partial_sums != nullptr;
 

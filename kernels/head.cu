@@ -129,8 +129,6 @@ constexpr int kClassifierThreads = kClassifierWarps * kWarpSize;
 // Vectors of each class that a lane asks for at once.
 constexpr int kAhead = 4;
 
-// The features of the block's images: to shared memory as quads, each image's as quad_slot says;
-// the first block of an image also writes them to global memory.
 // The features of the block's images: to shared memory, [images, c / 4] quads; the first block of
 // an image also writes them to global memory.
 __device__ __forceinline__ void average(const ClassifierParams& p, float4* shared, int first_image,
@@ -267,12 +265,24 @@ __device__ __forceinline__ void split(float2 x, unsigned& high, unsigned& rest) 
     rest = *reinterpret_cast<const unsigned*>(&left);
 }
 
+// x / pixels, off by half a unit in the last place and 2^-46 of itself. `inverse` is 1 / pixels,
+// rounded: the quotient by it is off by 2^-23 of itself, an fma has exactly what it leaves, and
+// that is divided in the same way (Markstein 1990, "Computation of elementary functions on the IBM
+// RISC System/6000 processor"). Other than a division it has no slow path.
+__device__ __forceinline__ float mean_of(float x, float pixels, float inverse) {
+    const float quotient = x * inverse;
+    const float rest = fmaf(-quotient, pixels, x);
+    return isinf(quotient) ? quotient : fmaf(rest, inverse, quotient);
+}
+
 // 8 * OCTETS classes of 16 images, of which lane l has rows l / 4 and, with two ROWS, 8 + l / 4.
 // The sums over tiles of STEPS steps are loaded at once. Lane l has the channels 8 * (l % 4) to
 // 8 * (l % 4) + 7 of a step, of its images as of class l / 4 of each octet: as the order of a sum's
 // terms is free, they are the pairs of two products of 16 channels.
+//
+// `inverse` is 1 / pixels.
 template <int OCTETS, int ROWS, int STEPS>
-__device__ __forceinline__ void classifier_f16(const ClassifierParams& p) {
+__device__ __forceinline__ void classifier_f16(const ClassifierParams& p, float inverse) {
     constexpr int kStages = kClassifierMaxStages / OCTETS;
     static_assert(STEPS <= kStages, "all steps that are loaded at once have stages");
     // [shares, stages, octets, lanes], of which the sums are in the first stage in the end.
@@ -317,7 +327,7 @@ __device__ __forceinline__ void classifier_f16(const ClassifierParams& p) {
     const int exponent = 32 - __clz(p.pixels - 1) + kMeanBits - kHalfBits;
     const float pixels = static_cast<float>(p.pixels);
     const float scale = __int_as_float((127 - exponent) << 23);
-    const float unscale = __int_as_float((127 + exponent) << 23) / pixels;
+    const float unscale = __int_as_float((127 + exponent) << 23) * inverse;
     wait_for_launches_before();
 
     const float* sums[ROWS];  // [tiles, c]
@@ -370,10 +380,13 @@ __device__ __forceinline__ void classifier_f16(const ClassifierParams& p) {
                         const float2(&from)[4] = sum[s][r];
                         float4* to = reinterpret_cast<float4*>(
                             p.features + (first_image + lane / 4 + 8 * r) * p.c + c);
-                        to[0] = {from[0].x / pixels, from[0].y / pixels, from[1].x / pixels,
-                                 from[1].y / pixels};
-                        to[1] = {from[2].x / pixels, from[2].y / pixels, from[3].x / pixels,
-                                 from[3].y / pixels};
+#pragma unroll
+                        for (int i = 0; i < 2; ++i) {
+                            to[i] = {mean_of(from[2 * i].x, pixels, inverse),
+                                     mean_of(from[2 * i].y, pixels, inverse),
+                                     mean_of(from[2 * i + 1].x, pixels, inverse),
+                                     mean_of(from[2 * i + 1].y, pixels, inverse)};
+                        }
                     }
                 }
             }
@@ -449,12 +462,13 @@ __device__ __forceinline__ void classifier_f16(const ClassifierParams& p) {
 extern "C" __global__ void __launch_bounds__(kShareThreads, kResidentBlocks)
     effnet_classifier_f16(const __grid_constant__ ClassifierParams p) {
     let_next_launch_begin();
+    const float inverse = 1.0f / static_cast<float>(p.pixels);
     if (p.octets == 4) {
-        classifier_f16<4, 2, 2>(p);
+        classifier_f16<4, 2, 2>(p, inverse);
     } else if (p.n > 8) {
-        classifier_f16<1, 2, 4>(p);
+        classifier_f16<1, 2, 4>(p, inverse);
     } else {
-        classifier_f16<1, 1, 5>(p);
+        classifier_f16<1, 1, 5>(p, inverse);
     }
 }
 

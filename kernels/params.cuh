@@ -21,6 +21,10 @@ constexpr int kDepthwiseStripPixels = 4;
 constexpr int kDepthwiseTileStrips = 16;
 constexpr int kDepthwiseLanes = 4;
 
+// Output rows and columns of a strip of the depthwise convolution in f16.
+constexpr int kDepthwiseStripRows = 4;
+constexpr int kDepthwiseStripCols = 8;
+
 // Channels that a depthwise block makes at a time in f16, and its warps.
 constexpr int kDepthwiseGroup = 32;
 constexpr int kDepthwiseWarps = 8;

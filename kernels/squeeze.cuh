@@ -4,11 +4,32 @@
 //   squeeze[n, t, s, j] = sum over the channels c of slice s of S[t, c] * reduce_weight[j, c]
 //
 // S[t, c] is the sum of the activated output over tile t, in f32, before it is rounded. The
-// products of a slice are added in the order of the channels, one fma each, whatever group of channels is
-// made at a time. tile_pointwise.cuh adds up tiles and slices.
+// products of a slice are added in the order of the channels, one fma each, whatever group of
+// channels is made at a time. A slice is a power of two of channels. gate.cuh adds up tiles and
+// slices.
 #pragma once
 
 #include "tensor_core.cuh"
+
+// Values of a part: c_se, rounded up to whole vectors.
+__device__ __forceinline__ int part_values(int c_se) {
+    return (c_se + 3) / 4 * 4;
+}
+
+// channels / slice, rounded down.
+__device__ __forceinline__ int whole_slices(int channels, int slice) {
+    return channels >> (31 - __clz(slice));
+}
+
+// The part of a tensor's squeeze [n * tiles, slices, part_values] that is of one of all images'
+// tiles; null where there is no squeeze.
+__device__ __forceinline__ float* squeeze_of_tile(float* squeeze, int tile, int c, int c_se,
+                                                  int slice) {
+    if (squeeze == nullptr) {
+        return nullptr;
+    }
+    return squeeze + tile * whole_slices(c + slice - 1, slice) * part_values(c_se);
+}
 
 // The shared memory of one group's squeeze.
 template <int GROUP>
@@ -38,7 +59,7 @@ __device__ __forceinline__ void copy_reduce_weight(const SqueezeShared<GROUP>& s
 
 // The squeeze of channels [first, first + GROUP) of a tile. `sums` [items, GROUP] are the parts of
 // S; all threads call it, after a barrier, and `sums` may be written again after the next one.
-// Groups of a slice follow each other. `squeeze` [slices, c_se4] is the tile's; null: none.
+// Groups of a slice follow each other. `squeeze` [slices, part_values] is the tile's; null: none.
 // `partial_sums` [c] gets S; null: none.
 template <int GROUP>
 __device__ __forceinline__ void squeeze_group(const SqueezeShared<GROUP>& s, const float* sums,
@@ -60,10 +81,10 @@ __device__ __forceinline__ void squeeze_group(const SqueezeShared<GROUP>& s, con
         return;
     }
     __syncthreads();
-    const int rows = (c_se + 3) / 4 * 4;
+    const int rows = part_values(c_se);
     const int end = min(GROUP, c - first);
-    int slice_at = first & (slice - 1);  // slices are powers of two
-    float* to = squeeze + (first - slice_at) / slice * rows;
+    const int slice_at = first & (slice - 1);
+    float* to = squeeze + whole_slices(first, slice) * rows;
     for (int j = thread; j < rows; j += blockDim.x) {
         const bool live = j < c_se;
         const __half* weight = s.weight + (live ? j : 0) * SqueezeShared<GROUP>::kPitch;

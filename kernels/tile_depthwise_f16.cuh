@@ -3,9 +3,9 @@
 // The map is a patch of [rows, columns, GROUP channels] f16 with everything under the windows of a
 // tile of output, zeros where that is outside the image. A warp makes an item: an octet of channels
 // of two strips, each of 8 neighbouring output columns and 4 output rows. A product is of 16
-// pixels, 8 of each strip, by 8 channels: A has a tap's pixels, B that tap's weights on its diagonal, and
-// two taps of a row go into one instruction. The order of every sum is that of the taps, so an
-// output's bits depend neither on its strip nor on its tile.
+// pixels, 8 of each strip, by 8 channels: A has a tap's pixels, B that tap's weights on its
+// diagonal, and two taps of a row go into one instruction. The order of every sum is that of the
+// taps, so an output's bits depend neither on its strip nor on its tile.
 //
 // A zero of B times an infinity or a NaN is NaN: one of them makes NaN of all channels of its
 // octet, at the windows that touch it.
@@ -14,25 +14,23 @@
 #include "tensor_core.cuh"
 
 constexpr int kOctet = 8;
-constexpr int kStripCols = 8;
-constexpr int kStripRows = 4;
 
 // The layout of a map. Pixels lie an odd number of 16 bytes apart, so that 8 neighbours meet no
-// bank twice. With a stride of 2 the even columns of a row come first, then the odd ones: the columns
-// under a tap are neighbours again.
+// bank twice. With a stride of 2 the even columns of a row come first, then the odd ones: the
+// columns under a tap are neighbours again.
 template <int K, int STRIDE, int GROUP>
 struct DepthwiseMap {
     static constexpr int kPixelBytes = (GROUP + 8) * 2;
     static constexpr int kOctets = GROUP / kOctet;
     // Input rows under the 4 rows of a strip.
-    static constexpr int kWindowRows = (kStripRows - 1) * STRIDE + K;
+    static constexpr int kWindowRows = (kDepthwiseStripRows - 1) * STRIDE + K;
     static_assert(kPixelBytes / 16 % 2 == 1, "8 neighbours meet no bank twice");
 
     unsigned address;  // in shared memory, of its first pixel
     int row_bytes;
     int odd_bytes;  // from the first even column of a row to the first odd one
 
-    // `cols` is what map_cols() says.
+    // `cols` are the columns of the patch.
     __device__ __forceinline__ DepthwiseMap(const void* shared, int cols)
         : address(static_cast<unsigned>(__cvta_generic_to_shared(shared))),
           row_bytes(cols * kPixelBytes),
@@ -54,8 +52,8 @@ struct DepthwiseOctet {
     float2 factor;
     float2 term;
 
-    // `weight` points at the octet's first channel of [K, K, c], `scale` and `shift` at that of [c];
-    // both null: neither is applied.
+    // `weight` points at the octet's first channel of [K, K, c], `scale` and `shift` at that of
+    // [c]; both null: neither is applied.
     __device__ __forceinline__ void load(const __half* weight, const float* scale,
                                          const float* shift, int c) {
         const int lane = threadIdx.x % kWarpSize;
@@ -92,14 +90,14 @@ __device__ __forceinline__ void depthwise_strips(const DepthwiseMap<K, STRIDE, G
                                                  const int (&strips)[2], F&& finish) {
     using Map = DepthwiseMap<K, STRIDE, GROUP>;
     const int lane = threadIdx.x % kWarpSize;
-    // ldmatrix: lanes 0 to 7 address the first strip's pixels under a tap, 8 to 15 the second's, and
-    // the next 16 lanes the same under the next tap. Only the first 16 address the last tap.
+    // ldmatrix: lanes 0 to 7 address the first strip's pixels under a tap, 8 to 15 the second's,
+    // and the next 16 lanes the same under the next tap. Only the first 16 address the last tap.
     unsigned address = map.address + octet * kOctet * 2 + lane % 8 * Map::kPixelBytes +
                        (lane / 8 % 2 == 0 ? strips[0] : strips[1]) +
                        (lane / 16 == 0 ? 0 : map.column(1));
     constexpr int kPairBytes = 2 / STRIDE * Map::kPixelBytes;
 
-    float sums[kStripRows][4];
+    float sums[kDepthwiseStripRows][4];
 #pragma unroll
     for (int r = 0; r < Map::kWindowRows; ++r) {
         unsigned two[K / 2][4];
@@ -114,7 +112,7 @@ __device__ __forceinline__ void depthwise_strips(const DepthwiseMap<K, STRIDE, G
 #pragma unroll
         for (int i = K - 1; i >= 0; --i) {
             const int row = (r - i) / STRIDE;
-            if (r < i || (r - i) % STRIDE != 0 || row >= kStripRows) {
+            if (r < i || (r - i) % STRIDE != 0 || row >= kDepthwiseStripRows) {
                 continue;
             }
             float (&d)[4] = sums[row];
@@ -160,7 +158,7 @@ __device__ __forceinline__ int divided(int n, unsigned reciprocal) {
 
 // Pairs of strips of a tile of output.
 __device__ __forceinline__ int strip_pairs(int rows, int strip_cols) {
-    return (((rows + kStripRows - 1) / kStripRows) * strip_cols + 1) / 2;
+    return (((rows + kDepthwiseStripRows - 1) / kDepthwiseStripRows) * strip_cols + 1) / 2;
 }
 
 // The octet of a group that this warp makes.
@@ -194,17 +192,17 @@ __device__ __forceinline__ void depthwise_tile(const DepthwiseMap<K, STRIDE, GRO
     if (octet * kOctet >= out.channels) {
         return;
     }
-    // This lane's pixel of the first strip, and what a strip's row and column add to its place, there
-    // and in the map. Opaque to the compiler, which would otherwise make each row's address anew, of
-    // more instructions than one addition.
+    // This lane's pixel of the first strip, and what a strip's row and column add to its place,
+    // there and in the map. Opaque to the compiler, which would otherwise make each row's address
+    // anew, of more instructions than one addition.
     __half* place = out.output + octet * kOctet + lane / 4 * out.c + lane % 4 * 2;
     int row_elems = out.w_out * out.c;
-    int strip_row_elems = kStripRows * row_elems;
-    int strip_col_elems = kStripCols * out.c;
-    int strip_row_bytes = kStripRows * STRIDE * map.row_bytes;
+    int strip_row_elems = kDepthwiseStripRows * row_elems;
+    int strip_col_elems = kDepthwiseStripCols * out.c;
+    int strip_row_bytes = kDepthwiseStripRows * STRIDE * map.row_bytes;
     int minus_strip_cols = -out.strip_cols;
     // Strips of a row whose pixel lane / 4 is in the image.
-    int live_cols = (out.cols - lane / 4 + kStripCols - 1) / kStripCols;
+    int live_cols = (out.cols - lane / 4 + kDepthwiseStripCols - 1) / kDepthwiseStripCols;
     // Lanes 0 to 3 get the sums of their first channels, 4 to 7 those of the second.
     constexpr unsigned kNone = ~0u;
     unsigned sum_at = sums == nullptr ? kNone
@@ -224,11 +222,11 @@ __device__ __forceinline__ void depthwise_tile(const DepthwiseMap<K, STRIDE, GRO
             const int strip = 2 * pair + s;
             const int strip_row = divided(strip, out.strip_reciprocal);
             const int strip_col = strip_row * minus_strip_cols + strip;
-            const int left = out.rows - strip_row * kStripRows;
+            const int left = out.rows - strip_row * kDepthwiseStripRows;
             // A strip beyond the last reads the first, and is not stored.
-            strips[s] =
-                left > 0 ? strip_row * strip_row_bytes + strip_col * (kStripCols * Map::kPixelBytes)
-                         : 0;
+            strips[s] = left > 0 ? strip_row * strip_row_bytes +
+                                       strip_col * (kDepthwiseStripCols * Map::kPixelBytes)
+                                 : 0;
             rows[s] = strip_col < live_cols ? left : 0;
             to[s] = place + (strip_row * strip_row_elems + strip_col * strip_col_elems);
         }

@@ -23,6 +23,8 @@ struct alignas(16) ExpandPlace {
     int sums;
     int totals;
     int reduce_weight;
+    int strip_cols;             // of the tile, side by side
+    unsigned strip_reciprocal;  // see reciprocal()
 
     // Row of pixel `i` of those in the image: i / patch_cols for i * patch_cols below 2^31.
     __device__ __forceinline__ int row_of(int i) const {
@@ -81,9 +83,9 @@ __device__ __forceinline__ ExpandPlace expand_place(const ExpandDepthwiseParams&
 
     const int top = h_tile * STRIDE - p.pad_top;
     const int left = w_tile * STRIDE - p.pad_left;
-    const int strip_cols = (p.tile_cols + kStripCols - 1) / kStripCols;
-    const int strip_rows = (p.tile_rows + kStripRows - 1) / kStripRows;
-    at.row_pixels = (strip_cols * kStripCols - 1) * STRIDE + K;
+    const int strip_cols = (p.tile_cols + kDepthwiseStripCols - 1) / kDepthwiseStripCols;
+    const int strip_rows = (p.tile_rows + kDepthwiseStripRows - 1) / kDepthwiseStripRows;
+    at.row_pixels = (strip_cols * kDepthwiseStripCols - 1) * STRIDE + K;
     at.first_row = max(-top, 0);
     at.first_col = max(-left, 0);
     const int h = top + at.first_row;
@@ -93,12 +95,15 @@ __device__ __forceinline__ ExpandPlace expand_place(const ExpandDepthwiseParams&
     at.reciprocal = 0x7fffffffu / at.patch_cols + 1;
     at.input = ((image * p.h_in + h) * p.w_in + w) * p.c_in;
 
+    at.strip_cols = (at.cols + kDepthwiseStripCols - 1) / kDepthwiseStripCols;
+    at.strip_reciprocal = reciprocal(at.strip_cols);
+
     // Whole strips, which may reach beyond the tile.
-    const int patch = ((strip_rows * kStripRows - 1) * STRIDE + K) * at.row_pixels;
+    const int patch = ((strip_rows * kDepthwiseStripRows - 1) * STRIDE + K) * at.row_pixels;
     at.weight = sizeof(ExpandPlace) + patch * ExpandDepthwiseHalf<K, GROUP>::kPitch * 2;
     at.sums = at.weight + GROUP * (8 + weight_pitch(p.c_in) * 2);
     at.totals = at.sums + (strip_rows * strip_cols + 1) / 2 * GROUP * 4;
-    at.reduce_weight = at.totals + (GROUP + (p.c_se + 3) / 4 * 4) * 4;
+    at.reduce_weight = at.totals + (GROUP + part_values(p.c_se)) * 4;
     return at;
 }
 
@@ -128,10 +133,10 @@ __device__ __forceinline__ void copy_group(const ExpandDepthwiseHalf<K, GROUP>& 
     }
 }
 
-// The input of TILES times 16 pixels, 32 channels of them: a lane has channels lane % 4 * 8 to + 7 of
-// pixels lane / 4 and lane / 4 + 8 of each 16. A vector from global memory is its part of two matrix
-// instructions, whose order of channels is not that of memory, and the same in both operands. Of
-// the last 16 or fewer channels it has lane % 4 * 4 to + 3, for one instruction.
+// The input of TILES times 16 pixels, 32 channels of them: a lane has channels lane % 4 * 8 to + 7
+// of pixels lane / 4 and lane / 4 + 8 of each 16. A vector from global memory is its part of two
+// matrix instructions, whose order of channels is not that of memory, and the same in both
+// operands. Of the last 16 or fewer channels it has lane % 4 * 4 to + 3, for one instruction.
 //
 // Lanes beyond the last channel read the pixel's first ones: the weights there are zero. It was
 // written by the launch before: not ld.global.nc.
@@ -329,8 +334,8 @@ __device__ __forceinline__ void walk(const ExpandDepthwiseHalf<K, GROUP>& s,
     out.rows = at.rows;
     out.cols = at.cols;
     out.channels = min(GROUP, p.c_mid - first);
-    out.strip_cols = (at.cols + kStripCols - 1) / kStripCols;
-    out.strip_reciprocal = reciprocal(out.strip_cols);
+    out.strip_cols = at.strip_cols;
+    out.strip_reciprocal = at.strip_reciprocal;
     with_activation(p.activation, [&](auto activation) {
         depthwise_tile<K, STRIDE, GROUP, kWarps, decltype(activation)::kValue>(
             map, out, static_cast<const __half*>(p.depthwise_weight) + first,
@@ -344,11 +349,9 @@ __device__ __forceinline__ void squeeze(const ExpandDepthwiseHalf<K, GROUP>& s,
                                         const ExpandDepthwiseParams& p, int first) {
     const int tile = blockIdx.z * gridDim.x + blockIdx.x;
     const ExpandPlace& at = s.place();
-    const int slices = p.slice == 0 ? 0 : (p.c_mid + p.slice - 1) / p.slice;
-    float* squeeze =
-        p.squeeze == nullptr ? nullptr : p.squeeze + tile * slices * ((p.c_se + 3) / 4 * 4);
+    float* squeeze = squeeze_of_tile(p.squeeze, tile, p.c_mid, p.c_se, p.slice);
     float* partial_sums = p.partial_sums == nullptr ? nullptr : p.partial_sums + tile * p.c_mid;
-    const int pairs = strip_pairs(at.rows, (at.cols + kStripCols - 1) / kStripCols);
+    const int pairs = strip_pairs(at.rows, at.strip_cols);
     squeeze_group<GROUP>(s.squeeze(), s.sums(), pairs, first, p.c_mid, p.c_se, p.slice, squeeze,
                          partial_sums);
 }

@@ -357,10 +357,14 @@ fn depthwise_refuses_what_the_kernel_does_not_take() {
     refused(with(|p| p.partial_sums = 8), "partial_sums");
     refused(depthwise::launch(Precision::Fp16, 7, 1, depthwise_params()), "no kernel for k 7");
     for (precision, change, message) in [
-        (Precision::Fp32, (|_| ()) as fn(&mut DepthwiseParams), "null: of f16 alone"),
+        (
+            Precision::Fp32,
+            (|_| ()) as fn(&mut DepthwiseParams),
+            "squeeze is 1, expected none in f32",
+        ),
         (Precision::Fp16, |p| p.c_se = 0, "c_se is 0, expected at least 1"),
         (Precision::Fp16, |p| p.c_se = 2000, "c_se is 2000, expected few enough values"),
-        (Precision::Fp16, |p| p.slice = 64, "slice is 64, expected squeeze::slice"),
+        (Precision::Fp16, |p| p.slice = 64, "slice is 64, expected the slice of"),
         (Precision::Fp16, |p| p.squeeze = 0x7008, "squeeze is at address 0x7008"),
         (Precision::Fp16, |p| p.reduce_weight = 0, "reduce_weight is at address 0x0"),
         (Precision::Fp16, |p| p.squeeze = 0, "c_se is 6, expected 0"),

@@ -1,9 +1,9 @@
 //! Launches of `kernels/depthwise.cu`.
 
-use super::launch::Check;
+use super::launch::{Check, MAX_SHARED_BYTES};
 use super::params::{
-    DEPTHWISE_GROUP, DEPTHWISE_LANES, DEPTHWISE_STRIP_PIXELS, DEPTHWISE_TILE_STRIPS,
-    DEPTHWISE_WARPS, DepthwiseParams, WARP_SIZE,
+    DEPTHWISE_GROUP, DEPTHWISE_LANES, DEPTHWISE_STRIP_COLS, DEPTHWISE_STRIP_PIXELS,
+    DEPTHWISE_STRIP_ROWS, DEPTHWISE_TILE_STRIPS, DEPTHWISE_WARPS, DepthwiseParams, WARP_SIZE,
 };
 use super::{Geometry, Launch, LaunchError, squeeze};
 use crate::weights::Precision;
@@ -30,11 +30,8 @@ pub const RESIDENT_BLOCKS: u32 = 2;
 /// other.
 const PATCH_BYTES: u64 = 32 << 10;
 
-/// The most dynamic shared memory of a block, which every device from sm_75 on grants by opt-in.
-const MAX_SHARED_BYTES: u64 = 64 << 10;
-
-/// Output columns and rows of a strip in f16.
-const STRIP: [i32; 2] = [4, 8];
+/// Output rows and columns of a strip in f16.
+const STRIP: [i32; 2] = [DEPTHWISE_STRIP_ROWS, DEPTHWISE_STRIP_COLS];
 
 /// Rows and columns of an extent of output under whole strips, and the input under their windows.
 fn patch(k: usize, stride: usize, tile: [i32; 2]) -> u64 {
@@ -186,20 +183,20 @@ pub fn launch(
     }
     check.optional("partial_sums", p.partial_sums, 16)?;
     check.grid("n", p.n as u32)?;
-    match precision {
-        Precision::Fp16 => check_squeeze(&check, p, count)?,
-        Precision::Fp32 => {
-            check.that(p.squeeze == 0, "squeeze", p.squeeze as i64, "null: of f16 alone")?;
-        }
-    }
+    let squeezed = squeeze::Squeezed {
+        squeeze: p.squeeze,
+        reduce_weight: p.reduce_weight,
+        extents: [p.n, count, p.c, p.c_se],
+        slice: p.slice,
+    };
+    squeezed.check(&check, precision)?;
 
     let (geometry, params) = match precision {
         Precision::Fp16 => {
             let [tile_rows, tile_cols] = tiles.tile;
             let block_channels = DEPTHWISE_GROUP.max(p.slice);
             let groups = (p.c as u32).div_ceil(block_channels as u32);
-            let c_se = if p.squeeze == 0 { 0 } else { p.c_se };
-            let shared_bytes = shared_bytes(k, stride, &tiles, c_se);
+            let shared_bytes = shared_bytes(k, stride, &tiles, p.c_se);
             check.that(
                 shared_bytes <= MAX_SHARED_BYTES,
                 "c_se",
@@ -225,23 +222,4 @@ pub fn launch(
     };
     check.grid("channel groups", geometry.grid[1])?;
     Ok(Launch { image: IMAGE, kernel, geometry, params })
-}
-
-/// What a squeeze needs, where there is one.
-fn check_squeeze(check: &Check, p: &DepthwiseParams, tiles: i32) -> Result<(), LaunchError> {
-    if p.squeeze == 0 {
-        return check.that(
-            p.c_se == 0 && p.slice == 0,
-            "c_se",
-            p.c_se.into(),
-            "0, and slice too, without a squeeze",
-        );
-    }
-    check.at_least("c_se", p.c_se, 1)?;
-    let slice = squeeze::slice(p.c, tiles);
-    check.that(p.slice == slice, "slice", p.slice.into(), "squeeze::slice of c and the tiles")?;
-    check.address("squeeze", p.squeeze, 16)?;
-    check.address("reduce_weight", p.reduce_weight, 16)?;
-    check.elems("reduce_weight", &[p.c_se, p.c])?;
-    check.elems("squeeze", &[p.n, tiles, squeeze::slices(p.c, tiles), squeeze::stride(p.c_se)])
 }

@@ -2,7 +2,7 @@
 
 mod half;
 
-use super::launch::Check;
+use super::launch::{Check, MAX_SHARED_BYTES};
 use super::params::{
     EXPAND_DEPTHWISE_GROUP_F32, EXPAND_DEPTHWISE_TILE_COLS, EXPAND_DEPTHWISE_TILE_ROWS_STRIDE_1,
     EXPAND_DEPTHWISE_TILE_ROWS_STRIDE_2, EXPAND_DEPTHWISE_WARPS, ExpandDepthwiseParams, WARP_SIZE,
@@ -31,9 +31,6 @@ pub const ENTRIES: [&str; 12] = [
 
 /// Fewest blocks that a multiprocessor holds at once, to hide the time that a block waits.
 pub const RESIDENT_BLOCKS: u32 = 2;
-
-/// The most dynamic shared memory of a block, which every device from sm_75 on grants by opt-in.
-const MAX_SHARED_BYTES: u64 = 64 << 10;
 
 /// Blocks that an f32 launch should have, where there are enough channels: some for each
 /// multiprocessor of a large GPU.
@@ -196,7 +193,13 @@ pub fn launch(
         check.address(what, address, 16)?;
     }
     check.optional("partial_sums", p.partial_sums, 16)?;
-    squeeze_checks(&check, precision, p, tiles)?;
+    let squeezed = squeeze::Squeezed {
+        squeeze: p.squeeze,
+        reduce_weight: p.reduce_weight,
+        extents: [p.n, tiles, p.c_mid, p.c_se],
+        slice: p.slice,
+    };
+    squeezed.check(&check, precision)?;
     check.grid("n", p.n as u32)?;
 
     let (kernel, geometry) = match precision {
@@ -232,33 +235,6 @@ pub fn launch(
         }
     };
     Ok(Launch { image: IMAGE, kernel, geometry, params })
-}
-
-/// The squeeze's arguments: all of them or none.
-fn squeeze_checks(
-    check: &Check,
-    precision: Precision,
-    p: &ExpandDepthwiseParams,
-    tiles: i32,
-) -> Result<(), LaunchError> {
-    if p.squeeze == 0 {
-        check.that(p.c_se == 0, "c_se", p.c_se.into(), "0 without squeeze")?;
-        return check.that(p.slice == 0, "slice", p.slice.into(), "0 without squeeze");
-    }
-    check.that(precision == Precision::Fp16, "squeeze", 1, "none in f32")?;
-    check.address("squeeze", p.squeeze, 16)?;
-    check.address("reduce_weight", p.reduce_weight, 16)?;
-    check.at_least("c_se", p.c_se, 1)?;
-    let slice = squeeze::slice(p.c_mid, tiles);
-    check.that(
-        p.slice == slice,
-        "slice",
-        p.slice.into(),
-        "the slice of c_mid channels and tiles",
-    )?;
-    check.elems("reduce_weight", &[p.c_se, p.c_mid])?;
-    let slices = squeeze::slices(p.c_mid, tiles);
-    check.elems("squeeze", &[p.n, tiles, slices, squeeze::stride(p.c_se)])
 }
 
 #[cfg(test)]

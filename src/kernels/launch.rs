@@ -12,6 +12,9 @@ pub struct Geometry {
     pub shared_bytes: u32,
 }
 
+/// The most dynamic shared memory of a block, which every device from sm_75 on grants by opt-in.
+pub(super) const MAX_SHARED_BYTES: u64 = 64 << 10;
+
 /// One launch of one kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Launch<P> {

@@ -15,6 +15,10 @@ pub const DEPTHWISE_STRIP_PIXELS: i32 = 4;
 pub const DEPTHWISE_TILE_STRIPS: i32 = 16;
 /// Threads of a depthwise block along the channels, each of one 16-byte vector.
 pub const DEPTHWISE_LANES: i32 = 4;
+/// Output rows of a strip of the depthwise convolution in f16.
+pub const DEPTHWISE_STRIP_ROWS: i32 = 4;
+/// Output columns of a strip of the depthwise convolution in f16.
+pub const DEPTHWISE_STRIP_COLS: i32 = 8;
 /// Channels that a depthwise block makes at a time in f16.
 pub const DEPTHWISE_GROUP: i32 = 32;
 /// Warps of a depthwise block in f16.

@@ -1,6 +1,6 @@
 //! Launches of `kernels/pointwise.cu`.
 
-use super::launch::Check;
+use super::launch::{Check, MAX_SHARED_BYTES};
 use super::params::{
     POINTWISE_GATE_ROWS, POINTWISE_LONG_CHUNK, POINTWISE_SHORT_CHUNK, POINTWISE_SHORT_SUM,
     POINTWISE_STAGES, POINTWISE_STAY_ROWS, POINTWISE_THREADS, POINTWISE_WIDE_COLS,
@@ -42,8 +42,6 @@ const MAX_DOWN: i32 = 16;
 const SPLIT_ROWS: i32 = 2048;
 /// Most row tiles of an image, or of all rows: the y extent of a grid.
 const GRID: i32 = 65_535;
-/// Dynamic shared memory that every target grants a block.
-const SHARED_BYTES: i64 = 64 << 10;
 
 /// Chunks that the sum over `c_in` channels is made of. Each is summed up from zero, and they are
 /// added in order: whatever the tile, split over blocks or not.
@@ -145,7 +143,7 @@ pub fn tiling_with(shape: PointwiseShape, block: Block) -> Option<Tiling> {
         chunks,
         split,
     };
-    let fits = shared_bytes(shape, &tiling) <= SHARED_BYTES && tiling.row_tiles <= GRID;
+    let fits = shared_bytes(shape, &tiling) <= MAX_SHARED_BYTES as i64 && tiling.row_tiles <= GRID;
     let stays = stays(panels(shape, split), tile_cols);
     (fits && !(in_turns && (split || !stays))).then_some(tiling)
 }

@@ -15,6 +15,45 @@
 //! Whoever reads them adds up all parts. The slices follow from the channels and the tiles of an
 //! image alone, and so does the order of every sum: the bytes do not depend on the batch.
 
+use super::LaunchError;
+use super::launch::Check;
+use crate::weights::Precision;
+
+/// A launch's arguments for its squeeze.
+pub(super) struct Squeezed {
+    /// Address of `squeeze`; 0: none.
+    pub squeeze: u64,
+    /// Address of the weight, `[c_se, c]`.
+    pub reduce_weight: u64,
+    /// Images, tiles of an image, channels, and `c_se`.
+    pub extents: [i32; 4],
+    /// Channels of a slice.
+    pub slice: i32,
+}
+
+impl Squeezed {
+    /// All of them or none; in f16 alone.
+    pub fn check(&self, check: &Check, precision: Precision) -> Result<(), LaunchError> {
+        let [n, tiles, c, c_se] = self.extents;
+        if self.squeeze == 0 {
+            check.that(c_se == 0, "c_se", c_se.into(), "0 without squeeze")?;
+            return check.that(self.slice == 0, "slice", self.slice.into(), "0 without squeeze");
+        }
+        check.that(precision == Precision::Fp16, "squeeze", 1, "none in f32")?;
+        check.address("squeeze", self.squeeze, 16)?;
+        check.address("reduce_weight", self.reduce_weight, 16)?;
+        check.at_least("c_se", c_se, 1)?;
+        check.that(
+            self.slice == slice(c, tiles),
+            "slice",
+            self.slice.into(),
+            "the slice of the channels and tiles",
+        )?;
+        check.elems("reduce_weight", &[c_se, c])?;
+        check.elems("squeeze", &[n, tiles, slices(c, tiles), stride(c_se)])
+    }
+}
+
 /// Channels of the smallest slice.
 const SMALLEST_SLICE: i32 = 16;
 

@@ -7,9 +7,9 @@ use crate::kernels::{Compute, expand_depthwise};
 use crate::plan::{self, PointwiseRole};
 use crate::weights::Precision;
 
-/// In f32, expand and depthwise are joined where halos make the kernel expand at most this many times the
-/// pixels that there are. A model of the traffic, not a measurement: joining saves a write and a read
-/// of the expanded map, and pays with products and activations that are computed again.
+/// In f32, expand and depthwise are joined where halos make the kernel expand at most this many times
+/// the pixels that there are. A model of the traffic, not a measurement: joining saves a write and a
+/// read of the expanded map, and pays with products and activations that are computed again.
 const MAX_RECOMPUTE: f64 = 2.0;
 
 /// What a depthwise launch leaves for the gate of its map.

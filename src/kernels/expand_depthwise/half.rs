@@ -2,7 +2,9 @@
 //! blocks.
 
 use super::{MAX_SHARED_BYTES, window};
-use crate::kernels::params::EXPAND_DEPTHWISE_THREADS_F16;
+use crate::kernels::params::{
+    DEPTHWISE_STRIP_COLS, DEPTHWISE_STRIP_ROWS, EXPAND_DEPTHWISE_THREADS_F16,
+};
 
 /// Most pixels of the expanded map under the windows of a tile: what a block keeps of a group of
 /// 16 channels then leaves room for 640 input channels of weights, and of a group of 32 for 128.
@@ -14,9 +16,9 @@ const GROUPS: [i32; 2] = [16, 32];
 /// Size of `ExpandPlace`.
 const PLACE_BYTES: u64 = 64;
 
-/// Rows and columns of a strip of output pixels, as in `kernels/tile_depthwise_f16.cuh`.
-const STRIP_ROWS: u64 = 4;
-const STRIP_COLS: u64 = 8;
+/// Rows and columns of a strip of output pixels.
+const STRIP_ROWS: u64 = DEPTHWISE_STRIP_ROWS as u64;
+const STRIP_COLS: u64 = DEPTHWISE_STRIP_COLS as u64;
 
 /// What a tile costs besides its pixels, in expanded pixels: barriers, weights, and warps that wait
 /// for others. A weight of the choice of tiles, as the following; a model, not a measurement.
