@@ -7,7 +7,7 @@ use crate::session::{InputBuffer, InputMut};
 use rayon::prelude::*;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use std::fmt;
-use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Weak};
 use std::thread;
 
@@ -112,25 +112,19 @@ impl fmt::Debug for Decoder {
 pub(super) struct Panicked;
 
 impl Decoding {
-    /// Hands a group to the decoder.
-    pub fn submit(&mut self, group: Group) -> Result<(), Panicked> {
+    /// Hands a group to the decoder. Of a thread that has panicked only [`Decoding::wait`] tells,
+    /// after the groups that were decoded before.
+    pub fn submit(&mut self, group: Group) {
         self.under_way += 1;
-        self.groups.send(group).map_err(|_| Panicked)
+        // The receiver is gone only where the thread has panicked.
+        let _ = self.groups.send(group);
     }
 
     /// The next group, if it is decoded.
-    pub fn poll(&mut self) -> Result<Option<Handover>, Panicked> {
-        if self.under_way == 0 {
-            return Ok(None);
-        }
-        match self.handovers.try_recv() {
-            Ok(handover) => {
-                self.under_way -= 1;
-                Ok(Some(handover))
-            }
-            Err(TryRecvError::Empty) => Ok(None),
-            Err(TryRecvError::Disconnected) => Err(Panicked),
-        }
+    pub fn poll(&mut self) -> Option<Handover> {
+        let handover = self.handovers.try_recv().ok()?;
+        self.under_way -= 1;
+        Some(handover)
     }
 
     /// The next group, once it is decoded; none where no group is on its way.
@@ -214,7 +208,7 @@ mod tests {
             let images = group.iter().map(image).collect();
             let buffer = |_| InputBuffer::owned(InputType::F32, image_elems, 3).unwrap();
             let buffers = (0..decoder.group() / 3).map(buffer).collect();
-            assert!(decoding.submit(Group { images, buffers }).is_ok());
+            decoding.submit(Group { images, buffers });
         }
         let mut results = 0;
         while let Ok(Some(Handover { runs, images })) = decoding.wait() {
@@ -240,5 +234,33 @@ mod tests {
         assert!(!wanted.is_empty() && found == wanted);
         // One picture at a time, and nothing is left of it.
         assert_eq!(TINY.record(), (0, largest));
+    }
+
+    /// A panic is told after the groups that were decoded before it, however late those are asked
+    /// for, and although groups were submitted after it.
+    #[test]
+    fn a_panic_is_told_after_what_was_decoded() {
+        let prepare = |bytes: &[u8], _: InputMut<'_>| {
+            assert_ne!(bytes, b"2", "this panic is a test's");
+            Ok(Vec::new())
+        };
+        let decoder = Decoder::new(1, 1, prepare).unwrap();
+        let mut decoding = decoder.start().unwrap();
+        let group = |text: &str| Group {
+            images: vec![(text.to_owned(), Encoded::Bytes(Box::new(text.to_owned())))],
+            buffers: vec![InputBuffer::owned(InputType::F32, 1, 1).unwrap()],
+        };
+        for text in ["0", "1", "2"] {
+            decoding.submit(group(text));
+        }
+        while decoding.groups.send(group("3")).is_ok() {
+            thread::yield_now();
+        }
+        decoding.submit(group("4"));
+        assert_eq!(decoding.poll().unwrap().images[0].name, "0");
+        let second = decoding.wait().unwrap_or_else(|_| panic!("decoded before the panic"));
+        assert_eq!(second.unwrap().images[0].name, "1");
+        assert!(decoding.poll().is_none());
+        assert!(decoding.wait().is_err());
     }
 }

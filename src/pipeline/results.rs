@@ -178,8 +178,7 @@ impl<'a, T> Results<'a, T> {
             }
             if !images.is_empty() {
                 let buffers = self.empty.split_off(self.empty.len() - self.runs);
-                let group = Group { images, buffers };
-                self.decoding.submit(group).map_err(|error| self.panicked(error))?;
+                self.decoding.submit(Group { images, buffers });
             }
         }
         Ok(())
@@ -187,15 +186,11 @@ impl<'a, T> Results<'a, T> {
 
     /// The next decoded group; waits for it where there is nothing else to wait for.
     fn next_handover(&mut self) -> Result<Option<Handover>, PipelineError> {
-        let handover = match self.under_way {
-            0 => self.decoding.wait(),
-            _ => self.decoding.poll(),
-        };
-        handover.map_err(|error| self.panicked(error))
-    }
-
-    fn panicked(&self, _: Panicked) -> PipelineError {
-        PipelineError::Panicked { index: self.reported + self.decoded.len() }
+        if self.under_way > 0 {
+            return Ok(self.decoding.poll());
+        }
+        let index = self.reported + self.decoded.len();
+        self.decoding.wait().map_err(|Panicked| PipelineError::Panicked { index })
     }
 
     /// Hands a run to the network; the memory is then free.
@@ -471,12 +466,21 @@ mod tests {
             parse(bytes, image)
         };
         let decoder = Decoder::new(1, 1, prepare).unwrap();
-        let network = late(1, [1, 1], |images: &[f32]| Ok(images.to_vec()));
-        let inputs = (0..9).map(|i| ImageInput::bytes(i.to_string()));
-        let found: Vec<_> = Results::new(&decoder, Box::new(network), inputs).unwrap().collect();
-        assert_eq!(found.len(), 3);
-        let numbers = found[..2].iter().map(|result| result.as_ref().unwrap().output);
-        assert_eq!(numbers.collect::<Vec<_>>(), [0.0, 1.0]);
-        assert!(matches!(found[2], Err(PipelineError::Panicked { index: 2 })), "{:?}", found[2]);
+        // Whether the panic comes before or after what is asked for next: images that were decoded
+        // before it are not lost.
+        for (capacity, wait_ms) in [(1, 0), (1, 10), (2, 0), (2, 10)] {
+            let network = late(capacity, [1, 1], |images: &[f32]| Ok(images.to_vec()));
+            let inputs = (0..9).map(|i| {
+                std::thread::sleep(Duration::from_millis(wait_ms));
+                ImageInput::bytes(i.to_string())
+            });
+            let found: Vec<_> =
+                Results::new(&decoder, Box::new(network), inputs).unwrap().collect();
+            assert_eq!(found.len(), 3);
+            let numbers = found[..2].iter().map(|result| result.as_ref().unwrap().output);
+            assert_eq!(numbers.collect::<Vec<_>>(), [0.0, 1.0]);
+            let last = &found[2];
+            assert!(matches!(last, Err(PipelineError::Panicked { index: 2 })), "{last:?}");
+        }
     }
 }
