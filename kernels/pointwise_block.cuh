@@ -139,7 +139,7 @@ __device__ __forceinline__ PointwiseShared pointwise_shared(const PointwiseParam
         at += gate_floats(p.c_se) * sizeof(float);
         if (p.c_se * panels <= kPointwiseGateRows) {
             shared.gate_weight = reinterpret_cast<__half*>(at);
-            at += p.c_se * panels * kPanel * sizeof(__half);
+            at += p.c_se * gate_pitch(panels) * sizeof(__half);
         }
     }
     shared.pool = reinterpret_cast<float*>(at);
@@ -227,7 +227,7 @@ __device__ __forceinline__ void copy_gate_weight(const PointwiseParams& p,
     const int warps = thread.count / kWarpSize;
     for (int j = thread.index / kWarpSize; j < p.c_se; j += warps) {
         for (int i = thread.index % kWarpSize; i < vectors; i += kWarpSize) {
-            copy_chunk(to + j * range.length + i * kChunkHalves,
+            copy_chunk(to + j * gate_pitch(range.panels) + i * kChunkHalves,
                        from + j * p.c_in + i * kChunkHalves, true);
         }
     }
@@ -237,30 +237,37 @@ __device__ __forceinline__ void copy_gate_weight(const PointwiseParams& p,
 // meet in it, so that all see what they copied before, but for what it leaves.
 __device__ __forceinline__ void pointwise_gates(const PointwiseParams& p, int image,
                                                 const PointwiseRange& range, Member thread,
-                                                const PointwiseShared& shared) {
+                                                GateBiases& biases, const PointwiseShared& shared) {
     if (p.squeeze != nullptr) {
-        float* reduced = shared.gate_sums + kGateShares * ((p.c_se + 3) / 4 * 4);
+        float* reduced = shared.gate_sums + share_floats(p.c_se);
         add_parts(p, image, thread, shared.gate_sums);
         __syncthreads();
-        reduce_shares(p, thread, shared.gate_sums, reduced);
+        reduce_shares(p, thread, biases.reduce, shared.gate_sums, reduced);
         wait_copies<0>();
         __syncthreads();
         const float* bias = p.gate_bias + range.first;
-        if (shared.gate_weight != nullptr) {
-            gate_channels(shared.gate_weight, range.length, bias, range.length, p.c_se, thread,
-                          reduced, shared.gates);
+        const __half* weight = static_cast<const __half*>(p.gate_weight) + range.first;
+        const int pitch = gate_pitch(range.panels);
+        if (gate_is_short(p.c_se)) {
+            if (shared.gate_weight != nullptr) {
+                gate_channels_short(SharedWeights{shared.gate_weight}, pitch, bias, range.length,
+                                    p.c_se, thread, biases.gate, reduced, shared.gates);
+            } else {
+                gate_channels_short(GlobalWeights{weight}, p.c_in, bias, range.length, p.c_se,
+                                    thread, biases.gate, reduced, shared.gates);
+            }
+        } else if (shared.gate_weight != nullptr) {
+            gate_channels<8>(SharedWeights{shared.gate_weight}, pitch, bias, range.length, p.c_se,
+                             thread, biases.gate[0].x, reduced, shared.gates);
         } else {
-            gate_channels(static_cast<const __half*>(p.gate_weight) + range.first, p.c_in, bias,
-                          range.length, p.c_se, thread, reduced, shared.gates);
+            gate_channels<16>(GlobalWeights{weight}, p.c_in, bias, range.length, p.c_se, thread,
+                              biases.gate[0].x, reduced, shared.gates);
         }
     } else {
         const float* gate = p.gate + image * p.c_in + range.first;
-        for (int c = 2 * thread.index; c < range.length; c += 2 * thread.count) {
-            store_pair(shared.gates + c, load_pair(gate + c));
+        for (int c = 2 * thread.index; c < range.panels * kPanel; c += 2 * thread.count) {
+            const float2 pair = c < range.length ? load_pair(gate + c) : make_float2(0.0f, 0.0f);
+            store_pair(shared.gates + c, pair);
         }
-    }
-    for (int c = range.length + 2 * thread.index; c < range.panels * kPanel;
-         c += 2 * thread.count) {
-        store_pair(shared.gates + c, make_float2(0.0f, 0.0f));
     }
 }

@@ -44,17 +44,17 @@ __device__ __forceinline__ bool pointwise_gather(const PointwiseParams& p, Point
     if (!__syncthreads_or(is_last)) {
         return false;
     }
-    constexpr int at_once = N >= 7 ? 1 : N >= 5 ? 2 : 12 / N;  // chunks whose loads are in flight
+    constexpr int at_once = N >= 5 ? 3 : 12 / N;  // chunks whose loads are in flight
     for (int first = 0; first < chunks; first += at_once) {
         float4 part[at_once][N];
 #pragma unroll
         for (int i = 0; i < at_once; ++i) {
 #pragma unroll
             for (int n = 0; n < N; ++n) {
-                // From L2, where the other blocks' sums are. Minus zero plus x is x, of every x.
-                part[i][n] = first + i < chunks
-                                 ? __ldcg(parts + ((first + i) * N + n) * thread.count)
-                                 : make_float4(-0.0f, -0.0f, -0.0f, -0.0f);
+                // Minus zero plus x is x, of every x.
+                part[i][n] = load_if_from_l2(first + i < chunks,
+                                             parts + ((first + i) * N + n) * thread.count,
+                                             make_float4(-0.0f, -0.0f, -0.0f, -0.0f));
             }
         }
 #pragma unroll
@@ -251,13 +251,17 @@ __device__ __forceinline__ void pointwise(const PointwiseParams& p, char* at) {
         commit_copies();
     }
     copies.clear(shared.weight, stays ? range.panels : kPointwiseStages * kStepPanels);
+    GateBiases biases = {};
+    if (p.squeeze != nullptr) {
+        biases = first_biases(p, p.gate_bias + range.first, range.length, block.thread);
+    }
     wait_for_launches_before();
 
     int group = block.row_warp;
     InputRows<Columns::kDepth> x;
     x.begin(p, block, range, place.first_row + group * kGroupRows, place.end_row);
     if (p.squeeze != nullptr || p.gate != nullptr) {
-        pointwise_gates(p, place.image, range, block.thread, shared);
+        pointwise_gates(p, place.image, range, block.thread, biases, shared);
     }
     if (stays) {
         wait_copies<0>();

@@ -313,7 +313,8 @@ fn geometry_covers_every_output() {
     let launch = pointwise::launch_with(tiling(&pooled, false), pooled).unwrap();
     let shared_bytes = 3 * 2 * 80 * 64 + 2 * 80 * 4 + 2 * 1152 + 80 * 4;
     assert_eq!(launch.geometry, Geometry { grid: [4, 1, 4], shared_bytes, ..expected });
-    // The gate's own: nine sums of 48, and its weights where a chunk's fit.
+    // The gate's own: eight shares' sums of 48 and what they make, and its weights where a chunk's
+    // fit, five panels of a row for the banks' sake.
     let squeezed = PointwiseParams { gate: 0, ..squeezed_params() };
     let shape = PointwiseShape { gated: true, c_se: 48, ..pointwise_shape() };
     let own = pointwise::tiling_with(shape, block(false)).unwrap();
@@ -322,7 +323,7 @@ fn geometry_covers_every_output() {
     assert_eq!(launch.geometry, Geometry { shared_bytes, ..expected });
     let own = pointwise::tiling_with(shape, block(true)).unwrap();
     let squeezed = PointwiseParams { chunk_sums: 0x7000, arrivals: 0x8000, ..squeezed };
-    let shared_bytes = 4 * 80 * 64 + 2 * 80 * 4 + 2 * 128 + 9 * 4 * 48 + 48 * 2 * 128;
+    let shared_bytes = 4 * 80 * 64 + 2 * 80 * 4 + 2 * 128 + 9 * 4 * 48 + 48 * 5 * 64;
     let launch = pointwise::launch_with(own, squeezed).unwrap();
     assert_eq!(launch.geometry, Geometry { grid: [4, 2, 27], shared_bytes, ..expected });
 }

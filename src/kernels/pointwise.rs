@@ -95,11 +95,27 @@ fn shared_bytes(shape: PointwiseShape, tiling: &Tiling) -> i64 {
     let batch_norm = 2 * 4 * cols;
     let gates = if shape.gated { panels * panel_bytes } else { 0 };
     let c_se = i64::from(shape.c_se);
-    let sums = 9 * 4 * ((c_se + 3) / 4 * 4);
-    let is_copied = c_se * panels <= POINTWISE_GATE_ROWS.into();
-    let gate_weight = if is_copied { c_se * panels * panel_bytes } else { 0 };
+    let sums = 4 * gate_floats(c_se);
+    let is_copied = gate_is_copied(shape, panels);
+    let gate_weight = if is_copied { c_se * (panels | 1) * panel_bytes } else { 0 };
     let pool = if shape.pooled { i64::from(tiling.tile_rows / GROUP_ROWS) * 4 * cols } else { 0 };
     weight + batch_norm + gates + sums + gate_weight + pool
+}
+
+/// Floats that the gate's sums take: `gate_floats`.
+fn gate_floats(c_se: i64) -> i64 {
+    let quads = (c_se + 3) / 4;
+    let shares = match quads {
+        ..=4 => 32,
+        5..=8 => 16,
+        _ => 8,
+    };
+    shares * 4 * quads + (c_se + 15) / 16 * 16
+}
+
+/// Whether a block copies the gate's weights of its panels to shared memory.
+fn gate_is_copied(shape: PointwiseShape, panels: i64) -> bool {
+    i64::from(shape.c_se) * panels <= POINTWISE_GATE_ROWS.into()
 }
 
 /// What a block is: output channels of a warp, warps along rows and channels, groups of rows that a
@@ -435,4 +451,46 @@ fn check_tensors(check: &Check, p: &PointwiseParams) -> Result<(), LaunchError> 
     }
     check.optional("output", p.output, 16)?;
     check.address("partial_sums", p.partial_sums, 4)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gate_s_sums_take_what_the_kernel_lays_out() {
+        // Shares times c_se in fours, and c_se in sixteens.
+        for (c_se, shares, stride, reduced) in [
+            (0, 32, 0, 0),
+            (1, 32, 4, 16),
+            (16, 32, 16, 16),
+            (17, 16, 20, 32),
+            (32, 16, 32, 32),
+            (33, 8, 36, 48),
+            (160, 8, 160, 160),
+            (256, 8, 256, 256),
+        ] {
+            assert_eq!(gate_floats(c_se), shares * stride + reduced, "{c_se}");
+        }
+    }
+
+    #[test]
+    fn a_gate_s_weights_take_room_where_they_are_copied() {
+        let shape = |c_in, c_se| PointwiseShape {
+            rows: 49,
+            pixels: 49,
+            c_in,
+            c_out: 64,
+            pooled: false,
+            gated: true,
+            c_se,
+        };
+        let block = Block { warp_cols: 32, warps: [2, 2], turns: 1, split: false };
+        let bytes = |shape| shared_bytes(shape, &tiling_with(shape, block).unwrap());
+        // Weight, scale and shift, gates; then sums, and an odd number of panels a row.
+        let rest = |panels: i64| panels * 64 * 64 + 2 * 4 * 64 + panels * 64;
+        assert_eq!(bytes(shape(128, 48)), rest(4) + 4 * 9 * 48 + 48 * 5 * 64);
+        assert_eq!(bytes(shape(96, 20)), rest(3) + 4 * (16 * 20 + 32) + 20 * 3 * 64);
+        assert_eq!(bytes(shape(192, 48)), rest(6) + 4 * 9 * 48, "288 rows stay where they are");
+    }
 }

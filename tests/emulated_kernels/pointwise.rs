@@ -104,8 +104,8 @@ fn pointwise_f16_over_odd_layers_of_b3_and_lite4() {
     }
 }
 
-/// Gates that are computed from a squeeze: of one part and of many, more and fewer than the shares;
-/// sums of one chunk and of several; weights of the gate that fit shared memory and that do not.
+/// Gates that are computed from a squeeze: of one part and of many, more and fewer than the shares
+/// and than are loaded at once; of few values and of many; sums of one chunk and of several; weights of the gate that fit shared memory and that do not.
 #[test]
 #[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
 fn pointwise_f16_computes_its_gate() {
@@ -120,6 +120,9 @@ fn pointwise_f16_computes_its_gate() {
         ([1, 4, 1392, 56], [9, 57]),
         ([1, 1, 8, 8], [90, 1]),
         ([1, 1, 280, 24], [11, 256]),
+        ([1, 16, 40, 8], [384, 10]),
+        ([1, 4, 480, 40], [250, 17]),
+        ([1, 4, 72, 16], [384, 40]),
     ];
     for (i, (shape, squeeze)) in shapes.into_iter().enumerate() {
         let (seed, skip) = (300 + i as u64, i % 2 == 0);
@@ -277,6 +280,7 @@ mod mutants {
             ([2, 25, 40, 72], ACTIVATION_NONE, [false, true], [11, 10], false),
             ([1, 19, 296, 40], ACTIVATION_NONE, [false, false], [3, 6], true),
             ([1, 10, 520, 8], ACTIVATION_SWISH, [false, false], [9, 33], false),
+            ([1, 10, 40, 8], ACTIVATION_NONE, [false, false], [5, 20], false),
         ];
         let plain = shapes.into_iter().map(|(shape, activation, extras, outputs, split)| {
             let case = Pointwise::new(Data::Uniform, shape, activation, extras, 1);

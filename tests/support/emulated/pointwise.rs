@@ -54,9 +54,14 @@ impl Squeeze {
                 let bias = f64::from(self.reduce_bias[j]);
                 let magnitude = terms.clone().map(f64::abs).sum::<f64>() / pixels as f64;
                 let value = terms.sum::<f64>() / pixels as f64 + bias;
-                // A part's share and the other shares; the inverse of pixels, off by 2 u, and the
-                // fma that multiplies by it.
-                let roundings = (self.parts.div_ceil(8) + 8 + 3) as f64;
+                // A part's share, of at least 8, and at most 32 shares; the inverse of pixels, off
+                // by 2 u, and the fma that multiplies by it.
+                let shares = match self.c_se {
+                    ..=16 => 32,
+                    17..=32 => 16,
+                    _ => 8,
+                };
+                let roundings = (self.parts.div_ceil(shares) + shares + 3) as f64;
                 let error = roundings * U * (magnitude + bias.abs());
                 Bounded { value, error }.activate(ACTIVATION_SWISH, Data::Uniform, Precision::Fp16)
             })
