@@ -123,6 +123,15 @@ __device__ __forceinline__ void depthwise(const DepthwiseParams& p) {
 
 // --- f16 ---
 
+// ceil(2^20 / d): n / d is n * that >> 20 where n * d < 2^20.
+__device__ __forceinline__ unsigned reciprocal(int d) {
+    return ((1u << 20) + d - 1) / d;
+}
+
+__device__ __forceinline__ int divided(int n, unsigned reciprocal) {
+    return static_cast<int>(n * reciprocal >> 20);
+}
+
 // The shared memory of a block, in this order; src/kernels/depthwise.rs adds it up.
 template <int K, int STRIDE>
 __device__ __forceinline__ void depthwise_f16(const DepthwiseParams& p, char* shared) {
@@ -146,11 +155,12 @@ __device__ __forceinline__ void depthwise_f16(const DepthwiseParams& p, char* sh
     const int patch_cols = (strip_cols * kDepthwiseStripCols - 1) * STRIDE + K;
     const int pairs = strip_pairs(p.tile_rows, strip_cols);
     const unsigned col_reciprocal = reciprocal(patch_cols);
-    const unsigned strip_reciprocal = reciprocal(strip_cols);
 
     __half* patch = reinterpret_cast<__half*>(shared);
     const Map map(patch, patch_cols);
-    float* sums = reinterpret_cast<float*>(shared + patch_rows * patch_cols * Map::kPixelBytes);
+    auto* strips =
+        reinterpret_cast<DepthwiseStrip*>(shared + patch_rows * patch_cols * Map::kPixelBytes);
+    float* sums = reinterpret_cast<float*>(strips + 2 * pairs);
     SqueezeShared<kGroup> s;
     s.totals = sums + pairs * kGroup;
     s.weight = reinterpret_cast<__half*>(s.totals + kGroup);
@@ -163,31 +173,31 @@ __device__ __forceinline__ void depthwise_f16(const DepthwiseParams& p, char* sh
         static_cast<const __half*>(p.input) + image * p.h_in * p.w_in * p.c;  // [h_in, w_in, c]
     const __half* weight = static_cast<const __half*>(p.weight);              // [K, K, c]
     const __half* reduce = static_cast<const __half*>(p.reduce_weight);       // [c_se, c]
-    const int tile = image * gridDim.x + blockIdx.x;
-    float* squeeze = squeeze_of_tile(p.squeeze, tile, p.c, p.c_se, p.slice);
-    float* partial_sums = p.partial_sums != nullptr ? p.partial_sums + tile * p.c : nullptr;  // [c]
-    const bool is_summed = squeeze != nullptr || partial_sums != nullptr;
 
     const int begin = static_cast<int>(blockIdx.y) * p.block_channels;
     const int end = min(begin + p.block_channels, p.c);
     const auto load_octet = [&](DepthwiseOctet<K>& of, int first) {
         const int c = first + octet_of_warp<kGroup>() * kOctet;
         if (c < end) {
-            of.load(weight + c, p.scale == nullptr ? nullptr : p.scale + c, p.shift + c, p.c);
+            of.template load<false>(weight + c, p.scale == nullptr ? nullptr : p.scale + c,
+                                    p.shift + c, p.c);
         }
     };
     DepthwiseOctet<K> of;
     let_next_launch_begin();
     load_octet(of, begin);
-    if (squeeze != nullptr) {
+    if (p.squeeze != nullptr) {
         copy_reduce_weight(s, reduce, p.c_se, begin, p.c);
     }
+    place_strips(strips, rows, cols, map, p.w_out * p.c, p.c);
+    const int live_pairs =
+        strip_pairs(rows, (cols + kDepthwiseStripCols - 1) / kDepthwiseStripCols);
     wait_for_launches_before();
     for (int first = begin; first < end; first += kGroup) {
         if (first != begin) {
             __syncthreads();  // the group before has been read
             load_octet(of, first);
-            if (squeeze != nullptr) {
+            if (p.squeeze != nullptr) {
                 copy_reduce_weight(s, reduce, p.c_se, first, p.c);
             }
         }
@@ -216,19 +226,18 @@ __device__ __forceinline__ void depthwise_f16(const DepthwiseParams& p, char* sh
                      ((image * p.h_out + tile_h) * p.w_out + tile_w) * p.c + first;
         out.w_out = p.w_out;
         out.c = p.c;
-        out.rows = rows;
-        out.cols = cols;
         out.channels = min(kGroup, end - first);
-        out.strip_cols = strip_cols;
-        out.strip_reciprocal = strip_reciprocal;
+        const bool is_summed = p.squeeze != nullptr || p.partial_sums != nullptr;
         with_activation(p.activation, [&](auto activation) {
             depthwise_tile<K, STRIDE, kGroup, kWarps, decltype(activation)::kValue>(
-                map, out, of, is_summed ? sums : nullptr);
+                map, strips, live_pairs, out, of, is_summed ? sums : nullptr);
         });
         if (is_summed) {
             __syncthreads();
-            squeeze_group(s, sums, strip_pairs(rows, strip_cols), first, p.c, p.c_se, p.slice,
-                          squeeze, partial_sums);
+            const int tile = blockIdx.z * gridDim.x + blockIdx.x;
+            float* squeeze = squeeze_of_tile(p.squeeze, tile, p.c, p.c_se, p.slice);
+            float* partial_sums = p.partial_sums == nullptr ? nullptr : p.partial_sums + tile * p.c;
+            squeeze_group(s, sums, live_pairs, first, p.c, p.c_se, p.slice, squeeze, partial_sums);
         }
     }
 }

@@ -92,6 +92,7 @@ constexpr int kExpandDepthwiseWarps = 6;
 
 // Threads of an expand_depthwise block in f16.
 constexpr int kExpandDepthwiseThreadsF16 = 256;
+constexpr int kExpandDepthwiseStrips = 16;
 
 struct StemParams {
     const void* input;   // [n, h_in, w_in, 3], u8, f16 or f32

@@ -48,7 +48,7 @@ __device__ __forceinline__ void copy_reduce_weight(const SqueezeShared<GROUP>& s
                                                    const __half* weight,  // [c_se, c]
                                                    int c_se, int first, int c) {
     constexpr int kVectors = GROUP / 8;
-    for (int i = threadIdx.x; i < c_se * kVectors; i += blockDim.x) {
+    for (int i = thread_anew(); i < c_se * kVectors; i += blockDim.x) {
         const int row = i / kVectors;
         const int at = i % kVectors * 8;
         const bool valid = first + at < c;
@@ -65,7 +65,7 @@ template <int GROUP>
 __device__ __forceinline__ void squeeze_group(const SqueezeShared<GROUP>& s, const float* sums,
                                               int items, int first, int c, int c_se, int slice,
                                               float* squeeze, float* partial_sums) {
-    const int thread = threadIdx.x;
+    const int thread = thread_anew();
     if (thread < GROUP && first + thread < c) {
         float total = sums[thread];
 #pragma unroll 4

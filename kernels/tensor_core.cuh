@@ -4,6 +4,13 @@
 
 #include "common.cuh"
 
+// This thread's index in x. What follows from it is computed anew: it does not wait in registers.
+__device__ __forceinline__ int thread_anew() {
+    int thread = threadIdx.x;
+    asm volatile("" : "+r"(thread));
+    return thread;
+}
+
 // 16 bytes into shared memory; zeros where `valid` is false (`from` must be readable all the same).
 __device__ __forceinline__ void copy_chunk(__half* to, const __half* from, bool valid) {
 #if __CUDA_ARCH__ >= 800
@@ -15,6 +22,19 @@ __device__ __forceinline__ void copy_chunk(__half* to, const __half* from, bool 
 #else
     *reinterpret_cast<uint4*>(to) =
         valid ? *reinterpret_cast<const uint4*>(from) : make_uint4(0, 0, 0, 0);
+#endif
+}
+
+// 4 bytes into shared memory, in the same way.
+__device__ __forceinline__ void copy_word(void* to, const void* from, bool valid) {
+#if __CUDA_ARCH__ >= 800
+    const unsigned address = static_cast<unsigned>(__cvta_generic_to_shared(to));
+    const int bytes = valid ? 4 : 0;
+    asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(address), "l"(from),
+                 "r"(bytes)
+                 : "memory");
+#else
+    *static_cast<unsigned*>(to) = valid ? *static_cast<const unsigned*>(from) : 0u;
 #endif
 }
 

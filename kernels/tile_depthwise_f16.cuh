@@ -53,7 +53,8 @@ struct DepthwiseOctet {
     float2 term;
 
     // `weight` points at the octet's first channel of [K, K, c], `scale` and `shift` at that of
-    // [c]; both null: neither is applied.
+    // [c]; both null: neither is applied. All of them are in shared memory, or none.
+    template <bool SHARED>
     __device__ __forceinline__ void load(const __half* weight, const float* scale,
                                          const float* shift, int c) {
         const int lane = threadIdx.x % kWarpSize;
@@ -67,7 +68,8 @@ struct DepthwiseOctet {
         for (int i = 0; i < K; ++i) {
 #pragma unroll
             for (int j = 0; j < K; ++j) {
-                b[i][j] = __ldg(reinterpret_cast<const unsigned*>(weight + (i * K + j) * c)) & mask;
+                const auto* at = reinterpret_cast<const unsigned*>(weight + (i * K + j) * c);
+                b[i][j] = (SHARED ? *at : __ldg(at)) & mask;
             }
         }
         factor = {1.0f, 1.0f};
@@ -135,30 +137,47 @@ __device__ __forceinline__ void depthwise_strips(const DepthwiseMap<K, STRIDE, G
 
 // --- A tile ---
 
+// Where a strip lies, in its tile's map and output, and how much of it is in the image. In shared
+// memory: it is the same for every octet.
+struct alignas(16) DepthwiseStrip {
+    int map;     // bytes from the start of the map to its windows
+    int output;  // elements from the tile's first pixel to its own
+    int rows;    // from its first one to the tile's last; none of a strip beyond the last
+    int cols;
+};
+
 // The output of a tile, a group of channels at a time.
 struct DepthwiseTileOutput {
     __half* output;  // [tile's first row and column, group's first channel]; rows w_out apart
     int w_out;
-    int c;     // channels of the output
-    int rows;  // of the tile that are in the image
-    int cols;
-    int channels;               // of the group that there are, a multiple of 8
-    int strip_cols;             // strips side by side
-    unsigned strip_reciprocal;  // see reciprocal()
+    int c;         // channels of the output
+    int channels;  // of the group that there are, a multiple of 8
 };
 
-// ceil(2^20 / d): n / d is n * that >> 20 where n * d < 2^20.
-__device__ __forceinline__ unsigned reciprocal(int d) {
-    return ((1u << 20) + d - 1) / d;
-}
-
-__device__ __forceinline__ int divided(int n, unsigned reciprocal) {
-    return static_cast<int>(n * reciprocal >> 20);
-}
-
-// Pairs of strips of a tile of output.
+// Pairs of strips of a tile of output that is `strip_cols` strips wide.
 __device__ __forceinline__ int strip_pairs(int rows, int strip_cols) {
     return (((rows + kDepthwiseStripRows - 1) / kDepthwiseStripRows) * strip_cols + 1) / 2;
+}
+
+// The strips of a tile of [rows, cols] outputs, by rows, in pairs; threads are the block's. `row`
+// and `column` are the elements from one row, and one column, of the output to the next.
+template <int K, int STRIDE, int GROUP>
+__device__ __forceinline__ void place_strips(DepthwiseStrip* strips, int rows, int cols,
+                                             const DepthwiseMap<K, STRIDE, GROUP>& map, int row,
+                                             int column) {
+    const int strip_cols = (cols + kDepthwiseStripCols - 1) / kDepthwiseStripCols;
+    for (int i = threadIdx.x; i < 2 * strip_pairs(rows, strip_cols); i += blockDim.x) {
+        const int h = i / strip_cols * kDepthwiseStripRows;
+        const int w = i % strip_cols * kDepthwiseStripCols;
+        // A strip beyond the last reads the first, and is not stored.
+        const bool live = h < rows;
+        DepthwiseStrip strip;
+        strip.map = live ? h * STRIDE * map.row_bytes + w * map.kPixelBytes : 0;
+        strip.output = live ? h * row + w * column : 0;
+        strip.rows = live ? rows - h : 0;
+        strip.cols = cols - w;
+        strips[i] = strip;
+    }
 }
 
 // The octet of a group that this warp makes.
@@ -177,10 +196,12 @@ __device__ __forceinline__ void store_pair_if(bool live, __half* at, float2 valu
         : "memory");
 }
 
-// This warp's items of one group. `sums` [pairs, GROUP] gets each item's sums of the activated
-// output, if it is not null. `of` is what octet_of_warp() of the group is multiplied by.
+// This warp's items of one group: of the first `pairs` pairs of `strips`. `sums` [pairs, GROUP] gets
+// each item's sums of the activated output, if it is not null. `of` is what octet_of_warp() of the
+// group is multiplied by.
 template <int K, int STRIDE, int GROUP, int WARPS, int32_t ACTIVATION>
 __device__ __forceinline__ void depthwise_tile(const DepthwiseMap<K, STRIDE, GROUP>& map,
+                                               const DepthwiseStrip* strips, int pairs,
                                                const DepthwiseTileOutput& out,
                                                const DepthwiseOctet<K>& of, float* sums) {
     using Map = DepthwiseMap<K, STRIDE, GROUP>;
@@ -192,47 +213,34 @@ __device__ __forceinline__ void depthwise_tile(const DepthwiseMap<K, STRIDE, GRO
     if (octet * kOctet >= out.channels) {
         return;
     }
-    // This lane's pixel of the first strip, and what a strip's row and column add to its place,
-    // there and in the map. Opaque to the compiler, which would otherwise make each row's address
-    // anew, of more instructions than one addition.
+    // This lane's pixel of the tile's first strip, and from a row to the next. Opaque to the
+    // compiler, which would otherwise make each row's address anew, of more instructions than one
+    // addition.
     __half* place = out.output + octet * kOctet + lane / 4 * out.c + lane % 4 * 2;
     int row_elems = out.w_out * out.c;
-    int strip_row_elems = kDepthwiseStripRows * row_elems;
-    int strip_col_elems = kDepthwiseStripCols * out.c;
-    int strip_row_bytes = kDepthwiseStripRows * STRIDE * map.row_bytes;
-    int minus_strip_cols = -out.strip_cols;
-    // Strips of a row whose pixel lane / 4 is in the image.
-    int live_cols = (out.cols - lane / 4 + kDepthwiseStripCols - 1) / kDepthwiseStripCols;
     // Lanes 0 to 3 get the sums of their first channels, 4 to 7 those of the second.
     constexpr unsigned kNone = ~0u;
     unsigned sum_at = sums == nullptr ? kNone
                                       : static_cast<unsigned>(__cvta_generic_to_shared(sums)) +
                                             (octet * kOctet + lane % 4 * 2 + lane / 4) * 4;
     int lane_once = lane;
-    asm volatile("" : "+l"(place), "+r"(row_elems), "+r"(live_cols), "+r"(sum_at));
+    asm volatile("" : "+l"(place), "+r"(row_elems), "+r"(sum_at));
 
-    const int pairs = strip_pairs(out.rows, out.strip_cols);
 #pragma unroll 1
     for (int pair = warp / Map::kOctets; pair < pairs; pair += kPairStep) {
-        int strips[2];
+        int starts[2];  // of the strips' windows
         int rows[2];    // rows of the strip that this lane stores; none where it is outside
         __half* to[2];  // this lane's pixel of the strip's next row
 #pragma unroll
         for (int s = 0; s < 2; ++s) {
-            const int strip = 2 * pair + s;
-            const int strip_row = divided(strip, out.strip_reciprocal);
-            const int strip_col = strip_row * minus_strip_cols + strip;
-            const int left = out.rows - strip_row * kDepthwiseStripRows;
-            // A strip beyond the last reads the first, and is not stored.
-            strips[s] = left > 0 ? strip_row * strip_row_bytes +
-                                       strip_col * (kDepthwiseStripCols * Map::kPixelBytes)
-                                 : 0;
-            rows[s] = strip_col < live_cols ? left : 0;
-            to[s] = place + (strip_row * strip_row_elems + strip_col * strip_col_elems);
+            const int4 strip = reinterpret_cast<const int4*>(strips)[2 * pair + s];
+            starts[s] = strip.x;
+            to[s] = place + strip.y;
+            rows[s] = lane / 4 < strip.w ? strip.z : 0;
         }
 
         float2 sum[2];
-        depthwise_strips(map, of.b, octet, strips, [&](int row, const float (&d)[4]) {
+        depthwise_strips(map, of.b, octet, starts, [&](int row, const float (&d)[4]) {
 #pragma unroll
             for (int s = 0; s < 2; ++s) {
                 float2 y;
@@ -266,20 +274,5 @@ __device__ __forceinline__ void depthwise_tile(const DepthwiseMap<K, STRIDE, GRO
                              : "memory");
             }
         }
-    }
-}
-
-// The same, with what it is multiplied by loaded first: `weight`, `scale` and `shift` of
-// DepthwiseOctet, of the group.
-template <int K, int STRIDE, int GROUP, int WARPS, int32_t ACTIVATION>
-__device__ __forceinline__ void depthwise_tile(const DepthwiseMap<K, STRIDE, GROUP>& map,
-                                               const DepthwiseTileOutput& out, const __half* weight,
-                                               const float* scale, const float* shift,
-                                               float* sums) {
-    const int first = octet_of_warp<GROUP>() * kOctet;
-    if (first < out.channels) {
-        DepthwiseOctet<K> of;
-        of.load(weight + first, scale == nullptr ? nullptr : scale + first, shift + first, out.c);
-        depthwise_tile<K, STRIDE, GROUP, WARPS, ACTIVATION>(map, out, of, sums);
     }
 }

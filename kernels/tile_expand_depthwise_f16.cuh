@@ -19,12 +19,12 @@ struct alignas(16) ExpandPlace {
     int patch_cols;       // of the patch that lie in the image
     int pixels;           // of the patch that lie in the image
     unsigned reciprocal;  // of patch_cols, in units of 2^-31
-    int weight;           // bytes of shared memory before `weight`, and so on
+    int mid;              // bytes of shared memory before `mid`, and so on
+    int weight;
     int sums;
-    int totals;
     int reduce_weight;
-    int strip_cols;             // of the tile, side by side
-    unsigned strip_reciprocal;  // see reciprocal()
+    int pairs;                // of strips of the tile
+    int pairs_of_whole_tile;  // as if none of it were outside the image
 
     // Row of pixel `i` of those in the image: i / patch_cols for i * patch_cols below 2^31.
     __device__ __forceinline__ int row_of(int i) const {
@@ -41,11 +41,21 @@ struct ExpandDepthwiseHalf {
     __device__ __forceinline__ ExpandPlace& place() const {
         return *reinterpret_cast<ExpandPlace*>(base);
     }
+    // [strips of a tile, in pairs]
+    __device__ __forceinline__ DepthwiseStrip* strips() const {
+        return reinterpret_cast<DepthwiseStrip*>(base + sizeof(ExpandPlace));
+    }
+    // [pixels of the patch in the image, to whole 32]: where each lies, in bytes of `mid`
+    __device__ __forceinline__ uint16_t* pixels() const {
+        return reinterpret_cast<uint16_t*>(base + sizeof(ExpandPlace) +
+                                           kExpandDepthwiseStrips * 16);
+    }
     // [patch, group], pixels kPitch apart
     __device__ __forceinline__ __half* mid() const {
-        return reinterpret_cast<__half*>(base + sizeof(ExpandPlace));
+        return reinterpret_cast<__half*>(base + place().mid);
     }
-    // [group], then the shift; then [group, c_in], rows weight_pitch() apart
+    // [group], then the shift; then the weights, [group, c_in] in an order of their own, see
+    // weight_row() and copy_group(), rows weight_pitch() apart
     __device__ __forceinline__ float* scale() const {
         return reinterpret_cast<float*>(base + place().weight);
     }
@@ -56,16 +66,28 @@ struct ExpandDepthwiseHalf {
     __device__ __forceinline__ float* sums() const {
         return reinterpret_cast<float*>(base + place().sums);
     }
+    // Of the depthwise convolution: [group], then the shift; then the taps, [K, K, group]
+    __device__ __forceinline__ float* depthwise_scale() const {
+        return sums() + place().pairs_of_whole_tile * GROUP;
+    }
+    __device__ __forceinline__ __half* taps() const {
+        return reinterpret_cast<__half*>(depthwise_scale() + 2 * GROUP);
+    }
     __device__ __forceinline__ SqueezeShared<GROUP> squeeze() const {
-        float* totals = reinterpret_cast<float*>(base + place().totals);
+        float* totals = reinterpret_cast<float*>(taps() + K * K * GROUP);
         return {totals, totals + GROUP, reinterpret_cast<__half*>(base + place().reduce_weight)};
     }
 };
 
-// An odd number of 64 bytes: the lanes of a matrix instruction then touch all banks.
+// An odd number of 16 bytes: the rows of a matrix then touch all banks.
 __device__ __forceinline__ int weight_pitch(int c_in) {
-    const int depth = (c_in + 31) / 32 * 32;
-    return depth % 64 == 0 ? depth + 32 : depth;
+    return (c_in + 31) / 32 * 32 + 8;
+}
+
+// The row of weights of a channel: of 16, first the even ones, then the odd ones. Rows l and l + 8
+// of a matrix are then neighbours, and so are a lane's two sums of a pixel.
+__device__ __forceinline__ int weight_row(int channel) {
+    return channel / 16 * 16 + channel % 2 * 8 + channel % 16 / 2;
 }
 
 // Of the tile of this block.
@@ -95,228 +117,240 @@ __device__ __forceinline__ ExpandPlace expand_place(const ExpandDepthwiseParams&
     at.reciprocal = 0x7fffffffu / at.patch_cols + 1;
     at.input = ((image * p.h_in + h) * p.w_in + w) * p.c_in;
 
-    at.strip_cols = (at.cols + kDepthwiseStripCols - 1) / kDepthwiseStripCols;
-    at.strip_reciprocal = reciprocal(at.strip_cols);
-
     // Whole strips, which may reach beyond the tile.
     const int patch = ((strip_rows * kDepthwiseStripRows - 1) * STRIDE + K) * at.row_pixels;
-    at.weight = sizeof(ExpandPlace) + patch * ExpandDepthwiseHalf<K, GROUP>::kPitch * 2;
+    using Shared = ExpandDepthwiseHalf<K, GROUP>;
+    at.pairs = strip_pairs(at.rows, (at.cols + kDepthwiseStripCols - 1) / kDepthwiseStripCols);
+    at.pairs_of_whole_tile = (strip_rows * strip_cols + 1) / 2;
+    at.mid = sizeof(ExpandPlace) + kExpandDepthwiseStrips * 16 + (patch + 31) / 32 * 64;
+    at.weight = at.mid + patch * Shared::kPitch * 2;
     at.sums = at.weight + GROUP * (8 + weight_pitch(p.c_in) * 2);
-    at.totals = at.sums + (strip_rows * strip_cols + 1) / 2 * GROUP * 4;
-    at.reduce_weight = at.totals + (GROUP + part_values(p.c_se)) * 4;
+    at.reduce_weight = at.sums + at.pairs_of_whole_tile * GROUP * 4 + GROUP * (8 + K * K * 2) +
+                       (GROUP + part_values(p.c_se)) * 4;
     return at;
+}
+
+// Batch-norm of the group that begins with channel `first`: its scale, then its shift, zeros beyond c.
+template <int GROUP>
+__device__ __forceinline__ void copy_factors(float* to, const float* scale, const float* shift,
+                                             int first, int c) {
+    constexpr int kVectors = GROUP / 4;
+    const int thread = thread_anew();
+    if (thread < 2 * kVectors) {
+        const int at = first + thread % kVectors * 4;
+        const float* of = thread < kVectors ? scale : shift;
+        copy_chunk(reinterpret_cast<__half*>(to + thread * 4),
+                   reinterpret_cast<const __half*>(at < c ? of + at : of), at < c);
+    }
 }
 
 // The expand weights and batch-norm of the group that begins with channel `first`: zeros beyond
 // c_mid and c_in.
+//
+// Of 32 channels of the input lane q = lane % 4 has 8 q to 8 q + 7, as pairs 4 q to 4 q + 3. Pair
+// 4 q + i is its part of fragment i of two matrix instructions, so pair 4 q + i of the weights comes
+// fourth i, place q. Of the last 16 or fewer channels it has pairs 2 q and 2 q + 1, of one.
 template <int K, int GROUP>
 __device__ __forceinline__ void copy_group(const ExpandDepthwiseHalf<K, GROUP>& s,
                                            const ExpandDepthwiseParams& p, int first) {
     constexpr int kLanes = kExpandDepthwiseThreadsF16 / GROUP;  // of a row
-    const int row = threadIdx.x / kLanes;
-    const int lane = threadIdx.x % kLanes;
+    const int thread = thread_anew();
+    const int row = thread / kLanes;
+    const int lane = thread % kLanes;
     const bool live = first + row < p.c_mid;
     const __half* from =
         static_cast<const __half*>(p.expand_weight) + (live ? first + row : 0) * p.c_in;
-    __half* to = s.weight() + row * weight_pitch(p.c_in);
-    const int depth = (p.c_in + 31) / 32 * 32;
+    __half* to = s.weight() + weight_row(row) * weight_pitch(p.c_in);
+    const int whole = p.c_in / 32 * 32;
+    const int depth = p.c_in - whole > 16 ? whole + 32 : p.c_in > whole ? whole + 16 : whole;
     for (int c = lane * 8; c < depth; c += kLanes * 8) {
         const bool valid = live && c < p.c_in;
-        copy_chunk(to + c, valid ? from + c : from, valid);
+        const __half* word = valid ? from + c : from;
+        const bool is_half = c >= whole && depth == whole + 16;
+        __half* place = to + c / 32 * 32 + c % 32 / 8 * (is_half ? 4 : 2);
+        const int third = is_half ? 2 : 16;
+        copy_word(place, word, valid);
+        copy_word(place + 8, word + 2, valid);
+        copy_word(place + third, word + 4, valid);
+        copy_word(place + third + 8, word + 6, valid);
     }
-    constexpr int kVectors = GROUP / 4;
-    if (threadIdx.x < 2 * kVectors) {
-        const int c = first + threadIdx.x % kVectors * 4;
-        const float* of = threadIdx.x < kVectors ? p.expand_scale : p.expand_shift;
-        copy_chunk(reinterpret_cast<__half*>(s.scale() + threadIdx.x * 4),
-                   reinterpret_cast<const __half*>(c < p.c_mid ? of + c : of), c < p.c_mid);
-    }
+    copy_factors<GROUP>(s.scale(), p.expand_scale, p.expand_shift, first, p.c_mid);
 }
 
-// The input of TILES times 16 pixels, 32 channels of them: a lane has channels lane % 4 * 8 to + 7
-// of pixels lane / 4 and lane / 4 + 8 of each 16. A vector from global memory is its part of two
-// matrix instructions, whose order of channels is not that of memory, and the same in both
-// operands. Of the last 16 or fewer channels it has lane % 4 * 4 to + 3, for one instruction.
-//
-// Lanes beyond the last channel read the pixel's first ones: the weights there are zero. It was
-// written by the launch before: not ld.global.nc.
-template <int TILES>
+// The input of TILES times 8 pixels, 32 channels of them, or 16: lane l has channels l % 4 * 8 to + 7
+// of pixel l / 4 of each 8, or l % 4 * 4 to + 3. A vector from global memory is its part of two
+// matrix instructions, or of one, whose order of channels is that of copy_group(). It was written
+// by the launch before: not ld.global.nc.
+template <typename Vector, int TILES>
 struct ExpandInput {
-    uint4 v[TILES][2];
+    static constexpr int kChannels = sizeof(Vector) / 2;  // of a lane
+    Vector v[TILES];
 
-    __device__ __forceinline__ void load(const __half* const (&pixels)[TILES][2], int channel) {
+    // Channels of `input`, whose pixels' first ones of this lane lie at `pixels`.
+    __device__ __forceinline__ void load(const __half* input, const int (&pixels)[TILES]) {
 #pragma unroll
-        for (int i = 0; i < 2 * TILES; ++i) {
-            v[i / 2][i % 2] = *reinterpret_cast<const uint4*>(pixels[i / 2][i % 2] + channel);
+        for (int i = 0; i < TILES; ++i) {
+            v[i] = *reinterpret_cast<const Vector*>(input + pixels[i]);
         }
     }
 
-    __device__ __forceinline__ void load_half(const __half* const (&pixels)[TILES][2],
-                                              int channel) {
-#pragma unroll
-        for (int i = 0; i < 2 * TILES; ++i) {
-            const uint2 half = *reinterpret_cast<const uint2*>(pixels[i / 2][i % 2] + channel);
-            v[i / 2][i % 2].x = half.x;
-            v[i / 2][i % 2].y = half.y;
-        }
+    // The last `left` channels. Lanes beyond the last one read the first of these: the weights
+    // there are zero. `pixels` are those of whole vectors.
+    __device__ __forceinline__ void load_last(const __half* input, const int (&pixels)[TILES],
+                                              int left) {
+        const int quad = threadIdx.x % 4;
+        load(input + (quad * kChannels < left ? quad * kChannels : 0) - quad * 8, pixels);
     }
 };
 
-// Four registers side by side, as a matrix instruction takes them: the compiler is not to gather
-// them anew for each.
-struct ExpandFragment {
-    unsigned v[4];
-
-    ExpandFragment() = default;
-
-    __device__ __forceinline__ ExpandFragment(unsigned a, unsigned b, unsigned c, unsigned d)
-        : v{a, b, c, d} {
-        asm volatile("" : "+r"(v[0]), "+r"(v[1]), "+r"(v[2]), "+r"(v[3]));
-    }
-};
-
-// acc += 32 channels of x times those of the weights: OCTETS rows of them lie 8 * pitch apart.
-template <int TILES, int OCTETS>
-__device__ __forceinline__ void expand_step(ExpandInput<TILES>& x, const __half* weight, int pitch,
-                                            float (&acc)[TILES][OCTETS][4]) {
-    ExpandFragment even[TILES], odd[TILES];
+// acc += the weights of 16 BLOCKS channels times x. `weight` is this lane's row of the first matrix,
+// in shared memory; blocks lie `block_bytes` apart.
+template <typename Vector, int TILES, int BLOCKS>
+__device__ __forceinline__ void expand_step(const ExpandInput<Vector, TILES>& x, unsigned weight,
+                                            int block_bytes, float (&acc)[TILES][BLOCKS][4]) {
 #pragma unroll
-    for (int i = 0; i < TILES; ++i) {
-        const uint4(&v)[2] = x.v[i];
-        even[i] = ExpandFragment(v[0].x, v[1].x, v[0].y, v[1].y);
-        odd[i] = ExpandFragment(v[0].z, v[1].z, v[0].w, v[1].w);
-    }
-#pragma unroll
-    for (int o = 0; o < OCTETS; ++o) {
-        const uint4 b = *reinterpret_cast<const uint4*>(weight + o * 8 * pitch);
+    for (int block = 0; block < BLOCKS; ++block) {
+        unsigned a[4];
+        load_matrices(a, weight + block * block_bytes);
 #pragma unroll
         for (int i = 0; i < TILES; ++i) {
-            multiply(acc[i][o], even[i].v, b.x, b.y);
-            multiply(acc[i][o], odd[i].v, b.z, b.w);
+            multiply(acc[i][block], a, x.v[i].x, x.v[i].y);
         }
-    }
-}
-
-// Expands OCTETS times 8 channels from `octet` on of TILES times 16 pixels from `first` on.
-template <int K, int STRIDE, int GROUP, int TILES, int OCTETS>
-__device__ __forceinline__ void expand_tiles(const ExpandDepthwiseHalf<K, GROUP>& s,
-                                             const ExpandDepthwiseParams& p, int first, int octet) {
-    constexpr int kPitch = ExpandDepthwiseHalf<K, GROUP>::kPitch;
-    const int lane = threadIdx.x % kWarpSize;
-    const int depth = p.c_in;
-    const ExpandPlace& at = s.place();
-    const __half* input = static_cast<const __half*>(p.input) + at.input;  // [h_in, w_in, c_in]
-    const __half* pixels[TILES][2];
+        if constexpr (sizeof(Vector) == sizeof(uint4)) {
+            load_matrices(a, weight + block * block_bytes + 32);
 #pragma unroll
-    for (int i = 0; i < 2 * TILES; ++i) {
-        // Pixels beyond the patch repeat its last one, unused.
-        const int pixel = min(first + i * 8 + lane / 4, at.pixels - 1);
-        const int row = at.row_of(pixel);
-        pixels[i / 2][i % 2] = input + (row * (p.w_in - at.patch_cols) + pixel) * depth;
-    }
-    float acc[TILES][OCTETS][4];
-#pragma unroll
-    for (int i = 0; i < TILES * OCTETS * 4; ++i) {
-        acc[i / 4 / OCTETS][i / 4 % OCTETS][i % 4] = 0.0f;
-    }
-    const int pitch = weight_pitch(depth);
-    const __half* weight = s.weight() + (octet * 8 + lane / 4) * pitch + lane % 4 * 8;
-
-    // Whole steps of 32 channels, the next one's input under way; then what is left.
-    const int whole = depth / 32;
-    ExpandInput<TILES> x;
-    if (whole > 0) {
-        x.load(pixels, lane % 4 * 8);
-    }
-#pragma unroll 1
-    for (int step = 1; step < whole; ++step) {
-        ExpandInput<TILES> next;
-#pragma unroll
-        for (int i = 0; i < 2 * TILES; ++i) {
-            pixels[i / 2][i % 2] += 32;
-        }
-        next.load(pixels, lane % 4 * 8);
-        expand_step(x, weight, pitch, acc);
-        weight += 32;
-        x = next;
-    }
-    const int left = depth % 32;
-    if (whole > 0) {
-        expand_step(x, weight, pitch, acc);
-        weight += 32;
-#pragma unroll
-        for (int i = 0; i < 2 * TILES; ++i) {
-            pixels[i / 2][i % 2] += 32;
-        }
-    }
-    if (left > 16) {
-        x.load(pixels, lane % 4 * 8 < left ? lane % 4 * 8 : 0);
-        expand_step(x, weight, pitch, acc);
-    } else if (left > 0) {
-        x.load_half(pixels, lane % 4 * 4 < left ? lane % 4 * 4 : 0);
-        weight -= lane % 4 * 4;
-#pragma unroll
-        for (int i = 0; i < TILES; ++i) {
-            const uint4(&v)[2] = x.v[i];
-            const ExpandFragment all(v[0].x, v[1].x, v[0].y, v[1].y);
-#pragma unroll
-            for (int o = 0; o < OCTETS; ++o) {
-                const uint2 b = *reinterpret_cast<const uint2*>(weight + o * 8 * pitch);
-                multiply(acc[i][o], all.v, b.x, b.y);
+            for (int i = 0; i < TILES; ++i) {
+                multiply(acc[i][block], a, x.v[i].z, x.v[i].w);
             }
         }
     }
-    const int channel = octet * 8 + lane % 4 * 2;
-    int to[TILES][2];
+}
+
+// Expands TILES times 8 pixels from `first` on, a multiple of 8.
+template <int K, int STRIDE, int GROUP, int TILES>
+__device__ __forceinline__ void expand_tiles(const ExpandDepthwiseHalf<K, GROUP>& s,
+                                             const ExpandDepthwiseParams& p, int first) {
+    constexpr int kBlocks = GROUP / 16;
+    const int lane = thread_anew() % kWarpSize;
+    const int depth = p.c_in;
+    const ExpandPlace& at = s.place();
+    const __half* input = static_cast<const __half*>(p.input) + at.input;  // [h_in, w_in, c_in]
+    int pixels[TILES];  // elements of `input` before the lane's first channel of a pixel
+    const int row_skip = p.w_in - at.patch_cols;
 #pragma unroll
-    for (int i = 0; i < 2 * TILES; ++i) {
-        const int pixel = first + i * 8 + lane / 4;
-        const int row = at.row_of(pixel);
-        const int col = at.first_col + pixel - row * at.patch_cols;
-        // At stride 2 the even columns of a row come first.
-        const int in_row =
-            STRIDE == 1 ? col : col / 2 + (col % 2 == 0 ? 0 : (at.row_pixels + 1) / 2);
-        const int slot = (at.first_row + row) * at.row_pixels + in_row;
-        to[i / 2][i % 2] = pixel < at.pixels ? slot * kPitch + channel : -1;
+    for (int i = 0; i < TILES; ++i) {
+        // Pixels beyond the patch repeat its last one, unused.
+        const int pixel = min(first + i * 8 + lane / 4, at.pixels - 1);
+        pixels[i] = (at.row_of(pixel) * row_skip + pixel) * depth + lane % 4 * 8;
+    }
+    float acc[TILES][kBlocks][4];
+#pragma unroll
+    for (int i = 0; i < TILES * kBlocks * 4; ++i) {
+        acc[i / 4 / kBlocks][i / 4 % kBlocks][i % 4] = 0.0f;
+    }
+    // Matrices: rows 0 to 7 and 8 to 15 of the first 8 channels of a k, then of the others.
+    const int block_bytes = 16 * 2 * weight_pitch(depth);
+    unsigned weight = static_cast<unsigned>(
+        __cvta_generic_to_shared(s.weight() + lane % 16 * weight_pitch(depth) + lane / 16 * 8));
+
+    // Whole steps of 32 channels, the next one's input under way; then what is left.
+    int whole = depth / 32;
+    const int left = depth % 32;
+    using Whole = ExpandInput<uint4, TILES>;
+    // The last channels, those before them meanwhile.
+    const auto multiply_last = [&](auto&& multiply_before) {
+        if (left > 16) {
+            Whole last;
+            last.load_last(input, pixels, left);
+            multiply_before();
+            expand_step(last, weight, block_bytes, acc);
+        } else if (left > 0) {
+            ExpandInput<uint2, TILES> last;
+            last.load_last(input, pixels, left);
+            multiply_before();
+            expand_step(last, weight, block_bytes, acc);
+        } else {
+            multiply_before();
+        }
+    };
+    if (whole == 0) {
+        multiply_last([] {});
+    } else {
+        Whole x;
+        x.load(input, pixels);
+#pragma unroll 1
+        for (; whole > 2; whole -= 2) {
+            Whole next;
+            next.load(input + 32, pixels);
+            expand_step(x, weight, block_bytes, acc);
+            x.load(input + 64, pixels);
+            expand_step(next, weight + 64, block_bytes, acc);
+            input += 64;
+            weight += 128;
+        }
+        if (whole == 2) {
+            Whole next;
+            next.load(input + 32, pixels);
+            expand_step(x, weight, block_bytes, acc);
+            x = next;
+            input += 32;
+            weight += 64;
+        }
+        input += 32;
+        multiply_last([&] {
+            expand_step(x, weight, block_bytes, acc);
+            weight += 64;
+        });
+    }
+
+    // A lane's sums: of pixels lane % 4 * 2 and the next, channels lane / 4 * 2 and the next. What
+    // is known of the pixels is not to wait in registers during the sums.
+    int pixel = first + lane % 4 * 2;
+    asm volatile("" : "+r"(pixel));
+    const int pixels_left = at.pixels - pixel;
+    const float* factors = s.scale() + lane / 4 * 2;
+    char* mid = reinterpret_cast<char*>(s.mid() + lane / 4 * 2);
+    __half* to[TILES][2];
+#pragma unroll
+    for (int i = 0; i < TILES; ++i) {
+        const unsigned pair = *reinterpret_cast<const unsigned*>(s.pixels() + pixel + i * 8);
+        to[i][0] = reinterpret_cast<__half*>(mid + (pair & 0xffffu));
+        to[i][1] = reinterpret_cast<__half*>(mid + (pair >> 16));
     }
     with_activation(p.activation, [&](auto activation) {
         constexpr int32_t kActivation = decltype(activation)::kValue;
 #pragma unroll
-        for (int o = 0; o < OCTETS; ++o) {
-            const float2 scale = load_pair(s.scale() + channel + o * 8);
-            const float2 shift = load_pair(s.scale() + GROUP + channel + o * 8);
+        for (int block = 0; block < kBlocks; ++block) {
+            const float2 scale = load_pair(factors + block * 16);
+            const float2 shift = load_pair(factors + GROUP + block * 16);
 #pragma unroll
             for (int i = 0; i < 2 * TILES; ++i) {
-                const float* sum = &acc[i / 2][o][i % 2 * 2];
-                float2 y = {fmaf(sum[0], scale.x, shift.x), fmaf(sum[1], scale.y, shift.y)};
+                const float* sum = &acc[i / 2][block][i % 2];
+                float2 y = {fmaf(sum[0], scale.x, shift.x), fmaf(sum[2], scale.y, shift.y)};
                 y.x = activate<__half, kActivation>(y.x);
                 y.y = activate<__half, kActivation>(y.y);
-                if (to[i / 2][i % 2] >= 0) {
-                    store_pair(s.mid() + to[i / 2][i % 2] + o * 8, y);
+                if (i / 2 * 8 + i % 2 < pixels_left) {
+                    store_pair(to[i / 2][i % 2] + block * 16, y);
                 }
             }
         }
     });
 }
 
-// The patch of one group. Few pixels are shared out by channels too.
+// The patch of one group.
 template <int K, int STRIDE, int GROUP>
 __device__ __forceinline__ void expand(const ExpandDepthwiseHalf<K, GROUP>& s,
                                        const ExpandDepthwiseParams& p) {
     constexpr int kWarps = kExpandDepthwiseThreadsF16 / kWarpSize;
-    constexpr int kOctets = GROUP / 8;
     const int warp = threadIdx.x / kWarpSize;
     const int pixels = s.place().pixels;
-    if (pixels > (kWarps / 2) * 16) {
+    if (pixels > kWarps * 8) {
 #pragma unroll 1
         for (int i = warp * 32; i < pixels; i += kWarps * 32) {
-            expand_tiles<K, STRIDE, GROUP, 2, kOctets>(s, p, i, 0);
+            expand_tiles<K, STRIDE, GROUP, 4>(s, p, i);
         }
-    } else {
-#pragma unroll 1
-        for (int i = warp / 2 * 16; i < pixels; i += kWarps / 2 * 16) {
-            expand_tiles<K, STRIDE, GROUP, 1, kOctets / 2>(s, p, i, warp % 2 * (kOctets / 2));
-        }
+    } else if (warp * 8 < pixels) {
+        expand_tiles<K, STRIDE, GROUP, 1>(s, p, warp * 8);
     }
 }
 
@@ -331,15 +365,14 @@ __device__ __forceinline__ void walk(const ExpandDepthwiseHalf<K, GROUP>& s,
     out.output = static_cast<__half*>(p.output) + at.output + first;
     out.w_out = p.w_out;
     out.c = p.c_mid;
-    out.rows = at.rows;
-    out.cols = at.cols;
     out.channels = min(GROUP, p.c_mid - first);
-    out.strip_cols = at.strip_cols;
-    out.strip_reciprocal = at.strip_reciprocal;
+    const int octet = octet_of_warp<GROUP>() * kOctet;
+    DepthwiseOctet<K> of;
+    of.template load<true>(s.taps() + octet, s.depthwise_scale() + octet,
+                           s.depthwise_scale() + GROUP + octet, GROUP);
     with_activation(p.activation, [&](auto activation) {
         depthwise_tile<K, STRIDE, GROUP, kWarps, decltype(activation)::kValue>(
-            map, out, static_cast<const __half*>(p.depthwise_weight) + first,
-            p.depthwise_scale + first, p.depthwise_shift + first, s.sums());
+            map, s.strips(), at.pairs, out, of, s.sums());
     });
 }
 
@@ -351,18 +384,44 @@ __device__ __forceinline__ void squeeze(const ExpandDepthwiseHalf<K, GROUP>& s,
     const ExpandPlace& at = s.place();
     float* squeeze = squeeze_of_tile(p.squeeze, tile, p.c_mid, p.c_se, p.slice);
     float* partial_sums = p.partial_sums == nullptr ? nullptr : p.partial_sums + tile * p.c_mid;
-    const int pairs = strip_pairs(at.rows, at.strip_cols);
-    squeeze_group<GROUP>(s.squeeze(), s.sums(), pairs, first, p.c_mid, p.c_se, p.slice, squeeze,
+    squeeze_group<GROUP>(s.squeeze(), s.sums(), at.pairs, first, p.c_mid, p.c_se, p.slice, squeeze,
                          partial_sums);
 }
 
-// The squeeze's weights of the group that begins with channel `first`.
+// What the depthwise convolution and the squeeze of the group that begins with channel `first` are
+// multiplied by: zeros beyond c_mid.
 template <int K, int GROUP>
-__device__ __forceinline__ void copy_squeeze(const ExpandDepthwiseHalf<K, GROUP>& s,
-                                             const ExpandDepthwiseParams& p, int first) {
+__device__ __forceinline__ void copy_depthwise(const ExpandDepthwiseHalf<K, GROUP>& s,
+                                               const ExpandDepthwiseParams& p, int first) {
+    constexpr int kTapVectors = GROUP / 8;
+    const __half* taps = static_cast<const __half*>(p.depthwise_weight) + first;
+    __half* to = s.taps();
+    for (int i = thread_anew(); i < K * K * kTapVectors; i += kExpandDepthwiseThreadsF16) {
+        const int c = i % kTapVectors * 8;
+        const bool valid = first + c < p.c_mid;
+        copy_chunk(to + i * 8, valid ? taps + i / kTapVectors * p.c_mid + c : taps, valid);
+    }
+    copy_factors<GROUP>(s.depthwise_scale(), p.depthwise_scale, p.depthwise_shift, first, p.c_mid);
     if (p.squeeze != nullptr) {
         copy_reduce_weight<GROUP>(s.squeeze(), static_cast<const __half*>(p.reduce_weight), p.c_se,
                                   first, p.c_mid);
+    }
+}
+
+// Where the pixels of the patch lie that are in the image.
+template <int K, int STRIDE, int GROUP>
+__device__ __forceinline__ void place_pixels(const ExpandDepthwiseHalf<K, GROUP>& s) {
+    const ExpandPlace at = s.place();
+    uint16_t* to = s.pixels();
+    for (int i = threadIdx.x; i < (at.pixels + 31) / 32 * 32; i += kExpandDepthwiseThreadsF16) {
+        // Pixels beyond the last are looked up, and not used.
+        const int row = at.row_of(i);
+        const int col = at.first_col + i - row * at.patch_cols;
+        // At stride 2 the even columns of a row come first.
+        const int in_row =
+            STRIDE == 1 ? col : col / 2 + (col % 2 == 0 ? 0 : (at.row_pixels + 1) / 2);
+        const int pixel = (at.first_row + row) * at.row_pixels + in_row;
+        to[i] = static_cast<uint16_t>(pixel * (ExpandDepthwiseHalf<K, GROUP>::kPitch * 2));
     }
 }
 
@@ -382,12 +441,16 @@ __device__ __forceinline__ void expand_depthwise_f16(const ExpandDepthwiseParams
     // Weights do not come from the launch before: the first of them are under way while it ends.
     let_next_launch_begin();
     copy_group(s, p, begin);
-    copy_squeeze(s, p, begin);
+    copy_depthwise(s, p, begin);
     commit_copies();
+    const ExpandPlace& at = s.place();
+    place_pixels<K, STRIDE, GROUP>(s);
+    const DepthwiseMap<K, STRIDE, GROUP> map(s.mid(), at.row_pixels);
+    place_strips(s.strips(), at.rows, at.cols, map, p.w_out * p.c_mid, p.c_mid);
     // The depthwise convolution is padded with zeros, not with what a zero would be expanded to.
-    const int bytes = s.place().weight - static_cast<int>(sizeof(ExpandPlace));
-    for (int i = threadIdx.x * 16; i < bytes; i += kExpandDepthwiseThreadsF16 * 16) {
-        *reinterpret_cast<uint4*>(shared + sizeof(ExpandPlace) + i) = make_uint4(0, 0, 0, 0);
+    const int end_of_mid = at.weight;
+    for (int i = at.mid + threadIdx.x * 16; i < end_of_mid; i += kExpandDepthwiseThreadsF16 * 16) {
+        *reinterpret_cast<uint4*>(shared + i) = make_uint4(0, 0, 0, 0);
     }
     wait_for_launches_before();
 #pragma unroll 1
@@ -395,7 +458,7 @@ __device__ __forceinline__ void expand_depthwise_f16(const ExpandDepthwiseParams
         wait_copies<0>();
         __syncthreads();
         if (first != begin) {
-            copy_squeeze(s, p, first);
+            copy_depthwise(s, p, first);
             commit_copies();
         }
         expand<K, STRIDE, GROUP>(s, p);

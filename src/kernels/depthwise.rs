@@ -123,8 +123,9 @@ impl Tiles {
 fn shared_bytes(k: usize, stride: usize, tiles: &Tiles, c_se: i32) -> u64 {
     let (group, c_se) = (DEPTHWISE_GROUP as u64, c_se.max(0) as u64);
     let map = patch(k, stride, tiles.tile) * 2 * (group + 8);
+    let strips = tiles.pairs() * 2 * 16;
     let sums = (tiles.pairs() + 1) * group * 4;
-    map + sums + c_se * 2 * (group + 8) + c_se * 4
+    map + strips + sums + c_se * 2 * (group + 8) + c_se * 4
 }
 
 /// The launch for a `k` x `k` window, or which argument the kernels do not take.

@@ -284,8 +284,10 @@ mod tests {
         assert_eq!(one.geometry.block, [256, 1, 1]);
         let p = one.params;
         assert_eq!([p.tile_rows, p.tile_cols, p.channels], [28, 16, 16]);
-        // place, mid, weights with their batch-norm, sums of 7 pairs of strips and of the tile
-        let bytes = 64 + 2 * 640 * 24 + 16 * (8 + 2 * 96) + 4 * 8 * 16;
+        // place, 16 strips, where pixels lie; mid; weights with their batch-norm; sums of 7 pairs of
+        // strips; batch-norm and taps; sums of the tile
+        let places = 64 + 16 * 16 + 2 * 640;
+        let bytes = places + 2 * 640 * 24 + 16 * (8 + 2 * 72) + 4 * 7 * 16 + 16 * (8 + 2 * 25) + 64;
         assert_eq!(one.geometry.shared_bytes, bytes);
         let many = ExpandDepthwiseParams { n: 64, ..params() };
         let many = launch(Precision::Fp16, 5, 1, many).unwrap();

@@ -97,6 +97,8 @@ pub const EXPAND_DEPTHWISE_GROUP_F32: i32 = 24;
 pub const EXPAND_DEPTHWISE_WARPS: i32 = 6;
 /// Threads of an expand_depthwise block in f16.
 pub const EXPAND_DEPTHWISE_THREADS_F16: i32 = 256;
+/// Most strips of a tile of an f16 block: its shared memory has room for where they lie.
+pub const EXPAND_DEPTHWISE_STRIPS: i32 = 16;
 
 /// Threads of a warp.
 pub(super) const WARP_SIZE: i32 = 32;

@@ -57,11 +57,13 @@ impl Squeezed {
 /// Channels of the smallest slice.
 const SMALLEST_SLICE: i32 = 16;
 
-/// Most parts of an image, where slices of all channels do not already make more.
-const ENOUGH_PARTS: u64 = 96;
+/// Most parts of an image, where slices of all channels do not already make more. Blocks have whole
+/// slices, so this bounds the blocks of a single image's launch; and whoever makes a gate reads all
+/// parts.
+const ENOUGH_PARTS: u64 = 256;
 
 /// Channels of a slice of `c` channels, where the map has `tiles` tiles: the smallest of 16, 32,
-/// 64, ... with which an image has at most 96 parts, or the first that is at least `c`. 0 where
+/// 64, ... with which an image has at most 256 parts, or the first that is at least `c`. 0 where
 /// there are no channels.
 pub fn slice(c: i32, tiles: i32) -> i32 {
     if c <= 0 {
@@ -105,19 +107,19 @@ mod tests {
         for [c, tiles, expected, number] in [
             [32, 14, 16, 2],
             [96, 14, 16, 6],
-            [96, 16, 16, 6],
-            [96, 17, 32, 3],
-            [144, 14, 32, 5],
+            [96, 42, 16, 6],
+            [96, 43, 32, 3],
+            [144, 28, 16, 9],
             [240, 4, 16, 15],
             [1152, 1, 16, 72],
-            [1536, 1, 16, 96],
-            [1544, 1, 32, 49],
+            [4096, 1, 16, 256],
+            [4104, 1, 32, 129],
             [8, 1, 16, 1],
-            [480, 96, 512, 1],
+            [480, 256, 512, 1],
             // Even one slice makes more parts.
-            [32, 200, 32, 1],
-            [40, 200, 64, 1],
-            [8, 200, 16, 1],
+            [32, 300, 32, 1],
+            [40, 300, 64, 1],
+            [8, 300, 16, 1],
             [0, 3, 0, 0],
         ] {
             assert_eq!(slice(c, tiles), expected, "{c} channels, {tiles} tiles");
@@ -128,13 +130,13 @@ mod tests {
     /// Every slice but the last is full, the last is not empty, and half the slice would not do.
     #[test]
     fn slices_cover_the_channels() {
-        for c in (8..=4000).step_by(8) {
-            for tiles in [1, 2, 3, 7, 14, 28, 49, 96, 97, 1000, i32::MAX] {
+        for c in (8..=4200).step_by(8) {
+            for tiles in [1, 2, 3, 7, 14, 28, 49, 256, 257, 1000, i32::MAX] {
                 let (slice, slices) = (slice(c, tiles), slices(c, tiles));
                 assert!((slices - 1) * slice < c && c <= slices * slice, "{c} {tiles}");
                 let parts = |slice: i32| i64::from(tiles) * i64::from((c + slice - 1) / slice);
-                assert!(parts(slice) <= 96 || slice >= c, "{c} {tiles}");
-                assert!(slice == 16 || (parts(slice / 2) > 96 && slice / 2 < c), "{c} {tiles}");
+                assert!(parts(slice) <= 256 || slice >= c, "{c} {tiles}");
+                assert!(slice == 16 || (parts(slice / 2) > 256 && slice / 2 < c), "{c} {tiles}");
             }
         }
     }
@@ -144,8 +146,8 @@ mod tests {
         assert_eq!([0, 1, 4, 6, 8, 10, 28, 48].map(stride), [0, 4, 4, 8, 8, 12, 28, 48]);
         assert_eq!(elems(1152, 1, 48), 72 * 48);
         assert_eq!(elems(96, 14, 4), 14 * 6 * 4);
-        assert_eq!(elems(144, 14, 6), 14 * 5 * 8);
-        assert_eq!(elems(32, 200, 8), 200 * 8);
+        assert_eq!(elems(144, 14, 6), 14 * 9 * 8);
+        assert_eq!(elems(32, 300, 8), 300 * 8);
     }
 
     /// No argument panics or wraps around.

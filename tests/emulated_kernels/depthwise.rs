@@ -205,7 +205,7 @@ mod mutants {
             (false, [k - 2, k - 2], [2, 8], [4, 4]),
         ];
         // So many tiles that a block of f16 has two groups of channels, the second part empty.
-        let long = (false, [0, 0], [1, 40], [1, 49 * 16 * stride]);
+        let long = (false, [0, 0], [1, 40], [1, 129 * 16 * stride]);
         let long = (precision == Precision::Fp16).then_some(long);
         let shapes = plain.into_iter().chain(wide).chain(long).enumerate();
         shapes

@@ -3,12 +3,16 @@
 
 use super::{MAX_SHARED_BYTES, window};
 use crate::kernels::params::{
-    DEPTHWISE_STRIP_COLS, DEPTHWISE_STRIP_ROWS, EXPAND_DEPTHWISE_THREADS_F16,
+    DEPTHWISE_STRIP_COLS, DEPTHWISE_STRIP_ROWS, EXPAND_DEPTHWISE_STRIPS,
+    EXPAND_DEPTHWISE_THREADS_F16,
 };
 
 /// Most pixels of the expanded map under the windows of a tile: what a block keeps of a group of
 /// 16 channels then leaves room for 640 input channels of weights, and of a group of 32 for 128.
 const MAX_PATCH_PIXELS: u64 = 640;
+
+/// Most pairs of strips of a tile: of no more pixels than that.
+const MAX_PAIRS: u64 = EXPAND_DEPTHWISE_STRIPS as u64 / 2;
 
 /// Channels that a block expands at a time.
 const GROUPS: [i32; 2] = [16, 32];
@@ -112,16 +116,17 @@ pub fn expanded_pixels(k: usize, stride: usize, output: [i32; 2]) -> u64 {
 
 /// Twin of `expand_place` in `kernels/tile_expand_depthwise_f16.cuh`: of a patch of `patch` pixels and
 /// `pairs` of strips, with `c_in` input channels and `c_se` rows of the squeeze's weight.
-fn shared_bytes(group: i32, [patch, pairs]: [u64; 2], [c_in, c_se]: [i32; 2]) -> u64 {
+fn shared_bytes(k: usize, group: i32, [patch, pairs]: [u64; 2], [c_in, c_se]: [i32; 2]) -> u64 {
     let [c_in, c_se] = [c_in, c_se].map(|channels| channels.max(0) as u64);
     let group = group as u64;
-    let depth = c_in.next_multiple_of(32);
-    let pitch = if depth.is_multiple_of(64) { depth + 32 } else { depth };
+    let pitch = c_in.next_multiple_of(32) + 8;
     let mid = 2 * patch * (group + 8);
     let weight = group * (2 * 4 + 2 * pitch);
-    let sums = 4 * (pairs + 1) * group;
-    let squeeze = 4 * c_se.next_multiple_of(4) + 2 * c_se * (group + 8);
-    PLACE_BYTES + mid + weight + sums + squeeze
+    let places = 16 * EXPAND_DEPTHWISE_STRIPS as u64 + 2 * patch.next_multiple_of(32);
+    let sums = 4 * pairs * group;
+    let depthwise = group * (2 * 4 + 2 * (k * k) as u64);
+    let squeeze = 4 * (group + c_se.next_multiple_of(4)) + 2 * c_se * (group + 8);
+    PLACE_BYTES + places + mid + weight + sums + depthwise + squeeze
 }
 
 /// Whether the weights of `c_in` input channels, and of a squeeze to a quarter of them, leave room
@@ -129,7 +134,8 @@ fn shared_bytes(group: i32, [patch, pairs]: [u64; 2], [c_in, c_se]: [i32; 2]) ->
 pub fn fits(k: usize, stride: usize, c_in: i32) -> bool {
     window(k, stride).is_some()
         && c_in < 1 << 20
-        && shared_bytes(GROUPS[0], [MAX_PATCH_PIXELS, 16], [c_in, c_in / 4]) <= MAX_SHARED_BYTES
+        && shared_bytes(k, GROUPS[0], [MAX_PATCH_PIXELS, MAX_PAIRS], [c_in, c_in / 4])
+            <= MAX_SHARED_BYTES
 }
 
 /// What of a launch depends on the batch. No byte of the output does.
@@ -160,7 +166,7 @@ pub fn blocks(
     let pairs = pairs(tile);
     let tiles = tile_count(tile, output) * n.max(1) as u64;
     let [c, slice] = [c_mid, slice].map(|channels| channels.max(0) as u64);
-    let bytes = GROUPS.map(|group| shared_bytes(group, [patch, pairs], [c_in, c_se]));
+    let bytes = GROUPS.map(|group| shared_bytes(k, group, [patch, pairs], [c_in, c_se]));
     let wide = bytes[1] <= MAX_SHARED_BYTES
         && (slice >= GROUPS[1] as u64 || tiles * c.div_ceil(GROUPS[1] as u64) >= FEW_BLOCKS);
     let unit = slice.max(GROUPS[usize::from(wide)] as u64);
