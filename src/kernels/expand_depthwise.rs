@@ -47,20 +47,83 @@ fn window(k: usize, stride: usize) -> Option<usize> {
     }
 }
 
-/// Rows and columns of output pixels of a tile. A matter of the window and of the output's extents
-/// alone, so that the order of the sums over a tile is too.
-pub fn tile(precision: Precision, k: usize, stride: usize, output: [i32; 2]) -> [i32; 2] {
-    match (precision, stride) {
-        (Precision::Fp16, _) => half::tile(k, stride, output),
-        (Precision::Fp32, 1) => [EXPAND_DEPTHWISE_TILE_ROWS_STRIDE_1, EXPAND_DEPTHWISE_TILE_COLS],
-        (Precision::Fp32, _) => [EXPAND_DEPTHWISE_TILE_ROWS_STRIDE_2, EXPAND_DEPTHWISE_TILE_COLS],
+/// How one image's output is cut into tiles. A matter of the layer's geometry alone, so that the
+/// order of the sums over a tile is too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tiles {
+    precision: Precision,
+    k: usize,
+    stride: usize,
+    output: [i32; 2],
+    tile: [i32; 2],
+}
+
+impl Tiles {
+    /// Of a window, the rows and columns of its output, and the input channels of the expansion.
+    pub fn new(
+        precision: Precision,
+        k: usize,
+        stride: usize,
+        output: [i32; 2],
+        c_in: i32,
+    ) -> Tiles {
+        let tile = match (precision, stride) {
+            (Precision::Fp16, _) => half::tile(k, stride, output, c_in),
+            (Precision::Fp32, _) => tile_f32(stride),
+        };
+        Tiles { precision, k, stride, output, tile }
     }
+
+    /// Rows and columns of output pixels of a tile.
+    pub fn tile(&self) -> [i32; 2] {
+        self.tile
+    }
+
+    /// Number of tiles: the extent of `partial_sums` and of `squeeze`.
+    pub fn count(&self) -> i32 {
+        i32::try_from(half::tile_count(self.tile, self.output)).unwrap_or(i32::MAX)
+    }
+
+    /// Most additions that a value goes through in a tile's sum. In f16 a lane adds up four rows of
+    /// two strips, eight lanes their sums in a tree, and another thread the pairs of strips; in f32
+    /// a thread adds 2 pixels, another the sums of 32 threads.
+    pub fn additions(&self) -> u64 {
+        match self.precision {
+            Precision::Fp16 => 4 + 1 + 3 + half::pairs(self.tile),
+            Precision::Fp32 => 34,
+        }
+    }
+
+    /// Pixels that the tiles expand, halo and, in f32, part-empty tiles included.
+    fn expanded_pixels(&self) -> u64 {
+        match self.precision {
+            Precision::Fp16 => half::expanded_pixels(self.k, self.stride, self.output, self.tile),
+            Precision::Fp32 => {
+                half::tile_count(self.tile, self.output) * patch_pixels(self.k, self.stride)
+            }
+        }
+    }
+
+    /// Average number of times that the kernel expands a pixel: pixels that the tiles compute,
+    /// divided by the pixels of the expanded map that the windows of the layer span.
+    pub fn recompute(&self) -> f64 {
+        let side = |side: i32| f64::from(side.max(1)) * self.stride as f64;
+        self.expanded_pixels() as f64 / self.output.map(side).iter().product::<f64>()
+    }
+}
+
+/// Rows and columns of output pixels of an f32 tile.
+fn tile_f32(stride: usize) -> [i32; 2] {
+    let rows = match stride {
+        1 => EXPAND_DEPTHWISE_TILE_ROWS_STRIDE_1,
+        _ => EXPAND_DEPTHWISE_TILE_ROWS_STRIDE_2,
+    };
+    [rows, EXPAND_DEPTHWISE_TILE_COLS]
 }
 
 /// Pixels of the expanded map under the windows of an f32 tile.
 fn patch_pixels(k: usize, stride: usize) -> u64 {
-    let tile = tile(Precision::Fp32, k, stride, [1, 1]);
-    tile.iter().map(|&side| (side as u64 - 1) * stride as u64 + k as u64).product()
+    tile_f32(stride).iter().map(|&side| (side as u64 - 1) * stride as u64 + k as u64).product()
 }
 
 /// Twin of `ExpandDepthwiseShared` in `kernels/tile_expand_depthwise.cuh`.
@@ -88,41 +151,6 @@ pub fn fits(precision: Precision, k: usize, stride: usize, c_in: i32) -> bool {
     window(k, stride).is_some() && c_in >= 8 && c_in % 8 == 0 && fits()
 }
 
-/// Tiles that one image's output is cut into: the extent of `partial_sums` and of `squeeze`. A
-/// matter of the window and of the output's extents alone, so that the order of the sums is too.
-pub fn tiles(precision: Precision, k: usize, stride: usize, output: [i32; 2]) -> i32 {
-    let tile = tile(precision, k, stride, output);
-    i32::try_from(half::tile_count(tile, output)).unwrap_or(i32::MAX)
-}
-
-/// Most additions that a value goes through in a tile's sum. In f16 a lane adds up four rows of two
-/// strips, eight lanes their sums in a tree, and another thread the pairs of strips; in f32 a thread
-/// adds 2 pixels, another the sums of 32 threads.
-pub fn additions(precision: Precision, k: usize, stride: usize, output: [i32; 2]) -> u64 {
-    match precision {
-        Precision::Fp16 => 4 + 1 + 3 + half::pairs(tile(precision, k, stride, output)),
-        Precision::Fp32 => 34,
-    }
-}
-
-/// Pixels that the tiles of an image expand, halo and, in f32, part-empty tiles included.
-fn expanded_pixels(precision: Precision, k: usize, stride: usize, output: [i32; 2]) -> u64 {
-    match precision {
-        Precision::Fp16 => half::expanded_pixels(k, stride, output),
-        Precision::Fp32 => {
-            let tile = tile(precision, k, stride, output);
-            half::tile_count(tile, output) * patch_pixels(k, stride)
-        }
-    }
-}
-
-/// Average number of times that the kernel expands a pixel: pixels that the tiles compute, divided
-/// by the pixels of the expanded map that the windows of the layer span.
-pub fn recompute(precision: Precision, k: usize, stride: usize, output: [i32; 2]) -> f64 {
-    let map: f64 = output.iter().map(|&side| side.max(1) as f64 * stride as f64).product();
-    expanded_pixels(precision, k, stride, output) as f64 / map
-}
-
 /// Multiplications and additions that the kernel executes for one image: the expansion with its
 /// recomputed halo, and the depthwise convolution.
 pub fn macs(
@@ -132,7 +160,7 @@ pub fn macs(
     output: [i32; 2],
     [c_in, c_mid]: [i32; 2],
 ) -> u64 {
-    let expanded = expanded_pixels(precision, k, stride, output);
+    let expanded = Tiles::new(precision, k, stride, output, c_in).expanded_pixels();
     let expansion = expanded.saturating_mul(c_in.max(0) as u64);
     let pixels: u64 = output.iter().map(|&side| side.max(0) as u64).product();
     let depthwise = pixels.saturating_mul((k * k) as u64);
@@ -174,7 +202,8 @@ pub fn launch(
     check.window([k, stride], [p.pad_top, p.pad_left], [p.h_in, p.w_in], [p.h_out, p.w_out])?;
     check.activation(p.activation)?;
     let output = [p.h_out, p.w_out];
-    let tiles = tiles(precision, k, stride, output);
+    let cut = Tiles::new(precision, k, stride, output, p.c_in);
+    let tiles = cut.count();
     check.elems("input", &[p.n, p.h_in, p.w_in, p.c_in])?;
     check.elems("expand_weight", &[p.c_mid, p.c_in])?;
     check.elems("depthwise_weight", &[k as i32, k as i32, p.c_mid])?;
@@ -209,7 +238,7 @@ pub fn launch(
             let few = u64::from(blocks.shared_bytes) <= MAX_SHARED_BYTES;
             check.that(few, "c_se", p.c_se.into(), "few enough channels for shared memory")?;
             check.grid("c_mid by channels of a block", blocks.ranges)?;
-            [params.tile_rows, params.tile_cols] = half::tile(k, stride, output);
+            [params.tile_rows, params.tile_cols] = cut.tile();
             params.channels = blocks.channels;
             let geometry = Geometry {
                 grid: [tiles as u32, blocks.ranges, params.n as u32],
@@ -327,11 +356,11 @@ mod tests {
                     assert!(fits(Precision::Fp16, k, stride, c_in), "{c_in}");
                     let output = [conv.output.h, conv.output.w].map(|side| side as i32);
                     let pixels = (conv.input.pixels() * block.c_mid) as f64;
-                    expanded += pixels * recompute(Precision::Fp16, k, stride, output);
+                    let tiles = Tiles::new(Precision::Fp16, k, stride, output, c_in);
+                    expanded += pixels * tiles.recompute();
                     map += pixels;
                     for n in [1, 8, 128] {
-                        let slice =
-                            squeeze::slice(c_mid, tiles(Precision::Fp16, k, stride, output));
+                        let slice = squeeze::slice(c_mid, tiles.count());
                         for slice in [0, slice] {
                             let c = [c_in, c_mid, (c_in + 3) / 4];
                             let blocks = half::blocks(k, stride, n, output, c, slice);
@@ -365,27 +394,31 @@ mod tests {
 
     #[test]
     fn tiles_and_what_they_recompute() {
-        let full = Precision::Fp32;
-        assert_eq!(tiles(full, 3, 1, [28, 28]), 16);
-        assert_eq!(tiles(full, 5, 2, [56, 56]), 14 * 7);
-        assert_eq!(tiles(full, 3, 1, [i32::MAX; 2]), i32::MAX);
-        assert_eq!(recompute(full, 3, 1, [8, 8]), 100.0 / 64.0);
-        assert_eq!(recompute(full, 3, 2, [56, 56]), 153.0 / 128.0);
-        assert_eq!(macs(full, 3, 1, [8, 8], [16, 96]), (100 * 16 + 64 * 9) * 96);
+        let full = |k, stride, output| Tiles::new(Precision::Fp32, k, stride, output, 16);
+        assert_eq!(full(3, 1, [28, 28]).count(), 16);
+        assert_eq!(full(5, 2, [56, 56]).count(), 14 * 7);
+        assert_eq!(full(3, 1, [i32::MAX; 2]).count(), i32::MAX);
+        assert_eq!(full(3, 1, [8, 8]).recompute(), 100.0 / 64.0);
+        assert_eq!(full(3, 2, [56, 56]).recompute(), 153.0 / 128.0);
+        assert_eq!(macs(Precision::Fp32, 3, 1, [8, 8], [16, 96]), (100 * 16 + 64 * 9) * 96);
 
-        let half = Precision::Fp16;
+        let half = |k, stride, output, c_in| Tiles::new(Precision::Fp16, k, stride, output, c_in);
         // The whole map where it fits.
-        assert_eq!(tile(half, 5, 1, [14, 14]), [14, 14]);
-        assert_eq!(recompute(half, 5, 1, [14, 14]), 1.0);
+        assert_eq!(half(5, 1, [14, 14], 112).tile(), [14, 14]);
+        assert_eq!(half(5, 1, [14, 14], 112).recompute(), 1.0);
         // Columns 0 ... 17 and 14 ... 27.
-        assert_eq!(tile(half, 5, 1, [28, 28]), [28, 16]);
-        assert_eq!(tiles(half, 5, 1, [28, 28]), 2);
-        assert_eq!(recompute(half, 5, 1, [28, 28]), (18 + 14) as f64 / 28.0);
-        assert_eq!(macs(half, 5, 1, [28, 28], [40, 240]), (28 * 32 * 40 + 28 * 28 * 25) * 240);
+        let wide = half(5, 1, [28, 28], 40);
+        assert_eq!((wide.tile(), wide.count()), ([28, 16], 2));
+        assert_eq!(wide.recompute(), (18 + 14) as f64 / 28.0);
+        let expanded = 28 * 32 * 40 + 28 * 28 * 25;
+        assert_eq!(macs(Precision::Fp16, 5, 1, [28, 28], [40, 240]), expanded * 240);
+        // Of 32 channels, more weights leave room for fewer pixels, down to 448; then of 16.
+        let pixels = |c_in| half::most_pixels(5, c_in);
+        assert_eq!([40, 80, 224, 384, 640, i32::MAX].map(pixels), [640, 640, 512, 640, 640, 640]);
         // Of any extents, and at once.
-        assert!(tiles(half, 5, 2, [i32::MAX; 2]) == i32::MAX);
-        assert_eq!(tile(half, 3, 1, [i32::MIN, 1]), [1, 1]);
-        assert!(macs(half, 5, 2, [i32::MAX; 2], [i32::MAX; 2]) > 0);
+        assert_eq!(half(5, 2, [i32::MAX; 2], 16).count(), i32::MAX);
+        assert_eq!(half(3, 1, [i32::MIN, 1], 16).tile(), [1, 1]);
+        assert!(macs(Precision::Fp16, 5, 2, [i32::MAX; 2], [i32::MAX; 2]) > 0);
     }
 
     #[test]

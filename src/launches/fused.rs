@@ -122,7 +122,10 @@ fn joined(b: &Builder<'_>, depthwise: usize) -> Option<usize> {
     let output = [conv.output.h as i32, conv.output.w as i32];
     let pays = match compute {
         Compute::Fp16 => true,
-        Compute::Fp32 => expand_depthwise::recompute(storage, k, stride, output) <= MAX_RECOMPUTE,
+        Compute::Fp32 => {
+            let tiles = expand_depthwise::Tiles::new(storage, k, stride, output, c_in as i32);
+            tiles.recompute() <= MAX_RECOMPUTE
+        }
         // `expand_depthwise` has no tensor cores in f32.
         Compute::Tf32 => false,
     };
@@ -141,7 +144,12 @@ fn depthwise_node(b: &mut Builder<'_>, index: usize, expand: Option<usize>) -> O
     };
     let compute = b.options.compute;
     let tiles = match expand {
-        Some(_) => ExpandDepthwise::tiles(compute.storage(), conv),
+        Some(expand) => {
+            let plan::Op::Pointwise { c_in, .. } = plan.steps[expand].op else {
+                unreachable!("only pointwise steps are joined");
+            };
+            ExpandDepthwise::tiles(compute.storage(), conv, c_in)
+        }
         None => Depthwise::tiles(compute.storage(), conv),
     };
     let (mut partial_sums, mut parts) = (None, None);

@@ -210,7 +210,7 @@ impl Step<'_> {
                 let mid = step::expand(&expand, storage);
                 let finish = self.finish(&bn, op.activation);
                 let y = step::depthwise(&mid, n, &op.conv, op.c_mid, &weight, finish);
-                let sums = step::expand_depthwise_tiles(&y, &op.conv, op.c_mid, storage);
+                let sums = step::expand_depthwise_tiles(&y, &op.conv, [op.c_in, op.c_mid], storage);
                 let beside = self.of_sums(op.partial_sums, op.squeeze, op.c_mid, sums);
                 [self.map(op.output, y)].into_iter().chain(beside).collect()
             }

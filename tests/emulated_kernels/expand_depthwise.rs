@@ -3,8 +3,9 @@
 use super::*;
 use crate::support::Random;
 use crate::support::emulated::*;
+use effnet::kernels::expand_depthwise::{self, Tiles};
 use effnet::kernels::params::*;
-use effnet::kernels::{expand_depthwise, squeeze};
+use effnet::kernels::squeeze;
 use effnet::weights::Precision;
 use std::collections::HashSet;
 
@@ -93,9 +94,13 @@ impl ExpandDepthwise {
         ExpandDepthwise { n: 1, input: self.input[i * elems..][..elems].to_vec(), ..self.clone() }
     }
 
-    fn tiles(&self) -> usize {
+    fn cut(&self) -> Tiles {
         let output = self.output_size.map(|x| x as i32);
-        expand_depthwise::tiles(self.precision, self.k, self.stride, output) as usize
+        Tiles::new(self.precision, self.k, self.stride, output, self.c_in as i32)
+    }
+
+    fn tiles(&self) -> usize {
+        self.cut().count() as usize
     }
 
     /// Rows of the squeeze's weight that are multiplied.
@@ -205,9 +210,7 @@ impl Case for ExpandDepthwise {
         let ExpandDepthwise { k, stride, data, .. } = *self;
         let c = self.c_mid;
         let ([h_in, w_in], [h_out, w_out]) = (self.input_size, self.output_size);
-        let output_size = self.output_size.map(|x| x as i32);
-        let tile = expand_depthwise::tile(self.precision, k, stride, output_size);
-        let [tile_rows, tile_cols] = tile.map(|side| side as usize);
+        let [tile_rows, tile_cols] = self.cut().tile().map(|side| side as usize);
         // One fma each; on tensor cores six roundings of each product, see the module's head.
         let roundings = match self.precision {
             Precision::Fp32 => k * k,
@@ -258,7 +261,7 @@ impl Case for ExpandDepthwise {
                 }
             }
         }
-        let additions = expand_depthwise::additions(self.precision, k, stride, output_size) as f64;
+        let additions = self.cut().additions() as f64;
         for (sum, magnitude) in sums.iter_mut().zip(magnitudes) {
             sum.error += additions * data.u() * magnitude;
         }

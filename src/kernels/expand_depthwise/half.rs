@@ -8,8 +8,12 @@ use crate::kernels::params::{
 };
 
 /// Most pixels of the expanded map under the windows of a tile: what a block keeps of a group of
-/// 16 channels then leaves room for 640 input channels of weights, and of a group of 32 for 128.
+/// 16 channels then leaves room for 640 input channels of weights.
 const MAX_PATCH_PIXELS: u64 = 640;
+
+/// Pixels for which tiles are rather made smaller than channels expanded 16 at a time: the input is
+/// read once for each group of channels.
+const ENOUGH_PATCH_PIXELS: u64 = 448;
 
 /// Most pairs of strips of a tile: of no more pixels than that.
 const MAX_PAIRS: u64 = EXPAND_DEPTHWISE_STRIPS as u64 / 2;
@@ -82,19 +86,34 @@ fn patch_pixels(k: usize, stride: usize, tile: [i32; 2]) -> u64 {
     span(k, stride, down * STRIP_ROWS) * span(k, stride, across * STRIP_COLS)
 }
 
+/// Most pixels that a block of a layer with `c_in` input channels, and a squeeze to a quarter of
+/// them, has room for: those of 32 channels, unless they are few.
+pub fn most_pixels(k: usize, c_in: i32) -> u64 {
+    let channels = [c_in, c_in.saturating_add(3) / 4];
+    let has_room = |&pixels: &u64| {
+        shared_bytes(k, GROUPS[1], [pixels, MAX_PAIRS], channels) <= MAX_SHARED_BYTES
+    };
+    (ENOUGH_PATCH_PIXELS..=MAX_PATCH_PIXELS)
+        .rev()
+        .step_by(32)
+        .find(has_room)
+        .unwrap_or(MAX_PATCH_PIXELS)
+}
+
 /// Rows and columns of output pixels of a tile: those with which the kernel computes least, by the
-/// weights above. A matter of the output's extents alone.
-pub fn tile(k: usize, stride: usize, [h_out, w_out]: [i32; 2]) -> [i32; 2] {
+/// weights above. A matter of the layer's geometry alone.
+pub fn tile(k: usize, stride: usize, [h_out, w_out]: [i32; 2], c_in: i32) -> [i32; 2] {
+    let most_pixels = most_pixels(k, c_in);
     let [h, w] = [h_out, w_out].map(extent);
     let mut best = (u64::MAX, [1, STRIP_COLS.min(w) as i32]);
     for cols in (1..=w.div_ceil(STRIP_COLS)).map(|strips| (strips * STRIP_COLS).min(w)) {
-        if patch_pixels(k, stride, [1, cols as i32]) > MAX_PATCH_PIXELS {
+        if patch_pixels(k, stride, [1, cols as i32]) > most_pixels {
             break;
         }
         let wide = expanded(k, stride, w, cols);
         for rows in 1..=h {
             let tile = [rows as i32, cols as i32];
-            if patch_pixels(k, stride, tile) > MAX_PATCH_PIXELS {
+            if patch_pixels(k, stride, tile) > most_pixels {
                 break;
             }
             let tiles = h.div_ceil(rows) * w.div_ceil(cols);
@@ -108,8 +127,8 @@ pub fn tile(k: usize, stride: usize, [h_out, w_out]: [i32; 2]) -> [i32; 2] {
 }
 
 /// Pixels of the expanded map that all tiles of an image compute.
-pub fn expanded_pixels(k: usize, stride: usize, output: [i32; 2]) -> u64 {
-    let [rows, cols] = tile(k, stride, output).map(|side| side as u64);
+pub fn expanded_pixels(k: usize, stride: usize, output: [i32; 2], tile: [i32; 2]) -> u64 {
+    let [rows, cols] = tile.map(|side| side as u64);
     let [h, w] = output.map(extent);
     expanded(k, stride, h, rows) * expanded(k, stride, w, cols)
 }
@@ -161,7 +180,7 @@ pub fn blocks(
     [c_in, c_mid, c_se]: [i32; 3],
     slice: i32,
 ) -> Blocks {
-    let tile = tile(k, stride, output);
+    let tile = tile(k, stride, output, c_in);
     let patch = patch_pixels(k, stride, tile);
     let pairs = pairs(tile);
     let tiles = tile_count(tile, output) * n.max(1) as u64;

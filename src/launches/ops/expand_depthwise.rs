@@ -43,9 +43,10 @@ pub(crate) struct ExpandDepthwise {
 
 impl ExpandDepthwise {
     /// Tiles of one image's output: the extent of `partial_sums`, and of the squeeze's parts.
-    pub fn tiles(precision: Precision, conv: ConvGeometry) -> usize {
+    pub fn tiles(precision: Precision, conv: ConvGeometry, c_in: usize) -> usize {
         let output = [conv.output.h, conv.output.w].map(int);
-        expand_depthwise::tiles(precision, conv.k, conv.stride, output) as usize
+        expand_depthwise::Tiles::new(precision, conv.k, conv.stride, output, int(c_in)).count()
+            as usize
     }
 }
 
@@ -70,7 +71,7 @@ impl LaunchOp for ExpandDepthwise {
         let conv = self.conv;
         let [expand_scale, expand_shift] = context.bn(Some(self.expand_bn));
         let [depthwise_scale, depthwise_shift] = context.bn(Some(self.depthwise_bn));
-        let extents = [self.c_mid, ExpandDepthwise::tiles(context.storage(), conv)];
+        let extents = [self.c_mid, ExpandDepthwise::tiles(context.storage(), conv, self.c_in)];
         let SqueezeFields { reduce_weight, squeeze, c_se, slice } =
             Squeeze::fields(self.squeeze, extents, context);
         let params = ExpandDepthwiseParams {

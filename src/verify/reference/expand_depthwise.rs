@@ -3,7 +3,7 @@
 use super::pointwise::products;
 use super::{Finish, tile_sums};
 use crate::arch::ConvGeometry;
-use crate::kernels::expand_depthwise;
+use crate::kernels::expand_depthwise::Tiles;
 use crate::verify::bounds::{Bounded, tensor_core_roundings};
 use crate::weights::Precision;
 
@@ -41,15 +41,15 @@ pub fn expand(expand: &Expand<'_>, precision: Precision) -> Vec<Bounded> {
 pub fn expand_depthwise_tiles(
     map: &[Bounded],
     conv: &ConvGeometry,
-    c: usize,
+    [c_in, c]: [usize; 2],
     precision: Precision,
 ) -> (Vec<Bounded>, usize) {
     let (h, w) = (conv.output.h, conv.output.w);
     let (k, stride, output) = (conv.k, conv.stride, [h as i32, w as i32]);
-    let tiles = expand_depthwise::tiles(precision, k, stride, output) as usize;
-    let [rows, cols] =
-        expand_depthwise::tile(precision, k, stride, output).map(|side| side as usize);
-    let additions = expand_depthwise::additions(precision, k, stride, output) as f64;
+    let cut = Tiles::new(precision, k, stride, output, c_in as i32);
+    let tiles = cut.count() as usize;
+    let [rows, cols] = cut.tile().map(|side| side as usize);
+    let additions = cut.additions() as f64;
     let tiles_of_row = w.div_ceil(cols);
     let tile_of = |pixel: usize| pixel / w / rows * tiles_of_row + pixel % w / cols;
     (tile_sums(map, [h * w, c], tiles, additions, tile_of), tiles)
