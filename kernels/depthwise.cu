@@ -14,7 +14,8 @@
 //           checked in src/kernels/depthwise.rs. Pixels outside the input count as zero; weights
 //           must be finite.
 // Launch:  f16: grid (tiles, ceil(c / block_channels), n), block 256, dynamic shared memory for the
-//          patch under a tile, sums, and c_se rows of reducing weights, up to 64 KB; a block's
+//          patch under a tile, where its strips lie, sums, and c_se rows of reducing weights, up to
+//          64 KB; a block's
 //          channels are 32, or a slice where that has more.
 //          f32: grid (tiles, ceil(c / 16), n), block 64, 64 bytes of static shared memory; a strip
 //          is four neighbouring pixels of an output row, the last of a row may be part empty;
@@ -123,28 +124,19 @@ __device__ __forceinline__ void depthwise(const DepthwiseParams& p) {
 
 // --- f16 ---
 
-// ceil(2^20 / d): n / d is n * that >> 20 where n * d < 2^20.
-__device__ __forceinline__ unsigned reciprocal(int d) {
-    return ((1u << 20) + d - 1) / d;
-}
-
-__device__ __forceinline__ int divided(int n, unsigned reciprocal) {
-    return static_cast<int>(n * reciprocal >> 20);
-}
-
 // The shared memory of a block, in this order; src/kernels/depthwise.rs adds it up.
 template <int K, int STRIDE>
 __device__ __forceinline__ void depthwise_f16(const DepthwiseParams& p, char* shared) {
     constexpr int kGroup = kDepthwiseGroup;
     constexpr int kWarps = kDepthwiseWarps;
-    constexpr int kThreads = kWarps * kWarpSize;
     constexpr int kVectors = kGroup / 8;
     using Map = DepthwiseMap<K, STRIDE, kGroup>;
 
     // The tile: its output pixels, and the patch of input under whole strips.
     const int tiles_down = (p.h_out + p.tile_rows - 1) / p.tile_rows;
-    const int tile_h = static_cast<int>(blockIdx.x) % tiles_down * p.tile_rows;
-    const int tile_w = static_cast<int>(blockIdx.x) / tiles_down * p.tile_cols;
+    const int tile_col = static_cast<int>(blockIdx.x) / tiles_down;
+    const int tile_w = tile_col * p.tile_cols;
+    const int tile_h = (static_cast<int>(blockIdx.x) - tile_col * tiles_down) * p.tile_rows;
     const int rows = min(p.tile_rows, p.h_out - tile_h);
     const int cols = min(p.tile_cols, p.w_out - tile_w);
     const int strip_cols = (p.tile_cols + kDepthwiseStripCols - 1) / kDepthwiseStripCols;
@@ -154,7 +146,6 @@ __device__ __forceinline__ void depthwise_f16(const DepthwiseParams& p, char* sh
         K;
     const int patch_cols = (strip_cols * kDepthwiseStripCols - 1) * STRIDE + K;
     const int pairs = strip_pairs(p.tile_rows, strip_cols);
-    const unsigned col_reciprocal = reciprocal(patch_cols);
 
     __half* patch = reinterpret_cast<__half*>(shared);
     const Map map(patch, patch_cols);
@@ -201,21 +192,28 @@ __device__ __forceinline__ void depthwise_f16(const DepthwiseParams& p, char* sh
                 copy_reduce_weight(s, reduce, p.c_se, first, p.c);
             }
         }
-        // A thread copies the same vector of every so many pixels.
-        const int channel = first + threadIdx.x % kVectors * 8;
-        for (int pixel = threadIdx.x / kVectors; pixel < patch_rows * patch_cols;
-             pixel += kThreads / kVectors) {
-            const int row = divided(pixel, col_reciprocal);
-            const int col = pixel - row * patch_cols;
+        // A warp copies whole rows of the patch, some pixels at a time.
+        constexpr int kPixels = kWarpSize / kVectors;
+        static_assert(kPixels % STRIDE == 0, "a lane keeps to even columns, or to odd ones");
+        const int lane = threadIdx.x % kWarpSize;
+        const int channel = first + lane % kVectors * 8;
+        const int lane_col = lane / kVectors;
+        const unsigned lane_bytes = lane % kVectors * 16 + map.column(lane_col);
+        for (int row = threadIdx.x / kWarpSize; row < patch_rows; row += kWarps) {
             const int h = top + row;
-            const int w = left + col;
-            const bool valid = static_cast<unsigned>(h) < static_cast<unsigned>(p.h_in) &&
-                               static_cast<unsigned>(w) < static_cast<unsigned>(p.w_in) &&
-                               channel < p.c;
-            const __half* from = valid ? input + (h * p.w_in + w) * p.c + channel : input;
-            copy_chunk(reinterpret_cast<__half*>(shared + row * map.row_bytes + map.column(col)) +
-                           threadIdx.x % kVectors * 8,
-                       from, valid);
+            const bool has_row =
+                static_cast<unsigned>(h) < static_cast<unsigned>(p.h_in) && channel < p.c;
+            int at = (h * p.w_in + left + lane_col) * p.c + channel;
+            unsigned to = row * map.row_bytes + lane_bytes;
+            for (int col = lane_col; col < patch_cols; col += kPixels) {
+                const int w = left + col;
+                const bool valid =
+                    has_row && static_cast<unsigned>(w) < static_cast<unsigned>(p.w_in);
+                copy_chunk(reinterpret_cast<__half*>(shared + to), valid ? input + at : input,
+                           valid);
+                at += kPixels * p.c;
+                to += kPixels / STRIDE * Map::kPixelBytes;
+            }
         }
         commit_copies();
         wait_copies<0>();

@@ -24,9 +24,9 @@
 //          f32: grid (tiles, slices, n), block 192; a tile is 8 x 8 output pixels at stride 1, 4
 //          rows of 8 at stride 2; any number of slices from 1 to the number of channel groups.
 //          Dynamic shared memory by k, stride, tile and c_in.
-// Work:    f16: a block walks over groups of 16 or 32 of its channels. A warp expands 32 or 16
-//          pixels at a time (m16n8k16), the input straight from global memory, the weights from
-//          shared memory; then a warp makes pairs of strips of the depthwise
+// Work:    f16: a block walks over groups of 16 or 32 of its channels. A warp expands 32 or 8
+//          pixels at a time (m16n8k16, weights as A from shared memory, pixels as B straight from
+//          global memory); then a warp makes pairs of strips of the depthwise
 //          (tile_depthwise_f16.cuh). The next group's weights (cp.async) arrive under that.
 //          f32: a block keeps the input under its tile and walks over groups of 24 channels, every
 //          slices-th: copies of the next weights run under the arithmetic; expansion by fma into

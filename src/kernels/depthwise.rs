@@ -30,6 +30,9 @@ pub const RESIDENT_BLOCKS: u32 = 2;
 /// other.
 const PATCH_BYTES: u64 = 32 << 10;
 
+/// Tiles of an image from which on they are made long.
+const ENOUGH_TILES: u64 = 48;
+
 /// Output rows and columns of a strip in f16.
 const STRIP: [i32; 2] = [DEPTHWISE_STRIP_ROWS, DEPTHWISE_STRIP_COLS];
 
@@ -49,8 +52,12 @@ fn tile_f16(k: usize, stride: usize, [h_out, w_out]: [i32; 2]) -> [i32; 2] {
     // As many columns as four rows leave room for, and then as many rows.
     let most_cols = if fits([STRIP[0], 2 * STRIP[1]]) { 2 * STRIP[1] } else { STRIP[1] };
     let cols = most_cols.min(w_out.max(1));
-    // Enough for an item for each warp; a window of five has the larger halo to share.
-    let most_rows = if k == 3 { 2 * STRIP[0] } else { 4 * STRIP[0] };
+    // An item for each warp, or two where that leaves tiles enough; a window of five has the larger
+    // halo to share.
+    let tiles = h_out.max(1).unsigned_abs().div_ceil(4 * STRIP[0] as u32) as u64
+        * u64::from(w_out.max(1).unsigned_abs().div_ceil(cols as u32));
+    let is_long = k == 5 || tiles >= ENOUGH_TILES;
+    let most_rows = if is_long { 4 * STRIP[0] } else { 2 * STRIP[0] };
     let mut rows = STRIP[0];
     while rows < h_out.min(most_rows) && fits([rows + STRIP[0], cols]) {
         rows += STRIP[0];
