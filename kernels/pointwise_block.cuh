@@ -46,14 +46,15 @@ struct PointwiseBlock {
     Member thread;
 };
 
+// Read anew where it is called: it is not to wait in registers.
 __device__ __forceinline__ PointwiseBlock pointwise_block() {
     PointwiseBlock block;
-    block.lane = threadIdx.x;
+    asm volatile("mov.u32 %0, %%tid.x;" : "=r"(block.lane));
+    asm volatile("mov.u32 %0, %%tid.y;" : "=r"(block.row_warp));
+    asm volatile("mov.u32 %0, %%tid.z;" : "=r"(block.col_warp));
     block.quad = block.lane % 4;
-    block.row_warp = threadIdx.y;
     block.row_warps = blockDim.y;
-    block.col_warp = threadIdx.z;
-    block.thread.index = (threadIdx.z * blockDim.y + threadIdx.y) * kWarpSize + threadIdx.x;
+    block.thread.index = (block.col_warp * blockDim.y + block.row_warp) * kWarpSize + block.lane;
     block.thread.count = blockDim.z * blockDim.y * kWarpSize;
     return block;
 }
@@ -61,24 +62,52 @@ __device__ __forceinline__ PointwiseBlock pointwise_block() {
 // Which part of the output a block makes.
 struct PointwisePlace {
     int image;  // 0 where tiles may hold rows of several
+    int chunk;  // of the sum, where the chunks are split
     int first_row;
     int end_row;
     int first_col;
     int cols;  // of a tile
 };
 
-// Column tiles first: blocks that read the same rows run at the same time.
+// What of that is along the grid's third extent.
+struct PointwiseImage {
+    int image;
+    int chunk;
+};
+
+__device__ __forceinline__ PointwiseImage pointwise_image(const PointwiseParams& p) {
+    PointwiseImage z = {static_cast<int>(blockIdx.z), 0};
+    if (p.chunk_sums != nullptr) {
+        const unsigned chunks = pointwise_chunks(p.c_in);
+        z.image = blockIdx.z / chunks;
+        z.chunk = blockIdx.z - z.image * chunks;
+    }
+    return z;
+}
+
+// The first column of a block's tile. Column tiles come first: blocks that read the same rows run at
+// the same time.
+__device__ __forceinline__ int pointwise_first_col(int cols) {
+    int tile;
+    asm volatile("mov.u32 %0, %%ctaid.x;" : "=r"(tile));
+    return tile * cols;
+}
+
+// Made anew where it is called.
 __device__ __forceinline__ PointwisePlace pointwise_place(const PointwiseParams& p, int cols,
-                                                          int image) {
+                                                          PointwiseImage z) {
+    int tile;
+    asm volatile("mov.u32 %0, %%ctaid.y;" : "=r"(tile));
     PointwisePlace place;
+    place.image = z.image;
+    place.chunk = z.chunk;
     place.cols = cols;
-    place.image = image;
-    place.first_col = blockIdx.x * cols;
+    place.first_col = pointwise_first_col(cols);
     // What no tile crosses: an image, or all rows.
     const bool of_image = p.partial_sums != nullptr || p.squeeze != nullptr || p.gate != nullptr;
     const int span = of_image ? p.pixels : p.rows;
-    place.first_row = image * span + blockIdx.y * p.tile_rows;
-    place.end_row = min(place.first_row + p.tile_rows, (image + 1) * span);
+    place.first_row = z.image * span + tile * p.tile_rows;
+    place.end_row = min(place.first_row + p.tile_rows, (z.image + 1) * span);
     return place;
 }
 
@@ -130,9 +159,7 @@ __device__ __forceinline__ PointwiseShared pointwise_shared(const PointwiseParam
     shared.shift = shared.scale + cols;
     at += 2 * cols * sizeof(float);
     shared.gates = reinterpret_cast<__half*>(at);
-    if (p.squeeze != nullptr || p.gate != nullptr) {
-        at += panels * kPanel * sizeof(__half);
-    }
+    at += panels * kPanel * sizeof(__half);
     shared.gate_sums = reinterpret_cast<float*>(at);
     shared.gate_weight = nullptr;
     if (p.squeeze != nullptr) {
@@ -158,15 +185,16 @@ struct WeightCopies {
     int stride;
     int channel;  // of a panel
 
-    __device__ __forceinline__ WeightCopies(const PointwiseParams& p, const PointwisePlace& place,
-                                            int first_k, Member thread) {
+    __device__ __forceinline__ WeightCopies(const PointwiseParams& p, int tile_cols, int first_k,
+                                            Member thread) {
         c_in = p.c_in;
-        cols = place.cols;
-        rows = min(cols, p.c_out - place.first_col);
+        cols = tile_cols;
+        const int first_col = pointwise_first_col(cols);
+        rows = min(cols, p.c_out - first_col);
         first = thread.index / 4;
         stride = thread.count / 4;
         channel = thread.index % 4 * kChunkHalves;
-        from = static_cast<const __half*>(p.weight) + place.first_col * c_in + first_k;
+        from = static_cast<const __half*>(p.weight) + first_col * c_in + first_k;
     }
 
     // Panels [panel, panel + COUNT) that begin before `length`, zeros from there on.
@@ -266,7 +294,8 @@ __device__ __forceinline__ void pointwise_gates(const PointwiseParams& p, int im
     } else {
         const float* gate = p.gate + image * p.c_in + range.first;
         for (int c = 2 * thread.index; c < range.panels * kPanel; c += 2 * thread.count) {
-            const float2 pair = c < range.length ? load_pair(gate + c) : make_float2(0.0f, 0.0f);
+            const float2 pair =
+                load_if(p.gate != nullptr && c < range.length, gate + c, make_float2(1.0f, 1.0f));
             store_pair(shared.gates + c, pair);
         }
     }

@@ -20,20 +20,17 @@ __device__ __forceinline__ bool arrive(uint32_t* counter, unsigned count) {
 // Hands in one chunk's sums. True in the last block of the tile to come here, whose sums are then
 // those of all chunks, added up in order.
 template <int N>
-__device__ __forceinline__ bool pointwise_gather(const PointwiseParams& p, PointwisePlace place,
-                                                 Member thread, int chunk,
+__device__ __forceinline__ bool pointwise_gather(const PointwiseParams& p,
+                                                 const PointwisePlace& place, Member thread,
                                                  typename WarpColumns<N>::Sums& sums) {
-    // What follows from it is not to wait in registers while sums are made.
-    int c_in = p.c_in;
-    asm volatile("" : "+r"(place.image), "+r"(thread.index), "+r"(chunk), "+r"(c_in));
-    const int chunks = pointwise_chunks(c_in);
+    const int chunks = pointwise_chunks(p.c_in);
     const int tile = tile_index(place);
     // [tiles, chunks, N, threads] of 4 floats
     float4* parts =
         reinterpret_cast<float4*>(p.chunk_sums) + tile * chunks * N * thread.count + thread.index;
 #pragma unroll
     for (int n = 0; n < N; ++n) {
-        parts[(chunk * N + n) * thread.count] =
+        parts[(place.chunk * N + n) * thread.count] =
             make_float4(sums[n][0], sums[n][1], sums[n][2], sums[n][3]);
     }
     __syncthreads();
@@ -213,6 +210,11 @@ __device__ __forceinline__ void store_pooled(const PointwiseParams& p, const Poi
 
 // --- The tile ---
 
+// Groups of rows of a block's tile.
+__device__ __forceinline__ int pointwise_groups(const PointwisePlace& place) {
+    return (place.end_row - place.first_row + kGroupRows - 1) / kGroupRows;
+}
+
 // A block's tile, or, where chunks are split, one chunk of it.
 template <int N>
 __device__ __forceinline__ void pointwise(const PointwiseParams& p, char* at) {
@@ -220,16 +222,10 @@ __device__ __forceinline__ void pointwise(const PointwiseParams& p, char* at) {
     const PointwiseBlock block = pointwise_block();
     const bool is_split = p.chunk_sums != nullptr;
     const int channels = pointwise_chunk(p.c_in);
-    int image = blockIdx.z;
-    int chunk = 0;
-    if (is_split) {
-        const unsigned chunks = pointwise_chunks(p.c_in);
-        image = blockIdx.z / chunks;
-        chunk = blockIdx.z - image * chunks;
-    }
-    const PointwisePlace place = pointwise_place(p, blockDim.z * Columns::kCols, image);
+    const PointwiseImage z = pointwise_image(p);
+    const PointwisePlace place = pointwise_place(p, blockDim.z * Columns::kCols, z);
     PointwiseRange range;
-    range.first = chunk * channels;
+    range.first = place.chunk * channels;
     range.length = is_split ? min(channels, p.c_in - range.first) : p.c_in;
     range.panels = (range.length + kPanel - 1) / kPanel;
     range.full = range.length / kPanel;
@@ -237,7 +233,7 @@ __device__ __forceinline__ void pointwise(const PointwiseParams& p, char* at) {
 
     // What does not come from the launch before is under way while it ends.
     const PointwiseShared shared = pointwise_shared(p, range.longest, place.cols, at);
-    const WeightCopies copies(p, place, range.first, block.thread);
+    const WeightCopies copies(p, place.cols, range.first, block.thread);
     const bool stays = pointwise_stays(range.longest, place.cols);
     if (shared.gate_weight != nullptr) {
         copy_gate_weight(p, range, block.thread, shared.gate_weight);
@@ -260,37 +256,33 @@ __device__ __forceinline__ void pointwise(const PointwiseParams& p, char* at) {
     int group = block.row_warp;
     InputRows<Columns::kDepth> x;
     x.begin(p, block, range, place.first_row + group * kGroupRows, place.end_row);
-    if (p.squeeze != nullptr || p.gate != nullptr) {
-        pointwise_gates(p, place.image, range, block.thread, biases, shared);
-    }
+    pointwise_gates(p, place.image, range, block.thread, biases, shared);
     if (stays) {
         wait_copies<0>();
     }
     __syncthreads();
 
-    const int groups = (place.end_row - place.first_row + kGroupRows - 1) / kGroupRows;
     typename Columns::Sums sums;
 #pragma unroll 1
     while (true) {
-        pointwise_sum<N>(p, block, range, stays, copies, shared, x, sums);
+        pointwise_sum<N>(p, block, range, stays, place.cols, shared, x, sums);
+        // What follows from these is not to wait in registers while sums are made.
+        const PointwiseBlock here = pointwise_block();
+        const PointwisePlace there = pointwise_place(p, blockDim.z * Columns::kCols, z);
         if (is_split) {
-            if (!pointwise_gather<N>(p, place, block.thread, chunk, sums)) {
+            if (!pointwise_gather<N>(p, there, here.thread, sums)) {
                 return;
             }
         }
         // The rows after these are under way while these are finished.
-        int row_warps = block.row_warps;
-        asm volatile("" : "+r"(row_warps));
-        const int next = group + row_warps;
+        const int next = group + here.row_warps;
+        const int groups = pointwise_groups(there);
         if (next < groups) {
-            x.begin(p, block, range, place.first_row + next * kGroupRows, place.end_row);
+            x.begin(p, here, range, there.first_row + next * kGroupRows, there.end_row);
         }
         if (group < groups) {
-            PointwiseBlock here = block;
-            // What follows from it is not to wait in registers while sums are made.
-            asm volatile("" : "+r"(here.lane), "+r"(here.quad));
             with_activation(p.activation, [&](auto activation) {
-                finish_groups<N, 0, decltype(activation)::kValue>(p, here, place, group, shared,
+                finish_groups<N, 0, decltype(activation)::kValue>(p, here, there, group, shared,
                                                                   sums);
             });
         }
@@ -301,6 +293,7 @@ __device__ __forceinline__ void pointwise(const PointwiseParams& p, char* at) {
     }
     if (p.partial_sums != nullptr) {
         __syncthreads();
-        store_pooled(p, place, groups, block.thread, shared);
+        const PointwisePlace there = pointwise_place(p, blockDim.z * Columns::kCols, z);
+        store_pooled(p, there, pointwise_groups(there), pointwise_block().thread, shared);
     }
 }

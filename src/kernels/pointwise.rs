@@ -93,7 +93,7 @@ fn shared_bytes(shape: PointwiseShape, tiling: &Tiling) -> i64 {
     let panels = i64::from(panels);
     let weight = i64::from(copied) * cols * panel_bytes;
     let batch_norm = 2 * 4 * cols;
-    let gates = if shape.gated { panels * panel_bytes } else { 0 };
+    let gates = panels * panel_bytes;
     let c_se = i64::from(shape.c_se);
     let sums = 4 * gate_floats(c_se);
     let is_copied = gate_is_copied(shape, panels);
