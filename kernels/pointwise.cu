@@ -23,7 +23,8 @@
 //          memory: all of a block's where they fit, and then a warp goes through several groups of
 //          rows, else in three stages of two panels of 32 channels. Where the sum is split into
 //          chunks, each has a block of its own, and the last block of a tile to arrive adds the
-//          chunks up. Gates are made once a block, while the first x is under way.
+//          chunks up. Gates are made once a block, while the first x is under way; they are ones
+//          where there are none: a product puts x where the mma wants it, as a move would.
 // Traffic: x is read once for each column tile, and by the block's warps along the columns from the
 //          first cache; weight once for each row tile; y and skip once, 16 bytes a lane but for
 //          the last columns; chunk_sums is written and read once.

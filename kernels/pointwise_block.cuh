@@ -85,8 +85,8 @@ __device__ __forceinline__ PointwiseImage pointwise_image(const PointwiseParams&
     return z;
 }
 
-// The first column of a block's tile. Column tiles come first: blocks that read the same rows run at
-// the same time.
+// The first column of a block's tile. Column tiles come first, so that blocks of the same rows
+// run at the same time.
 __device__ __forceinline__ int pointwise_first_col(int cols) {
     int tile;
     asm volatile("mov.u32 %0, %%ctaid.x;" : "=r"(tile));

@@ -34,6 +34,8 @@ const PANEL: i32 = 32;
 const STEP_PANELS: i32 = 2;
 /// Most groups of rows whose sums for the pool are one tile's.
 const POOLED_GROUPS: i32 = 8;
+/// The most values of a part whose gates a lane makes by itself: `kGateShort`.
+const GATE_SHORT: i32 = 16;
 /// The most values of a part of the squeeze.
 const MAX_C_SE: i32 = 256;
 /// Most warps along the rows.
@@ -257,25 +259,63 @@ const MULTIPROCESSORS: f64 = 132.0;
 /// Issue slots of a multiprocessor in a cycle, of which it gets 70 %.
 const SLOTS: f64 = 4.0 * 0.7;
 /// Bytes from the second cache in a cycle, of all multiprocessors.
-const L2_BYTES: f64 = 2600.0;
-/// Until first values from the second cache are there.
-const L2_CYCLES: f64 = 500.0;
-/// A panel where x and weights come as they are needed, and where weights are there: as `estimate` has it.
-const PANEL_CYCLES: [f64; 2] = [260.0, 230.0];
-/// A chunk's way through memory: stores, the counter, and what is read again.
-const SPLIT_CYCLES: f64 = 1700.0;
-/// Slots of a warp before its first product, and cycles of a gate apart from its sums.
-const BEGIN_SLOTS: f64 = 550.0;
-const GATE_CYCLES: f64 = 900.0;
+const L2_BYTES: f64 = 3300.0;
+/// Bytes from the second cache that a multiprocessor gets in a cycle.
+const EACH_L2_BYTES: f64 = 64.0;
+/// A load from the second cache.
+const L2_CYCLES: f64 = 300.0;
+/// Until first values of x are there.
+const BEGIN_CYCLES: f64 = 500.0;
+/// A panel's two products of one fragment, which wait for each other, and what goes with them.
+const PANEL_CYCLES: f64 = 90.0;
+/// What a panel takes longer where weights come as they are needed.
+const STREAM_CYCLES: f64 = 60.0;
+/// A chunk's way through memory: stores, and the counter.
+const SPLIT_CYCLES: f64 = 1600.0;
+/// Slots of a warp before its first product.
+const BEGIN_SLOTS: f64 = 500.0;
+/// Cycles of a gate before its sums over c_se: the parts, two barriers, the activation.
+const GATE_CYCLES: f64 = 650.0;
+/// Parts of a squeeze that a block adds up.
+const PARTS: f64 = 96.0;
+/// Bytes of shared memory and of the first cache in a cycle, four fifths of 128.
+const L1_BYTES: f64 = 102.4;
+/// Part of the slowest block's cycles that a block of many has.
+const MEAN_BLOCK: f64 = 0.85;
+
+/// Slots of a warp, and cycles of a block, that its gates take.
+fn gate_cost(shape: PointwiseShape, panels: i64, warps: f64) -> (f64, f64) {
+    if shape.c_se == 0 {
+        return (0.0, 0.0);
+    }
+    let c_se = f64::from(shape.c_se);
+    // On average, and of the busiest warp.
+    let mean = panels as f64 / warps;
+    let most = mean.ceil();
+    let parts = 50.0 + 600.0 / warps;
+    if shape.c_se <= GATE_SHORT {
+        // A lane makes four channels.
+        let slots = parts + mean / 4.0 * (10.0 * c_se + 150.0);
+        return (slots, GATE_CYCLES + (mean / 4.0).ceil() * (5.0 * c_se + 75.0));
+    }
+    // A share's rows, eight or sixteen of them in flight.
+    let rows = c_se / 4.0;
+    let is_copied = gate_is_copied(shape, panels);
+    let copies = if is_copied { c_se * panels as f64 / (8.0 * warps) * 6.0 } else { 0.0 };
+    let wait =
+        if is_copied { (rows / 8.0).ceil() * 35.0 } else { (rows / 16.0).ceil() * L2_CYCLES };
+    let slots = parts + copies + mean * (16.0 * rows + 150.0);
+    (slots, GATE_CYCLES + most * (wait + 8.0 * rows + 120.0))
+}
 
 fn cost(shape: PointwiseShape, tiling: &Tiling) -> f64 {
     let f = f64::from;
     let [down, across] = tiling.warps;
     let warps = f(down * across);
     let fragments = f(tiling.tile_cols / across / 8);
-    let panels = panels(shape, tiling.split);
-    let stays = stays(panels, tiling.tile_cols);
-    let panels = f(panels);
+    let whole_panels = panels(shape, tiling.split);
+    let stays = stays(whole_panels, tiling.tile_cols);
+    let panels = f(whole_panels);
     let chunks = if tiling.split { f(tiling.chunks) } else { 1.0 };
     let turns = f(up(tiling.tile_rows.min(span(shape)), GROUP_ROWS * down));
     let blocks = output_tiles(shape, tiling) as f64 * chunks;
@@ -283,37 +323,52 @@ fn cost(shape: PointwiseShape, tiling: &Tiling) -> f64 {
     let split = |x: f64| if tiling.split { x } else { 0.0 };
 
     // Slots of a warp.
-    let gating = if shape.gated { 9.0 } else { 0.0 };
-    let panel = 3.0 * fragments + gating + 8.0 + if stays { 0.0 } else { 14.0 };
-    let finish = fragments * if shape.pooled { 50.0 } else { 18.0 } + 40.0;
-    let copies = panels * f(tiling.tile_cols) / (8.0 * warps) * 6.0;
-    let gate = c_se * panels / warps * 2.7;
-    let gathered = split(fragments * (6.0 + 10.0));
-    let slots = BEGIN_SLOTS + copies + gate + turns * (panels * panel + finish) + gathered;
+    let (gate_slots, gate_cycles) = gate_cost(shape, whole_panels.into(), warps);
+    let panel = 4.2 * fragments + if stays { 17.0 } else { 50.0 };
+    let finish = fragments * if shape.pooled { 50.0 } else { 22.0 } + 150.0;
+    let copies = panels * f(tiling.tile_cols) / (8.0 * warps) * 7.0;
+    let gathered = split(22.0 * fragments + 60.0);
+    let slots = BEGIN_SLOTS + copies + gate_slots + turns * (panels * panel + finish) + gathered;
 
     // Cycles of a block by itself.
     let quarter = (warps / 4.0).max(1.0);
-    let tensor = panels * 2.0 * fragments * 6.4 * quarter;
-    let wait = panels * PANEL_CYCLES[usize::from(stays)];
-    let gate_cycles = if c_se > 0.0 { GATE_CYCLES + gate * quarter + 4.0 * c_se } else { 0.0 };
-    let alone = L2_CYCLES
+    let products = panels * 2.0 * fragments * 6.4;
+    let depth = if fragments <= 4.0 { 4.0 } else { 2.0 }; // panels of x in flight
+    let streamed = if stays { 0.0 } else { STREAM_CYCLES };
+    let wait = panels * (PANEL_CYCLES.max(L2_CYCLES / depth) + streamed);
+    let rounds = (chunks / (12.0 / fragments).floor().max(3.0)).ceil();
+    let between = if turns > 1.0 { 200.0 } else { 0.0 };
+    let alone = BEGIN_CYCLES
         + gate_cycles
-        + turns * (tensor.max(wait) + finish * quarter * 1.5)
-        + split(SPLIT_CYCLES + 25.0 * chunks * fragments);
+        + turns * (products.max(wait) + finish * quarter * 0.7 + between)
+        + split(SPLIT_CYCLES + L2_CYCLES * rounds);
 
-    let registers = (if fragments > 4.0 { 12.0 } else { 16.0 } / warps).floor();
+    // Blocks of the busiest multiprocessor, at once or one after the other.
+    let registers = (if fragments > 2.0 { 12.0 } else { 16.0 } / warps).floor();
     let shared = (227.0 * 1024.0 / (shared_bytes(shape, tiling) as f64 + 1024.0)).floor();
     let resident = registers.min(shared).max(1.0);
+    let waves = blocks / (MULTIPROCESSORS * resident);
     let each = blocks / MULTIPROCESSORS;
-    let issue = each.max(1.0) * warps * slots / SLOTS;
-    let tensor = each.max(1.0) * turns * tensor.max(panels * 2.0 * fragments * 6.4 * warps / 4.0);
-    let latency = (each.ceil() / resident).ceil() * alone;
-    let weights = panels * 64.0 * (f(tiling.tile_cols) + c_se);
-    let inputs = turns * f(down) * 16.0 * panels * 64.0;
-    let handed = split(chunk_elems(tiling) as f64 * 8.0);
-    let l2 = blocks * (weights + inputs + handed) / L2_BYTES;
-    // Each hides the others in part.
-    (issue * issue + tensor * tensor + latency * latency + l2 * l2).sqrt()
+    let busiest = if waves <= 1.0 { each.ceil() } else { each };
+
+    let issue = busiest * warps * slots / SLOTS;
+    let tensor = busiest * turns * products * warps / 4.0;
+    let latency = if waves <= 1.0 { alone } else { waves * alone * MEAN_BLOCK };
+    // Weights and gates' weights, parts, x, what is handed in, skip and output.
+    let cols = f(tiling.tile_cols);
+    let rows = turns * f(down * GROUP_ROWS);
+    let weights = panels * 64.0 * (cols + c_se);
+    let parts = 16.0 * (c_se / 4.0).ceil() * PARTS;
+    let outputs = 4.0 * cols * rows / chunks;
+    let handed = split(8.0 * chunk_elems(tiling) as f64);
+    let bytes = weights + parts + rows * panels * 64.0 + handed + outputs;
+    let l2 = (blocks * bytes / L2_BYTES).max(busiest * bytes / EACH_L2_BYTES);
+    let of_warps = warps * turns * panels * (512.0 * fragments + 1536.0);
+    let l1 = busiest * (of_warps + panels * 64.0 * (2.0 * cols + c_se)) / L1_BYTES;
+    // The last wave drains.
+    let drain = if waves <= 1.0 { 0.0 } else { 0.5 * alone * MEAN_BLOCK };
+    // Each hides the others, but for what is as large.
+    [issue, tensor, latency, l2, l1].map(|x| x.powi(4)).iter().sum::<f64>().powf(0.25) + drain
 }
 
 /// The launch, or which argument the kernel does not take.
