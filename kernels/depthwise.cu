@@ -15,8 +15,7 @@
 //           must be finite.
 // Launch:  f16: grid (tiles, ceil(c / block_channels), n), block 256, dynamic shared memory for the
 //          patch under a tile, where its strips lie, sums, and c_se rows of reducing weights, up to
-//          64 KB; a block's
-//          channels are 32, or a slice where that has more.
+//          64 KB; a block's channels are 32, or a slice where that has more.
 //          f32: grid (tiles, ceil(c / 16), n), block 64, 64 bytes of static shared memory; a strip
 //          is four neighbouring pixels of an output row, the last of a row may be part empty;
 //          tiles = ceil(h_out * ceil(w_out / 4) / 16).

@@ -149,7 +149,7 @@ __device__ __forceinline__ void copy_factors(float* to, const float* scale, cons
 //
 // Of 32 channels of the input lane q = lane % 4 has 8 q to 8 q + 7, as pairs 4 q to 4 q + 3. Pair
 // 4 q + i is its part of fragment i of two matrix instructions, so pair 4 q + i of the weights comes
-// fourth i, place q. Of the last 16 or fewer channels it has pairs 2 q and 2 q + 1, of one.
+// fourth i, place q.
 template <int K, int GROUP>
 __device__ __forceinline__ void copy_group(const ExpandDepthwiseHalf<K, GROUP>& s,
                                            const ExpandDepthwiseParams& p, int first) {
@@ -161,67 +161,53 @@ __device__ __forceinline__ void copy_group(const ExpandDepthwiseHalf<K, GROUP>& 
     const __half* from =
         static_cast<const __half*>(p.expand_weight) + (live ? first + row : 0) * p.c_in;
     __half* to = s.weight() + weight_row(row) * weight_pitch(p.c_in);
-    const int whole = p.c_in / 32 * 32;
-    const int depth = p.c_in - whole > 16 ? whole + 32 : p.c_in > whole ? whole + 16 : whole;
+    const int depth = (p.c_in + 31) / 32 * 32;
     for (int c = lane * 8; c < depth; c += kLanes * 8) {
         const bool valid = live && c < p.c_in;
-        const __half* word = valid ? from + c : from;
-        const bool is_half = c >= whole && depth == whole + 16;
-        __half* place = to + c / 32 * 32 + c % 32 / 8 * (is_half ? 4 : 2);
-        const int third = is_half ? 2 : 16;
-        copy_word(place, word, valid);
-        copy_word(place + 8, word + 2, valid);
-        copy_word(place + third, word + 4, valid);
-        copy_word(place + third + 8, word + 6, valid);
+        const __half* pair = valid ? from + c : from;
+        __half* place = to + c / 32 * 32 + c % 32 / 8 * 2;
+#pragma unroll
+        for (int i = 0; i < 4; ++i) {
+            copy_word(place + i * 8, pair + i * 2, valid);
+        }
     }
     copy_factors<GROUP>(s.scale(), p.expand_scale, p.expand_shift, first, p.c_mid);
 }
 
-// The input of TILES times 8 pixels, 32 channels of them, or 16: lane l has channels l % 4 * 8 to + 7
-// of pixel l / 4 of each 8, or l % 4 * 4 to + 3. A vector from global memory is its part of two
-// matrix instructions, or of one, whose order of channels is that of copy_group(). It was written
-// by the launch before: not ld.global.nc.
-template <typename Vector, int TILES>
+// The input of TILES times 8 pixels, 32 channels of them: lane l has channels l % 4 * 8 to + 7 of
+// pixel l / 4 of each 8. A vector from global memory is its part of two matrix instructions, whose
+// order of channels is that of copy_group(). It was written by the launch before: not
+// ld.global.nc.
+template <int TILES>
 struct ExpandInput {
-    static constexpr int kChannels = sizeof(Vector) / 2;  // of a lane
-    Vector v[TILES];
+    uint4 v[TILES];
 
-    // Channels of `input`, whose pixels' first ones of this lane lie at `pixels`.
-    __device__ __forceinline__ void load(const __half* input, const int (&pixels)[TILES]) {
+    // This lane's channels, which lie `channel` behind `pixels`.
+    __device__ __forceinline__ void load(const __half* const (&pixels)[TILES], int channel) {
 #pragma unroll
         for (int i = 0; i < TILES; ++i) {
-            v[i] = *reinterpret_cast<const Vector*>(input + pixels[i]);
+            v[i] = *reinterpret_cast<const uint4*>(pixels[i] + channel);
         }
-    }
-
-    // The last `left` channels. Lanes beyond the last one read the first of these: the weights
-    // there are zero. `pixels` are those of whole vectors.
-    __device__ __forceinline__ void load_last(const __half* input, const int (&pixels)[TILES],
-                                              int left) {
-        const int quad = threadIdx.x % 4;
-        load(input + (quad * kChannels < left ? quad * kChannels : 0) - quad * 8, pixels);
     }
 };
 
 // acc += the weights of 16 BLOCKS channels times x. `weight` is this lane's row of the first matrix,
 // in shared memory; blocks lie `block_bytes` apart.
-template <typename Vector, int TILES, int BLOCKS>
-__device__ __forceinline__ void expand_step(const ExpandInput<Vector, TILES>& x, unsigned weight,
+template <int TILES, int BLOCKS>
+__device__ __forceinline__ void expand_step(const ExpandInput<TILES>& x, unsigned weight,
                                             int block_bytes, float (&acc)[TILES][BLOCKS][4]) {
 #pragma unroll
     for (int block = 0; block < BLOCKS; ++block) {
-        unsigned a[4];
-        load_matrices(a, weight + block * block_bytes);
+        unsigned a[2][4];
+        load_matrices(a[0], weight + block * block_bytes);
+        load_matrices(a[1], weight + block * block_bytes + 32);
 #pragma unroll
         for (int i = 0; i < TILES; ++i) {
-            multiply(acc[i][block], a, x.v[i].x, x.v[i].y);
+            multiply(acc[i][block], a[0], x.v[i].x, x.v[i].y);
         }
-        if constexpr (sizeof(Vector) == sizeof(uint4)) {
-            load_matrices(a, weight + block * block_bytes + 32);
 #pragma unroll
-            for (int i = 0; i < TILES; ++i) {
-                multiply(acc[i][block], a, x.v[i].z, x.v[i].w);
-            }
+        for (int i = 0; i < TILES; ++i) {
+            multiply(acc[i][block], a[1], x.v[i].z, x.v[i].w);
         }
     }
 }
@@ -235,13 +221,18 @@ __device__ __forceinline__ void expand_tiles(const ExpandDepthwiseHalf<K, GROUP>
     const int depth = p.c_in;
     const ExpandPlace& at = s.place();
     const __half* input = static_cast<const __half*>(p.input) + at.input;  // [h_in, w_in, c_in]
-    int pixels[TILES];  // elements of `input` before the lane's first channel of a pixel
+    const __half* pixels[TILES];  // at the lane's channels of a step
     const int row_skip = p.w_in - at.patch_cols;
+    // Steps of 32 channels. In the last one, lanes beyond the last channel read the step's first:
+    // the weights there are zero.
+    int steps = (depth + 31) / 32;
+    const int last = lane % 4 * 8 < depth - (steps - 1) * 32 ? 0 : lane % 4 * -8;
+    const int first_channel = lane % 4 * 8 + (steps == 1 ? last : 0);
 #pragma unroll
     for (int i = 0; i < TILES; ++i) {
         // Pixels beyond the patch repeat its last one, unused.
         const int pixel = min(first + i * 8 + lane / 4, at.pixels - 1);
-        pixels[i] = (at.row_of(pixel) * row_skip + pixel) * depth + lane % 4 * 8;
+        pixels[i] = input + ((at.row_of(pixel) * row_skip + pixel) * depth + first_channel);
     }
     float acc[TILES][kBlocks][4];
 #pragma unroll
@@ -253,55 +244,34 @@ __device__ __forceinline__ void expand_tiles(const ExpandDepthwiseHalf<K, GROUP>
     unsigned weight = static_cast<unsigned>(
         __cvta_generic_to_shared(s.weight() + lane % 16 * weight_pitch(depth) + lane / 16 * 8));
 
-    // Whole steps of 32 channels, the next one's input under way; then what is left.
-    int whole = depth / 32;
-    const int left = depth % 32;
-    using Whole = ExpandInput<uint4, TILES>;
-    // The last channels, those before them meanwhile.
-    const auto multiply_last = [&](auto&& multiply_before) {
-        if (left > 16) {
-            Whole last;
-            last.load_last(input, pixels, left);
-            multiply_before();
-            expand_step(last, weight, block_bytes, acc);
-        } else if (left > 0) {
-            ExpandInput<uint2, TILES> last;
-            last.load_last(input, pixels, left);
-            multiply_before();
-            expand_step(last, weight, block_bytes, acc);
-        } else {
-            multiply_before();
+    // The next step's input is under way.
+    const auto advance = [&](int channels) {
+#pragma unroll
+        for (int i = 0; i < TILES; ++i) {
+            pixels[i] += channels;
         }
     };
-    if (whole == 0) {
-        multiply_last([] {});
-    } else {
-        Whole x;
-        x.load(input, pixels);
+    ExpandInput<TILES> x;
+    x.load(pixels, 0);
 #pragma unroll 1
-        for (; whole > 2; whole -= 2) {
-            Whole next;
-            next.load(input + 32, pixels);
-            expand_step(x, weight, block_bytes, acc);
-            x.load(input + 64, pixels);
-            expand_step(next, weight + 64, block_bytes, acc);
-            input += 64;
-            weight += 128;
-        }
-        if (whole == 2) {
-            Whole next;
-            next.load(input + 32, pixels);
-            expand_step(x, weight, block_bytes, acc);
-            x = next;
-            input += 32;
-            weight += 64;
-        }
-        input += 32;
-        multiply_last([&] {
-            expand_step(x, weight, block_bytes, acc);
-            weight += 64;
-        });
+    for (; steps > 2; steps -= 2) {
+        ExpandInput<TILES> next;
+        next.load(pixels, 32);
+        expand_step(x, weight, block_bytes, acc);
+        advance(64 + (steps == 3 ? last : 0));
+        x.load(pixels, 0);
+        expand_step(next, weight + 64, block_bytes, acc);
+        weight += 128;
     }
+    if (steps == 2) {
+        ExpandInput<TILES> next;
+        advance(32 + last);
+        next.load(pixels, 0);
+        expand_step(x, weight, block_bytes, acc);
+        x = next;
+        weight += 64;
+    }
+    expand_step(x, weight, block_bytes, acc);
 
     // A lane's sums: of pixels lane % 4 * 2 and the next, channels lane / 4 * 2 and the next. What
     // is known of the pixels is not to wait in registers during the sums.
