@@ -258,17 +258,17 @@ fn pointwise_shape() -> PointwiseShape {
 fn geometry_covers_every_output() {
     let launch = depthwise::launch(Precision::Fp16, 5, 2, depthwise_params()).unwrap();
     assert_eq!(launch.kernel, "effnet_depthwise_k5s2_f16");
-    // Tiles of 4 x 16 outputs: 11 x 35 pixels of 32 channels and padding, the sums of a pair of
-    // strips and of the tile.
-    let shared_bytes = 11 * 35 * 80 + 2 * 32 * 4;
+    // Tiles of 4 x 16 outputs: 11 x 35 pixels of 32 channels and padding, where a pair of strips
+    // lies, its sums and those of the tile.
+    let shared_bytes = 11 * 35 * 80 + 2 * 16 + 2 * 32 * 4;
     let expected = Geometry { grid: [14 * 4, 3, 3], block: [256, 1, 1], shared_bytes };
     assert_eq!(launch.geometry, expected);
-    // A block has the channels of a slice: all of them, where there are many tiles.
+    // A block has the channels of a slice: several groups of them, where there are many tiles.
     let squeeze = DepthwiseParams { squeeze: 0x7000, reduce_weight: 0x8000, ..depthwise_params() };
-    let squeeze = DepthwiseParams { c_se: 6, slice: 128, ..squeeze };
+    let squeeze = DepthwiseParams { c: 192, c_se: 6, slice: 64, ..squeeze };
     let launch = depthwise::launch(Precision::Fp16, 5, 2, squeeze).unwrap();
     let shared_bytes = shared_bytes + 6 * 80 + 6 * 4;
-    assert_eq!(launch.geometry, Geometry { grid: [14 * 4, 1, 3], shared_bytes, ..expected });
+    assert_eq!(launch.geometry, Geometry { grid: [14 * 4, 3, 3], shared_bytes, ..expected });
     let mut params = depthwise_params();
     (params.h_in, params.w_in, params.h_out, params.w_out) = (7, 7, 7, 7);
     let launch = depthwise::launch(Precision::Fp16, 3, 1, params).unwrap();
@@ -372,7 +372,7 @@ fn depthwise_refuses_what_the_kernel_does_not_take() {
     ] {
         let mut params = depthwise_params();
         (params.squeeze, params.reduce_weight) = (0x7000, 0x8000);
-        (params.c_se, params.slice) = (6, 128);
+        (params.c_se, params.slice) = (6, 32);
         change(&mut params);
         refused(depthwise::launch(precision, 5, 2, params), message);
     }
