@@ -38,7 +38,8 @@
 // Numerics: products and sums in f32; mid is rounded to T once, y once. The order of every sum is
 //          fixed by the geometry of one image, so the bytes depend neither on the run, nor on the
 //          batch, nor on how channels are dealt to blocks. An infinity in mid makes NaN of its
-//          octet of channels in f16: see tile_depthwise_f16.cuh.
+//          octet of channels in f16: see tile_depthwise_f16.cuh; and one in x may make NaN of its
+//          pixel of mid where c_in is no multiple of 32, since weights of zero fill the last step.
 // Source:  the definition. Architectures: sm_75 and later; sm_75 copies through registers and
 //          multiplies by pairs of m16n8k8.
 

@@ -90,7 +90,7 @@ constexpr int kExpandDepthwiseTileRowsStride2 = 4;
 constexpr int kExpandDepthwiseGroupF32 = 24;
 constexpr int kExpandDepthwiseWarps = 6;
 
-// Threads of an expand_depthwise block in f16.
+// Threads of an expand_depthwise block in f16, and the most strips of its tile.
 constexpr int kExpandDepthwiseThreadsF16 = 256;
 constexpr int kExpandDepthwiseStrips = 16;
 

@@ -11,6 +11,9 @@ use crate::kernels::params::{
 /// 16 channels then leaves room for 640 input channels of weights.
 const MAX_PATCH_PIXELS: u64 = 640;
 
+// Where a pixel lies, in bytes of what a block keeps, is looked up in 16 bits.
+const _: () = assert!(MAX_PATCH_PIXELS * 2 * (GROUPS[1] as u64 + 8) <= 1 << 16);
+
 /// Pixels for which tiles are rather made smaller than channels expanded 16 at a time: the input is
 /// read once for each group of channels.
 const ENOUGH_PATCH_PIXELS: u64 = 448;
@@ -208,3 +211,23 @@ pub fn tile_count([rows, cols]: [i32; 2], [h_out, w_out]: [i32; 2]) -> u64 {
 
 /// Threads of a block.
 pub const THREADS: u32 = EXPAND_DEPTHWISE_THREADS_F16 as u32;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The kernel has room for where so many strips lie, and no more.
+    #[test]
+    fn a_patch_has_room_for_no_more_strips_than_are_looked_up() {
+        for (k, stride) in [(3, 1), (3, 2), (5, 1), (5, 2)] {
+            for [down, across] in
+                (1..=80).flat_map(|down| (1..=80).map(move |across| [down, across]))
+            {
+                let tile = [down * STRIP_ROWS, across * STRIP_COLS].map(|side| side as i32);
+                if patch_pixels(k, stride, tile) <= MAX_PATCH_PIXELS {
+                    assert!(pairs(tile) <= MAX_PAIRS, "k{k}s{stride}, {down} x {across} strips");
+                }
+            }
+        }
+    }
+}
