@@ -161,9 +161,12 @@ fn minimum(opcode: &str, modifiers: &[&str]) -> Option<Arithmetic> {
     })
 }
 
+/// By its bits: which NaN a computation gives is open to the compiler, so that of `is_nan` and a choice
+/// it may leave the computation alone.
 #[inline(always)]
 pub(super) fn canonical(x: f32) -> f32 {
-    if x.is_nan() { NAN } else { x }
+    let bits = x.to_bits();
+    f32::from_bits(if bits & 0x7fff_ffff > 0x7f80_0000 { NAN.to_bits() } else { bits })
 }
 
 /// A subnormal to the zero of its sign.
@@ -180,9 +183,12 @@ pub(super) fn saturate(x: f32) -> f32 {
     if positive < 1.0 { positive } else { 1.0 }
 }
 
+/// As [`canonical`].
 #[inline(always)]
 pub(super) fn canonical64(x: f64) -> f64 {
-    if x.is_nan() { NAN64 } else { x }
+    let bits = x.to_bits();
+    let magnitude = bits & 0x7fff_ffff_ffff_ffff;
+    f64::from_bits(if magnitude > 0x7ff0_0000_0000_0000 { NAN64.to_bits() } else { bits })
 }
 
 #[inline(always)]
