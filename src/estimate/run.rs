@@ -344,9 +344,8 @@ impl Emulator<'_> {
         })
     }
 
-    /// Bytes of a multiprocessor that are first-level cache: what is left when shared memory has all
-    /// that it can have. The device asks for that with every kernel, so that neighbours that need
-    /// different amounts do not wait for a new split.
+    /// Bytes of a multiprocessor that are first-level cache: what the split leaves that every kernel
+    /// asks for.
     fn l1_bytes(&self) -> f64 {
         let shared = multiprocessor(self.gpu, self.arch).map_or(0, |limits| limits.shared_bytes);
         (1024.0 * self.gpu.constants.l1_kib - f64::from(shared)).max(0.0)

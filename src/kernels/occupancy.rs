@@ -3,6 +3,7 @@
 //! Source: CUDA C++ Programming Guide, technical specifications per compute capability, and
 //! `cuda_occupancy.h` of the toolkit (13.0), with which the limits and granules here were compared.
 
+use super::launch::MAX_SHARED_BYTES;
 use super::{Geometry, Resources};
 
 /// Limits of one multiprocessor.
@@ -14,8 +15,8 @@ pub struct Multiprocessor {
     pub blocks: u32,
     /// 32-bit registers.
     pub registers: u32,
-    /// Shared memory, of which each block takes `reserved_shared_bytes` more than it asks for from
-    /// compute capability 8.0 on.
+    /// Shared memory, as kernels ask for it ([`SPLIT_BYTES`]). Each block takes
+    /// `reserved_shared_bytes` more than it asks for from compute capability 8.0 on.
     pub shared_bytes: u32,
     /// Shared memory that one block may have.
     pub block_shared_bytes: u32,
@@ -32,6 +33,21 @@ const REGISTER_GRANULE: u32 = 256;
 const QUARTERS: u32 = 4;
 const WARP_SIZE: u32 = 32;
 const KB: u32 = 1024;
+
+/// Shared memory that every kernel asks a multiprocessor to have, where it can have more: the least
+/// split with room for two blocks of 64 KB. The rest is first-level cache, in which the input of
+/// expand_depthwise stays from one group of channels to the next where the map is small. One split
+/// for all kernels, for a multiprocessor changes it only when it is empty.
+pub const SPLIT_BYTES: u32 = 132 * KB;
+
+const _: () = assert!(2 * (MAX_SHARED_BYTES as u32 + RESERVED_SHARED_BYTES) <= SPLIT_BYTES);
+
+/// Per cent of the `most` bytes of shared memory of a multiprocessor that ask for [`SPLIT_BYTES`]: a
+/// driver takes the least split that has as much or more.
+pub fn split_per_cent(most: u32) -> u32 {
+    let asked = u64::from(SPLIT_BYTES.min(most));
+    (100 * asked).checked_div(most.into()).unwrap_or(100) as u32
+}
 
 impl Multiprocessor {
     /// The multiprocessor of a compute capability, as in 80 for 8.0.
@@ -51,7 +67,7 @@ impl Multiprocessor {
             threads,
             blocks,
             registers: 64 * KB,
-            shared_bytes: shared * KB,
+            shared_bytes: (shared * KB).min(SPLIT_BYTES),
             block_shared_bytes: block_shared * KB,
             reserved_shared_bytes: if arch == 75 { 0 } else { RESERVED_SHARED_BYTES },
             shared_granule_bytes: if arch == 75 { 256 } else { 128 },
@@ -109,10 +125,22 @@ mod tests {
         assert_eq!(blocks(16, 0, 32), 32); // blocks
         assert_eq!(blocks(128, 0, 256), 2); // registers: 65536 / 128 / 256
         assert_eq!(blocks(65, 0, 128), 7); // 65 * 32 = 2080 registers, 2304 of them granted
-        assert_eq!(blocks(32, 40 * 1024, 128), 4); // shared: 164 / 41
-        assert_eq!(blocks(32, 40 * 1024 - 64, 128), 4); // rounded up to 41
+        assert_eq!(blocks(32, 40 * 1024, 128), 3); // shared: 132 / 41
+        assert_eq!(blocks(32, 43 * 1024 - 64, 128), 3); // rounded up to 44
         assert_eq!(blocks(168, 0, 64), 6); // 3 warps of 5376 registers in each quarter
         assert_eq!(blocks(32, 164 * 1024, 128), 0);
         assert_eq!(Multiprocessor::of(61), None);
+    }
+
+    /// The splits of the CUDA C++ Programming Guide, of 64, 100, 164 and 228 KB.
+    #[test]
+    fn the_per_cent_ask_for_the_split() {
+        let splits = [0, 8, 16, 32, 64, 100, 132, 164, 196, 228].map(|kb| kb * KB);
+        for (most, expected) in [(64, 64), (100, 100), (164, 132), (228, 132)] {
+            let asked = split_per_cent(most * KB) * most * KB / 100;
+            let granted = splits.into_iter().find(|&split| split >= asked);
+            assert_eq!(granted, Some(expected * KB), "of {most} KB");
+        }
+        assert_eq!(split_per_cent(0), 100);
     }
 }

@@ -1,6 +1,7 @@
 //! Launches of `kernels/pointwise.cu`.
 
 use super::launch::{Check, MAX_SHARED_BYTES};
+use super::occupancy::SPLIT_BYTES;
 use super::params::{
     POINTWISE_GATE_ROWS, POINTWISE_LONG_CHUNK, POINTWISE_SHORT_CHUNK, POINTWISE_SHORT_SUM,
     POINTWISE_STAGES, POINTWISE_STAY_ROWS, POINTWISE_THREADS, POINTWISE_WIDE_COLS,
@@ -345,7 +346,7 @@ fn cost(shape: PointwiseShape, tiling: &Tiling) -> f64 {
 
     // Blocks of the busiest multiprocessor, at once or one after the other.
     let registers = (if fragments > 2.0 { 12.0 } else { 16.0 } / warps).floor();
-    let shared = (227.0 * 1024.0 / (shared_bytes(shape, tiling) as f64 + 1024.0)).floor();
+    let shared = (f64::from(SPLIT_BYTES) / (shared_bytes(shape, tiling) as f64 + 1024.0)).floor();
     let resident = registers.min(shared).max(1.0);
     let waves = blocks / (MULTIPROCESSORS * resident);
     let each = blocks / MULTIPROCESSORS;

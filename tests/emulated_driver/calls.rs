@@ -177,6 +177,7 @@ gives! {
         Ok(match attribute {
             75 => capability(device) / 10,
             76 => capability(device) % 10,
+            81 => 228 * 1024,     // shared memory of a multiprocessor
             97 => 227 * 1024,     // shared memory of a block, when asked for
             _ => 0,
         })

@@ -2,9 +2,9 @@
 
 use super::driver::call;
 use super::error::CudaError;
-use super::open::Code;
+use super::open::{Code, DeviceInfo};
 use super::resources::{Context, Module, Stream};
-use crate::kernels::{self, Built, Geometry, KernelImage};
+use crate::kernels::{self, Built, Geometry, KernelImage, occupancy};
 use crate::launches::KernelId;
 use cudarc::driver::sys::{
     CUfunction, CUlaunchAttribute, CUlaunchAttributeID, CUlaunchAttributeValue, CUlaunchConfig,
@@ -20,11 +20,6 @@ const SHARED_WITHOUT_ASKING_BYTES: u32 = 48 * 1024;
 const MAX_DYNAMIC_SHARED: u32 = 8;
 /// `CU_FUNC_ATTRIBUTE_PREFERRED_SHARED_MEMORY_CARVEOUT`.
 const PREFERRED_CARVEOUT: u32 = 9;
-/// Per cent of a multiprocessor's memory that every kernel asks to be shared memory. A
-/// multiprocessor changes its split only when it is empty: kernels that follow each other with the
-/// same split may overlap, at the price of L1 for those with little shared memory. A hint to the
-/// driver; what it gains or costs has not been measured.
-const CARVEOUT_PER_CENT: i32 = 100;
 
 /// Every image, and the kernels of each in the order of the catalogue.
 pub struct Loaded {
@@ -33,17 +28,18 @@ pub struct Loaded {
     /// Dynamic shared memory that kernels may have, where it was asked for.
     asked_shared: BTreeMap<KernelId, u32>,
     block_shared_bytes: u32,
+    /// Per cent of a multiprocessor's shared memory that every kernel asks for.
+    split_per_cent: u32,
     _modules: Vec<Module>,
 }
 
 impl Loaded {
-    /// Loads all images on a GPU that runs `code`, and whose blocks have `block_shared_bytes` where
-    /// they ask for them.
+    /// Loads all images on the GPU `info`, which runs `code`.
     pub fn new(
         context: &Arc<Context>,
         built: &Built,
         code: Code,
-        block_shared_bytes: u32,
+        info: &DeviceInfo,
     ) -> Result<Loaded, CudaError> {
         let (mut modules, mut functions) = (Vec::new(), Vec::new());
         for (name, entries) in kernels::CATALOGUE {
@@ -59,7 +55,8 @@ impl Loaded {
             context: context.clone(),
             functions,
             asked_shared: BTreeMap::new(),
-            block_shared_bytes,
+            block_shared_bytes: info.block_shared_bytes,
+            split_per_cent: occupancy::split_per_cent(info.shared_bytes),
             _modules: modules,
         })
     }
@@ -87,7 +84,7 @@ impl Loaded {
                 (self.context.driver.function_set.1)(
                     function,
                     PREFERRED_CARVEOUT,
-                    CARVEOUT_PER_CENT,
+                    self.split_per_cent as i32,
                 )
             };
             SHARED_WITHOUT_ASKING_BYTES

@@ -18,6 +18,8 @@ const DEPENDENT_LAUNCHES_DRIVER: Version = Version(12_030);
 const CAPABILITY: [u32; 2] = [75, 76];
 /// `CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN`.
 const SHARED_OF_BLOCK: u32 = 97;
+/// `CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_MULTIPROCESSOR`.
+const SHARED_OF_MULTIPROCESSOR: u32 = 81;
 
 /// A GPU that the driver sees.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +34,8 @@ pub struct DeviceInfo {
     pub memory_bytes: usize,
     /// Shared memory of one block, where it asks for it.
     pub block_shared_bytes: u32,
+    /// Shared memory of a multiprocessor, at most.
+    pub shared_bytes: u32,
 }
 
 impl fmt::Display for DeviceInfo {
@@ -144,6 +148,7 @@ pub(super) fn look_at(
         arch: attribute(CAPABILITY[0])? * 10 + attribute(CAPABILITY[1])?,
         memory_bytes,
         block_shared_bytes: attribute(SHARED_OF_BLOCK)?,
+        shared_bytes: attribute(SHARED_OF_MULTIPROCESSOR)?,
     };
     Ok((device, info))
 }
@@ -175,7 +180,7 @@ pub(super) fn open(ordinal: usize) -> Result<Opened, CudaError> {
     let code = info.code(&built, driver.version)?;
     let dependent_launches = has_dependent_launches(&driver, code);
     let context = Context::new(driver, device)?;
-    let kernels = Loaded::new(&context, &built, code, info.block_shared_bytes)?;
+    let kernels = Loaded::new(&context, &built, code, &info)?;
     Ok(Opened { context, info, kernels, dependent_launches })
 }
 
@@ -185,7 +190,8 @@ mod tests {
 
     fn gpu(arch: u32) -> DeviceInfo {
         let name = "GPU".to_owned();
-        DeviceInfo { ordinal: 0, name, arch, memory_bytes: 0, block_shared_bytes: 0 }
+        let [block_shared_bytes, shared_bytes] = [0; 2];
+        DeviceInfo { ordinal: 0, name, arch, memory_bytes: 0, block_shared_bytes, shared_bytes }
     }
 
     /// A build with machine code by ptxas of these releases, and PTX of a version, for 9.0.
