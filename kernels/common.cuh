@@ -47,15 +47,23 @@ __device__ __forceinline__ void with_activation(int32_t activation, F&& f) {
     }
 }
 
-// 1 / (1 + exp(-x)), as exact as T can tell. For f16, two approximations that are off by less than
-// 2^-21 and have no branch: of an x below -87.33 the result is 0, where exactly it is below 2^-125.
+constexpr float kLog2E = 1.4426950408889634f;
+constexpr float kLn2 = 0.6931471805599453f;
+
+// 1 / (1 + 2^x): the sigmoid of x / -log2(e), for f16. Two approximations that are off by less than
+// 2^-21 and have no branch: of an x above 126 the result is 0, where exactly it is below 2^-126.
+__device__ __forceinline__ float sigmoid_base_2(float x) {
+    float exponential, inverse;
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(exponential) : "f"(x));
+    asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(inverse) : "f"(1.0f + exponential));
+    return inverse;
+}
+
+// 1 / (1 + exp(-x)), as exact as T can tell.
 template <typename T>
 __device__ __forceinline__ float sigmoid(float x) {
     if constexpr (sizeof(T) == 2) {
-        float exponential, inverse;
-        asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(exponential) : "f"(x * -1.4426950408889634f));
-        asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(inverse) : "f"(1.0f + exponential));
-        return inverse;
+        return sigmoid_base_2(x * -kLog2E);
     } else {
         return 1.0f / (1.0f + expf(-x));
     }
@@ -76,6 +84,23 @@ __device__ __forceinline__ float activate(float x) {
         return x > 6.0f ? 6.0f : x;
     } else {
         return x;
+    }
+}
+
+// Where what reads an activation can scale it, the batch-norm before it scales its argument: swish
+// then has one product less. What argument and result are scaled by, and the inverse.
+template <int32_t ACTIVATION>
+constexpr float kActivationScale = ACTIVATION == kActivationSwish ? -kLog2E : 1.0f;
+template <int32_t ACTIVATION>
+constexpr float kActivationUnscale = ACTIVATION == kActivationSwish ? -kLn2 : 1.0f;
+
+// The scaled activation of a scaled x, for f16.
+template <int32_t ACTIVATION>
+__device__ __forceinline__ float activate_scaled(float x) {
+    if constexpr (ACTIVATION == kActivationSwish) {
+        return x * sigmoid_base_2(x);
+    } else {
+        return activate<__half, ACTIVATION>(x);
     }
 }
 

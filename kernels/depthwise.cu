@@ -132,10 +132,11 @@ __device__ __forceinline__ void depthwise_f16(const DepthwiseParams& p, char* sh
     using Map = DepthwiseMap<K, STRIDE, kGroup>;
 
     // The tile: its output pixels, and the patch of input under whole strips.
-    const int tiles_down = (p.h_out + p.tile_rows - 1) / p.tile_rows;
-    const int tile_col = static_cast<int>(blockIdx.x) / tiles_down;
-    const int tile_w = tile_col * p.tile_cols;
-    const int tile_h = (static_cast<int>(blockIdx.x) - tile_col * tiles_down) * p.tile_rows;
+    const unsigned tile_rows = p.tile_rows;
+    const unsigned tiles_down = (p.h_out + tile_rows - 1) / tile_rows;
+    const unsigned tile_col = blockIdx.x / tiles_down;
+    const int tile_w = static_cast<int>(tile_col) * p.tile_cols;
+    const int tile_h = static_cast<int>((blockIdx.x - tile_col * tiles_down) * tile_rows);
     const int rows = min(p.tile_rows, p.h_out - tile_h);
     const int cols = min(p.tile_cols, p.w_out - tile_w);
     const int strip_cols = (p.tile_cols + kDepthwiseStripCols - 1) / kDepthwiseStripCols;
@@ -232,9 +233,8 @@ __device__ __forceinline__ void depthwise_f16(const DepthwiseParams& p, char* sh
         if (is_summed) {
             __syncthreads();
             const int tile = blockIdx.z * gridDim.x + blockIdx.x;
-            float* squeeze = squeeze_of_tile(p.squeeze, tile, p.c, p.c_se, p.slice);
-            float* partial_sums = p.partial_sums == nullptr ? nullptr : p.partial_sums + tile * p.c;
-            squeeze_group(s, sums, live_pairs, first, p.c, p.c_se, p.slice, squeeze, partial_sums);
+            squeeze_group(s, sums, live_pairs, first, p.c, p.c_se, p.slice, tile, p.squeeze,
+                          p.partial_sums);
         }
     }
 }

@@ -35,11 +35,13 @@
 // Traffic: the input once for each group of channels in f16, from caches but for the first, and
 //          once for each slice in f32, halo included; the output once; weights once for each tile,
 //          from L2. Halo pixels are expanded by each tile that needs them.
-// Numerics: products and sums in f32; mid is rounded to T once, y once. The order of every sum is
-//          fixed by the geometry of one image, so the bytes depend neither on the run, nor on the
-//          batch, nor on how channels are dealt to blocks. An infinity in mid makes NaN of its
-//          octet of channels in f16: see tile_depthwise_f16.cuh; and one in x may make NaN of its
-//          pixel of mid where c_in is no multiple of 32, since weights of zero fill the last step.
+// Numerics: products and sums in f32; mid is rounded to T once, y once. With swish in f16 mid is kept
+//          times -log2(e), which batch-norms take in and out in f32: 45,403 and more overflow. The
+//          order of every sum is fixed by the geometry of one image, so the bytes depend neither on
+//          the run, nor on the batch, nor on how channels are dealt to blocks. An infinity in mid
+//          makes NaN of its octet of channels in f16: see tile_depthwise_f16.cuh; and one in x may
+//          make NaN of its pixel of mid where c_in is no multiple of 32, since weights of zero fill
+//          the last step.
 // Source:  the definition. Architectures: sm_75 and later; sm_75 copies through registers and
 //          multiplies by pairs of m16n8k8.
 

@@ -25,7 +25,7 @@ static_assert(kGateCols == 32, "a panel");
 
 // Vectors of 4 that c_se values take.
 __device__ __forceinline__ int gate_quads(int c_se) {
-    return (c_se + 3) / 4;
+    return static_cast<int>((static_cast<unsigned>(c_se) + 3) / 4);
 }
 
 // Shares of the parts that are added up side by side: more where a part has few vectors.
@@ -35,7 +35,7 @@ __device__ __forceinline__ int part_shares(int quads) {
 
 // Values from one share of `reduced` to the next: vectors of 4.
 __device__ __forceinline__ int reduced_pitch(int c_se) {
-    return (c_se + 15) / 16 * 4;
+    return static_cast<int>((static_cast<unsigned>(c_se) + 15) / 16 * 4);
 }
 
 // Floats of shared memory that the shares' sums take, and with those what is made of them.

@@ -52,10 +52,13 @@ __device__ __forceinline__ PointwiseBlock pointwise_block() {
     asm volatile("mov.u32 %0, %%tid.x;" : "=r"(block.lane));
     asm volatile("mov.u32 %0, %%tid.y;" : "=r"(block.row_warp));
     asm volatile("mov.u32 %0, %%tid.z;" : "=r"(block.col_warp));
+    __builtin_assume(block.lane >= 0 && block.lane < kWarpSize);
+    __builtin_assume(block.row_warp >= 0 && block.col_warp >= 0);
     block.quad = block.lane % 4;
     block.row_warps = blockDim.y;
     block.thread.index = (block.col_warp * blockDim.y + block.row_warp) * kWarpSize + block.lane;
     block.thread.count = blockDim.z * blockDim.y * kWarpSize;
+    __builtin_assume(block.thread.index >= 0 && block.thread.count > 0);
     return block;
 }
 

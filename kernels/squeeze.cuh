@@ -13,22 +13,12 @@
 
 // Values of a part: c_se, rounded up to whole vectors.
 __device__ __forceinline__ int part_values(int c_se) {
-    return (c_se + 3) / 4 * 4;
+    return static_cast<int>((static_cast<unsigned>(c_se) + 3) / 4 * 4);
 }
 
 // channels / slice, rounded down.
 __device__ __forceinline__ int whole_slices(int channels, int slice) {
     return channels >> (31 - __clz(slice));
-}
-
-// The part of a tensor's squeeze [n * tiles, slices, part_values] that is of one of all images'
-// tiles; null where there is no squeeze.
-__device__ __forceinline__ float* squeeze_of_tile(float* squeeze, int tile, int c, int c_se,
-                                                  int slice) {
-    if (squeeze == nullptr) {
-        return nullptr;
-    }
-    return squeeze + tile * whole_slices(c + slice - 1, slice) * part_values(c_se);
 }
 
 // The shared memory of one group's squeeze.
@@ -48,6 +38,7 @@ __device__ __forceinline__ void copy_reduce_weight(const SqueezeShared<GROUP>& s
                                                    const __half* weight,  // [c_se, c]
                                                    int c_se, int first, int c) {
     constexpr int kVectors = GROUP / 8;
+#pragma unroll 1
     for (int i = thread_anew(); i < c_se * kVectors; i += blockDim.x) {
         const int row = i / kVectors;
         const int at = i % kVectors * 8;
@@ -57,14 +48,14 @@ __device__ __forceinline__ void copy_reduce_weight(const SqueezeShared<GROUP>& s
     }
 }
 
-// The squeeze of channels [first, first + GROUP) of a tile. `sums` [items, GROUP] are the parts of
-// S; all threads call it, after a barrier, and `sums` may be written again after the next one.
-// Groups of a slice follow each other. `squeeze` [slices, part_values] is the tile's; null: none.
-// `partial_sums` [c] gets S; null: none.
+// The squeeze of channels [first, first + GROUP) of `tile`, of all images' tiles. `sums` [items,
+// GROUP] are the parts of S; all threads call it, after a barrier, and `sums` may be written again
+// after the next one. Groups of a slice follow each other. `squeeze` [n * tiles, slices,
+// part_values]; null: none. `partial_sums` [n * tiles, c] gets S; null: none.
 template <int GROUP>
 __device__ __forceinline__ void squeeze_group(const SqueezeShared<GROUP>& s, const float* sums,
                                               int items, int first, int c, int c_se, int slice,
-                                              float* squeeze, float* partial_sums) {
+                                              int tile, float* squeeze, float* partial_sums) {
     const int thread = thread_anew();
     if (thread < GROUP && first + thread < c) {
         float total = sums[thread];
@@ -74,7 +65,7 @@ __device__ __forceinline__ void squeeze_group(const SqueezeShared<GROUP>& s, con
         }
         s.totals[thread] = total;
         if (partial_sums != nullptr) {
-            partial_sums[first + thread] = total;
+            partial_sums[tile * c + first + thread] = total;
         }
     }
     if (squeeze == nullptr) {
@@ -82,9 +73,14 @@ __device__ __forceinline__ void squeeze_group(const SqueezeShared<GROUP>& s, con
     }
     __syncthreads();
     const int rows = part_values(c_se);
+    if (thread >= rows) {
+        return;
+    }
     const int end = min(GROUP, c - first);
     const int slice_at = first & (slice - 1);
-    float* to = squeeze + whole_slices(first, slice) * rows;
+    const int slices = whole_slices(c + slice - 1, slice);
+    float* to = squeeze + (tile * slices + whole_slices(first, slice)) * rows;
+#pragma unroll 1
     for (int j = thread; j < rows; j += blockDim.x) {
         const bool live = j < c_se;
         const __half* weight = s.weight + (live ? j : 0) * SqueezeShared<GROUP>::kPitch;

@@ -8,6 +8,7 @@
 __device__ __forceinline__ int thread_anew() {
     int thread = threadIdx.x;
     asm volatile("" : "+r"(thread));
+    __builtin_assume(thread >= 0);
     return thread;
 }
 
@@ -25,16 +26,16 @@ __device__ __forceinline__ void copy_chunk(__half* to, const __half* from, bool 
 #endif
 }
 
-// 4 bytes into shared memory, in the same way.
-__device__ __forceinline__ void copy_word(void* to, const void* from, bool valid) {
+// 4 bytes to an address in shared memory, in the same way.
+__device__ __forceinline__ void copy_word(unsigned address, const void* from, bool valid) {
 #if __CUDA_ARCH__ >= 800
-    const unsigned address = static_cast<unsigned>(__cvta_generic_to_shared(to));
     const int bytes = valid ? 4 : 0;
     asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(address), "l"(from),
                  "r"(bytes)
                  : "memory");
 #else
-    *static_cast<unsigned*>(to) = valid ? *static_cast<const unsigned*>(from) : 0u;
+    const unsigned word = valid ? *static_cast<const unsigned*>(from) : 0u;
+    asm volatile("st.shared.u32 [%0], %1;" ::"r"(address), "r"(word) : "memory");
 #endif
 }
 

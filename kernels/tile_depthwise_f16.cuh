@@ -166,6 +166,7 @@ __device__ __forceinline__ void place_strips(DepthwiseStrip* strips, int rows, i
                                              const DepthwiseMap<K, STRIDE, GROUP>& map, int row,
                                              int column) {
     const int strip_cols = (cols + kDepthwiseStripCols - 1) / kDepthwiseStripCols;
+#pragma unroll 1
     for (int i = threadIdx.x; i < 2 * strip_pairs(rows, strip_cols); i += blockDim.x) {
         const int h = i / strip_cols * kDepthwiseStripRows;
         const int w = i % strip_cols * kDepthwiseStripCols;

@@ -19,7 +19,8 @@ struct alignas(16) ExpandPlace {
     int patch_cols;       // of the patch that lie in the image
     int pixels;           // of the patch that lie in the image
     unsigned reciprocal;  // of patch_cols, in units of 2^-31
-    int mid;              // bytes of shared memory before `mid`, and so on
+    int pixels_at;        // bytes of shared memory before `pixels`, and so on
+    int mid;
     int weight;
     int sums;
     int reduce_weight;
@@ -45,10 +46,15 @@ struct ExpandDepthwiseHalf {
     __device__ __forceinline__ DepthwiseStrip* strips() const {
         return reinterpret_cast<DepthwiseStrip*>(base + sizeof(ExpandPlace));
     }
-    // [pixels of the patch in the image, to whole 32]: where each lies, in bytes of `mid`
-    __device__ __forceinline__ uint16_t* pixels() const {
-        return reinterpret_cast<uint16_t*>(base + sizeof(ExpandPlace) +
+    // [pixels of the patch in the image, to whole 32]: where each lies in the input, in elements from
+    // the first
+    __device__ __forceinline__ unsigned* inputs() const {
+        return reinterpret_cast<unsigned*>(base + sizeof(ExpandPlace) +
                                            kExpandDepthwiseStrips * 16);
+    }
+    // [the same]: where each lies, in bytes of `mid`
+    __device__ __forceinline__ uint16_t* pixels() const {
+        return reinterpret_cast<uint16_t*>(base + place().pixels_at);
     }
     // [patch, group], pixels kPitch apart
     __device__ __forceinline__ __half* mid() const {
@@ -79,9 +85,14 @@ struct ExpandDepthwiseHalf {
     }
 };
 
+// Steps of 32 channels.
+__device__ __forceinline__ int expand_steps(int c_in) {
+    return static_cast<int>((static_cast<unsigned>(c_in) + 31) / 32);
+}
+
 // An odd number of 16 bytes: the rows of a matrix then touch all banks.
 __device__ __forceinline__ int weight_pitch(int c_in) {
-    return (c_in + 31) / 32 * 32 + 8;
+    return expand_steps(c_in) * 32 + 8;
 }
 
 // The row of weights of a channel: of 16, first the even ones, then the odd ones. Rows l and l + 8
@@ -122,7 +133,8 @@ __device__ __forceinline__ ExpandPlace expand_place(const ExpandDepthwiseParams&
     using Shared = ExpandDepthwiseHalf<K, GROUP>;
     at.pairs = strip_pairs(at.rows, (at.cols + kDepthwiseStripCols - 1) / kDepthwiseStripCols);
     at.pairs_of_whole_tile = (strip_rows * strip_cols + 1) / 2;
-    at.mid = sizeof(ExpandPlace) + kExpandDepthwiseStrips * 16 + (patch + 31) / 32 * 64;
+    at.pixels_at = sizeof(ExpandPlace) + kExpandDepthwiseStrips * 16 + (patch + 31) / 32 * 128;
+    at.mid = at.pixels_at + (patch + 31) / 32 * 64;
     at.weight = at.mid + patch * Shared::kPitch * 2;
     at.sums = at.weight + GROUP * (8 + weight_pitch(p.c_in) * 2);
     at.reduce_weight = at.sums + at.pairs_of_whole_tile * GROUP * 4 + GROUP * (8 + K * K * 2) +
@@ -153,23 +165,29 @@ __device__ __forceinline__ void copy_factors(float* to, const float* scale, cons
 template <int K, int GROUP>
 __device__ __forceinline__ void copy_group(const ExpandDepthwiseHalf<K, GROUP>& s,
                                            const ExpandDepthwiseParams& p, int first) {
-    constexpr int kLanes = kExpandDepthwiseThreadsF16 / GROUP;  // of a row
+    constexpr int kPairs = 16;  // of 32 channels: a lane each
+    constexpr int kRows = kExpandDepthwiseThreadsF16 / kPairs;
+    static_assert(GROUP % kRows == 0 && kRows % 16 == 0, "rows of a thread keep their order");
     const int thread = thread_anew();
-    const int row = thread / kLanes;
-    const int lane = thread % kLanes;
-    const bool live = first + row < p.c_mid;
-    const __half* from =
-        static_cast<const __half*>(p.expand_weight) + (live ? first + row : 0) * p.c_in;
-    __half* to = s.weight() + weight_row(row) * weight_pitch(p.c_in);
-    const int depth = (p.c_in + 31) / 32 * 32;
-    for (int c = lane * 8; c < depth; c += kLanes * 8) {
-        const bool valid = live && c < p.c_in;
-        const __half* pair = valid ? from + c : from;
-        __half* place = to + c / 32 * 32 + c % 32 / 8 * 2;
+    const int row = thread / kPairs;
+    const int pair = thread % kPairs;
+    const int pitch = weight_pitch(p.c_in);
+    const auto* weight = static_cast<const __half*>(p.expand_weight);
+    unsigned from = (first + row) * p.c_in + pair * 2;
+    const unsigned end = (first + row + 1) * p.c_in;
+    unsigned to = static_cast<unsigned>(__cvta_generic_to_shared(
+        s.weight() + weight_row(row) * pitch + pair % 4 * 8 + pair / 4 * 2));
+    // A whole number of steps: the last pairs may lie beyond the row.
+    const unsigned whole = from + expand_steps(p.c_in) * 32;
+#pragma unroll 1
+    for (; from != whole; from += 32) {
 #pragma unroll
-        for (int i = 0; i < 4; ++i) {
-            copy_word(place + i * 8, pair + i * 2, valid);
+        for (int i = 0; i < GROUP; i += kRows) {
+            const bool valid = from < end && first + row + i < p.c_mid;
+            const unsigned at = valid ? from + i * p.c_in : 0;
+            copy_word(to + i * pitch * 2, weight + at, valid);
         }
+        to += 64;
     }
     copy_factors<GROUP>(s.scale(), p.expand_scale, p.expand_shift, first, p.c_mid);
 }
@@ -220,19 +238,19 @@ __device__ __forceinline__ void expand_tiles(const ExpandDepthwiseHalf<K, GROUP>
     const int lane = thread_anew() % kWarpSize;
     const int depth = p.c_in;
     const ExpandPlace& at = s.place();
-    const __half* input = static_cast<const __half*>(p.input) + at.input;  // [h_in, w_in, c_in]
-    const __half* pixels[TILES];  // at the lane's channels of a step
-    const int row_skip = p.w_in - at.patch_cols;
-    // Steps of 32 channels. In the last one, lanes beyond the last channel read the step's first:
-    // the weights there are zero.
-    int steps = (depth + 31) / 32;
+    // In the last step, lanes beyond the last channel read the step's first: the weights there are
+    // zero.
+    int steps = expand_steps(depth);
     const int last = lane % 4 * 8 < depth - (steps - 1) * 32 ? 0 : lane % 4 * -8;
     const int first_channel = lane % 4 * 8 + (steps == 1 ? last : 0);
+    // Opaque to the compiler, which would otherwise add its parts to each pixel's place.
+    const __half* input = static_cast<const __half*>(p.input) + at.input + first_channel;
+    asm volatile("" : "+l"(input));
+    const __half* pixels[TILES];  // at the lane's channels of a step
+    const unsigned* inputs = s.inputs() + first + lane / 4;
 #pragma unroll
     for (int i = 0; i < TILES; ++i) {
-        // Pixels beyond the patch repeat its last one, unused.
-        const int pixel = min(first + i * 8 + lane / 4, at.pixels - 1);
-        pixels[i] = input + ((at.row_of(pixel) * row_skip + pixel) * depth + first_channel);
+        pixels[i] = input + inputs[i * 8];
     }
     float acc[TILES][kBlocks][4];
 #pragma unroll
@@ -263,13 +281,17 @@ __device__ __forceinline__ void expand_tiles(const ExpandDepthwiseHalf<K, GROUP>
         expand_step(next, weight + 64, block_bytes, acc);
         weight += 128;
     }
-    if (steps == 2) {
+    // Once at most. A loop all the same: as a condition it would become predicates, and its products
+    // would be issued in vain where it does not hold.
+#pragma unroll 1
+    for (; steps == 2; --steps) {
         ExpandInput<TILES> next;
         advance(32 + last);
         next.load(pixels, 0);
         expand_step(x, weight, block_bytes, acc);
         x = next;
         weight += 64;
+        asm volatile("" : "+r"(steps));
     }
     expand_step(x, weight, block_bytes, acc);
 
@@ -291,14 +313,17 @@ __device__ __forceinline__ void expand_tiles(const ExpandDepthwiseHalf<K, GROUP>
         constexpr int32_t kActivation = decltype(activation)::kValue;
 #pragma unroll
         for (int block = 0; block < kBlocks; ++block) {
-            const float2 scale = load_pair(factors + block * 16);
-            const float2 shift = load_pair(factors + GROUP + block * 16);
+            constexpr float kScale = kActivationScale<kActivation>;
+            float2 scale = load_pair(factors + block * 16);
+            float2 shift = load_pair(factors + GROUP + block * 16);
+            scale = {scale.x * kScale, scale.y * kScale};
+            shift = {shift.x * kScale, shift.y * kScale};
 #pragma unroll
             for (int i = 0; i < 2 * TILES; ++i) {
                 const float* sum = &acc[i / 2][block][i % 2];
                 float2 y = {fmaf(sum[0], scale.x, shift.x), fmaf(sum[2], scale.y, shift.y)};
-                y.x = activate<__half, kActivation>(y.x);
-                y.y = activate<__half, kActivation>(y.y);
+                y.x = activate_scaled<kActivation>(y.x);
+                y.y = activate_scaled<kActivation>(y.y);
                 if (i / 2 * 8 + i % 2 < pixels_left) {
                     store_pair(to[i / 2][i % 2] + block * 16, y);
                 }
@@ -312,15 +337,20 @@ template <int K, int STRIDE, int GROUP>
 __device__ __forceinline__ void expand(const ExpandDepthwiseHalf<K, GROUP>& s,
                                        const ExpandDepthwiseParams& p) {
     constexpr int kWarps = kExpandDepthwiseThreadsF16 / kWarpSize;
+    // Of small maps: where channels are many, fewer warps read the weights; where they are few, more
+    // warps have less to do.
+    constexpr int kFewTiles = GROUP == 32 ? 2 : 1;
     const int warp = threadIdx.x / kWarpSize;
     const int pixels = s.place().pixels;
-    if (pixels > kWarps * 8) {
-#pragma unroll 1
-        for (int i = warp * 32; i < pixels; i += kWarps * 32) {
-            expand_tiles<K, STRIDE, GROUP, 4>(s, p, i);
+    if (pixels <= kWarps * 8) {
+        if (warp * kFewTiles * 8 < pixels) {
+            expand_tiles<K, STRIDE, GROUP, kFewTiles>(s, p, warp * kFewTiles * 8);
         }
-    } else if (warp * 8 < pixels) {
-        expand_tiles<K, STRIDE, GROUP, 1>(s, p, warp * 8);
+        return;
+    }
+#pragma unroll 1
+    for (int i = warp * 32; i < pixels; i += kWarps * 32) {
+        expand_tiles<K, STRIDE, GROUP, 4>(s, p, i);
     }
 }
 
@@ -341,8 +371,12 @@ __device__ __forceinline__ void walk(const ExpandDepthwiseHalf<K, GROUP>& s,
     of.template load<true>(s.taps() + octet, s.depthwise_scale() + octet,
                            s.depthwise_scale() + GROUP + octet, GROUP);
     with_activation(p.activation, [&](auto activation) {
-        depthwise_tile<K, STRIDE, GROUP, kWarps, decltype(activation)::kValue>(
-            map, s.strips(), at.pairs, out, of, s.sums());
+        constexpr int32_t kActivation = decltype(activation)::kValue;
+        DepthwiseOctet<K> unscaled = of;
+        unscaled.factor.x *= kActivationUnscale<kActivation>;
+        unscaled.factor.y *= kActivationUnscale<kActivation>;
+        depthwise_tile<K, STRIDE, GROUP, kWarps, kActivation>(map, s.strips(), at.pairs, out,
+                                                              unscaled, s.sums());
     });
 }
 
@@ -352,10 +386,8 @@ __device__ __forceinline__ void squeeze(const ExpandDepthwiseHalf<K, GROUP>& s,
                                         const ExpandDepthwiseParams& p, int first) {
     const int tile = blockIdx.z * gridDim.x + blockIdx.x;
     const ExpandPlace& at = s.place();
-    float* squeeze = squeeze_of_tile(p.squeeze, tile, p.c_mid, p.c_se, p.slice);
-    float* partial_sums = p.partial_sums == nullptr ? nullptr : p.partial_sums + tile * p.c_mid;
-    squeeze_group<GROUP>(s.squeeze(), s.sums(), at.pairs, first, p.c_mid, p.c_se, p.slice, squeeze,
-                         partial_sums);
+    squeeze_group<GROUP>(s.squeeze(), s.sums(), at.pairs, first, p.c_mid, p.c_se, p.slice, tile,
+                         p.squeeze, p.partial_sums);
 }
 
 // What the depthwise convolution and the squeeze of the group that begins with channel `first` are
@@ -366,6 +398,7 @@ __device__ __forceinline__ void copy_depthwise(const ExpandDepthwiseHalf<K, GROU
     constexpr int kTapVectors = GROUP / 8;
     const __half* taps = static_cast<const __half*>(p.depthwise_weight) + first;
     __half* to = s.taps();
+#pragma unroll 1
     for (int i = thread_anew(); i < K * K * kTapVectors; i += kExpandDepthwiseThreadsF16) {
         const int c = i % kTapVectors * 8;
         const bool valid = first + c < p.c_mid;
@@ -378,15 +411,21 @@ __device__ __forceinline__ void copy_depthwise(const ExpandDepthwiseHalf<K, GROU
     }
 }
 
-// Where the pixels of the patch lie that are in the image.
+// Where the pixels of the patch lie that are in the image, and in the input.
 template <int K, int STRIDE, int GROUP>
-__device__ __forceinline__ void place_pixels(const ExpandDepthwiseHalf<K, GROUP>& s) {
+__device__ __forceinline__ void place_pixels(const ExpandDepthwiseHalf<K, GROUP>& s,
+                                             const ExpandDepthwiseParams& p) {
     const ExpandPlace at = s.place();
+    unsigned* from = s.inputs();
     uint16_t* to = s.pixels();
+#pragma unroll 1
     for (int i = threadIdx.x; i < (at.pixels + 31) / 32 * 32; i += kExpandDepthwiseThreadsF16) {
-        // Pixels beyond the last are looked up, and not used.
-        const int row = at.row_of(i);
-        const int col = at.first_col + i - row * at.patch_cols;
+        // Pixels beyond the last repeat it: they are read, and not used.
+        const int i_live = min(i, at.pixels - 1);
+        const int row = at.row_of(i_live);
+        const int in_patch_row = i_live - row * at.patch_cols;
+        from[i] = static_cast<unsigned>(row * p.w_in + in_patch_row) * p.c_in;
+        const int col = at.first_col + in_patch_row;
         // At stride 2 the even columns of a row come first.
         const int in_row =
             STRIDE == 1 ? col : col / 2 + (col % 2 == 0 ? 0 : (at.row_pixels + 1) / 2);
@@ -414,11 +453,12 @@ __device__ __forceinline__ void expand_depthwise_f16(const ExpandDepthwiseParams
     copy_depthwise(s, p, begin);
     commit_copies();
     const ExpandPlace& at = s.place();
-    place_pixels<K, STRIDE, GROUP>(s);
+    place_pixels<K, STRIDE, GROUP>(s, p);
     const DepthwiseMap<K, STRIDE, GROUP> map(s.mid(), at.row_pixels);
     place_strips(s.strips(), at.rows, at.cols, map, p.w_out * p.c_mid, p.c_mid);
     // The depthwise convolution is padded with zeros, not with what a zero would be expanded to.
     const int end_of_mid = at.weight;
+#pragma unroll 1
     for (int i = at.mid + threadIdx.x * 16; i < end_of_mid; i += kExpandDepthwiseThreadsF16 * 16) {
         *reinterpret_cast<uint4*>(shared + i) = make_uint4(0, 0, 0, 0);
     }

@@ -212,7 +212,8 @@ __device__ __forceinline__ void store_pooled(const PointwiseParams& p, const Poi
 
 // Groups of rows of a block's tile.
 __device__ __forceinline__ int pointwise_groups(const PointwisePlace& place) {
-    return (place.end_row - place.first_row + kGroupRows - 1) / kGroupRows;
+    const unsigned rows = place.end_row - place.first_row;
+    return static_cast<int>((rows + kGroupRows - 1) / kGroupRows);
 }
 
 // A block's tile, or, where chunks are split, one chunk of it.

@@ -313,9 +313,9 @@ mod tests {
         assert_eq!(one.geometry.block, [256, 1, 1]);
         let p = one.params;
         assert_eq!([p.tile_rows, p.tile_cols, p.channels], [28, 16, 16]);
-        // place, 16 strips, where pixels lie; mid; weights with their batch-norm; sums of 7 pairs of
+        // place, 16 strips, where pixels lie in the input and in mid; mid; weights with their batch-norm; sums of 7 pairs of
         // strips; batch-norm and taps; sums of the tile
-        let places = 64 + 16 * 16 + 2 * 640;
+        let places = 80 + 16 * 16 + (4 + 2) * 640;
         let bytes = places + 2 * 640 * 24 + 16 * (8 + 2 * 72) + 4 * 7 * 16 + 16 * (8 + 2 * 25) + 64;
         assert_eq!(one.geometry.shared_bytes, bytes);
         let many = ExpandDepthwiseParams { n: 64, ..params() };
@@ -412,9 +412,9 @@ mod tests {
         assert_eq!(wide.recompute(), (18 + 14) as f64 / 28.0);
         let expanded = 28 * 32 * 40 + 28 * 28 * 25;
         assert_eq!(macs(Precision::Fp16, 5, 1, [28, 28], [40, 240]), expanded * 240);
-        // Of 32 channels, more weights leave room for fewer pixels, down to 448; then of 16.
+        // Of 32 channels, more weights leave room for fewer pixels, down to 448; then of 16, likewise.
         let pixels = |c_in| half::most_pixels(5, c_in);
-        assert_eq!([40, 80, 224, 384, 640, i32::MAX].map(pixels), [640, 640, 512, 640, 640, 640]);
+        assert_eq!([40, 80, 224, 384, 640, i32::MAX].map(pixels), [640, 608, 480, 640, 608, 448]);
         // Of any extents, and at once.
         assert_eq!(half(5, 2, [i32::MAX; 2], 16).count(), i32::MAX);
         assert_eq!(half(3, 1, [i32::MIN, 1], 16).tile(), [1, 1]);

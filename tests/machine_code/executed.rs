@@ -141,10 +141,10 @@ fn executed_of(path: Path, names: &[&'static str]) -> Vec<Executed> {
 fn lines_of_activation() -> std::ops::Range<u32> {
     let source = include_str!("../../kernels/common.cuh");
     let line = |head: &str| source.lines().position(|line| line.starts_with(head)).unwrap();
-    let first = line("__device__ __forceinline__ float sigmoid(");
-    let second = line("__device__ __forceinline__ float activate(");
+    let first = line("__device__ __forceinline__ float sigmoid_base_2(");
+    let second = line("__device__ __forceinline__ float activate_scaled(");
     let length = source.lines().skip(second).position(|line| line == "}").unwrap();
-    assert!(first < second && second - first < 30, "{first} {second}");
+    assert!(first < second && second - first < 60, "{first} {second}");
     (first as u32 + 1)..(second + length) as u32 + 2
 }
 

@@ -7,15 +7,15 @@ use crate::kernels::params::{
     EXPAND_DEPTHWISE_THREADS_F16,
 };
 
-/// Most pixels of the expanded map under the windows of a tile: what a block keeps of a group of
-/// 16 channels then leaves room for 640 input channels of weights.
+/// Most pixels of the expanded map under the windows of a tile.
 const MAX_PATCH_PIXELS: u64 = 640;
 
 // Where a pixel lies, in bytes of what a block keeps, is looked up in 16 bits.
 const _: () = assert!(MAX_PATCH_PIXELS * 2 * (GROUPS[1] as u64 + 8) <= 1 << 16);
 
 /// Pixels for which tiles are rather made smaller than channels expanded 16 at a time: the input is
-/// read once for each group of channels.
+/// read once for each group of channels. What a block keeps of 16 then leaves room for 640 input
+/// channels of weights.
 const ENOUGH_PATCH_PIXELS: u64 = 448;
 
 /// Most pairs of strips of a tile: of no more pixels than that.
@@ -25,7 +25,7 @@ const MAX_PAIRS: u64 = EXPAND_DEPTHWISE_STRIPS as u64 / 2;
 const GROUPS: [i32; 2] = [16, 32];
 
 /// Size of `ExpandPlace`.
-const PLACE_BYTES: u64 = 64;
+const PLACE_BYTES: u64 = 80;
 
 /// Rows and columns of a strip of output pixels.
 const STRIP_ROWS: u64 = DEPTHWISE_STRIP_ROWS as u64;
@@ -90,17 +90,15 @@ fn patch_pixels(k: usize, stride: usize, tile: [i32; 2]) -> u64 {
 }
 
 /// Most pixels that a block of a layer with `c_in` input channels, and a squeeze to a quarter of
-/// them, has room for: those of 32 channels, unless they are few.
+/// them, has room for: those of 32 channels, or of 16 where they would be few.
 pub fn most_pixels(k: usize, c_in: i32) -> u64 {
     let channels = [c_in, c_in.saturating_add(3) / 4];
-    let has_room = |&pixels: &u64| {
-        shared_bytes(k, GROUPS[1], [pixels, MAX_PAIRS], channels) <= MAX_SHARED_BYTES
-    };
-    (ENOUGH_PATCH_PIXELS..=MAX_PATCH_PIXELS)
-        .rev()
-        .step_by(32)
-        .find(has_room)
-        .unwrap_or(MAX_PATCH_PIXELS)
+    let has_room =
+        |group, pixels| shared_bytes(k, group, [pixels, MAX_PAIRS], channels) <= MAX_SHARED_BYTES;
+    let pixels = || (ENOUGH_PATCH_PIXELS..=MAX_PATCH_PIXELS).rev().step_by(32);
+    let of_wide = pixels().find(|&pixels| has_room(GROUPS[1], pixels));
+    let of_narrow = || pixels().find(|&pixels| has_room(GROUPS[0], pixels));
+    of_wide.or_else(of_narrow).unwrap_or(ENOUGH_PATCH_PIXELS)
 }
 
 /// Rows and columns of output pixels of a tile: those with which the kernel computes least, by the
@@ -144,7 +142,7 @@ fn shared_bytes(k: usize, group: i32, [patch, pairs]: [u64; 2], [c_in, c_se]: [i
     let pitch = c_in.next_multiple_of(32) + 8;
     let mid = 2 * patch * (group + 8);
     let weight = group * (2 * 4 + 2 * pitch);
-    let places = 16 * EXPAND_DEPTHWISE_STRIPS as u64 + 2 * patch.next_multiple_of(32);
+    let places = 16 * EXPAND_DEPTHWISE_STRIPS as u64 + (4 + 2) * patch.next_multiple_of(32);
     let sums = 4 * pairs * group;
     let depthwise = group * (2 * 4 + 2 * (k * k) as u64);
     let squeeze = 4 * (group + c_se.next_multiple_of(4)) + 2 * c_se * (group + 8);
@@ -156,7 +154,7 @@ fn shared_bytes(k: usize, group: i32, [patch, pairs]: [u64; 2], [c_in, c_se]: [i
 pub fn fits(k: usize, stride: usize, c_in: i32) -> bool {
     window(k, stride).is_some()
         && c_in < 1 << 20
-        && shared_bytes(k, GROUPS[0], [MAX_PATCH_PIXELS, MAX_PAIRS], [c_in, c_in / 4])
+        && shared_bytes(k, GROUPS[0], [ENOUGH_PATCH_PIXELS, MAX_PAIRS], [c_in, c_in / 4])
             <= MAX_SHARED_BYTES
 }
 
