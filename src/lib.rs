@@ -60,6 +60,8 @@ mod process;
 pub mod profile;
 #[cfg(feature = "cli")]
 pub mod report;
+#[cfg(feature = "serve")]
+pub mod serve;
 pub mod session;
 #[cfg(feature = "cli")]
 mod threads;

@@ -34,6 +34,8 @@ mod plan;
 mod profile;
 mod pull;
 mod run;
+#[cfg(feature = "serve")]
+mod serve;
 #[cfg(unix)]
 mod signals;
 mod verify;
@@ -91,6 +93,8 @@ enum Command {
     Classify(classify::Args),
     Eval(eval::Args),
     Run(run::Args),
+    #[cfg(feature = "serve")]
+    Serve(serve::Args),
     Info(info::Args),
     Import(import::Args),
     Pull(pull::Args),
@@ -106,6 +110,16 @@ enum Command {
     Emulate(emulate::Args),
     Completions(completions::Args),
     Notices(notices::Args),
+}
+
+impl Command {
+    /// Whether the command takes the signals that end a program itself.
+    fn ends_by_itself(&self) -> bool {
+        #[cfg(feature = "serve")]
+        return matches!(self, Command::Serve(_));
+        #[cfg(not(feature = "serve"))]
+        false
+    }
 }
 
 /// How a command that could start has ended.
@@ -125,7 +139,9 @@ pub fn main() -> ExitCode {
     bus::explain();
     let cli = version::parse(std::env::args_os());
     #[cfg(unix)]
-    signals::watch();
+    if !cli.command.ends_by_itself() {
+        signals::watch();
+    }
     if cli.quiet {
         output::be_quiet();
     }
@@ -156,6 +172,8 @@ fn run(cli: Cli, out: &mut Out) -> anyhow::Result<Status> {
         Command::Classify(args) => classify::run(args, cli.verbose, out),
         Command::Eval(args) => eval::run(args, cli.verbose, out),
         Command::Run(args) => run::run(args, cli.verbose, out),
+        #[cfg(feature = "serve")]
+        Command::Serve(args) => serve::run(&args),
         Command::Info(args) => info::run(args, out),
         Command::Import(args) => import::run(args, out),
         Command::Pull(args) => pull::run(args, out),

@@ -1,0 +1,90 @@
+//! Why a request has no answer.
+
+use std::time::Duration;
+
+/// Why a request has no answer; a protocol's code follows from the kind.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ServeError {
+    /// The request is wrong: what, where, expected, found.
+    #[error("{0}")]
+    Invalid(String),
+    /// There is no such model, version or path.
+    #[error("{0}")]
+    NotFound(String),
+    /// The request is longer than the limit.
+    #[error("the body is longer than {most} bytes: send fewer images, or start with --max-body")]
+    TooLong {
+        /// The limit.
+        most: usize,
+    },
+    /// The request came too slowly.
+    #[error("the body was not there after {} s", .0.as_secs())]
+    Slow(Duration),
+    /// The queue is full.
+    #[error(
+        "the queue is full: {images} images of at most {most} wait; try again later, or start with \
+         --max-queue"
+    )]
+    Full {
+        /// Images in the queue.
+        images: usize,
+        /// The limit.
+        most: usize,
+    },
+    /// The queue has no memory left.
+    #[error(
+        "the queue is full: {bytes} bytes of at most {most} wait; try again later, or start with \
+         --max-queue-bytes"
+    )]
+    FullOfBytes {
+        /// Bytes in the queue.
+        bytes: usize,
+        /// The limit.
+        most: usize,
+    },
+    /// The answer was not there in time.
+    #[error("no answer within {} ms", .0.as_millis())]
+    Late(Duration),
+    /// The server is stopping, or the model is.
+    #[error("{0} is stopping")]
+    Stopping(String),
+    /// The protocol has it, this server has not.
+    #[error("{0}")]
+    Unsupported(String),
+    /// The device failed.
+    #[error("{0}")]
+    Device(String),
+}
+
+impl ServeError {
+    /// The status of an answer by HTTP.
+    pub fn status(&self) -> u16 {
+        match self {
+            ServeError::Invalid(_) => 400,
+            ServeError::NotFound(_) => 404,
+            ServeError::Slow(_) => 408,
+            ServeError::TooLong { .. } => 413,
+            ServeError::Device(_) => 500,
+            ServeError::Unsupported(_) => 501,
+            ServeError::Full { .. }
+            | ServeError::FullOfBytes { .. }
+            | ServeError::Late(_)
+            | ServeError::Stopping(_) => 503,
+        }
+    }
+
+    /// As metrics name the reason.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            ServeError::Invalid(_) | ServeError::NotFound(_) | ServeError::Unsupported(_) => {
+                "invalid"
+            }
+            ServeError::TooLong { .. } => "too_long",
+            ServeError::Slow(_) => "slow",
+            ServeError::Full { .. } | ServeError::FullOfBytes { .. } => "full",
+            ServeError::Late(_) => "late",
+            ServeError::Stopping(_) => "stopping",
+            ServeError::Device(_) => "device",
+        }
+    }
+}

@@ -1,0 +1,393 @@
+//! The network behind HTTP, over loopback: what is served is what the library computes, bit for bit.
+
+#![cfg(feature = "serve")]
+
+use effnet::arch::{Size, Variant};
+use effnet::image;
+use effnet::serve::{Model, ModelOptions, Server, Stop, serve};
+use effnet::session::{Session, SessionOptions};
+use effnet::weights::{Precision, Weights, stand_in};
+use serde_json::{Value, json};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+const SIDE: usize = 32;
+const ELEMS: usize = SIDE * SIDE * 3;
+const MAX_BODY: usize = 1 << 20;
+
+fn weights() -> Arc<Weights> {
+    Arc::new(stand_in::random_weights(Variant::Lite0, Precision::Fp32).unwrap())
+}
+
+fn session_options(batch: usize) -> SessionOptions {
+    let size = Some(Size::square(SIDE));
+    SessionOptions { batch, size, threads: Some(1), ..SessionOptions::default() }
+}
+
+fn model_options() -> ModelOptions {
+    ModelOptions {
+        session: session_options(4),
+        delay: Duration::ZERO,
+        max_queue: 1000,
+        max_queue_bytes: 1 << 30,
+        timeout: None,
+        decoders: 2,
+    }
+}
+
+/// A server on a port of its own.
+struct Served {
+    address: SocketAddr,
+    server: Arc<Server>,
+    runtime: Runtime,
+    stop: Option<oneshot::Sender<()>>,
+    served: Option<JoinHandle<std::io::Result<()>>>,
+}
+
+impl Served {
+    fn new(weights: Arc<Weights>, options: ModelOptions) -> Served {
+        let model = Model::start("m".to_owned(), weights, options).unwrap();
+        let server = Arc::new(Server::new(vec![model], MAX_BODY, Duration::from_secs(30)));
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+        let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
+        let address = listener.local_addr().unwrap();
+        let (stop, stopped) = oneshot::channel();
+        let stopped = async move {
+            let _ = stopped.await;
+        };
+        let policy = Stop { drain_delay: Duration::ZERO };
+        let served = runtime.spawn(serve(server.clone(), listener, policy, stopped));
+        Served { address, server, runtime, stop: Some(stop), served: Some(served) }
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    fn get(&self, path: &str) -> (u16, String) {
+        text(agent().get(self.url(path)).call())
+    }
+
+    fn post(&self, path: &str, headers: &[(&str, &str)], body: &[u8]) -> (u16, String) {
+        let mut request = agent().post(self.url(path));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        text(request.send(body))
+    }
+
+    /// Ends it, and waits until it has answered everything.
+    fn end(&mut self) {
+        drop(self.stop.take());
+        if let Some(served) = self.served.take() {
+            self.runtime.block_on(served).unwrap().unwrap();
+        }
+    }
+}
+
+fn agent() -> ureq::Agent {
+    ureq::Agent::config_builder().http_status_as_error(false).build().into()
+}
+
+type Answered = Result<ureq::http::Response<ureq::Body>, ureq::Error>;
+
+fn bytes(answer: Answered) -> (u16, Option<usize>, Vec<u8>) {
+    let mut answer = answer.unwrap();
+    let length = answer.headers().get("inference-header-content-length");
+    let length = length.map(|length| length.to_str().unwrap().parse().unwrap());
+    let status = answer.status().as_u16();
+    (status, length, answer.body_mut().read_to_vec().unwrap())
+}
+
+fn text(answer: Answered) -> (u16, String) {
+    let (status, _, body) = bytes(answer);
+    (status, String::from_utf8_lossy(&body).into_owned())
+}
+
+/// Levels of image `seed`, of which no two are alike.
+fn levels(seed: usize) -> Vec<u8> {
+    (0..ELEMS).map(|i| (i * 31 + seed * 17 + (i * seed) % 251) as u8).collect()
+}
+
+/// A request for the logits of `n` images as binary data, and the logits.
+fn ask(address: SocketAddr, name: &str, input: &str, kind: &str, n: usize, data: &[u8]) -> Vec<u8> {
+    let request = json!({
+        "inputs": [{
+            "name": input, "datatype": kind, "shape": [n, SIDE, SIDE, 3],
+            "parameters": { "binary_data_size": data.len() },
+        }],
+        "outputs": [{ "name": "logits", "parameters": { "binary_data": true } }],
+    })
+    .to_string();
+    let body = [request.as_bytes(), data].concat();
+    let url = format!("http://{address}/v2/models/{name}/infer");
+    let length = request.len().to_string();
+    let request = agent().post(url).header("Inference-Header-Content-Length", length);
+    let (status, length, answer) = bytes(request.send(&body[..]));
+    let length = length.unwrap_or(0);
+    assert_eq!(status, 200, "{}", String::from_utf8_lossy(&answer));
+    answer[length..].to_vec()
+}
+
+/// Many requests at once, of one image and of several, by both kinds of tensor.
+#[test]
+fn served_logits_are_those_of_a_run_bit_for_bit() {
+    const IMAGES: usize = 40;
+    const REQUESTS: usize = 2000;
+    let weights = weights();
+    let mut session = Session::new(weights.clone(), session_options(1)).unwrap();
+    let normalisation = session.recipe().normalisation();
+    let inputs: Vec<Vec<f32>> =
+        (0..IMAGES).map(|image| normalisation.values(&levels(image))).collect();
+    let expected: Vec<Vec<u8>> = inputs
+        .iter()
+        .map(|input| {
+            let outputs = session.run(&input[..]).unwrap();
+            outputs.logits(0).iter().flat_map(|logit| logit.to_le_bytes()).collect()
+        })
+        .collect();
+
+    let served = Served::new(weights, model_options());
+    let next = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        for _ in 0..12 {
+            scope.spawn(|| {
+                loop {
+                    let request = next.fetch_add(1, Ordering::Relaxed);
+                    if request >= REQUESTS {
+                        break;
+                    }
+                    let n = 1 + request * 7 % 6; // some are larger than a batch
+                    let images: Vec<usize> = (0..n).map(|i| (request * 13 + i) % IMAGES).collect();
+                    let found = if request.is_multiple_of(2) {
+                        let data: Vec<u8> = images.iter().flat_map(|&i| levels(i)).collect();
+                        ask(served.address, "m:pixels", "pixels", "UINT8", n, &data)
+                    } else {
+                        let values = images.iter().flat_map(|&i| &inputs[i]);
+                        let data: Vec<u8> = values.flat_map(|x| x.to_le_bytes()).collect();
+                        ask(served.address, "m:tensor", "input", "FP32", n, &data)
+                    };
+                    let expected: Vec<u8> =
+                        images.iter().flat_map(|&i| expected[i].clone()).collect();
+                    assert!(found == expected, "request {request}");
+                }
+            });
+        }
+    });
+    let (_, statistics) = served.get("/v2/models/m/stats");
+    let statistics: Value = serde_json::from_str(&statistics).unwrap();
+    let statistics = &statistics["model_stats"][0];
+    assert_eq!(statistics["inference_stats"]["success"]["count"], REQUESTS);
+    let images: usize = (0..REQUESTS).map(|request| 1 + request * 7 % 6).sum();
+    assert_eq!(statistics["inference_count"], images);
+    assert!(statistics["execution_count"].as_u64().unwrap() < images as u64, "nothing was batched");
+}
+
+fn png(seed: usize) -> Vec<u8> {
+    let pixels = levels(seed);
+    let image = ::image::RgbImage::from_raw(SIDE as u32, SIDE as u32, pixels).unwrap();
+    let mut to = std::io::Cursor::new(Vec::new());
+    image.write_to(&mut to, ::image::ImageFormat::Png).unwrap();
+    to.into_inner()
+}
+
+#[test]
+fn encoded_images_go_every_way_that_people_send_them() {
+    let weights = weights();
+    let mut session = Session::new(weights.clone(), session_options(1)).unwrap();
+    let mut input = vec![0.0; ELEMS];
+    image::preprocess(&png(3), &session.recipe(), &mut input).unwrap();
+    let outputs = session.run(&input[..]).unwrap();
+    let best = outputs.top_k(0, 2).unwrap();
+    let logits: Vec<u8> = outputs.logits(0).iter().flat_map(|x| x.to_le_bytes()).collect();
+
+    let served = Served::new(weights, model_options());
+    let raw = agent().post(served.url("/v2/models/m/infer"));
+    let raw = raw.header("Inference-Header-Content-Length", "0").send(&png(3)[..]);
+    let (status, length, body) = bytes(raw);
+    assert_eq!((status, &body[length.unwrap()..][..logits.len()]), (200, &logits[..]));
+
+    use base64::Engine as _;
+    let base64 = base64::engine::general_purpose::STANDARD.encode(png(3));
+    let request = json!({
+        "id": "7", "inputs": [{ "name": "image", "datatype": "BYTES", "shape": [1, 1], "data": [base64] }],
+        "outputs": [{ "name": "logits", "parameters": { "classification": 2 } }],
+    });
+    let (status, answer) =
+        served.post("/v2/models/m/versions/1/infer", &[], request.to_string().as_bytes());
+    let answer: Value = serde_json::from_str(&answer).unwrap();
+    assert_eq!(
+        (status, &answer["id"], &answer["outputs"][0]["shape"]),
+        (200, &json!("7"), &json!([1, 2]))
+    );
+    let first = answer["outputs"][0]["data"][0].as_str().unwrap();
+    assert!(first.starts_with(&format!("{:.6}:{}", best[0].logit, best[0].class)), "{first}");
+
+    for (body, content) in
+        [(png(3), "image/png"), (json!([base64]).to_string().into_bytes(), "application/json")]
+    {
+        let headers = [("Content-Type", content)];
+        let (status, answer) = served.post("/v2/models/m/classify?top_k=2", &headers, &body);
+        let answer: Value = serde_json::from_str(&answer).unwrap();
+        assert_eq!((status, &answer["results"][0][1]["class"]), (200, &json!(best[1].class)));
+        assert_eq!(answer["results"][0].as_array().unwrap().len(), 2);
+    }
+    let request = json!({ "key": ["image"], "value": [base64] }).to_string();
+    let (status, answer) = served.post("/m/prediction", &[], request.as_bytes());
+    let answer: Value = serde_json::from_str(&answer).unwrap();
+    assert_eq!(
+        (status, &answer["err_no"], &answer["key"]),
+        (200, &json!(0), &json!(["label", "prob"]))
+    );
+    let (status, answer) = served.post("/m/prediction", &[], b"{}");
+    assert!(status == 200 && answer.contains("\"err_no\":5000"), "{answer}");
+}
+
+#[test]
+fn what_is_wrong_has_its_status_and_harms_nobody_else() {
+    use std::io::Write;
+    let served = Served::new(weights(), model_options());
+    let zipped = |bytes: &[u8]| {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    };
+    let bomb = zipped(&vec![0; 4 * MAX_BODY]);
+    let long = vec![0; MAX_BODY + 1];
+    let pixels = levels(1);
+    let raw = ("Inference-Header-Content-Length", "0");
+    for (path, headers, body, status, expected) in [
+        ("/v2/models/n/infer", &[][..], &b"{}"[..], 404, "no model 'n': there are m"),
+        ("/v2/models/m/versions/2/infer", &[], b"{}", 404, "no version '2'"),
+        ("/v2/models/m/infer", &[], b"{", 400, "no JSON of this protocol"),
+        ("/v2/models/m/infer", &[raw], b"no image", 400, "image 0 of 1"),
+        ("/v2/models/m:tensor/infer", &[raw], &pixels, 400, "expected 12288 for 1 images"),
+        ("/v2/models/m/infer", &[raw], &long, 413, "the body is longer than"),
+        ("/v2/models/m/infer", &[raw, ("Content-Encoding", "gzip")], &bomb, 413, "longer than"),
+        (
+            "/v2/models/m/infer",
+            &[raw, ("Content-Encoding", "br")],
+            b"x",
+            501,
+            "expected gzip or deflate",
+        ),
+        (
+            "/v2/models/m/infer",
+            &[("Inference-Header-Content-Length", "-1")],
+            b"x",
+            400,
+            "number of bytes",
+        ),
+        ("/v2/models/m/classify?top_k=0", &[], b"x", 400, "top_k"),
+        ("/v2/health/live", &[], b"", 405, "takes no POST"),
+        ("/v2/generate", &[], b"", 404, "no path /v2/generate"),
+    ] {
+        let (found, answer) = served.post(path, headers, body);
+        assert_eq!(found, status, "{path}: {answer}");
+        let error: Value = serde_json::from_str(&answer).unwrap();
+        assert!(error["error"].as_str().unwrap().contains(expected), "{path}: {answer}");
+    }
+    let headers = [raw, ("Content-Encoding", "gzip")];
+    let (status, _) = served.post("/v2/models/m:pixels/infer", &headers, &zipped(&pixels));
+    assert_eq!(status, 200);
+    let (_, metrics) = served.get("/metrics");
+    assert!(
+        metrics.contains("effnet_requests_failed_total{model=\"m\",reason=\"invalid\"} 1\n"),
+        "{metrics}"
+    );
+    assert!(metrics.contains("effnet_queue_images{model=\"m\"} 0\n"), "{metrics}");
+}
+
+#[test]
+fn what_is_served_is_described_as_clients_read_it() {
+    let served = Served::new(weights(), model_options());
+    let get = |path: &str| -> Value {
+        let (status, answer) = served.get(path);
+        assert_eq!(status, 200, "{path}: {answer}");
+        serde_json::from_str(&answer).unwrap()
+    };
+    assert_eq!(get("/v2/health/live"), json!({ "live": true }));
+    assert_eq!(get("/v2/health/ready"), json!({ "ready": true }));
+    assert_eq!(get("/v2")["name"], "effnet");
+    let metadata = get("/v2/models/m%3Apixels");
+    assert_eq!(metadata["inputs"][0]["shape"], json!([-1, SIDE, SIDE, 3]));
+    assert_eq!(
+        metadata["outputs"][0],
+        json!({ "name": "logits", "datatype": "FP32", "shape": [-1, 1000] })
+    );
+    let config = get("/v2/models/m/config");
+    assert_eq!(
+        (&config["max_batch_size"], &config["input"][0]["data_type"]),
+        (&json!(4), &json!("TYPE_STRING"))
+    );
+    assert_eq!(get("/v2/models/m/versions/1/ready")["ready"], true);
+    assert_eq!(get("/v2/models")["models"], json!(["m", "m:pixels", "m:tensor"]));
+    let (status, index) = served.post("/v2/repository/index", &[], b"");
+    assert!(status == 200 && index.contains("\"state\":\"READY\""), "{index}");
+    let (status, page) = served.get("/");
+    assert!(status == 200 && page.contains("value=\"m\"") && !page.contains("{rows}"), "{page}");
+}
+
+/// The device is held: what does not depend on it goes on.
+#[test]
+fn deadlines_and_full_queues_are_answered_while_the_device_is_held() {
+    let options = ModelOptions { max_queue: 2, ..model_options() };
+    let served = Served::new(weights(), options);
+    let held = served.server.hold("m").unwrap();
+    let request = |timeout: Option<u64>| {
+        let mut parameters = json!({});
+        if let Some(us) = timeout {
+            parameters["timeout"] = us.into();
+        }
+        json!({
+            "parameters": parameters,
+            "inputs": [{ "name": "pixels", "datatype": "UINT8", "shape": [1, SIDE, SIDE, 3], "data": levels(2) }],
+        })
+        .to_string()
+    };
+    let path = "/v2/models/m:pixels/infer";
+    let (status, answer) = served.post(path, &[], request(Some(50_000)).as_bytes());
+    assert!(status == 503 && answer.contains("no answer within 50 ms"), "{answer}");
+    thread::scope(|scope| {
+        let answers: Vec<_> = (0..2)
+            .map(|_| scope.spawn(|| served.post(path, &[], request(None).as_bytes())))
+            .collect();
+        while !served.get("/metrics").1.contains("effnet_queue_images{model=\"m\"} 2\n") {
+            thread::yield_now();
+        }
+        let (status, answer) = served.post(path, &[], request(None).as_bytes());
+        assert!(status == 503 && answer.contains("the queue is full: 2 images"), "{answer}");
+        assert_eq!(served.get("/v2/health/live").0, 200);
+        drop(held);
+        for answer in answers {
+            assert_eq!(answer.join().unwrap().0, 200);
+        }
+    });
+}
+
+/// Requests that were taken are answered, and the server ends by itself.
+#[test]
+fn what_was_taken_is_answered_when_the_server_stops() {
+    let mut served = Served::new(weights(), model_options());
+    let held = served.server.hold("m").unwrap();
+    let address = served.address;
+    let expected =
+        thread::spawn(move || ask(address, "m:pixels", "pixels", "UINT8", 1, &levels(2)));
+    while !served.get("/metrics").1.contains("effnet_queue_images{model=\"m\"} 1\n") {
+        thread::yield_now();
+    }
+    drop(served.stop.take());
+    let release = thread::spawn(move || drop(held));
+    served.end();
+    release.join().unwrap();
+    assert_eq!(expected.join().unwrap().len(), 4 * 1000);
+    let gone = agent().get(served.url("/v2/health/live")).call();
+    assert!(gone.is_err(), "the port is still served");
+}
