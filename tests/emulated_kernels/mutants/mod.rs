@@ -1,9 +1,9 @@
-//! Proof that the emulator's checks find faults: each barrier, wait, fence, membermask and bound
+//! Proof that the emulator's checks find faults: each barrier, wait, fence, order, membermask and bound
 //! check of every kernel is weakened in turn, in nvcc's PTX, and the checks have to report it.
 //!
 //! One mutant has one edit. It runs on small shapes with a part-empty tile in every dimension and
 //! buffers that end where their tensors end, until a check reports it. Every weakened barrier,
-//! wait, commit, fence and membermask must be reported. Each kernel states the share of weakened
+//! wait, commit, fence, order and membermask must be reported. Each kernel states the share of weakened
 //! bounds that must be reported, out of those that change anything: the others decide which value
 //! counts, not which memory is touched, and the tests of outputs see those. A bound that changes
 //! nothing on any shape is counted: compilers add many that no thread depends on.
@@ -199,6 +199,7 @@ fn edits_weaken_what_they_say() {
         LOOP:\n\
         \tbar.sync \t0;\n\
         \tcp.async.wait_group 1;\n\
+        \tatom.acq_rel.gpu.global.inc.u32 \t%r8, [%rd2], %r7;\n\
         \tshfl.sync.bfly.b32 \t%r3|%p2, %r4, %r5, 31, %r9;\n\
         \tsetp.lt.s32 \t%p3, %r1, 64;\n\
         \t@%p3 bra \tLOOP;\n\
@@ -224,6 +225,9 @@ fn edits_weaken_what_they_say() {
         (Kind::Barrier, ""),
         (Kind::Wait, ""),
         (Kind::Wait, "cp.async.wait_group 2;"),
+        (Kind::Order, "atom.acquire.gpu.global.inc.u32 %r8, [%rd2], %r7;"),
+        (Kind::Order, "atom.release.gpu.global.inc.u32 %r8, [%rd2], %r7;"),
+        (Kind::Order, "atom.relaxed.gpu.global.inc.u32 %r8, [%rd2], %r7;"),
         (Kind::Membermask, "shfl.sync.bfly.b32 %r3|%p2, %r4, %r5, 31, 2147483647;"),
         (Kind::Shifted, "setp.le.s32 %p3, %r1, 64;"),
         (Kind::Unguarded, "bra LOOP;"),

@@ -13,6 +13,8 @@ pub enum Kind {
     Commit,
     /// `fence`, `membar`: removed.
     Fence,
+    /// An atomic operation that acquires and releases: without the one, the other, or both.
+    Order,
     /// The membermask of a `.sync` instruction: a lane left out.
     Membermask,
     /// A comparison of an index with its bound: one more index gets through.
@@ -270,6 +272,13 @@ pub fn mutants(text: &str) -> Vec<Mutant> {
         }
         if opcode.starts_with("fence.") || opcode.starts_with("membar.") {
             add(Kind::Fence, "removed", "");
+        }
+        if opcode.contains(".acq_rel.") {
+            for weaker in ["acquire", "release", "relaxed"] {
+                let operands = line.operands.join(", ");
+                let weak = opcode.replace(".acq_rel.", &format!(".{weaker}."));
+                add(Kind::Order, weaker, &format!("\t{weak} {operands};"));
+            }
         }
         if opcode == "cp.async.commit_group" {
             add(Kind::Commit, "removed", "");
