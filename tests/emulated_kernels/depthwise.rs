@@ -124,6 +124,26 @@ fn awkward_depthwise_f32() {
     awkward_depthwise(Precision::Fp32);
 }
 
+/// Zeros of the diagonal matrix times an infinity are NaN: in its octet of channels, and nowhere else.
+#[test]
+#[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
+fn an_infinity_in_x_stays_in_its_octet() {
+    let machine = machine(depthwise::IMAGE);
+    for (k, stride) in [(3, 1), (3, 2), (5, 1), (5, 2)] {
+        let conv = conv(Padding::SameDynamic, [14, 19], k, stride);
+        let mut shape = depthwise_shape(Precision::Fp16, &conv, [1, 40]);
+        shape.activation = ACTIVATION_NONE;
+        (shape.squeeze, shape.c_se) = (false, 0);
+        let whole = Depthwise::filled(shape, 7);
+        let mut hurt = whole.clone();
+        hurt.input[(9 * 19 + 12) * 40 + 21] = f32::INFINITY;
+        let outputs = [&hurt, &whole].map(|case| case.run(&machine, Buffers::exact()));
+        let bytes = [&outputs[0][0][..], &outputs[1][0][..]];
+        let what = whole.describe();
+        an_infinity_stays_where_it_is_seen(&what, &conv, bytes, 40, [9, 12], 16..24);
+    }
+}
+
 /// So many tiles that a slice of the squeeze goes on over groups of channels, the last part empty,
 /// and maps whose last tiles are one pixel wide or high.
 #[test]

@@ -473,6 +473,31 @@ fn short_expand_depthwise() {
     }
 }
 
+/// An infinity in x is in every expanded channel of its pixel, and so in all outputs whose windows
+/// touch it; no other pixel sees it, whether or not zeros fill the last step of the sum.
+#[test]
+#[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
+fn an_infinity_in_x_stays_under_its_windows() {
+    let machine = machine(expand_depthwise::IMAGE);
+    for (i, (k, stride)) in [(3, 1), (3, 2), (5, 1), (5, 2)].into_iter().enumerate() {
+        let c_in = [24, 32, 40, 72][i];
+        let conv = conv(Padding::SameDynamic, [14, 19], k, stride);
+        let (input, output) = ([14, 19], [conv.output.h, conv.output.w]);
+        let pad = [conv.pad_top, conv.pad_left];
+        let mut shape =
+            ExpandDepthwise::shape(Precision::Fp16, [k, stride], input, output, pad, [1, c_in, 40]);
+        shape.activation = ACTIVATION_NONE;
+        (shape.squeeze, shape.c_se) = (false, 0);
+        let whole = ExpandDepthwise::filled(shape, 7);
+        let mut hurt = whole.clone();
+        hurt.input[(9 * 19 + 12) * c_in + 5] = f32::INFINITY;
+        let outputs = [&hurt, &whole].map(|case| case.run(&machine, Buffers::exact()));
+        let bytes = [&outputs[0][0][..], &outputs[1][0][..]];
+        let what = whole.describe();
+        an_infinity_stays_where_it_is_seen(&what, &conv, bytes, 40, [9, 12], 0..40);
+    }
+}
+
 mod mutants {
     use super::*;
     use crate::mutants::{Subject, all_are_reported, no_report};

@@ -57,6 +57,35 @@ fn check_batch<C: Case>(machine: &dyn Machine, case: &C, n: usize, image: impl F
     }
 }
 
+/// What an infinity at `pixel` of x does to an f16 map that a window makes: outputs of `channels` that
+/// it lies under are not finite, and all others are the bytes that they are without it.
+fn an_infinity_stays_where_it_is_seen(
+    what: &str,
+    conv: &ConvGeometry,
+    [hurt, whole]: [&[u8]; 2],
+    c: usize,
+    pixel: [usize; 2],
+    channels: std::ops::Range<usize>,
+) {
+    let pads = [conv.pad_top, conv.pad_left];
+    let mut seen = 0;
+    for (at, (hurt, whole)) in hurt.chunks_exact(2).zip(whole.chunks_exact(2)).enumerate() {
+        let place = [at / c / conv.output.w, at / c % conv.output.w];
+        let is_under = (0..2).all(|axis| {
+            let first = place[axis] * conv.stride;
+            (first..first + conv.k).contains(&(pixel[axis] + pads[axis]))
+        });
+        if is_under && channels.contains(&(at % c)) {
+            let value = half::f16::from_le_bytes([hurt[0], hurt[1]]);
+            assert!(!value.is_finite(), "{what}: {place:?}, channel {}: {value}", at % c);
+            seen += 1;
+        } else {
+            assert_eq!(hurt, whole, "{what}: {place:?}, channel {}", at % c);
+        }
+    }
+    assert!(seen > 0, "{what}: no window touches the pixel");
+}
+
 /// A convolution by itself, by the formulas of its padding.
 fn conv(padding: Padding, [h, w]: [usize; 2], k: usize, stride: usize) -> ConvGeometry {
     let side = |x: usize| match padding {
