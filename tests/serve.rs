@@ -4,7 +4,7 @@
 
 use effnet::arch::{Size, Variant};
 use effnet::image;
-use effnet::serve::{Model, ModelOptions, Server, Stop, serve};
+use effnet::serve::{Connections, Model, ModelOptions, Server, serve};
 use effnet::session::{Session, SessionOptions};
 use effnet::weights::{Precision, Weights, stand_in};
 use serde_json::{Value, json};
@@ -48,11 +48,17 @@ struct Served {
     server: Arc<Server>,
     runtime: Runtime,
     stop: Option<oneshot::Sender<()>>,
-    served: Option<JoinHandle<std::io::Result<()>>>,
+    served: Option<JoinHandle<()>>,
 }
 
 impl Served {
     fn new(weights: Arc<Weights>, options: ModelOptions) -> Served {
+        let header_time = Duration::from_secs(30);
+        let drain_delay = Duration::ZERO;
+        Served::with(weights, options, Connections { most: 100, header_time, drain_delay })
+    }
+
+    fn with(weights: Arc<Weights>, options: ModelOptions, connections: Connections) -> Served {
         let model = Model::start("m".to_owned(), weights, options).unwrap();
         let server = Arc::new(Server::new(vec![model], MAX_BODY, Duration::from_secs(30)));
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
@@ -62,8 +68,7 @@ impl Served {
         let stopped = async move {
             let _ = stopped.await;
         };
-        let policy = Stop { drain_delay: Duration::ZERO };
-        let served = runtime.spawn(serve(server.clone(), listener, policy, stopped));
+        let served = runtime.spawn(serve(server.clone(), listener, connections, stopped));
         Served { address, server, runtime, stop: Some(stop), served: Some(served) }
     }
 
@@ -87,7 +92,7 @@ impl Served {
     fn end(&mut self) {
         drop(self.stop.take());
         if let Some(served) = self.served.take() {
-            self.runtime.block_on(served).unwrap().unwrap();
+            self.runtime.block_on(served).unwrap();
         }
     }
 }
@@ -390,4 +395,23 @@ fn what_was_taken_is_answered_when_the_server_stops() {
     assert_eq!(expected.join().unwrap().len(), 4 * 1000);
     let gone = agent().get(served.url("/v2/health/live")).call();
     assert!(gone.is_err(), "the port is still served");
+}
+
+/// A client that sends half a header is cut off, and its place is another's.
+#[test]
+fn a_slow_client_holds_no_place_for_long() {
+    use std::io::{Read, Write};
+    let connections = Connections {
+        most: 1,
+        header_time: Duration::from_millis(100),
+        drain_delay: Duration::ZERO,
+    };
+    let served = Served::with(weights(), model_options(), connections);
+    let mut slow = std::net::TcpStream::connect(served.address).unwrap();
+    slow.write_all(b"GET /v2 HTTP/1.1\r\nHost: ").unwrap();
+    // There is one place, which the slow client has.
+    assert_eq!(served.get("/v2/health/live").0, 200);
+    let mut rest = Vec::new();
+    slow.read_to_end(&mut rest).unwrap_or_default();
+    assert!(rest.is_empty() || rest.starts_with(b"HTTP/1.1 408"), "{rest:?}");
 }

@@ -4,7 +4,7 @@ use super::Status;
 use super::device::RunArgs;
 use super::models::ModelArgs;
 use anyhow::{Context, anyhow, bail};
-use effnet::serve::{Model, ModelOptions, Server, Stop, serve};
+use effnet::serve::{Connections, Model, ModelOptions, Server, serve};
 use effnet::weights::Weights;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -16,9 +16,10 @@ use tokio::net::TcpListener;
 /// Answer requests by HTTP, in the protocol that Triton's and KServe's clients speak.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-A model answers under three names: NAME takes encoded images (input image, BYTES), NAME:pixels levels
-at the network's size (pixels, UINT8 [n, h, w, 3]) and NAME:tensor what the network takes (input,
-FP32 [n, h, w, 3]). Outputs are logits, probabilities and features; docs/serving.md has the routes.
+A model answers under three names: NAME takes encoded images (input image, BYTES), NAME:pixels
+levels at the network's size (pixels, UINT8 [n, h, w, 3]) and NAME:tensor what the network takes
+(input, FP32 [n, h, w, 3]). Outputs are logits, probabilities and features; docs/serving.md has the
+routes.
 
 SIGTERM and Ctrl-C end it: the server says that it is not ready, takes requests for --drain-delay
 more, answers what it took, and exits with 0. A second signal ends it at once.
@@ -54,10 +55,16 @@ pub struct Args {
     /// Most MiB of a request's body, also when it is unpacked.
     #[arg(long, value_name = "MIB", default_value = "64")]
     max_body_mib: usize,
+    /// Most connections at once; others wait for one to end.
+    #[arg(long, value_name = "N", default_value = "1024")]
+    max_connections: usize,
     /// Seconds that requests are taken after the server has said that it is not ready.
     #[arg(long, value_name = "S", default_value = "5")]
     drain_delay: u64,
 }
+
+/// How long the headers of a request are waited for.
+const HEADER_TIME: Duration = Duration::from_secs(30);
 
 /// How long a body is waited for.
 const BODY_TIME: Duration = Duration::from_secs(30);
@@ -115,7 +122,9 @@ pub fn run(args: &Args) -> anyhow::Result<Status> {
         let stopped = async move {
             let _ = ended.await;
         };
-        serve(server, listener, Stop { drain_delay }, stopped).await.context("serving")?;
+        let connections =
+            Connections { most: args.max_connections, header_time: HEADER_TIME, drain_delay };
+        serve(server, listener, connections, stopped).await;
         anyhow::Ok(())
     })?;
     Ok(Status::Complete)

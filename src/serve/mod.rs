@@ -19,4 +19,4 @@ mod stop;
 pub use error::ServeError;
 pub use http::{Server, router};
 pub use model::{Model, ModelOptions, StartError};
-pub use stop::{Stop, serve};
+pub use stop::{Connections, serve};
