@@ -109,12 +109,15 @@ fn in_the_middle(place: &Place, before: &str) -> Child {
     if !place.path("pipe").exists() {
         place.pipe("pipe");
     }
+    // Another run's, which was killed, is none of this one's.
+    let left = place.outputs();
     let (command, _) = WRITERS[1];
     let script = format!("{before} exec \"$effnet\" {command} -o pipe --features out/features.npy");
     let mut command = place.shell(&script);
     let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let deadline = Instant::now() + Duration::from_secs(60);
-    while !place.outputs().iter().any(|name| name.ends_with(".tmp")) {
+    let is_new = |name: &String| name.ends_with(".tmp") && !left.contains(name);
+    while !place.outputs().iter().any(is_new) {
         if child.try_wait().unwrap().is_some() || Instant::now() > deadline {
             let _ = child.kill();
             let mut said = String::new();
