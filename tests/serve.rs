@@ -299,6 +299,12 @@ fn what_is_wrong_has_its_status_and_harms_nobody_else() {
         let error: Value = serde_json::from_str(&answer).unwrap();
         assert!(error["error"].as_str().unwrap().contains(expected), "{path}: {answer}");
     }
+    // A body of unknown length is too long when it has come so far.
+    let mut reader = &long[..];
+    let chunked = agent().post(served.url("/v2/models/m/infer"));
+    let chunked = chunked.header("Inference-Header-Content-Length", "0");
+    let (status, answer) = text(chunked.send(ureq::SendBody::from_reader(&mut reader)));
+    assert!(status == 413 && answer.contains("the body is longer than"), "{answer}");
     let headers = [raw, ("Content-Encoding", "gzip")];
     let (status, _) = served.post("/v2/models/m:pixels/infer", &headers, &zipped(&pixels));
     assert_eq!(status, 200);
@@ -357,6 +363,16 @@ fn deadlines_and_full_queues_are_answered_while_the_device_is_held() {
         })
         .to_string()
     };
+    // Small as bytes, and not as what it becomes.
+    let many = json!({
+        "inputs": [{ "name": "image", "datatype": "BYTES", "shape": [3], "data": ["YQ==", "YQ==", "YQ=="] }],
+    })
+    .to_string();
+    let (status, answer) = served.post("/v2/models/m/infer", &[], many.as_bytes());
+    assert!(
+        status == 413 && answer.contains("3 images that take 36867 bytes, expected at most 2"),
+        "{answer}"
+    );
     let path = "/v2/models/m:pixels/infer";
     let (status, answer) = served.post(path, &[], request(Some(50_000)).as_bytes());
     assert!(status == 503 && answer.contains("no answer within 50 ms"), "{answer}");

@@ -56,6 +56,21 @@ pub fn default_target() -> u32 {
     built.iter().copied().find(|arch| *arch >= 80).or(built.last().copied()).unwrap_or(80)
 }
 
+/// A number of bytes, as in 64MiB.
+pub fn bytes(text: &str) -> Result<usize, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let shift = match &text[digits.len()..] {
+        "" | "B" => Some(0),
+        "KiB" => Some(10),
+        "MiB" => Some(20),
+        "GiB" => Some(30),
+        _ => None,
+    };
+    let number: Option<usize> = digits.parse().ok().filter(|&number| number > 0);
+    let bytes = number.zip(shift).and_then(|(number, shift)| number.checked_mul(1 << shift));
+    bytes.ok_or_else(|| "expected a number of bytes from 1 on, as in 64MiB, 512KiB or 1GiB".into())
+}
+
 /// Parses a whole SHA-256, into lower case.
 pub fn sha256(text: &str) -> Result<String, String> {
     if text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
@@ -264,6 +279,16 @@ fn within(text: &str, min: usize, max: usize) -> Result<usize, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn bytes_with_and_without_a_unit() {
+        for (text, expected) in [("1", 1), ("2B", 2), ("3KiB", 3 << 10), ("64MiB", 64 << 20)] {
+            assert_eq!(bytes(text), Ok(expected));
+        }
+        for bad in ["", "0", "MiB", "1MB", "1 MiB", "-1", "1.5GiB", "99999999999GiB"] {
+            assert!(bytes(bad).unwrap_err().contains("as in 64MiB"), "'{bad}'");
+        }
+    }
 
     #[test]
     fn sizes() {

@@ -1,6 +1,7 @@
 //! `effnet serve`: the network behind HTTP.
 
 use super::Status;
+use super::args;
 use super::device::RunArgs;
 use super::models::ModelArgs;
 use anyhow::{Context, anyhow, bail};
@@ -46,15 +47,15 @@ pub struct Args {
     /// Most images of a model that may wait or run; more are refused.
     #[arg(long, value_name = "IMAGES", default_value = "256")]
     max_queue: usize,
-    /// Most MiB of the inputs of these images.
-    #[arg(long, value_name = "MIB", default_value = "256")]
-    max_queue_mib: usize,
+    /// Most bytes of these images, as they come and as the network takes them.
+    #[arg(long, value_name = "BYTES", default_value = "512MiB", value_parser = args::bytes)]
+    max_queue_bytes: usize,
     /// Milliseconds that an answer is waited for; a request may ask for less.
     #[arg(long, value_name = "MS")]
     timeout_ms: Option<u64>,
-    /// Most MiB of a request's body, also when it is unpacked.
-    #[arg(long, value_name = "MIB", default_value = "64")]
-    max_body_mib: usize,
+    /// Most bytes of a request's body, also when it is unpacked.
+    #[arg(long, value_name = "BYTES", default_value = "64MiB", value_parser = args::bytes)]
+    max_body: usize,
     /// Most connections at once; others wait for one to end.
     #[arg(long, value_name = "N", default_value = "1024")]
     max_connections: usize,
@@ -79,7 +80,7 @@ pub fn run(args: &Args) -> anyhow::Result<Status> {
             session: choice.options(choice.batch),
             delay: Duration::from_micros(args.max_delay_us),
             max_queue: args.max_queue,
-            max_queue_bytes: args.max_queue_mib.saturating_mul(1 << 20),
+            max_queue_bytes: args.max_queue_bytes,
             timeout: args.timeout_ms.map(Duration::from_millis),
             decoders: choice.threads,
         };
@@ -92,8 +93,7 @@ pub fn run(args: &Args) -> anyhow::Result<Status> {
     }
     let lines: Vec<String> =
         models.iter().map(|model| format!("  {}: {}", model.name(), model.description())).collect();
-    let max_body = args.max_body_mib.saturating_mul(1 << 20);
-    let server = Arc::new(Server::new(models, max_body, BODY_TIME));
+    let server = Arc::new(Server::new(models, args.max_body, BODY_TIME));
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()

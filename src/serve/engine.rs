@@ -193,6 +193,11 @@ impl Engine {
         Pending { request, answer }
     }
 
+    /// Whether images are taken: not after [`close`](Engine::close), nor when the thread has panicked.
+    pub fn is_open(&self) -> bool {
+        !lock(&self.shared.waiting).is_closed
+    }
+
     /// Takes no more images; those that are queued are run.
     pub fn close(&self) {
         lock(&self.shared.waiting).is_closed = true;

@@ -20,28 +20,33 @@ pub enum ServeError {
     /// The request came too slowly.
     #[error("the body was not there after {} s", .0.as_secs())]
     Slow(Duration),
+    /// The request is larger than the queue.
+    #[error(
+        "{} images that take {} bytes, expected at most {} and {}: send fewer at once, or start with \
+         --max-queue or --max-queue-bytes",
+        taken[0], taken[1], most[0], most[1]
+    )]
+    TooMany {
+        /// Images and bytes of the request.
+        taken: [usize; 2],
+        /// The limits.
+        most: [usize; 2],
+    },
     /// The queue is full.
     #[error(
-        "the queue is full: {images} images of at most {most} wait; try again later, or start with \
-         --max-queue"
+        "the queue is full: {} images of at most {}, {} bytes of at most {}; try again later, or \
+         start with --max-queue or --max-queue-bytes",
+        queued[0], most[0], queued[1], most[1]
     )]
     Full {
-        /// Images in the queue.
-        images: usize,
-        /// The limit.
-        most: usize,
+        /// Images and bytes in the queue.
+        queued: [usize; 2],
+        /// The limits.
+        most: [usize; 2],
     },
-    /// The queue has no memory left.
-    #[error(
-        "the queue is full: {bytes} bytes of at most {most} wait; try again later, or start with \
-         --max-queue-bytes"
-    )]
-    FullOfBytes {
-        /// Bytes in the queue.
-        bytes: usize,
-        /// The limit.
-        most: usize,
-    },
+    /// Other requests' bodies take the memory for them.
+    #[error("bodies of other requests took all memory for them for {} s: try again later", .0.as_secs())]
+    Crowded(Duration),
     /// The answer was not there in time.
     #[error("no answer within {} ms", .0.as_millis())]
     Late(Duration),
@@ -63,11 +68,11 @@ impl ServeError {
             ServeError::Invalid(_) => 400,
             ServeError::NotFound(_) => 404,
             ServeError::Slow(_) => 408,
-            ServeError::TooLong { .. } => 413,
+            ServeError::TooLong { .. } | ServeError::TooMany { .. } => 413,
             ServeError::Device(_) => 500,
             ServeError::Unsupported(_) => 501,
             ServeError::Full { .. }
-            | ServeError::FullOfBytes { .. }
+            | ServeError::Crowded(_)
             | ServeError::Late(_)
             | ServeError::Stopping(_) => 503,
         }
@@ -79,9 +84,9 @@ impl ServeError {
             ServeError::Invalid(_) | ServeError::NotFound(_) | ServeError::Unsupported(_) => {
                 "invalid"
             }
-            ServeError::TooLong { .. } => "too_long",
+            ServeError::TooLong { .. } | ServeError::TooMany { .. } => "too_large",
             ServeError::Slow(_) => "slow",
-            ServeError::Full { .. } | ServeError::FullOfBytes { .. } => "full",
+            ServeError::Full { .. } | ServeError::Crowded(_) => "full",
             ServeError::Late(_) => "late",
             ServeError::Stopping(_) => "stopping",
             ServeError::Device(_) => "device",

@@ -22,7 +22,7 @@ pub struct ModelOptions {
     pub delay: Duration,
     /// Most images that may be taken and without an answer.
     pub max_queue: usize,
-    /// Most bytes of the inputs of these images.
+    /// Most bytes of these images, as they came and as the network takes them.
     pub max_queue_bytes: usize,
     /// How long an answer is waited for; a request may ask for less.
     pub timeout: Option<Duration>,
@@ -127,7 +127,7 @@ impl Model {
         self.options.delay
     }
 
-    /// Images, and bytes of their inputs, that were taken and have no answer yet.
+    /// Images, and their bytes, that were taken and have no answer yet.
     pub(super) fn queued(&self) -> [usize; 2] {
         *self.queued.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -142,7 +142,17 @@ impl Model {
         timeout: Option<Duration>,
     ) -> Answer {
         let began = Instant::now();
-        let answer = self.infer_in_time(images, wanted, priority, timeout).await;
+        let work = async {
+            let _place = self.enter(&images)?;
+            let inputs = self.prepare(images).await?;
+            self.engine.submit(inputs, wanted, priority).answer().await
+        };
+        let answer = match [timeout, self.options.timeout].into_iter().flatten().min() {
+            Some(limit) => {
+                tokio::time::timeout(limit, work).await.unwrap_or(Err(ServeError::Late(limit)))
+            }
+            None => work.await,
+        };
         match &answer {
             Ok(_) => self.metrics.request.add(began.elapsed()),
             Err(error) => self.metrics.failure(error),
@@ -150,43 +160,25 @@ impl Model {
         answer
     }
 
-    async fn infer_in_time(
-        &self,
-        images: Images,
-        wanted: Wanted,
-        priority: Priority,
-        timeout: Option<Duration>,
-    ) -> Answer {
-        let _place = self.enter(&images)?;
-        let work = async {
-            let inputs = self.prepare(images).await?;
-            self.engine.submit(inputs, wanted, priority).answer().await
-        };
-        match [timeout, self.options.timeout].into_iter().flatten().min() {
-            Some(limit) => {
-                tokio::time::timeout(limit, work).await.unwrap_or(Err(ServeError::Late(limit)))
-            }
-            None => work.await,
-        }
-    }
-
-    /// A place in the queue. A request that is larger than the whole queue is taken by an empty
-    /// one: it would never have a place.
+    /// A place in the queue for what the images are and for what they will be: an image of a few
+    /// bytes takes as much memory as any when it is decoded.
     fn enter(&self, images: &Images) -> Result<Place<'_>, ServeError> {
         let elems = self.extents.image_elems();
-        let taken = match images {
-            Images::Encoded(images) => [images.len(), images.iter().map(Vec::len).sum::<usize>()],
-            Images::Levels(levels) => [levels.len() / elems, levels.len()],
-            Images::Values(values) => [values.len() / elems, 4 * values.len()],
+        let (n, given) = match images {
+            Images::Encoded(images) => (images.len(), images.iter().map(Vec::len).sum::<usize>()),
+            Images::Levels(levels) => (levels.len() / elems, levels.len()),
+            Images::Values(values) => (values.len() / elems, 4 * values.len()),
         };
+        let taken = [n, given.saturating_add(n.saturating_mul(4 * elems))];
+        let ModelOptions { max_queue, max_queue_bytes, .. } = self.options;
+        let most = [max_queue, max_queue_bytes];
+        if taken[0] > most[0] || taken[1] > most[1] {
+            return Err(ServeError::TooMany { taken, most });
+        }
         let mut queued = self.queued.lock().unwrap_or_else(PoisonError::into_inner);
         let after = [0, 1].map(|i| queued[i].saturating_add(taken[i]));
-        let ModelOptions { max_queue, max_queue_bytes, .. } = self.options;
-        if queued[0] > 0 && after[0] > max_queue {
-            return Err(ServeError::Full { images: queued[0], most: max_queue });
-        }
-        if queued[0] > 0 && after[1] > max_queue_bytes {
-            return Err(ServeError::FullOfBytes { bytes: queued[1], most: max_queue_bytes });
+        if after[0] > most[0] || after[1] > most[1] {
+            return Err(ServeError::Full { queued: *queued, most });
         }
         *queued = after;
         Ok(Place { queued: &self.queued, taken })
@@ -228,6 +220,11 @@ impl Model {
                 .map_err(|error| ServeError::Invalid(format!("image {index} of {n}: {error}")))?;
         }
         Ok(inputs)
+    }
+
+    /// Whether images are taken.
+    pub(super) fn is_open(&self) -> bool {
+        self.engine.is_open()
     }
 
     /// Takes no more images; those that are queued are run.

@@ -1,6 +1,7 @@
 //! Serving until it is to end, and then losing no request that was taken.
 
-use super::http::{Server, router};
+use super::http::router;
+use super::server::Server;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;

@@ -68,6 +68,8 @@ pub use buffer::InputBuffer;
 pub use device::{ChoiceReason, Device, DeviceChoice, DeviceRequest, UnknownDevice};
 pub use error::{NonFiniteLogits, SessionError};
 pub use machine::Machine;
+#[cfg(feature = "serve")]
+pub(crate) use outputs::best;
 pub use outputs::{Outputs, Prediction};
 
 pub use crate::device::InputMut;

@@ -172,13 +172,15 @@ fn row<T>(rows: &[T], n: usize, image: usize) -> &[T] {
     &rows[image * elems..(image + 1) * elems]
 }
 
-/// The `k` best of `logits`, which are all finite.
-fn top_k(logits: &[f32], k: usize, activation: OutputActivation) -> Vec<Prediction> {
-    let mut order: Vec<usize> = (0..logits.len()).collect();
+/// Places of the `k` largest values, the largest first, equal ones in their order, NaN last; at most as
+/// many as there are.
+pub(crate) fn best(values: &[f32], k: usize) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..values.len()).collect();
     // Not `total_cmp`, for which 0.0 is above -0.0.
     let better = |&a: &usize, &b: &usize| {
-        let by_logit = logits[b].partial_cmp(&logits[a]).unwrap_or(std::cmp::Ordering::Equal);
-        by_logit.then(a.cmp(&b))
+        let [x, y] = [values[a], values[b]];
+        let by_value = y.partial_cmp(&x).unwrap_or_else(|| x.is_nan().cmp(&y.is_nan()));
+        by_value.then(a.cmp(&b))
     };
     let k = k.min(order.len());
     if k == 0 {
@@ -187,13 +189,17 @@ fn top_k(logits: &[f32], k: usize, activation: OutputActivation) -> Vec<Predicti
     order.select_nth_unstable_by(k - 1, better);
     order.truncate(k);
     order.sort_unstable_by(better);
+    order
+}
 
+/// The `k` best of `logits`, which are all finite.
+fn top_k(logits: &[f32], k: usize, activation: OutputActivation) -> Vec<Prediction> {
     let probabilities = activation.probabilities(logits);
     let prediction = |class: usize| {
         let probability = probabilities.as_ref().map(|probabilities| probabilities[class]);
         Prediction { class, logit: logits[class], probability }
     };
-    order.into_iter().map(prediction).collect()
+    best(logits, k).into_iter().map(prediction).collect()
 }
 
 #[cfg(test)]
@@ -213,6 +219,8 @@ mod tests {
         assert_eq!(classes, [1, 3, 0, 2]);
         assert!(top_k(&[1.0], 0, SOFTMAX).is_empty());
         assert_eq!(top_k(&[1.0, 2.0], 9, SOFTMAX).len(), 2);
+        let nan = f32::NAN;
+        assert_eq!(best(&[nan, 1.0, f32::NEG_INFINITY, nan, f32::INFINITY], 9), [4, 1, 2, 0, 3]);
     }
 
     #[test]

@@ -1,128 +1,15 @@
-//! Requests and answers of the Open Inference Protocol v2 by HTTP: JSON, with tensors in it or as
-//! binary data behind it (the extension `binary_tensor_data`), and the extension `classification`.
-//!
-//! Source: the protocol's specification and Triton's extensions to it
-//! (`docs/protocol/extension_binary_data.md`, `extension_classification.md`).
+//! From a body to the images and outputs that it asks for.
 
-use super::engine::ImageOutputs;
-use super::error::ServeError;
-use super::queue::Priority;
+use super::{Asked, Extents, Images, Kind, Output, Request, invalid};
+use crate::serve::error::ServeError;
+use crate::serve::queue::Priority;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde::Deserialize;
+use serde::de::{self, DeserializeSeed, Deserializer, SeqAccess, Visitor};
+use serde_json::{Map, Value};
+use std::fmt;
 use std::time::Duration;
-
-/// What a model's name takes. One session answers under three names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// `NAME`: encoded images.
-    Image,
-    /// `NAME:pixels`: levels at the network's size.
-    Pixels,
-    /// `NAME:tensor`: what the network takes, normalised.
-    Tensor,
-}
-
-impl Kind {
-    /// All of them.
-    pub const ALL: [Kind; 3] = [Kind::Image, Kind::Pixels, Kind::Tensor];
-
-    /// What stands behind the model's name.
-    pub fn suffix(self) -> &'static str {
-        match self {
-            Kind::Image => "",
-            Kind::Pixels => ":pixels",
-            Kind::Tensor => ":tensor",
-        }
-    }
-
-    /// Name and datatype of the input.
-    pub fn input(self) -> [&'static str; 2] {
-        match self {
-            Kind::Image => ["image", "BYTES"],
-            Kind::Pixels => ["pixels", "UINT8"],
-            Kind::Tensor => ["input", "FP32"],
-        }
-    }
-}
-
-/// A network's side of the protocol.
-#[derive(Clone, Debug)]
-pub struct Extents {
-    /// The model's name, without a suffix.
-    pub name: String,
-    /// Height and width of the input.
-    pub size: [usize; 2],
-    /// Classes; 0 without a classifier.
-    pub classes: usize,
-    /// Channels of the features.
-    pub features: usize,
-    /// Whether the activation has probabilities.
-    pub has_probabilities: bool,
-    /// Names of the classes, where there are any.
-    pub labels: Vec<String>,
-    /// Images that the device takes at once.
-    pub batch: usize,
-}
-
-/// Images of a request.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Images {
-    /// Encoded, each.
-    Encoded(Vec<Vec<u8>>),
-    /// `[n, h, w, 3]`.
-    Levels(Vec<u8>),
-    /// `[n, h, w, 3]`, finite.
-    Values(Vec<f32>),
-}
-
-/// An output that is asked for.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Asked {
-    /// Which.
-    pub output: Output,
-    /// As binary data.
-    pub binary: bool,
-    /// The best so many of it, as text.
-    pub classification: Option<usize>,
-}
-
-/// A model's outputs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Output {
-    /// `[n, classes]`.
-    Logits,
-    /// `[n, classes]`.
-    Probabilities,
-    /// `[n, c_head]`.
-    Features,
-}
-
-impl Output {
-    fn name(self) -> &'static str {
-        match self {
-            Output::Logits => "logits",
-            Output::Probabilities => "probabilities",
-            Output::Features => "features",
-        }
-    }
-}
-
-/// A request.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Request {
-    /// Given back as it came.
-    pub id: Option<String>,
-    /// The images.
-    pub images: Images,
-    /// The outputs.
-    pub outputs: Vec<Asked>,
-    /// Which images leave the queue first.
-    pub priority: Priority,
-    /// How long the answer is waited for, where the request says so.
-    pub timeout: Option<Duration>,
-}
 
 type Parameters = Map<String, Value>;
 
@@ -144,7 +31,7 @@ struct JsonInput {
     datatype: String,
     #[serde(default)]
     parameters: Parameters,
-    data: Option<Value>,
+    data: Option<Flat>,
 }
 
 #[derive(Deserialize)]
@@ -154,76 +41,64 @@ struct JsonOutput {
     parameters: Parameters,
 }
 
-fn invalid(text: impl Into<String>) -> ServeError {
-    ServeError::Invalid(text.into())
+/// The elements of a tensor in JSON, nested or not, in their order: numbers, or texts.
+#[derive(Debug, Default)]
+struct Flat {
+    numbers: Vec<f64>,
+    texts: Vec<String>,
+}
+
+impl<'de> Deserialize<'de> for Flat {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Flat, D::Error> {
+        let mut flat = Flat::default();
+        Elements(&mut flat).deserialize(from)?;
+        Ok(flat)
+    }
+}
+
+/// Where the next elements go.
+struct Elements<'a>(&'a mut Flat);
+
+impl<'de> DeserializeSeed<'de> for Elements<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<(), D::Error> {
+        from.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Elements<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("numbers or texts, in lists or not")
+    }
+
+    fn visit_u64<E: de::Error>(self, number: u64) -> Result<(), E> {
+        self.visit_f64(number as f64)
+    }
+
+    fn visit_i64<E: de::Error>(self, number: i64) -> Result<(), E> {
+        self.visit_f64(number as f64)
+    }
+
+    fn visit_f64<E: de::Error>(self, number: f64) -> Result<(), E> {
+        self.0.numbers.push(number);
+        Ok(())
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<(), E> {
+        self.0.texts.push(text.to_owned());
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
+        while list.next_element_seed(Elements(self.0))?.is_some() {}
+        Ok(())
+    }
 }
 
 impl Extents {
-    /// Elements of one image's input.
-    pub fn image_elems(&self) -> usize {
-        self.size[0] * self.size[1] * 3
-    }
-
-    /// The outputs that the model has.
-    pub fn outputs(&self) -> Vec<Output> {
-        let logits = (self.classes > 0).then_some(Output::Logits);
-        let probabilities =
-            (self.classes > 0 && self.has_probabilities).then_some(Output::Probabilities);
-        [logits, probabilities, Some(Output::Features)].into_iter().flatten().collect()
-    }
-
-    /// Elements of an output of one image.
-    fn elems(&self, output: Output) -> usize {
-        if output == Output::Features { self.features } else { self.classes }
-    }
-
-    /// The input's extents behind the number of images.
-    fn dims(&self, kind: Kind) -> Vec<i64> {
-        match kind {
-            Kind::Image => vec![1],
-            Kind::Pixels | Kind::Tensor => vec![self.size[0] as i64, self.size[1] as i64, 3],
-        }
-    }
-
-    /// The answer to `GET /v2/models/NAME`.
-    pub fn metadata(&self, kind: Kind) -> Value {
-        let [name, datatype] = kind.input();
-        let mut shape = self.dims(kind);
-        shape.insert(0, -1);
-        let outputs = self.outputs().into_iter().map(|output| {
-            json!({ "name": output.name(), "datatype": "FP32", "shape": [-1, self.elems(output)] })
-        });
-        json!({
-            "name": format!("{}{}", self.name, kind.suffix()),
-            "versions": ["1"],
-            "platform": "effnet",
-            "inputs": [{ "name": name, "datatype": datatype, "shape": shape }],
-            "outputs": outputs.collect::<Vec<_>>(),
-        })
-    }
-
-    /// The answer to `GET /v2/models/NAME/config`, as far as clients read it.
-    pub fn config(&self, kind: Kind, delay: Duration) -> Value {
-        let [name, datatype] = kind.input();
-        let data_type = if datatype == "BYTES" { "STRING" } else { datatype };
-        let outputs = self.outputs().into_iter().map(|output| {
-            json!({ "name": output.name(), "data_type": "TYPE_FP32", "dims": [self.elems(output)] })
-        });
-        json!({
-            "name": format!("{}{}", self.name, kind.suffix()),
-            "platform": "effnet",
-            "max_batch_size": self.batch,
-            "input": [{
-                "name": name, "data_type": format!("TYPE_{data_type}"), "dims": self.dims(kind),
-            }],
-            "output": outputs.collect::<Vec<_>>(),
-            "dynamic_batching": {
-                "max_queue_delay_microseconds": delay.as_micros() as u64,
-                "preferred_batch_size": [],
-            },
-        })
-    }
-
     /// A request for `kind`: JSON of `header` bytes and binary data behind it. None: all of it is
     /// JSON. Zero: all of it is the one input of one image, and all outputs are binary.
     pub fn parse(
@@ -403,24 +278,29 @@ impl Extents {
         finite(bytes.chunks_exact(4).map(value).collect(), self.image_elems())
     }
 
-    fn json_images(&self, kind: Kind, data: &Value, n: usize) -> Result<Images, ServeError> {
+    fn json_images(&self, kind: Kind, data: &Flat, n: usize) -> Result<Images, ServeError> {
         let [name, datatype] = kind.input();
-        let mut flat = Vec::new();
-        flatten(data, &mut flat);
-        let elems = if kind == Kind::Image { n } else { n.saturating_mul(self.image_elems()) };
-        if flat.len() != elems {
-            let found = flat.len();
+        let (found, others, elems) = match kind {
+            Kind::Image => (data.texts.len(), data.numbers.len(), n),
+            Kind::Pixels | Kind::Tensor => {
+                (data.numbers.len(), data.texts.len(), n.saturating_mul(self.image_elems()))
+            }
+        };
+        if others > 0 {
+            let (expected, found) = match kind {
+                Kind::Image => ("images in base64", "numbers"),
+                Kind::Pixels | Kind::Tensor => ("numbers", "texts"),
+            };
+            return Err(invalid(format!(
+                "input '{name}' has {found} among its elements, expected {expected} alone"
+            )));
+        }
+        if found != elems {
             return Err(invalid(format!("input '{name}' has {found} elements, expected {elems}")));
         }
-        let wrong = |value: &Value| {
-            let mut found = value.to_string();
-            found.truncate(40);
-            invalid(format!("input '{name}': {found} is no element of {datatype}"))
-        };
         match kind {
             Kind::Image => {
-                let images = flat.into_iter().enumerate().map(|(image, value)| {
-                    let text = value.as_str().ok_or_else(|| wrong(value))?;
+                let images = data.texts.iter().enumerate().map(|(image, text)| {
                     STANDARD.decode(text).map_err(|error| {
                         invalid(format!(
                             "image {image} of {n}: in JSON an image is base64, and this is not: \
@@ -431,121 +311,19 @@ impl Extents {
                 Ok(Images::Encoded(images.collect::<Result<_, _>>()?))
             }
             Kind::Pixels => {
-                let level = |value: &Value| value.as_u64().and_then(|level| level.try_into().ok());
-                let levels = flat.into_iter().map(|value| level(value).ok_or_else(|| wrong(value)));
-                Ok(Images::Levels(levels.collect::<Result<_, _>>()?))
+                let level = |&number: &f64| {
+                    let is_level = (0.0..=255.0).contains(&number) && number.fract() == 0.0;
+                    is_level.then_some(number as u8).ok_or_else(|| {
+                        invalid(format!("input '{name}': {number} is no element of {datatype}"))
+                    })
+                };
+                Ok(Images::Levels(data.numbers.iter().map(level).collect::<Result<_, _>>()?))
             }
             Kind::Tensor => {
-                let values = flat
-                    .into_iter()
-                    .map(|value| value.as_f64().map(|x| x as f32).ok_or_else(|| wrong(value)));
-                finite(values.collect::<Result<_, _>>()?, self.image_elems())
+                let values = data.numbers.iter().map(|&number| number as f32).collect();
+                finite(values, self.image_elems())
             }
         }
-    }
-
-    /// An answer: JSON, the length of which is given where binary data follows it.
-    pub fn answer(
-        &self,
-        kind: Kind,
-        id: Option<&str>,
-        asked: &[Asked],
-        images: &[ImageOutputs],
-    ) -> Result<(Vec<u8>, Option<usize>), ServeError> {
-        #[derive(Serialize)]
-        struct Answer<'a> {
-            model_name: String,
-            model_version: &'a str,
-            #[serde(skip_serializing_if = "Option::is_none")]
-            id: Option<&'a str>,
-            outputs: Vec<Value>,
-        }
-        let mut outputs = Vec::new();
-        let mut binary = Vec::new();
-        for asked in asked {
-            let name = asked.output.name();
-            let rows = images
-                .iter()
-                .enumerate()
-                .map(|(image, outputs)| row(outputs, asked.output, image))
-                .collect::<Result<Vec<&[f32]>, ServeError>>()?;
-            let mut output = json!({ "name": name, "datatype": "FP32" });
-            if let Some(count) = asked.classification {
-                let count = count.min(self.elems(asked.output));
-                let best: Vec<String> =
-                    rows.iter().flat_map(|row| self.best(row, count, asked.output)).collect();
-                output["datatype"] = "BYTES".into();
-                output["shape"] = json!([images.len(), count]);
-                if asked.binary {
-                    let before = binary.len();
-                    for text in best {
-                        binary.extend((text.len() as u32).to_le_bytes());
-                        binary.extend(text.as_bytes());
-                    }
-                    output["parameters"] = json!({ "binary_data_size": binary.len() - before });
-                } else {
-                    output["data"] = best.into();
-                }
-            } else {
-                output["shape"] = json!([images.len(), self.elems(asked.output)]);
-                if asked.binary {
-                    let before = binary.len();
-                    binary.extend(rows.iter().copied().flatten().flat_map(|x| x.to_le_bytes()));
-                    output["parameters"] = json!({ "binary_data_size": binary.len() - before });
-                } else {
-                    let values: Vec<f32> = rows.concat();
-                    if values.iter().any(|value| !value.is_finite()) {
-                        return Err(invalid(format!(
-                            "{name} are not all finite, and JSON has no NaN: ask for binary data"
-                        )));
-                    }
-                    output["data"] = values.into();
-                }
-            }
-            outputs.push(output);
-        }
-        let answer = Answer {
-            model_name: format!("{}{}", self.name, kind.suffix()),
-            model_version: "1",
-            id,
-            outputs,
-        };
-        let mut body = serde_json::to_vec(&answer)
-            .map_err(|error| ServeError::Device(format!("an answer that is no JSON: {error}")))?;
-        let is_binary = asked.iter().any(|asked| asked.binary);
-        let header = is_binary.then_some(body.len());
-        body.extend(binary);
-        Ok((body, header))
-    }
-
-    /// The best of a row, as `value:index` or `value:index:label`.
-    fn best(&self, row: &[f32], count: usize, output: Output) -> Vec<String> {
-        let labels = if output == Output::Features { &[][..] } else { &self.labels[..] };
-        best(row, count)
-            .map(|(index, value)| match labels.get(index) {
-                Some(label) => format!("{value:.6}:{index}:{label}"),
-                None => format!("{value:.6}:{index}"),
-            })
-            .collect()
-    }
-}
-
-/// The largest values, the largest first, equal ones in their order; NaN last.
-pub fn best(row: &[f32], count: usize) -> impl Iterator<Item = (usize, f32)> {
-    let key = |index: &usize| if row[*index].is_nan() { f32::NEG_INFINITY } else { row[*index] };
-    let mut order: Vec<usize> = (0..row.len()).collect();
-    order.sort_by(|a, b| key(b).total_cmp(&key(a)).then(a.cmp(b)));
-    order.into_iter().take(count).map(|index| (index, row[index]))
-}
-
-fn row(outputs: &ImageOutputs, output: Output, image: usize) -> Result<&[f32], ServeError> {
-    match output {
-        Output::Logits => Ok(&outputs.logits),
-        Output::Features => Ok(&outputs.features),
-        Output::Probabilities => match &outputs.probabilities {
-            Ok(probabilities) => Ok(probabilities.as_deref().unwrap_or_default()),
-            Err(fault) => Err(invalid(format!("image {image} has no probabilities: {fault}"))),
-        },
     }
 }
 
@@ -578,13 +356,6 @@ fn elements(name: &str, mut bytes: &[u8], n: usize) -> Result<Vec<Vec<u8>>, Serv
     Ok(found)
 }
 
-fn flatten<'a>(value: &'a Value, to: &mut Vec<&'a Value>) {
-    match value {
-        Value::Array(values) => values.iter().for_each(|value| flatten(value, to)),
-        value => to.push(value),
-    }
-}
-
 /// Values that do no harm to the images that they run with.
 fn finite(values: Vec<f32>, image_elems: usize) -> Result<Images, ServeError> {
     match values.iter().position(|value| !value.is_finite()) {
@@ -599,18 +370,8 @@ fn finite(values: Vec<f32>, image_elems: usize) -> Result<Images, ServeError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn extents() -> Extents {
-        Extents {
-            name: "m".to_owned(),
-            size: [1, 2],
-            classes: 3,
-            features: 2,
-            has_probabilities: true,
-            labels: ["cat", "dog", "cow, brown"].map(str::to_owned).to_vec(),
-            batch: 4,
-        }
-    }
+    use crate::serve::oip::tests::extents;
+    use serde_json::json;
 
     fn fault(kind: Kind, body: &[u8], header: Option<usize>) -> String {
         extents().parse(kind, body, header).unwrap_err().to_string()
@@ -721,6 +482,22 @@ mod tests {
                 "has 1 elements, expected 9223372036854775807",
             ),
             (
+                Kind::Pixels,
+                body(
+                    json!({ "name": "pixels", "datatype": "UINT8", "shape": [1, 1, 2, 3], "data": ["\u{65e5}".repeat(20)] }),
+                ),
+                None,
+                "has texts among its elements, expected numbers alone",
+            ),
+            (
+                Kind::Image,
+                body(
+                    json!({ "name": "image", "datatype": "BYTES", "shape": [1], "data": [[null]] }),
+                ),
+                None,
+                "invalid type: null, expected numbers or texts",
+            ),
+            (
                 Kind::Image,
                 body(json!({ "name": "image", "datatype": "BYTES", "shape": [1], "data": ["?"] })),
                 None,
@@ -730,26 +507,5 @@ mod tests {
             let found = fault(kind, &body, header);
             assert!(found.contains(expected), "{found}");
         }
-    }
-
-    #[test]
-    fn answers_with_the_best_classes_and_binary_data() {
-        let outputs = ImageOutputs {
-            logits: vec![1.0, 3.0, 3.0],
-            features: vec![0.5, f32::NAN],
-            probabilities: Ok(Some(vec![0.1, 0.45, 0.45])),
-        };
-        let asked = |output, binary, classification| Asked { output, binary, classification };
-        let all = [asked(Output::Logits, false, Some(2)), asked(Output::Features, true, None)];
-        let (body, header) =
-            extents().answer(Kind::Image, Some("x"), &all, std::slice::from_ref(&outputs)).unwrap();
-        let (json, binary) = body.split_at(header.unwrap());
-        let json: Value = serde_json::from_slice(json).unwrap();
-        assert_eq!(json["outputs"][0]["data"], json!(["3.000000:1:dog", "3.000000:2:cow, brown"]));
-        assert_eq!(json["outputs"][1]["parameters"]["binary_data_size"], 8);
-        assert_eq!(binary[..4], 0.5f32.to_le_bytes());
-        let json = [asked(Output::Features, false, None)];
-        let fault = extents().answer(Kind::Image, None, &json, &[outputs]).unwrap_err();
-        assert!(fault.to_string().contains("ask for binary data"), "{fault}");
     }
 }

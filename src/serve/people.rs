@@ -1,0 +1,173 @@
+//! What people ask with curl and a browser, and Paddle Serving's pipeline: images in, classes out.
+
+use super::engine::{ImageOutputs, Wanted};
+use super::error::ServeError;
+use super::model::Model;
+use super::oip::{Images, Kind};
+use super::queue::Priority;
+use super::server::{Names, Served, Server, ok};
+use crate::session::best;
+use axum::body::Body;
+use axum::extract::{Path, Request, State};
+use axum::http::header::{CONTENT_TYPE, HeaderMap};
+use axum::response::{IntoResponse, Response};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+use std::collections::HashMap;
+
+/// Best classes of an image where a request does not say.
+const TOP_K: usize = 5;
+
+/// For people: an encoded image as the body, or a JSON list of images in base64.
+pub async fn classify(
+    State(server): Served,
+    Path(path): Names,
+    request: Request,
+) -> Result<Response, ServeError> {
+    let (model, kind) = server.model(&path)?;
+    if kind != Kind::Image || model.extents.classes == 0 {
+        return Err(ServeError::NotFound(format!(
+            "classify is for models with classes, by their names without a suffix: '{}'",
+            model.extents.name
+        )));
+    }
+    let (parts, body) = request.into_parts();
+    let k = match top_k(parts.uri.query().unwrap_or_default()) {
+        Some(k) => k,
+        None => return Err(ServeError::Invalid("top_k: expected a number from 1 on".to_owned())),
+    };
+    let body = server.bodies().read(&parts.headers, body).await?;
+    let content = parts.headers.get(CONTENT_TYPE).and_then(|content| content.to_str().ok());
+    let is_json = content.is_some_and(|content| content.starts_with("application/json"));
+    let images = if is_json {
+        let list: Vec<String> = serde_json::from_slice(&body.bytes).map_err(|error| {
+            ServeError::Invalid(format!("expected a JSON list of images in base64: {error}"))
+        })?;
+        list.iter().enumerate().map(|(image, text)| base64_image(image, text)).collect()
+    } else {
+        Ok(vec![body.bytes.to_vec()])
+    };
+    drop(body);
+    let results = classes(model, images?, k).await?;
+    Ok(ok(&json!({ "model": model.extents.name, "results": results })))
+}
+
+fn top_k(query: &str) -> Option<usize> {
+    let asked = query.split('&').find_map(|pair| pair.strip_prefix("top_k="));
+    asked.map_or(Some(TOP_K), |text| text.parse().ok().filter(|&k| k > 0))
+}
+
+fn base64_image(image: usize, text: &str) -> Result<Vec<u8>, ServeError> {
+    STANDARD
+        .decode(text)
+        .map_err(|error| ServeError::Invalid(format!("image {image} is no base64: {error}")))
+}
+
+/// The best classes of each image.
+async fn classes(
+    model: &Model,
+    images: Vec<Vec<u8>>,
+    k: usize,
+) -> Result<Vec<Vec<Value>>, ServeError> {
+    if images.is_empty() {
+        return Err(ServeError::Invalid("no images, expected at least one".to_owned()));
+    }
+    let wanted = Wanted { features: false, probabilities: true };
+    let found = model.infer(Images::Encoded(images), wanted, Priority::Usual, None).await?;
+    let row = |(image, outputs): (usize, &ImageOutputs)| {
+        let probabilities = outputs.probabilities.as_ref().map_err(|fault| {
+            ServeError::Invalid(format!("image {image} has no probabilities: {fault}"))
+        })?;
+        let of_class = |class: usize| {
+            json!({
+                "class": class,
+                "label": model.extents.labels.get(class),
+                "probability": probabilities.as_ref().map(|all| all[class]),
+                "logit": outputs.logits[class],
+            })
+        };
+        Ok(best(&outputs.logits, k).into_iter().map(of_class).collect())
+    };
+    found.iter().enumerate().map(row).collect()
+}
+
+/// Paddle Serving's pipeline: `{"key": ["image"], "value": [base64]}`, and an answer whose fault is a
+/// number in it.
+pub async fn prediction(
+    State(server): Served,
+    Path(path): Names,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
+    let answer = predicted(&server, &path, &headers, body).await;
+    let (number, text, [labels, probabilities]) = match answer {
+        Ok(found) => (0, String::new(), found),
+        Err(error) => {
+            let number = match &error {
+                ServeError::Late(_) | ServeError::Slow(_) => 6000,
+                ServeError::Device(_) | ServeError::Stopping(_) => 3000,
+                ServeError::Full { .. } | ServeError::Crowded(_) => 8000,
+                _ => 5000,
+            };
+            (number, error.to_string(), [String::new(), String::new()])
+        }
+    };
+    let (key, value) = match number {
+        0 => (json!(["label", "prob"]), json!([labels, probabilities])),
+        _ => (json!([]), json!([])),
+    };
+    ok(&json!({ "err_no": number, "err_msg": text, "key": key, "value": value, "tensors": [] }))
+}
+
+/// The best class of the image, and its probability, as Python prints lists.
+async fn predicted(
+    server: &Server,
+    path: &HashMap<String, String>,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<[String; 2], ServeError> {
+    #[derive(serde::Deserialize)]
+    struct Pipeline {
+        key: Vec<String>,
+        value: Vec<String>,
+    }
+    let (model, _) = server.model(path)?;
+    let body = server.bodies().read(headers, body).await?;
+    let expected = "expected {\"key\": [\"image\"], \"value\": [an image in base64]}";
+    let pipeline: Pipeline = serde_json::from_slice(&body.bytes)
+        .map_err(|error| ServeError::Invalid(format!("{expected}: {error}")))?;
+    let at = pipeline.key.iter().position(|key| key == "image");
+    let Some(text) = at.and_then(|at| pipeline.value.get(at)) else {
+        return Err(ServeError::Invalid(format!("no image: {expected}")));
+    };
+    let image = base64_image(0, text)?;
+    drop(body);
+    let found = classes(model, vec![image], 1).await?;
+    let Some(best) = found.first().and_then(|image| image.first()) else {
+        return Err(ServeError::Invalid(format!("'{}' has no classes", model.extents.name)));
+    };
+    let label = best["label"].as_str().map_or(best["class"].to_string(), str::to_owned);
+    let label = label.replace('\\', "\\\\").replace('\'', "\\'");
+    Ok([format!("['{label}']"), format!("[{}]", best["probability"])])
+}
+
+/// What is served, and a place to drop an image on.
+pub async fn page(State(server): Served) -> Response {
+    let escape =
+        |text: &str| text.replace('&', "&amp;").replace('<', "&lt;").replace('"', "&quot;");
+    let rows: String = server
+        .models()
+        .map(|model| {
+            let [name, about] = [model.name(), model.description()].map(escape);
+            let ([h, w], classes) = (model.extents.size, model.extents.classes);
+            let batch = model.extents.batch;
+            format!(
+                "<tr><td><label><input type=radio name=model value=\"{name}\"> {name}</label></td>\
+                 <td>{h}x{w}</td><td>{classes}</td><td>{batch}</td><td>{about}</td></tr>"
+            )
+        })
+        .collect();
+    let page = include_str!("page.html").replace("{rows}", &rows);
+    ([(CONTENT_TYPE, "text/html; charset=utf-8")], page).into_response()
+}
