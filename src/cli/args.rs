@@ -57,6 +57,7 @@ pub fn default_target() -> u32 {
 }
 
 /// A number of bytes, as in 64MiB.
+#[cfg(feature = "serve")]
 pub fn bytes(text: &str) -> Result<usize, String> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let shift = match &text[digits.len()..] {
