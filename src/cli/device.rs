@@ -1,8 +1,12 @@
 //! The arguments that say where and how a network runs, and the session that they ask for.
 
 use super::args;
+#[cfg(feature = "serve")]
+use anyhow::Context;
 use anyhow::{anyhow, bail};
 use effnet::arch::Size;
+#[cfg(feature = "serve")]
+use effnet::device::cuda;
 use effnet::image::Recipe;
 use effnet::kernels::Compute;
 use effnet::launches::Path;
@@ -15,12 +19,12 @@ use effnet::weights::Metadata;
 use std::thread;
 
 /// How the network is run.
-#[derive(Debug, clap::Args)]
+#[derive(Clone, Debug, clap::Args)]
 pub struct RunArgs {
     /// Where to run: auto (the first usable CUDA GPU, else the CPU), cuda, cuda:N, cpu, or emulator
     /// (the GPU's kernels interpreted with every check: for tests, not for speed).
-    #[arg(long, value_name = "DEVICE", default_value = "auto", value_parser = device)]
-    device: DeviceRequest,
+    #[arg(long, value_name = "DEVICE", default_value = "auto", value_parser = wish)]
+    device: Wish,
     /// Which kernels a GPU or the emulator runs: fused or layerwise [default: fused].
     #[arg(long, value_name = "PATH", value_parser = args::path())]
     path: Option<Path>,
@@ -37,6 +41,17 @@ pub struct RunArgs {
     /// Threads that decode and threads that compute [default: one per core].
     #[arg(long, value_name = "N", value_parser = args::threads)]
     threads: Option<usize>,
+}
+
+/// One device, or what `effnet serve` alone takes: all GPUs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wish {
+    One(DeviceRequest),
+    AllGpus,
+}
+
+fn wish(text: &str) -> Result<Wish, String> {
+    if text == "cuda:all" { Ok(Wish::AllGpus) } else { device(text).map(Wish::One) }
 }
 
 /// Parses a device, or `auto`.
@@ -73,10 +88,33 @@ impl RunArgs {
         self.size
     }
 
-    /// Decides how a network of these weights is run.
+    /// Decides how a network of these weights is run on one device.
     pub fn choose(&self, metadata: &Metadata) -> anyhow::Result<Choice> {
+        match self.device {
+            Wish::One(device) => self.choose_on(device, metadata),
+            Wish::AllGpus => {
+                bail!("--device cuda:all: only effnet serve runs on several GPUs; expected one")
+            }
+        }
+    }
+
+    /// Decides how a network of these weights is run, and on which devices beside the first.
+    #[cfg(feature = "serve")]
+    pub fn choose_all(&self, metadata: &Metadata) -> anyhow::Result<(Choice, Vec<Device>)> {
+        match self.device {
+            Wish::One(device) => Ok((self.choose_on(device, metadata)?, Vec::new())),
+            Wish::AllGpus => {
+                let gpus = cuda::devices().context("--device cuda:all")?.len();
+                let first = DeviceRequest::This(Device::Cuda(0));
+                let others = (1..gpus).map(Device::Cuda).collect();
+                Ok((self.choose_on(first, metadata)?, others))
+            }
+        }
+    }
+
+    fn choose_on(&self, device: DeviceRequest, metadata: &Metadata) -> anyhow::Result<Choice> {
         let cores = thread::available_parallelism().map_or(1, usize::from);
-        let DeviceChoice { device, reason } = self.device.choose();
+        let DeviceChoice { device, reason } = device.choose();
         if device == Device::Cpu && self.path.is_some() {
             let reason = said(&reason, true);
             bail!(
@@ -160,6 +198,7 @@ mod tests {
             (device("emulator"), device("cuda"), device("cuda:3")),
             (this(Device::Emulator), this(Device::Cuda(0)), this(Device::Cuda(3)))
         );
+        assert_eq!(wish("cuda:all"), Ok(Wish::AllGpus));
         for absent in ["CPU ", "gpu", "cuda:", "cuda:x", "cuda:-1", "cuda:99999"] {
             assert!(device(absent).unwrap_err().contains("expected auto, cuda"), "{absent}");
         }

@@ -4,10 +4,14 @@ use super::error::ServeError;
 use axum::body::{Body, Bytes, HttpBody};
 use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, HeaderMap};
 use flate2::read::{GzDecoder, ZlibDecoder};
+use hyper::body::Frame;
+use std::collections::VecDeque;
+use std::convert::Infallible;
 use std::future::poll_fn;
 use std::io::Read;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::spawn_blocking;
@@ -64,17 +68,13 @@ impl Bodies {
             let _ = timeout(self.time, drop_rest(pin!(body), most)).await;
             return Err(ServeError::TooLong { most });
         }
-        let parts = match (length, unpack) {
-            (Some(length), None) => (length as u64 * u64::from(PARTS)).div_ceil(most.max(1) as u64),
+        let memory = self.reserve(match (length, unpack) {
+            (Some(length), None) => self.parts(length),
             // Packed and unpacked.
-            (_, Some(_)) => 2 * u64::from(PARTS),
-            (None, None) => u64::from(PARTS),
-        };
-        let memory = self.memory.clone().acquire_many_owned(parts as u32);
-        let memory =
-            timeout(self.time, memory).await.map_err(|_| ServeError::Crowded(self.time))?;
-        // Nobody closes the semaphore.
-        let memory = memory.map_err(|_| ServeError::Stopping("the server".to_owned()))?;
+            (_, Some(_)) => 2 * PARTS,
+            (None, None) => PARTS,
+        });
+        let memory = memory.await?;
         let packed = timeout(self.time, whole(body, length.unwrap_or(0), most)).await;
         let packed = packed.map_err(|_| ServeError::Slow(self.time))??;
         let bytes = match unpack {
@@ -84,6 +84,101 @@ impl Bodies {
                 .map_err(|_| ServeError::Invalid("unpacking the body failed".to_owned()))??,
         };
         Ok(Held { bytes: bytes.into(), _memory: memory })
+    }
+}
+
+impl Bodies {
+    /// Most bytes of a body.
+    pub fn most(&self) -> usize {
+        self.most
+    }
+
+    /// The whole of a gRPC request of one message, whose length its first bytes say: a flag and four
+    /// bytes, big-endian, then the message.
+    pub async fn message(&self, body: Body) -> Result<(Frames, Held), ServeError> {
+        const HEAD: usize = 5;
+        let mut body = pin!(body);
+        let mut frames = Frames::default();
+        let mut memory = None;
+        let whole = async {
+            while let Some(data) = next(body.as_mut()).await {
+                let broken = |error| ServeError::Invalid(format!("the body broke off: {error}"));
+                frames.push(data.map_err(broken)?);
+                if frames.length > self.most.saturating_add(HEAD) {
+                    return Err(ServeError::TooLong { most: self.most });
+                }
+                if memory.is_none()
+                    && let Some(head) = frames.head::<HEAD>()
+                {
+                    let length = u32::from_be_bytes([head[1], head[2], head[3], head[4]]) as usize;
+                    if length > self.most {
+                        return Err(ServeError::TooLong { most: self.most });
+                    }
+                    // Packed and unpacked.
+                    let is_packed = head[0] != 0;
+                    let length = if is_packed { 2 * self.most } else { length };
+                    memory = Some(self.reserve(self.parts(length)).await?);
+                }
+            }
+            Ok(())
+        };
+        timeout(self.time, whole).await.unwrap_or(Err(ServeError::Slow(self.time)))?;
+        let memory = match memory {
+            Some(memory) => memory,
+            None => self.reserve(0).await?,
+        };
+        Ok((frames, Held { bytes: Bytes::new(), _memory: memory }))
+    }
+
+    /// Parts of memory for so many bytes.
+    fn parts(&self, bytes: usize) -> u32 {
+        let parts =
+            (bytes as u64).saturating_mul(u64::from(PARTS)).div_ceil(self.most.max(1) as u64);
+        parts.min(2 * u64::from(PARTS)) as u32
+    }
+
+    async fn reserve(&self, parts: u32) -> Result<OwnedSemaphorePermit, ServeError> {
+        let memory = self.memory.clone().acquire_many_owned(parts);
+        let memory =
+            timeout(self.time, memory).await.map_err(|_| ServeError::Crowded(self.time))?;
+        // Nobody closes the semaphore.
+        memory.map_err(|_| ServeError::Stopping("the server".to_owned()))
+    }
+}
+
+/// A body in the pieces that it came in.
+#[derive(Debug, Default)]
+pub struct Frames {
+    pieces: VecDeque<Bytes>,
+    length: usize,
+}
+
+impl Frames {
+    fn push(&mut self, piece: Bytes) {
+        self.length += piece.len();
+        self.pieces.push_back(piece);
+    }
+
+    /// The first bytes, where so many are there.
+    fn head<const N: usize>(&self) -> Option<[u8; N]> {
+        let mut head = [0; N];
+        let mut bytes = self.pieces.iter().flatten();
+        for to in &mut head {
+            *to = *bytes.next()?;
+        }
+        Some(head)
+    }
+}
+
+impl HttpBody for Frames {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Poll::Ready(self.pieces.pop_front().map(|piece| Ok(Frame::data(piece))))
     }
 }
 

@@ -53,6 +53,12 @@ pub enum ServeError {
     /// The server is stopping, or the model is.
     #[error("{0} is stopping")]
     Stopping(String),
+    /// A model is not there yet.
+    #[error("{0}")]
+    Unavailable(String),
+    /// No key, or none that is known.
+    #[error("expected a key, as Authorization: Bearer KEY or X-API-Key: KEY")]
+    Unauthorised,
     /// The protocol has it, this server has not.
     #[error("{0}")]
     Unsupported(String),
@@ -66,6 +72,7 @@ impl ServeError {
     pub fn status(&self) -> u16 {
         match self {
             ServeError::Invalid(_) => 400,
+            ServeError::Unauthorised => 401,
             ServeError::NotFound(_) => 404,
             ServeError::Slow(_) => 408,
             ServeError::TooLong { .. } | ServeError::TooMany { .. } => 413,
@@ -74,6 +81,7 @@ impl ServeError {
             ServeError::Full { .. }
             | ServeError::Crowded(_)
             | ServeError::Late(_)
+            | ServeError::Unavailable(_)
             | ServeError::Stopping(_) => 503,
         }
     }
@@ -81,14 +89,15 @@ impl ServeError {
     /// As metrics name the reason.
     pub fn reason(&self) -> &'static str {
         match self {
-            ServeError::Invalid(_) | ServeError::NotFound(_) | ServeError::Unsupported(_) => {
-                "invalid"
-            }
+            ServeError::Invalid(_)
+            | ServeError::NotFound(_)
+            | ServeError::Unauthorised
+            | ServeError::Unsupported(_) => "invalid",
             ServeError::TooLong { .. } | ServeError::TooMany { .. } => "too_large",
             ServeError::Slow(_) => "slow",
             ServeError::Full { .. } | ServeError::Crowded(_) => "full",
             ServeError::Late(_) => "late",
-            ServeError::Stopping(_) => "stopping",
+            ServeError::Stopping(_) | ServeError::Unavailable(_) => "stopping",
             ServeError::Device(_) => "device",
         }
     }

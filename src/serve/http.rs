@@ -1,11 +1,12 @@
 //! All routes, and those of the Open Inference Protocol with Triton's extensions; metrics.
 
 use super::body::Held;
-use super::engine::Wanted;
 use super::error::ServeError;
 use super::model::Model;
-use super::oip::{self, Asked, Kind, Output};
-use super::server::{Names, Served, Server, ok, reply};
+use super::oip::{self, Kind};
+use super::repository::{Listed, State as ModelState};
+use super::server::{EXTENSIONS, Names, Served, Server, ok, reply};
+use super::statistics::Statistics;
 use super::{metrics, people};
 use axum::Router;
 use axum::body::Body;
@@ -22,6 +23,12 @@ use tokio::task::spawn_blocking;
 const HEADER_LENGTH: &str = "inference-header-content-length";
 /// Bytes of JSON that are read at once.
 const SHORT_TEXT: usize = 64 << 10;
+
+/// The routes of metrics, for an address of their own.
+pub fn metrics_router(server: Arc<Server>) -> Router {
+    let router = Router::new().route("/metrics", get(all_metrics));
+    router.fallback(unknown).method_not_allowed_fallback(wrong_method).with_state(server)
+}
 
 /// All routes.
 pub fn router(server: Arc<Server>) -> Router {
@@ -41,7 +48,10 @@ pub fn router(server: Arc<Server>) -> Router {
         .route("/v2/models", get(models))
         .route("/v2/models/stats", get(all_statistics))
         .route("/v2/repository/index", post(index))
+        .route("/v2/repository/models/{name}/load", post(load))
+        .route("/v2/repository/models/{name}/unload", post(unload))
         .route("/metrics", get(all_metrics))
+        .route("/openapi.yaml", get(openapi))
         .route("/{name}/prediction", post(people::prediction));
     for (rest, route) in of_model {
         for version in ["", "/versions/{version}"] {
@@ -81,42 +91,97 @@ async fn server_metadata() -> Response {
     ok(&json!({
         "name": "effnet",
         "version": env!("CARGO_PKG_VERSION"),
-        "extensions": [
-            "binary_tensor_data", "classification", "statistics", "model_configuration",
-            "schedule_policy",
-        ],
+        "extensions": EXTENSIONS,
     }))
 }
 
-fn names(server: &Server) -> impl Iterator<Item = String> {
-    let with_suffix = |name| Kind::ALL.map(|kind| format!("{name}{}", kind.suffix()));
-    server.models().map(Model::name).flat_map(with_suffix)
-}
-
 async fn models(State(server): Served) -> Response {
-    ok(&json!({ "models": names(&server).collect::<Vec<_>>() }))
+    let ready = |listed: Listed| (listed.state == ModelState::Ready).then_some(listed.name);
+    let names: Vec<String> = server.index(true).into_iter().filter_map(ready).collect();
+    ok(&json!({ "models": names }))
 }
 
-async fn index(State(server): Served) -> Response {
-    let state = if server.is_ready() { "READY" } else { "UNAVAILABLE" };
-    let entry = |name| json!({ "name": name, "version": "1", "state": state, "reason": "" });
-    ok(&names(&server).map(entry).collect())
+/// What the repository's routes read of a body.
+#[derive(Default, serde::Deserialize)]
+#[serde(default)]
+struct RepositoryRequest {
+    ready: bool,
+    parameters: oip::Parameters,
+}
+
+impl RepositoryRequest {
+    /// Of a body that may be empty.
+    async fn read(
+        server: &Server,
+        headers: &HeaderMap,
+        body: Body,
+    ) -> Result<RepositoryRequest, ServeError> {
+        let body = server.bodies().read(headers, body).await?;
+        if body.bytes.is_empty() {
+            return Ok(RepositoryRequest::default());
+        }
+        serde_json::from_slice(&body.bytes)
+            .map_err(|error| ServeError::Invalid(format!("expected nothing or JSON: {error}")))
+    }
+}
+
+async fn index(
+    State(server): Served,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, ServeError> {
+    let request = RepositoryRequest::read(&server, &headers, body).await?;
+    let entry = |listed: Listed| {
+        let Listed { name, state, reason } = listed;
+        json!({ "name": name, "version": "1", "state": state.name(), "reason": reason })
+    };
+    Ok(ok(&server.index(request.ready).into_iter().map(entry).collect()))
+}
+
+/// The body of an answer is KServe's; Triton's clients do not look at it.
+async fn load(
+    State(server): Served,
+    Path(path): Names,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, ServeError> {
+    let request = RepositoryRequest::read(&server, &headers, body).await?;
+    let name = path.get("name").map(String::as_str).unwrap_or_default();
+    server.load(name, request.parameters.keys().map(String::as_str)).await?;
+    Ok(ok(&json!({ "name": name, "load": true })))
+}
+
+async fn unload(
+    State(server): Served,
+    Path(path): Names,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, ServeError> {
+    // What it says, as whether others are to be unloaded too, changes nothing.
+    RepositoryRequest::read(&server, &headers, body).await?;
+    let name = path.get("name").map(String::as_str).unwrap_or_default();
+    server.models().unload(name).await?;
+    Ok(ok(&json!({ "name": name, "unload": true })))
+}
+
+async fn openapi() -> Response {
+    ([(CONTENT_TYPE, "application/yaml")], include_str!("openapi.yaml")).into_response()
 }
 
 async fn model_metadata(State(server): Served, Path(path): Names) -> Result<Response, ServeError> {
-    let (model, kind) = server.model(&path)?;
+    let (model, kind) = server.of_path(&path)?;
     Ok(ok(&model.extents.metadata(kind)))
 }
 
 async fn model_ready(State(server): Served, Path(path): Names) -> Result<Response, ServeError> {
-    let (model, kind) = server.model(&path)?;
-    let name = format!("{}{}", model.extents.name, kind.suffix());
-    let status = if server.is_ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    Ok(reply(status, &json!({ "name": name, "ready": server.is_ready() })))
+    let (model, kind) = server.of_path(&path)?;
+    let is_ready = server.is_ready() && model.is_able();
+    let status = if is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    Ok(reply(status, &json!({ "name": model.extents.full_name(kind), "ready": is_ready })))
 }
 
 async fn model_config(State(server): Served, Path(path): Names) -> Result<Response, ServeError> {
-    let (model, kind) = server.model(&path)?;
+    let (model, kind) = server.of_path(&path)?;
     Ok(ok(&model.extents.config(kind, model.delay())))
 }
 
@@ -124,44 +189,19 @@ async fn model_statistics(
     State(server): Served,
     Path(path): Names,
 ) -> Result<Response, ServeError> {
-    let (model, _) = server.model(&path)?;
-    Ok(ok(&json!({ "model_stats": [statistics(model)] })))
+    let (model, _) = server.of_path(&path)?;
+    Ok(ok(&json!({ "model_stats": [Statistics::of(&model).json()] })))
 }
 
 async fn all_statistics(State(server): Served) -> Response {
-    let all: Vec<Value> = server.models().map(statistics).collect();
+    let all: Vec<Value> =
+        server.models().all().iter().map(|model| Statistics::of(model).json()).collect();
     ok(&json!({ "model_stats": all }))
 }
 
-/// Of a model under its three names together.
-fn statistics(model: &Model) -> Value {
-    let metrics = &model.metrics;
-    let duration = |[count, ns]: [u64; 2]| json!({ "count": count, "ns": ns });
-    let batches = metrics.batches();
-    let images: u64 = batches.iter().map(|(&images, &count)| images as u64 * count).sum();
-    let of_batch = |(images, count): (&usize, &u64)| json!({ "batch_size": images, "compute_infer": { "count": count } });
-    json!({
-        "name": model.extents.name,
-        "version": "1",
-        "inference_count": images,
-        "execution_count": batches.values().sum::<u64>(),
-        "inference_stats": {
-            "success": duration(metrics.request.total()),
-            "fail": { "count": metrics.failures(), "ns": 0 },
-            "queue": duration(metrics.queue.total()),
-            "compute_input": duration(metrics.decode.total()),
-            "compute_infer": duration(metrics.compute.total()),
-            "compute_output": { "count": 0, "ns": 0 },
-            "cache_hit": { "count": 0, "ns": 0 },
-            "cache_miss": { "count": 0, "ns": 0 },
-        },
-        "batch_stats": batches.iter().map(of_batch).collect::<Vec<_>>(),
-    })
-}
-
 async fn all_metrics(State(server): Served) -> Response {
-    let rows: Vec<metrics::Row<'_>> =
-        server.models().map(|model| (model.name(), &*model.metrics, model.queued())).collect();
+    let models = server.models().all();
+    let rows: Vec<metrics::Row<'_>> = models.iter().map(|model| model.row()).collect();
     ([(CONTENT_TYPE, "text/plain; version=0.0.4")], metrics::text(&rows)).into_response()
 }
 
@@ -174,10 +214,10 @@ async fn parsed(
 ) -> Result<oip::Request, ServeError> {
     let text = header.unwrap_or(body.bytes.len());
     if text <= SHORT_TEXT {
-        return model.extents.parse(kind, &body.bytes, header);
+        return oip::read(&model.extents, kind, body.bytes, header);
     }
     let model = model.clone();
-    spawn_blocking(move || model.extents.parse(kind, &body.bytes, header))
+    spawn_blocking(move || oip::read(&model.extents, kind, body.bytes, header))
         .await
         .map_err(|_| ServeError::Device("reading the request failed".to_owned()))?
 }
@@ -188,7 +228,7 @@ async fn infer(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ServeError> {
-    let (model, kind) = server.model(&path)?;
+    let (model, kind) = server.of_path(&path)?;
     let body = server.bodies().read(&headers, body).await?;
     let header = match headers.get(HEADER_LENGTH) {
         None => None,
@@ -201,10 +241,8 @@ async fn infer(
             })?)
         }
     };
-    let request = parsed(model, kind, body, header).await?;
-    let asks = |output| request.outputs.iter().any(|asked: &Asked| asked.output == output);
-    let wanted =
-        Wanted { features: asks(Output::Features), probabilities: asks(Output::Probabilities) };
+    let request = parsed(&model, kind, body, header).await?;
+    let wanted = request.wanted();
     let images = model.infer(request.images, wanted, request.priority, request.timeout).await?;
     let (body, header) =
         model.extents.answer(kind, request.id.as_deref(), &request.outputs, &images)?;

@@ -1,23 +1,29 @@
 //! A model that is served: its way from a request's images to their outputs.
 
-use super::engine::{Answer, Engine, Wanted};
+use super::engine::{Answer, Engine, Hold, Place, Wanted};
 use super::error::ServeError;
-use super::metrics::ModelMetrics;
+use super::metrics::{ModelMetrics, Row};
+use super::network::{ImageInput, Make, Network, Null, warm};
 use super::oip::{Extents, Images};
 use super::queue::Priority;
-use crate::image::{self, Recipe};
-use crate::session::{Device, Session, SessionError, SessionOptions};
+use crate::image::{self, ImageError, Recipe};
+use crate::session::{Device, InputType, Session, SessionError, SessionOptions};
 use crate::weights::{OutputActivation, Weights};
+use axum::body::Bytes;
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 /// How a model is served.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ModelOptions {
-    /// Where and how the network runs. Its input is f32, and all of its outputs are wanted.
+    /// How the network runs. All of its outputs are wanted, and its inputs in each type.
     pub session: SessionOptions,
+    /// Devices that it runs on beside that one, behind one queue.
+    pub more_devices: Vec<Device>,
     /// How long an idle device waits for more images than there are.
     pub delay: Duration,
     /// Most images that may be taken and without an answer.
@@ -41,21 +47,50 @@ pub struct Model {
     description: String,
     options: ModelOptions,
     recipe: Recipe,
-    engine: Engine,
+    /// Takes what has been normalised.
+    values: Engine,
+    /// Takes levels; none where the host normalises them, which is as quick on a CPU.
+    levels: Option<Engine>,
     decoders: Arc<Semaphore>,
     queued: Mutex<[usize; 2]>,
+    /// Of each GPU, by its number.
+    memory: Memory,
+    load_time: Duration,
+}
+
+/// Bytes of the memory of GPUs, by their number, for each session.
+type Memory = Vec<(usize, u64)>;
+
+/// What a session takes of its GPU's memory.
+fn memory(session: &Session) -> Option<(usize, u64)> {
+    Some((session.device().gpu()?, session.launches()?.device_bytes()))
 }
 
 /// A request's images and bytes in the queue, until it is dropped.
-struct Place<'a> {
+struct Seat<'a> {
     queued: &'a Mutex<[usize; 2]>,
     taken: [usize; 2],
 }
 
-impl Drop for Place<'_> {
+impl Drop for Seat<'_> {
     fn drop(&mut self) {
         let mut queued = self.queued.lock().unwrap_or_else(PoisonError::into_inner);
         *queued = [0, 1].map(|i| queued[i] - self.taken[i]);
+    }
+}
+
+/// A request on its way; where it is dropped, its client has left.
+struct Counted<'a> {
+    metrics: &'a ModelMetrics,
+    is_done: bool,
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.metrics.pending.fetch_sub(1, Ordering::Relaxed);
+        if !self.is_done {
+            self.metrics.cancelled();
+        }
     }
 }
 
@@ -70,45 +105,116 @@ pub enum StartError {
     Thread(#[from] ServeError),
 }
 
+/// A session in its place, and how it is made anew.
+fn place(session: Session, weights: &Arc<Weights>, options: SessionOptions) -> Place {
+    let weights = weights.clone();
+    let make: Make = Box::new(move || {
+        let network: Box<dyn Network> = Box::new(warm(weights.clone(), options)?);
+        Ok(network)
+    });
+    Place { device: options.device, network: Box::new(session), make }
+}
+
+/// A session's side of the protocol.
+fn extents(name: String, session: &Session) -> Extents {
+    let metadata = session.weights().metadata();
+    let name_of = |class| metadata.labels.name(class).map(str::to_owned);
+    let size = session.plan().input_size();
+    Extents {
+        name,
+        size: [size.h, size.w],
+        classes: metadata.classes,
+        features: session.plan().buffer(session.plan().features).elems_per_image(),
+        has_probabilities: session.activation() != OutputActivation::None,
+        labels: (0..metadata.classes).map_while(name_of).collect(),
+        batch: session.batch(),
+    }
+}
+
 impl Model {
     /// Prepares the network under a name, and runs it once: on a GPU for every number of images,
-    /// each of which records its launches in its first run.
+    /// each of which records its launches in its first run. A GPU has it twice, for normalised values
+    /// and for levels.
     pub fn start(
         name: String,
         weights: Arc<Weights>,
         options: ModelOptions,
     ) -> Result<Model, StartError> {
-        let mut session = Session::new(weights, options.session)?;
-        let elems = session.input_elems();
-        let most = match session.device() {
-            Device::Cuda(_) => session.batch(),
-            Device::Cpu | Device::Emulator => 1,
+        let began = Instant::now();
+        let session = |device, input| -> Result<(Session, SessionOptions), SessionError> {
+            let options = SessionOptions { device, input, ..options.session };
+            Ok((warm(weights.clone(), options)?, options))
         };
-        for n in 1..=most {
-            session.run(&vec![0.0f32; n * elems])?;
+        let device = options.session.device;
+        let (first, of_first) = session(device, InputType::F32)?;
+        let extents = extents(name, &first);
+        let description = first.description();
+        let recipe = first.recipe();
+        let mut bytes = Memory::from_iter(memory(&first));
+        let mut values = vec![place(first, &weights, of_first)];
+        for &device in &options.more_devices {
+            let (session, options) = session(device, InputType::F32)?;
+            bytes.extend(memory(&session));
+            values.push(place(session, &weights, options));
         }
-        let metadata = session.weights().metadata();
-        let name_of = |class| metadata.labels.name(class).map(str::to_owned);
-        let size = session.plan().input_size();
+        let mut levels = Vec::new();
+        if device != Device::Cpu {
+            for device in std::iter::once(device).chain(options.more_devices.iter().copied()) {
+                let (session, options) = session(device, InputType::U8)?;
+                bytes.extend(memory(&session));
+                levels.push(place(session, &weights, options));
+            }
+        }
+        let model = Model::with(extents, recipe, [values, levels], options)?;
+        Ok(Model { description, memory: bytes, load_time: began.elapsed(), ..model })
+    }
+
+    /// A model of a network that does nothing, for what a server adds to one: it takes images of a
+    /// number of classes as levels.
+    #[doc(hidden)]
+    pub fn null(
+        name: &str,
+        recipe: Recipe,
+        classes: usize,
+        options: ModelOptions,
+    ) -> Result<Model, StartError> {
         let extents = Extents {
-            name,
-            size: [size.h, size.w],
-            classes: metadata.classes,
-            features: session.plan().buffer(session.plan().features).elems_per_image(),
-            has_probabilities: session.activation() != OutputActivation::None,
-            labels: (0..metadata.classes).map_while(name_of).collect(),
-            batch: session.batch(),
+            name: name.to_owned(),
+            size: [recipe.size.h, recipe.size.w],
+            classes,
+            features: 0,
+            has_probabilities: false,
+            labels: Vec::new(),
+            batch: Null::BATCH,
         };
+        let place = || {
+            let make: Make = Box::new(move || Ok(Box::new(Null::new(classes))));
+            vec![Place { device: Device::Cpu, network: Box::new(Null::new(classes)), make }]
+        };
+        Model::with(extents, recipe, [place(), place()], options)
+    }
+
+    /// A model of networks for values and for levels.
+    fn with(
+        extents: Extents,
+        recipe: Recipe,
+        [values, levels]: [Vec<Place>; 2],
+        options: ModelOptions,
+    ) -> Result<Model, StartError> {
         let metrics = Arc::<ModelMetrics>::default();
+        let engine = |places| Engine::start(places, options.delay, metrics.clone());
         Ok(Model {
             extents,
-            description: session.description(),
-            options,
-            recipe: session.recipe(),
-            engine: Engine::start(session, options.delay, metrics.clone())?,
-            metrics,
+            description: String::new(),
+            recipe,
+            values: engine(values)?,
+            levels: if levels.is_empty() { None } else { Some(engine(levels)?) },
             decoders: Arc::new(Semaphore::new(options.decoders.max(1))),
             queued: Mutex::new([0, 0]),
+            metrics,
+            memory: Memory::new(),
+            load_time: Duration::ZERO,
+            options,
         })
     }
 
@@ -122,13 +228,33 @@ impl Model {
         &self.description
     }
 
+    /// Bytes of GPUs' memory that it takes, by the GPU's number.
+    pub(super) fn memory(&self) -> BTreeMap<usize, u64> {
+        let mut memory = BTreeMap::new();
+        for &(gpu, bytes) in &self.memory {
+            *memory.entry(gpu).or_default() += bytes;
+        }
+        memory
+    }
+
     /// How long an idle device waits.
     pub(super) fn delay(&self) -> Duration {
         self.options.delay
     }
 
+    /// What metrics tell of it.
+    pub(super) fn row(&self) -> Row<'_> {
+        Row {
+            name: self.name(),
+            metrics: &self.metrics,
+            queued: self.queued(),
+            memory: self.memory(),
+            load_time: self.load_time,
+        }
+    }
+
     /// Images, and their bytes, that were taken and have no answer yet.
-    pub(super) fn queued(&self) -> [usize; 2] {
+    fn queued(&self) -> [usize; 2] {
         *self.queued.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -142,10 +268,12 @@ impl Model {
         timeout: Option<Duration>,
     ) -> Answer {
         let began = Instant::now();
+        let mut counted = Counted { metrics: &self.metrics, is_done: false };
+        self.metrics.pending.fetch_add(1, Ordering::Relaxed);
         let work = async {
-            let _place = self.enter(&images)?;
-            let inputs = self.prepare(images).await?;
-            self.engine.submit(inputs, wanted, priority).answer().await
+            let _seat = self.enter(&images)?;
+            let (engine, inputs) = self.prepare(images).await?;
+            engine.submit(inputs, wanted, priority).answer().await
         };
         let answer = match [timeout, self.options.timeout].into_iter().flatten().min() {
             Some(limit) => {
@@ -154,18 +282,19 @@ impl Model {
             None => work.await,
         };
         match &answer {
-            Ok(_) => self.metrics.request.add(began.elapsed()),
+            Ok(_) => self.metrics.answered(began.elapsed()),
             Err(error) => self.metrics.failure(error),
         }
+        counted.is_done = true;
         answer
     }
 
     /// A place in the queue for what the images are and for what they will be: an image of a few
     /// bytes takes as much memory as any when it is decoded.
-    fn enter(&self, images: &Images) -> Result<Place<'_>, ServeError> {
+    fn enter(&self, images: &Images) -> Result<Seat<'_>, ServeError> {
         let elems = self.extents.image_elems();
         let (n, given) = match images {
-            Images::Encoded(images) => (images.len(), images.iter().map(Vec::len).sum::<usize>()),
+            Images::Encoded(images) => (images.len(), images.iter().map(Bytes::len).sum::<usize>()),
             Images::Levels(levels) => (levels.len() / elems, levels.len()),
             Images::Values(values) => (values.len() / elems, 4 * values.len()),
         };
@@ -181,23 +310,40 @@ impl Model {
             return Err(ServeError::Full { queued: *queued, most });
         }
         *queued = after;
-        Ok(Place { queued: &self.queued, taken })
+        Ok(Seat { queued: &self.queued, taken })
     }
 
-    /// Each image's input, `[h, w, 3]`, normalised.
-    async fn prepare(&self, images: Images) -> Result<Vec<Vec<f32>>, ServeError> {
+    /// Each image's input, and the networks that take it.
+    async fn prepare(&self, images: Images) -> Result<(&Engine, Vec<ImageInput>), ServeError> {
         let elems = self.extents.image_elems();
-        let cut = |values: &[f32]| values.chunks_exact(elems).map(<[f32]>::to_vec).collect();
-        match images {
-            Images::Values(values) => Ok(cut(&values)),
-            Images::Levels(levels) => Ok(cut(&self.recipe.normalisation().values(&levels))),
-            Images::Encoded(images) => self.decode(images).await,
+        let values = |values: &[f32]| {
+            values.chunks_exact(elems).map(|image| ImageInput::Values(image.to_vec())).collect()
+        };
+        match (images, &self.levels) {
+            (Images::Values(given), _) => Ok((&self.values, values(&given))),
+            (Images::Levels(levels), Some(engine)) => {
+                let image = |at| ImageInput::Levels(levels.slice(at..at + elems));
+                Ok((engine, (0..levels.len()).step_by(elems).map(image).collect()))
+            }
+            (Images::Levels(levels), None) => {
+                Ok((&self.values, values(&self.recipe.normalisation().values(&levels))))
+            }
+            (Images::Encoded(images), levels) => match levels {
+                Some(engine) if self.recipe.rounds_to_levels() => {
+                    Ok((engine, self.decode(images, to_levels).await?))
+                }
+                _ => Ok((&self.values, self.decode(images, to_values).await?)),
+            },
         }
     }
 
     /// Decodes on as many threads as there are permits. An image that cannot be decoded has no
     /// place in a batch.
-    async fn decode(&self, images: Vec<Vec<u8>>) -> Result<Vec<Vec<f32>>, ServeError> {
+    async fn decode(
+        &self,
+        images: Vec<Bytes>,
+        prepare: Prepare,
+    ) -> Result<Vec<ImageInput>, ServeError> {
         let (n, elems) = (images.len(), self.extents.image_elems());
         let mut tasks = JoinSet::new();
         for (index, bytes) in images.into_iter().enumerate() {
@@ -205,35 +351,51 @@ impl Model {
             let (recipe, metrics) = (self.recipe.clone(), self.metrics.clone());
             tasks.spawn_blocking(move || {
                 let began = Instant::now();
-                let mut input = vec![0.0; elems];
-                let result = image::preprocess(&bytes, &recipe, &mut input);
+                let result = prepare(&bytes, &recipe, elems);
                 metrics.decode.add(began.elapsed());
                 drop(permit);
-                (index, result.map(|_warnings| input))
+                (index, result)
             });
         }
-        let mut inputs = vec![Vec::new(); n];
+        let mut inputs = vec![None; n];
         while let Some(task) = tasks.join_next().await {
             let lost = |_| ServeError::Device("decoding an image panicked".to_owned());
             let (index, result) = task.map_err(lost)?;
-            inputs[index] = result
+            let input = result
                 .map_err(|error| ServeError::Invalid(format!("image {index} of {n}: {error}")))?;
+            inputs[index] = Some(input);
         }
-        Ok(inputs)
+        Ok(inputs.into_iter().flatten().collect())
     }
 
-    /// Whether images are taken.
-    pub(super) fn is_open(&self) -> bool {
-        self.engine.is_open()
+    /// Whether images are taken, and a device can run them.
+    pub(super) fn is_able(&self) -> bool {
+        self.values.is_able() && self.levels.as_ref().is_none_or(Engine::is_able)
     }
 
     /// Takes no more images; those that are queued are run.
     pub(super) fn close(&self) {
-        self.engine.close();
+        self.values.close();
+        self.levels.iter().for_each(Engine::close);
     }
 
-    /// For tests: holds the device.
-    pub(super) fn hold(&self) -> oneshot::Sender<()> {
-        self.engine.hold()
+    /// For tests: holds the devices.
+    pub(super) fn hold(&self) -> Vec<Hold> {
+        std::iter::once(&self.values).chain(&self.levels).map(Engine::hold).collect()
     }
+}
+
+/// From an encoded image to a network's input of so many elements.
+type Prepare = fn(&[u8], &Recipe, usize) -> Result<ImageInput, ImageError>;
+
+fn to_values(bytes: &[u8], recipe: &Recipe, elems: usize) -> Result<ImageInput, ImageError> {
+    let mut values = vec![0.0; elems];
+    image::preprocess(bytes, recipe, &mut values)?;
+    Ok(ImageInput::Values(values))
+}
+
+fn to_levels(bytes: &[u8], recipe: &Recipe, elems: usize) -> Result<ImageInput, ImageError> {
+    let mut levels = vec![0; elems];
+    image::preprocess_levels(bytes, recipe, &mut levels)?;
+    Ok(ImageInput::Levels(levels.into()))
 }

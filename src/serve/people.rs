@@ -1,14 +1,15 @@
 //! What people ask with curl and a browser, and Paddle Serving's pipeline: images in, classes out.
 
-use super::engine::{ImageOutputs, Wanted};
+use super::engine::Wanted;
 use super::error::ServeError;
 use super::model::Model;
+use super::network::ImageOutputs;
 use super::oip::{Images, Kind};
 use super::queue::Priority;
 use super::server::{Names, Served, Server, ok};
 use crate::session::best;
-use axum::body::Body;
-use axum::extract::{Path, Request, State};
+use axum::body::{Body, Bytes};
+use axum::extract::{FromRequest, Multipart, Path, Request, State};
 use axum::http::header::{CONTENT_TYPE, HeaderMap};
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
@@ -25,7 +26,7 @@ pub async fn classify(
     Path(path): Names,
     request: Request,
 ) -> Result<Response, ServeError> {
-    let (model, kind) = server.model(&path)?;
+    let (model, kind) = server.of_path(&path)?;
     if kind != Kind::Image || model.extents.classes == 0 {
         return Err(ServeError::NotFound(format!(
             "classify is for models with classes, by their names without a suffix: '{}'",
@@ -37,20 +38,45 @@ pub async fn classify(
         Some(k) => k,
         None => return Err(ServeError::Invalid("top_k: expected a number from 1 on".to_owned())),
     };
-    let body = server.bodies().read(&parts.headers, body).await?;
     let content = parts.headers.get(CONTENT_TYPE).and_then(|content| content.to_str().ok());
-    let is_json = content.is_some_and(|content| content.starts_with("application/json"));
+    let is = |kind: &str| content.is_some_and(|content| content.starts_with(kind));
+    let (is_json, is_form) = (is("application/json"), is("multipart/form-data"));
+    let body = server.bodies().read(&parts.headers, body).await?;
     let images = if is_json {
         let list: Vec<String> = serde_json::from_slice(&body.bytes).map_err(|error| {
             ServeError::Invalid(format!("expected a JSON list of images in base64: {error}"))
         })?;
         list.iter().enumerate().map(|(image, text)| base64_image(image, text)).collect()
+    } else if is_form {
+        form(Request::from_parts(parts, body.bytes.clone().into())).await
     } else {
-        Ok(vec![body.bytes.to_vec()])
+        Ok(vec![body.bytes.clone()])
     };
     drop(body);
-    let results = classes(model, images?, k).await?;
+    let results = classes(&model, images?, k).await?;
     Ok(ok(&json!({ "model": model.extents.name, "results": results })))
+}
+
+/// The files of a form, as browsers and `curl -F` send them.
+async fn form(request: Request) -> Result<Vec<Bytes>, ServeError> {
+    let fault = |error: &dyn std::fmt::Display| {
+        ServeError::Invalid(format!("the form cannot be read: {error}"))
+    };
+    let mut parts =
+        Multipart::from_request(request, &()).await.map_err(|error| fault(&error.body_text()))?;
+    let mut images = Vec::new();
+    while let Some(part) = parts.next_field().await.map_err(|error| fault(&error.body_text()))? {
+        let name = part.name().unwrap_or_default().to_owned();
+        let is_file = part.file_name().is_some();
+        let bytes = part.bytes().await.map_err(|error| fault(&error.body_text()))?;
+        if !is_file {
+            return Err(ServeError::Invalid(format!(
+                "the form's field '{name}' is no file: expected files alone, as of curl -F image=@cat.jpg"
+            )));
+        }
+        images.push(bytes);
+    }
+    Ok(images)
 }
 
 fn top_k(query: &str) -> Option<usize> {
@@ -58,16 +84,17 @@ fn top_k(query: &str) -> Option<usize> {
     asked.map_or(Some(TOP_K), |text| text.parse().ok().filter(|&k| k > 0))
 }
 
-fn base64_image(image: usize, text: &str) -> Result<Vec<u8>, ServeError> {
+fn base64_image(image: usize, text: &str) -> Result<Bytes, ServeError> {
     STANDARD
         .decode(text)
+        .map(Bytes::from)
         .map_err(|error| ServeError::Invalid(format!("image {image} is no base64: {error}")))
 }
 
 /// The best classes of each image.
 async fn classes(
     model: &Model,
-    images: Vec<Vec<u8>>,
+    images: Vec<Bytes>,
     k: usize,
 ) -> Result<Vec<Vec<Value>>, ServeError> {
     if images.is_empty() {
@@ -132,7 +159,7 @@ async fn predicted(
         key: Vec<String>,
         value: Vec<String>,
     }
-    let (model, _) = server.model(path)?;
+    let (model, _) = server.of_path(path)?;
     let body = server.bodies().read(headers, body).await?;
     let expected = "expected {\"key\": [\"image\"], \"value\": [an image in base64]}";
     let pipeline: Pipeline = serde_json::from_slice(&body.bytes)
@@ -143,7 +170,7 @@ async fn predicted(
     };
     let image = base64_image(0, text)?;
     drop(body);
-    let found = classes(model, vec![image], 1).await?;
+    let found = classes(&model, vec![image], 1).await?;
     let Some(best) = found.first().and_then(|image| image.first()) else {
         return Err(ServeError::Invalid(format!("'{}' has no classes", model.extents.name)));
     };
@@ -158,6 +185,8 @@ pub async fn page(State(server): Served) -> Response {
         |text: &str| text.replace('&', "&amp;").replace('<', "&lt;").replace('"', "&quot;");
     let rows: String = server
         .models()
+        .all()
+        .iter()
         .map(|model| {
             let [name, about] = [model.name(), model.description()].map(escape);
             let ([h, w], classes) = (model.extents.size, model.extents.classes);

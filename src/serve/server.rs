@@ -1,59 +1,97 @@
 //! What all routes share: the models, how bodies are taken, and the form of answers and faults.
 
 use super::body::Bodies;
+use super::engine::Hold;
 use super::error::ServeError;
+use super::keys::Keys;
 use super::model::Model;
 use super::oip::Kind;
-use axum::extract::{Path, State};
+use super::repository::{Listed, Models, Source, State};
+use axum::extract::{self, Path};
 use axum::http::StatusCode;
-use axum::http::header::{ACCEPT_ENCODING, CONTENT_TYPE, HeaderValue};
+use axum::http::header::{ACCEPT_ENCODING, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+use tokio::sync::watch;
+
+/// Of Triton's extensions those that there are.
+pub(super) const EXTENSIONS: [&str; 6] = [
+    "binary_tensor_data",
+    "classification",
+    "model_configuration",
+    "model_repository",
+    "schedule_policy",
+    "statistics",
+];
+
+/// How requests are taken.
+#[derive(Clone, Debug)]
+pub struct ServerOptions {
+    /// Most bytes of a body, also when it is unpacked.
+    pub max_body: usize,
+    /// How long a body is waited for; so is the memory for it, where other bodies have taken it.
+    pub body_time: Duration,
+    /// Who may ask.
+    pub keys: Keys,
+}
 
 /// Models, and how requests are taken.
 #[derive(Debug)]
 pub struct Server {
-    models: BTreeMap<String, Arc<Model>>,
+    models: Models,
     bodies: Bodies,
-    is_stopping: AtomicBool,
+    keys: Keys,
+    is_stopping: watch::Sender<bool>,
 }
 
 impl Server {
-    /// Models by their names. A body has at most `max_body` bytes, also when it is unpacked, and is
-    /// waited for for `body_time`; so is the memory for it, where other bodies have taken it.
-    pub fn new(models: Vec<Model>, max_body: usize, body_time: Duration) -> Server {
-        let models = models.into_iter().map(|model| (model.extents.name.clone(), Arc::new(model)));
+    /// Models by their names, and where more come from.
+    pub fn new(
+        models: Vec<Model>,
+        source: Option<Arc<dyn Source>>,
+        options: ServerOptions,
+    ) -> Server {
+        let ServerOptions { max_body, body_time, keys } = options;
         Server {
-            models: models.collect(),
+            models: Models::new(models, source),
             bodies: Bodies::new(max_body, body_time),
-            is_stopping: AtomicBool::new(false),
+            keys,
+            is_stopping: watch::Sender::new(false),
         }
+    }
+
+    /// A name that has no model, and why.
+    pub fn set_unavailable(&self, name: &str, reason: String) {
+        self.models.set_unavailable(name, reason);
     }
 
     /// From here on the server says that it is not ready. It answers all the same.
     pub fn stop(&self) {
-        self.is_stopping.store(true, Ordering::Relaxed);
+        self.is_stopping.send_replace(true);
     }
 
     /// Takes no more images; those that are queued are run.
     pub fn close(&self) {
-        self.models.values().for_each(|model| model.close());
+        self.models.all().iter().for_each(|model| model.close());
     }
 
-    /// For tests: a model's device takes no batch until what is returned has been dropped.
+    /// For tests: a model's devices take no batch until what is returned has been dropped.
     #[doc(hidden)]
-    pub fn hold(&self, model: &str) -> Option<tokio::sync::oneshot::Sender<()>> {
+    pub fn hold(&self, model: &str) -> Option<Vec<Hold>> {
         self.models.get(model).map(|model| model.hold())
     }
 
     /// Whether requests are welcome.
     pub(super) fn is_ready(&self) -> bool {
-        let is_open = self.models.values().all(|model| model.is_open());
-        is_open && !self.is_stopping.load(Ordering::Relaxed)
+        !*self.is_stopping.borrow() && self.models.all().iter().all(|model| model.is_able())
+    }
+
+    /// Tells when the server stops.
+    pub(super) fn stopping(&self) -> watch::Receiver<bool> {
+        self.is_stopping.subscribe()
     }
 
     /// How bodies are taken.
@@ -61,36 +99,87 @@ impl Server {
         &self.bodies
     }
 
-    /// All models, in the order of their names.
-    pub(super) fn models(&self) -> impl Iterator<Item = &Model> {
-        self.models.values().map(|model| &**model)
+    /// Who may ask.
+    pub(super) fn keys(&self) -> &Keys {
+        &self.keys
     }
 
-    /// A model by its name with or without a suffix, in the one version that there is.
+    /// All models.
+    pub(super) fn models(&self) -> &Models {
+        &self.models
+    }
+
+    /// The repository's lines under all names; of the models that answer alone where `is_ready`.
+    pub(super) fn index(&self, is_ready: bool) -> Vec<Listed> {
+        let stops = *self.is_stopping.borrow();
+        let mut index = Vec::new();
+        for mut listed in self.models.index() {
+            if stops && listed.state == State::Ready {
+                listed.state = State::Unavailable;
+                listed.reason = "the server is stopping".to_owned();
+            }
+            if is_ready && listed.state != State::Ready {
+                continue;
+            }
+            for kind in Kind::ALL {
+                let name = format!("{}{}", listed.name, kind.suffix());
+                index.push(Listed { name, ..listed.clone() });
+            }
+        }
+        index
+    }
+
+    /// Loads a model under its name without a suffix.
+    pub(super) async fn load<'a>(
+        &self,
+        name: &str,
+        mut parameters: impl Iterator<Item = &'a str>,
+    ) -> Result<(), ServeError> {
+        if let Some(parameter) = parameters.next() {
+            return Err(ServeError::Unsupported(format!(
+                "parameter {parameter}: models are loaded as their files are"
+            )));
+        }
+        self.models.load(name).await
+    }
+
+    /// A model by its name with or without a suffix, in the one version that there is; no version and
+    /// an empty one are that too.
     pub(super) fn model(
         &self,
-        path: &HashMap<String, String>,
-    ) -> Result<(&Arc<Model>, Kind), ServeError> {
-        let name = path.get("name").map(String::as_str).unwrap_or_default();
+        name: &str,
+        version: Option<&str>,
+    ) -> Result<(Arc<Model>, Kind), ServeError> {
         let found = Kind::ALL.into_iter().rev().find_map(|kind| {
             let model = self.models.get(name.strip_suffix(kind.suffix())?)?;
             Some((model, kind))
         });
-        let Some(found) = found else {
-            let names: Vec<&str> = self.models.keys().map(String::as_str).collect();
-            let names = names.join(", ");
-            return Err(ServeError::NotFound(format!("no model '{name}': there are {names}")));
-        };
-        match path.get("version").map(String::as_str) {
-            None | Some("1") => Ok(found),
+        let found = found.ok_or_else(|| self.models.absent(base(name)))?;
+        match version {
+            None | Some("1" | "") => Ok(found),
             Some(version) => Err(ServeError::NotFound(format!(
                 "model '{name}' has no version '{version}': expected 1"
             ))),
         }
     }
+
+    /// The model of a path.
+    pub(super) fn of_path(
+        &self,
+        path: &HashMap<String, String>,
+    ) -> Result<(Arc<Model>, Kind), ServeError> {
+        let part = |name: &str| path.get(name).map(String::as_str);
+        self.model(part("name").unwrap_or_default(), part("version"))
+    }
 }
 
-pub(super) type Served = State<Arc<Server>>;
+/// A name without a suffix.
+pub(super) fn base(name: &str) -> &str {
+    let kinds = Kind::ALL.into_iter().rev();
+    kinds.filter_map(|kind| name.strip_suffix(kind.suffix())).next().unwrap_or(name)
+}
+
+pub(super) type Served = extract::State<Arc<Server>>;
 pub(super) type Names = Path<HashMap<String, String>>;
 
 impl IntoResponse for ServeError {
@@ -100,6 +189,10 @@ impl IntoResponse for ServeError {
         if status == StatusCode::NOT_IMPLEMENTED {
             let accepted = HeaderValue::from_static("gzip, deflate");
             response.headers_mut().insert(ACCEPT_ENCODING, accepted);
+        }
+        if status == StatusCode::UNAUTHORIZED {
+            let scheme = HeaderValue::from_static("Bearer");
+            response.headers_mut().insert(WWW_AUTHENTICATE, scheme);
         }
         response
     }

@@ -1,31 +1,49 @@
 //! From the outputs of images to the body of an answer.
 
 use super::{Asked, Extents, Kind, Output, invalid};
-use crate::serve::engine::ImageOutputs;
 use crate::serve::error::ServeError;
+use crate::serve::network::ImageOutputs;
 use crate::session::best;
 use serde::Serialize;
 use serde_json::{Value, json};
 
 /// An output's elements.
-enum Data {
+#[derive(Clone, Debug, PartialEq)]
+pub enum Tensor {
+    /// FP32.
     Values(Vec<f32>),
+    /// BYTES.
     Texts(Vec<String>),
 }
 
-impl Data {
-    fn datatype(&self) -> &'static str {
+/// An output of an answer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Filled {
+    /// Its name.
+    pub name: &'static str,
+    /// Images, and elements of each.
+    pub shape: [usize; 2],
+    /// Its elements.
+    pub data: Tensor,
+}
+
+impl Tensor {
+    /// As the protocol names it.
+    pub fn datatype(&self) -> &'static str {
         match self {
-            Data::Values(_) => "FP32",
-            Data::Texts(_) => "BYTES",
+            Tensor::Values(_) => "FP32",
+            Tensor::Texts(_) => "BYTES",
         }
     }
 
     /// As binary data: texts with their lengths, u32 little-endian.
-    fn write(&self, to: &mut Vec<u8>) {
+    pub fn write(&self, to: &mut Vec<u8>) {
         match self {
-            Data::Values(values) => to.extend(values.iter().flat_map(|x| x.to_le_bytes())),
-            Data::Texts(texts) => {
+            Tensor::Values(values) => {
+                to.reserve(4 * values.len());
+                to.extend(values.iter().flat_map(|x| x.to_le_bytes()));
+            }
+            Tensor::Texts(texts) => {
                 for text in texts {
                     to.extend((text.len() as u32).to_le_bytes());
                     to.extend(text.as_bytes());
@@ -36,11 +54,11 @@ impl Data {
 
     fn json(self, name: &str) -> Result<Value, ServeError> {
         match self {
-            Data::Texts(texts) => Ok(texts.into()),
-            Data::Values(values) if values.iter().all(|value| value.is_finite()) => {
+            Tensor::Texts(texts) => Ok(texts.into()),
+            Tensor::Values(values) if values.iter().all(|value| value.is_finite()) => {
                 Ok(values.into())
             }
-            Data::Values(_) => Err(invalid(format!(
+            Tensor::Values(_) => Err(invalid(format!(
                 "{name} are not all finite, and JSON has no NaN: ask for binary data"
             ))),
         }
@@ -68,10 +86,9 @@ impl Extents {
         let outputs = asked
             .iter()
             .map(|asked| {
-                let name = asked.output.name();
-                let (elems, data) = self.data(asked, images)?;
+                let Filled { name, shape, data } = self.filled(asked, images)?;
                 let mut output = json!({
-                    "name": name, "datatype": data.datatype(), "shape": [images.len(), elems],
+                    "name": name, "datatype": data.datatype(), "shape": shape,
                 });
                 if asked.binary {
                     let before = binary.len();
@@ -83,12 +100,7 @@ impl Extents {
                 Ok(output)
             })
             .collect::<Result<Vec<Value>, ServeError>>()?;
-        let answer = Answer {
-            model_name: format!("{}{}", self.name, kind.suffix()),
-            model_version: "1",
-            id,
-            outputs,
-        };
+        let answer = Answer { model_name: self.full_name(kind), model_version: "1", id, outputs };
         let mut body = serde_json::to_vec(&answer)
             .map_err(|error| ServeError::Device(format!("an answer that is no JSON: {error}")))?;
         let is_binary = asked.iter().any(|asked| asked.binary);
@@ -97,22 +109,23 @@ impl Extents {
         Ok((body, header))
     }
 
-    /// An output of all images, and its elements of one.
-    fn data(&self, asked: &Asked, images: &[ImageOutputs]) -> Result<(usize, Data), ServeError> {
+    /// An output of all images.
+    pub fn filled(&self, asked: &Asked, images: &[ImageOutputs]) -> Result<Filled, ServeError> {
         let rows = images
             .iter()
             .enumerate()
             .map(|(image, outputs)| row(outputs, asked.output, image))
             .collect::<Result<Vec<&[f32]>, ServeError>>()?;
         let elems = self.elems(asked.output);
-        Ok(match asked.classification {
-            None => (elems, Data::Values(rows.concat())),
+        let (elems, data) = match asked.classification {
+            None => (elems, Tensor::Values(rows.concat())),
             Some(count) => {
                 let count = count.min(elems);
                 let texts = rows.iter().flat_map(|row| self.best(row, count, asked.output));
-                (count, Data::Texts(texts.collect()))
+                (count, Tensor::Texts(texts.collect()))
             }
-        })
+        };
+        Ok(Filled { name: asked.output.name(), shape: [images.len(), elems], data })
     }
 
     /// The best of a row, as `value:index` or `value:index:label`.

@@ -1,17 +1,21 @@
-//! Requests and answers of the Open Inference Protocol v2 by HTTP: JSON, with tensors in it or as
-//! binary data behind it (the extension `binary_tensor_data`), and the extension `classification`.
+//! Requests and answers of the Open Inference Protocol v2: by HTTP as JSON, with tensors in it or as
+//! binary data behind it (the extension `binary_tensor_data`); and the extension `classification`.
 //!
 //! Source: the protocol's specification and Triton's extensions to it
 //! (`docs/protocol/extension_binary_data.md`, `extension_classification.md`).
 //!
-//! In reading order: here what a model takes and gives, then `request` and `answer`.
+//! In reading order: here what a model takes and gives, then `json` (a body of HTTP), `request` (what
+//! it asks for, by whichever protocol) and `answer`.
 
 mod answer;
+mod json;
 mod request;
 
+use super::engine::Wanted;
 use super::error::ServeError;
 use super::queue::Priority;
-use serde_json::{Value, json};
+use axum::body::Bytes;
+use serde_json::{Map, Value, json};
 use std::time::Duration;
 
 /// What a model's name takes. One session answers under three names.
@@ -71,9 +75,9 @@ pub struct Extents {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Images {
     /// Encoded, each.
-    Encoded(Vec<Vec<u8>>),
+    Encoded(Vec<Bytes>),
     /// `[n, h, w, 3]`.
-    Levels(Vec<u8>),
+    Levels(Bytes),
     /// `[n, h, w, 3]`, finite.
     Values(Vec<f32>),
 }
@@ -101,12 +105,78 @@ pub enum Output {
 }
 
 impl Output {
-    fn name(self) -> &'static str {
+    /// Its name.
+    pub fn name(self) -> &'static str {
         match self {
             Output::Logits => "logits",
             Output::Probabilities => "probabilities",
             Output::Features => "features",
         }
+    }
+}
+
+/// What a request or one of its outputs says beside.
+pub type Parameters = Map<String, Value>;
+
+/// A request as it came.
+#[derive(Clone, Debug)]
+pub struct Given {
+    /// To be given back.
+    pub id: Option<String>,
+    /// Of the whole request.
+    pub parameters: Parameters,
+    /// Tensors.
+    pub inputs: Vec<Input>,
+    /// Outputs; all where there are none.
+    pub outputs: Vec<Wish>,
+}
+
+/// An input as it came.
+#[derive(Clone, Debug)]
+pub struct Input {
+    /// Its name.
+    pub name: String,
+    /// As the protocol names it.
+    pub datatype: String,
+    /// Its extents.
+    pub shape: Vec<i64>,
+    /// Its elements.
+    pub data: Data,
+}
+
+/// The elements of an input, in their order.
+#[derive(Clone, Debug)]
+pub enum Data {
+    /// Numbers as little-endian bytes; elements of BYTES each behind its length, u32 little-endian.
+    Binary(Bytes),
+    /// Numbers.
+    Numbers(Vec<f64>),
+    /// Texts, where elements of BYTES are base64.
+    Texts(Vec<String>),
+    /// Elements of BYTES.
+    Elements(Vec<Bytes>),
+}
+
+/// An output as it is asked for.
+#[derive(Clone, Debug)]
+pub struct Wish {
+    /// Its name.
+    pub name: String,
+    /// Its form.
+    pub parameters: Parameters,
+}
+
+/// A body as a request for `kind`: JSON of `header` bytes and binary data behind it. None: all of it
+/// is JSON. Zero: all of it is the one input of one image, and all outputs are binary.
+pub fn read(
+    extents: &Extents,
+    kind: Kind,
+    body: Bytes,
+    header: Option<usize>,
+) -> Result<Request, ServeError> {
+    match header {
+        Some(0) => extents.raw(kind, body),
+        header => extents.request(kind, json::read(&body, header)?),
     }
 }
 
@@ -156,43 +226,75 @@ impl Extents {
         }
     }
 
+    /// The model's name for a kind of input.
+    pub fn full_name(&self, kind: Kind) -> String {
+        format!("{}{}", self.name, kind.suffix())
+    }
+
+    /// The model's tensors.
+    pub fn described(&self, kind: Kind) -> Described {
+        let [name, datatype] = kind.input();
+        let output = |output: Output| (output.name(), "FP32", vec![self.elems(output) as i64]);
+        Described {
+            input: (name, datatype, self.dims(kind)),
+            outputs: self.outputs().into_iter().map(output).collect(),
+        }
+    }
+
     /// The answer to `GET /v2/models/NAME`.
     pub fn metadata(&self, kind: Kind) -> Value {
-        let [name, datatype] = kind.input();
-        let mut shape = self.dims(kind);
-        shape.insert(0, -1);
-        let outputs = self.outputs().into_iter().map(|output| {
-            json!({ "name": output.name(), "datatype": "FP32", "shape": [-1, self.elems(output)] })
-        });
+        let Described { input, outputs } = self.described(kind);
+        let tensor = |(name, datatype, dims): Tensors| {
+            let shape = [vec![-1], dims].concat();
+            json!({ "name": name, "datatype": datatype, "shape": shape })
+        };
         json!({
-            "name": format!("{}{}", self.name, kind.suffix()),
+            "name": self.full_name(kind),
             "versions": ["1"],
             "platform": "effnet",
-            "inputs": [{ "name": name, "datatype": datatype, "shape": shape }],
-            "outputs": outputs.collect::<Vec<_>>(),
+            "inputs": [tensor(input)],
+            "outputs": outputs.into_iter().map(tensor).collect::<Vec<_>>(),
         })
     }
 
     /// The answer to `GET /v2/models/NAME/config`, as far as clients read it.
     pub fn config(&self, kind: Kind, delay: Duration) -> Value {
-        let [name, datatype] = kind.input();
-        let data_type = if datatype == "BYTES" { "STRING" } else { datatype };
-        let outputs = self.outputs().into_iter().map(|output| {
-            json!({ "name": output.name(), "data_type": "TYPE_FP32", "dims": [self.elems(output)] })
-        });
+        let Described { input, outputs } = self.described(kind);
+        let tensor = |(name, datatype, dims): Tensors| {
+            let data_type = if datatype == "BYTES" { "STRING" } else { datatype };
+            json!({ "name": name, "data_type": format!("TYPE_{data_type}"), "dims": dims })
+        };
         json!({
-            "name": format!("{}{}", self.name, kind.suffix()),
+            "name": self.full_name(kind),
             "platform": "effnet",
             "max_batch_size": self.batch,
-            "input": [{
-                "name": name, "data_type": format!("TYPE_{data_type}"), "dims": self.dims(kind),
-            }],
-            "output": outputs.collect::<Vec<_>>(),
+            "input": [tensor(input)],
+            "output": outputs.into_iter().map(tensor).collect::<Vec<_>>(),
             "dynamic_batching": {
                 "max_queue_delay_microseconds": delay.as_micros() as u64,
                 "preferred_batch_size": [],
             },
         })
+    }
+}
+
+/// A tensor's name, datatype, and extents behind the number of images.
+pub type Tensors = (&'static str, &'static str, Vec<i64>);
+
+/// A model's tensors.
+#[derive(Clone, Debug)]
+pub struct Described {
+    /// The one input.
+    pub input: Tensors,
+    /// All outputs.
+    pub outputs: Vec<Tensors>,
+}
+
+impl Request {
+    /// What the request wants of each image.
+    pub fn wanted(&self) -> Wanted {
+        let asks = |output| self.outputs.iter().any(|asked: &Asked| asked.output == output);
+        Wanted { features: asks(Output::Features), probabilities: asks(Output::Probabilities) }
     }
 }
 

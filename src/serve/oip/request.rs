@@ -1,141 +1,40 @@
-//! From a body to the images and outputs that it asks for.
+//! From what a request has to the images and outputs that it asks for.
 
-use super::{Asked, Extents, Images, Kind, Output, Request, invalid};
+use super::{
+    Asked, Data, Extents, Given, Images, Input, Kind, Output, Parameters, Request, Wish, invalid,
+};
 use crate::serve::error::ServeError;
 use crate::serve::queue::Priority;
+use axum::body::Bytes;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use serde::Deserialize;
-use serde::de::{self, DeserializeSeed, Deserializer, SeqAccess, Visitor};
-use serde_json::{Map, Value};
-use std::fmt;
+use serde_json::Value;
 use std::time::Duration;
 
-type Parameters = Map<String, Value>;
-
-#[derive(Deserialize)]
-struct JsonRequest {
-    id: Option<String>,
-    #[serde(default)]
-    parameters: Parameters,
-    #[serde(default)]
-    inputs: Vec<JsonInput>,
-    #[serde(default)]
-    outputs: Vec<JsonOutput>,
-}
-
-#[derive(Deserialize)]
-struct JsonInput {
-    name: String,
-    shape: Vec<i64>,
-    datatype: String,
-    #[serde(default)]
-    parameters: Parameters,
-    data: Option<Flat>,
-}
-
-#[derive(Deserialize)]
-struct JsonOutput {
-    name: String,
-    #[serde(default)]
-    parameters: Parameters,
-}
-
-/// The elements of a tensor in JSON, nested or not, in their order: numbers, or texts.
-#[derive(Debug, Default)]
-struct Flat {
-    numbers: Vec<f64>,
-    texts: Vec<String>,
-}
-
-impl<'de> Deserialize<'de> for Flat {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Flat, D::Error> {
-        let mut flat = Flat::default();
-        Elements(&mut flat).deserialize(from)?;
-        Ok(flat)
-    }
-}
-
-/// Where the next elements go.
-struct Elements<'a>(&'a mut Flat);
-
-impl<'de> DeserializeSeed<'de> for Elements<'_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<(), D::Error> {
-        from.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Elements<'_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("numbers or texts, in lists or not")
-    }
-
-    fn visit_u64<E: de::Error>(self, number: u64) -> Result<(), E> {
-        self.visit_f64(number as f64)
-    }
-
-    fn visit_i64<E: de::Error>(self, number: i64) -> Result<(), E> {
-        self.visit_f64(number as f64)
-    }
-
-    fn visit_f64<E: de::Error>(self, number: f64) -> Result<(), E> {
-        self.0.numbers.push(number);
-        Ok(())
-    }
-
-    fn visit_str<E: de::Error>(self, text: &str) -> Result<(), E> {
-        self.0.texts.push(text.to_owned());
-        Ok(())
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
-        while list.next_element_seed(Elements(self.0))?.is_some() {}
-        Ok(())
-    }
-}
-
 impl Extents {
-    /// A request for `kind`: JSON of `header` bytes and binary data behind it. None: all of it is
-    /// JSON. Zero: all of it is the one input of one image, and all outputs are binary.
-    pub fn parse(
-        &self,
-        kind: Kind,
-        body: &[u8],
-        header: Option<usize>,
-    ) -> Result<Request, ServeError> {
-        if header == Some(0) {
-            let images = match kind {
-                Kind::Image => Images::Encoded(vec![body.to_vec()]),
-                Kind::Pixels | Kind::Tensor => self.tensor(kind, body, 1)?,
-            };
-            let outputs = self.all(true);
-            let (priority, timeout) = (Priority::Usual, None);
-            return Ok(Request { id: None, images, outputs, priority, timeout });
-        }
-        let length = header.unwrap_or(body.len());
-        let Some((text, binary)) = body.split_at_checked(length) else {
-            return Err(invalid(format!(
-                "Inference-Header-Content-Length is {length}, expected at most the body's {} bytes",
-                body.len()
-            )));
+    /// A request for `kind` whose body is the one input of one image; all outputs are binary.
+    pub fn raw(&self, kind: Kind, body: Bytes) -> Result<Request, ServeError> {
+        let images = match kind {
+            Kind::Image => Images::Encoded(vec![body]),
+            Kind::Pixels | Kind::Tensor => self.tensor(kind, body, 1)?,
         };
-        let request: JsonRequest = serde_json::from_slice(text).map_err(|error| {
-            invalid(format!("the request is no JSON of this protocol: {error}"))
-        })?;
-        let images = self.images(kind, &request.inputs, binary)?;
-        let binary = flag(&request.parameters, "binary_data_output")?.unwrap_or(false);
-        let outputs = match &request.outputs[..] {
+        let outputs = self.all(true);
+        Ok(Request { id: None, images, outputs, priority: Priority::Usual, timeout: None })
+    }
+
+    /// A request for `kind`.
+    pub fn request(&self, kind: Kind, given: Given) -> Result<Request, ServeError> {
+        let Given { id, parameters, inputs, outputs } = given;
+        let images = self.images(kind, inputs)?;
+        let binary = flag(&parameters, "binary_data_output")?.unwrap_or(false);
+        let outputs = match &outputs[..] {
             [] => self.all(binary),
             asked => asked
                 .iter()
                 .map(|output| self.asked(output, binary))
                 .collect::<Result<Vec<_>, ServeError>>()?,
         };
-        let number = |name: &str| match request.parameters.get(name) {
+        let number = |name: &str| match parameters.get(name) {
             None => Ok(None),
             Some(value) => value.as_u64().map(Some).ok_or_else(|| {
                 invalid(format!("parameter {name}: expected a whole number, found {value}"))
@@ -146,7 +45,7 @@ impl Extents {
             _ => Priority::Usual,
         };
         let timeout = number("timeout")?.filter(|&us| us > 0).map(Duration::from_micros);
-        Ok(Request { id: request.id, images, outputs, priority, timeout })
+        Ok(Request { id, images, outputs, priority, timeout })
     }
 
     fn all(&self, binary: bool) -> Vec<Asked> {
@@ -157,7 +56,7 @@ impl Extents {
         wanted.map(|&output| Asked { output, binary, classification: None }).collect()
     }
 
-    fn asked(&self, output: &JsonOutput, binary: bool) -> Result<Asked, ServeError> {
+    fn asked(&self, output: &Wish, binary: bool) -> Result<Asked, ServeError> {
         let outputs = self.outputs();
         let found = outputs.iter().find(|known| known.name() == output.name);
         let Some(&known) = found else {
@@ -181,17 +80,11 @@ impl Extents {
         Ok(Asked { output: known, binary, classification })
     }
 
-    fn images(
-        &self,
-        kind: Kind,
-        inputs: &[JsonInput],
-        binary: &[u8],
-    ) -> Result<Images, ServeError> {
+    fn images(&self, kind: Kind, inputs: Vec<Input>) -> Result<Images, ServeError> {
         let [name, datatype] = kind.input();
-        let [input] = inputs else {
-            let count = inputs.len();
-            return Err(invalid(format!("{count} inputs, expected one, '{name}'")));
-        };
+        let [input] = <[Input; 1]>::try_from(inputs).map_err(|inputs| {
+            invalid(format!("{} inputs, expected one, '{name}'", inputs.len()))
+        })?;
         if input.name != name {
             return Err(invalid(format!("input '{}', expected '{name}'", input.name)));
         }
@@ -203,30 +96,61 @@ impl Extents {
             )));
         }
         let n = self.count(kind, &input.shape)?;
-        let size = input.parameters.get("binary_data_size");
-        match (size, &input.data) {
-            (Some(size), None) => {
-                if size.as_u64() != Some(binary.len() as u64) {
-                    return Err(invalid(format!(
-                        "input '{name}': binary_data_size is {size}, and {} bytes follow the JSON",
-                        binary.len()
-                    )));
-                }
-                match kind {
-                    Kind::Image => Ok(Images::Encoded(elements(name, binary, n)?)),
-                    Kind::Pixels | Kind::Tensor => self.tensor(kind, binary, n),
-                }
+        let elems = |found: usize, expected: usize| match found == expected {
+            true => Ok(()),
+            false => {
+                Err(invalid(format!("input '{name}' has {found} elements, expected {expected}")))
             }
-            (None, Some(_)) if !binary.is_empty() => Err(invalid(format!(
-                "input '{name}' has data in JSON, and {} bytes follow the JSON",
-                binary.len()
-            ))),
-            (None, Some(data)) => self.json_images(kind, data, n),
-            (Some(_), Some(_)) => {
-                Err(invalid(format!("input '{name}' has both data and binary_data_size")))
+        };
+        let wrong = |found: &str, expected: &str| {
+            Err(invalid(format!(
+                "input '{name}' has {found} among its elements, expected {expected} alone"
+            )))
+        };
+        match (input.data, kind) {
+            (Data::Binary(bytes), Kind::Image) => Ok(Images::Encoded(elements(name, bytes, n)?)),
+            (Data::Binary(bytes), Kind::Pixels | Kind::Tensor) => self.tensor(kind, bytes, n),
+            (Data::Elements(images), Kind::Image) => {
+                elems(images.len(), n)?;
+                Ok(Images::Encoded(images))
             }
-            (None, None) => {
-                Err(invalid(format!("input '{name}' has neither data nor binary_data_size")))
+            (Data::Texts(texts), Kind::Image) => {
+                elems(texts.len(), n)?;
+                let images = texts.iter().enumerate().map(|(image, text)| {
+                    let bytes = STANDARD.decode(text).map_err(|error| {
+                        invalid(format!(
+                            "image {image} of {n}: in JSON an image is base64, and this is not: \
+                             {error}; or send it as binary data"
+                        ))
+                    })?;
+                    Ok(bytes.into())
+                });
+                Ok(Images::Encoded(images.collect::<Result<_, ServeError>>()?))
+            }
+            (Data::Numbers(numbers), Kind::Image) if numbers.is_empty() => {
+                elems(0, n)?;
+                Ok(Images::Encoded(Vec::new()))
+            }
+            (Data::Numbers(_), Kind::Image) => wrong("numbers", "images in base64"),
+            (Data::Texts(_), Kind::Pixels | Kind::Tensor) => wrong("texts", "numbers"),
+            (Data::Elements(_), Kind::Pixels | Kind::Tensor) => wrong("bytes", "numbers"),
+            (Data::Numbers(numbers), Kind::Pixels) => {
+                elems(numbers.len(), n.saturating_mul(self.image_elems()))?;
+                let level = |number: f64| {
+                    let is_level = (0.0..=255.0).contains(&number) && number.fract() == 0.0;
+                    is_level.then_some(number as u8).ok_or_else(|| {
+                        invalid(format!("input '{name}': {number} is no element of {datatype}"))
+                    })
+                };
+                let levels = numbers.into_iter().map(level).collect::<Result<Vec<u8>, _>>()?;
+                Ok(Images::Levels(levels.into()))
+            }
+            (Data::Numbers(numbers), Kind::Tensor) => {
+                elems(numbers.len(), n.saturating_mul(self.image_elems()))?;
+                finite(
+                    numbers.into_iter().map(|number| number as f32).collect(),
+                    self.image_elems(),
+                )
             }
         }
     }
@@ -258,7 +182,7 @@ impl Extents {
     }
 
     /// Raw little-endian numbers.
-    fn tensor(&self, kind: Kind, bytes: &[u8], n: usize) -> Result<Images, ServeError> {
+    fn tensor(&self, kind: Kind, bytes: Bytes, n: usize) -> Result<Images, ServeError> {
         let elem_bytes = if kind == Kind::Pixels { 1 } else { 4 };
         let expected = n.checked_mul(self.image_elems() * elem_bytes);
         if expected != Some(bytes.len()) {
@@ -272,58 +196,10 @@ impl Extents {
             )));
         }
         if kind == Kind::Pixels {
-            return Ok(Images::Levels(bytes.to_vec()));
+            return Ok(Images::Levels(bytes));
         }
         let value = |four: &[u8]| f32::from_le_bytes([four[0], four[1], four[2], four[3]]);
         finite(bytes.chunks_exact(4).map(value).collect(), self.image_elems())
-    }
-
-    fn json_images(&self, kind: Kind, data: &Flat, n: usize) -> Result<Images, ServeError> {
-        let [name, datatype] = kind.input();
-        let (found, others, elems) = match kind {
-            Kind::Image => (data.texts.len(), data.numbers.len(), n),
-            Kind::Pixels | Kind::Tensor => {
-                (data.numbers.len(), data.texts.len(), n.saturating_mul(self.image_elems()))
-            }
-        };
-        if others > 0 {
-            let (expected, found) = match kind {
-                Kind::Image => ("images in base64", "numbers"),
-                Kind::Pixels | Kind::Tensor => ("numbers", "texts"),
-            };
-            return Err(invalid(format!(
-                "input '{name}' has {found} among its elements, expected {expected} alone"
-            )));
-        }
-        if found != elems {
-            return Err(invalid(format!("input '{name}' has {found} elements, expected {elems}")));
-        }
-        match kind {
-            Kind::Image => {
-                let images = data.texts.iter().enumerate().map(|(image, text)| {
-                    STANDARD.decode(text).map_err(|error| {
-                        invalid(format!(
-                            "image {image} of {n}: in JSON an image is base64, and this is not: \
-                             {error}; or send it as binary data"
-                        ))
-                    })
-                });
-                Ok(Images::Encoded(images.collect::<Result<_, _>>()?))
-            }
-            Kind::Pixels => {
-                let level = |&number: &f64| {
-                    let is_level = (0.0..=255.0).contains(&number) && number.fract() == 0.0;
-                    is_level.then_some(number as u8).ok_or_else(|| {
-                        invalid(format!("input '{name}': {number} is no element of {datatype}"))
-                    })
-                };
-                Ok(Images::Levels(data.numbers.iter().map(level).collect::<Result<_, _>>()?))
-            }
-            Kind::Tensor => {
-                let values = data.numbers.iter().map(|&number| number as f32).collect();
-                finite(values, self.image_elems())
-            }
-        }
     }
 }
 
@@ -338,16 +214,19 @@ fn flag(parameters: &Parameters, name: &str) -> Result<Option<bool>, ServeError>
 }
 
 /// Elements of BYTES: each a length, u32 little-endian, and so many bytes.
-fn elements(name: &str, mut bytes: &[u8], n: usize) -> Result<Vec<Vec<u8>>, ServeError> {
+fn elements(name: &str, mut bytes: Bytes, n: usize) -> Result<Vec<Bytes>, ServeError> {
     let mut found = Vec::new();
     while !bytes.is_empty() {
-        let cut =
-            || invalid(format!("input '{name}': element {} is longer than the data", found.len()));
-        let (length, rest) = bytes.split_first_chunk::<4>().ok_or_else(cut)?;
-        let length = u32::from_le_bytes(*length) as usize;
-        let (element, rest) = rest.split_at_checked(length).ok_or_else(cut)?;
-        found.push(element.to_vec());
-        bytes = rest;
+        let length = bytes.split_first_chunk::<4>().map(|(length, rest)| {
+            let length = u32::from_le_bytes(*length) as usize;
+            (length <= rest.len()).then_some(length)
+        });
+        let Some(length) = length.flatten() else {
+            let at = found.len();
+            return Err(invalid(format!("input '{name}': element {at} is longer than the data")));
+        };
+        let _ = bytes.split_to(4);
+        found.push(bytes.split_to(length));
     }
     if found.len() != n {
         let count = found.len();
@@ -373,8 +252,12 @@ mod tests {
     use crate::serve::oip::tests::extents;
     use serde_json::json;
 
+    fn parse(kind: Kind, body: &[u8], header: Option<usize>) -> Result<Request, ServeError> {
+        super::super::read(&extents(), kind, Bytes::copy_from_slice(body), header)
+    }
+
     fn fault(kind: Kind, body: &[u8], header: Option<usize>) -> String {
-        extents().parse(kind, body, header).unwrap_err().to_string()
+        parse(kind, body, header).unwrap_err().to_string()
     }
 
     fn with_binary(json: Value, data: &[u8]) -> (Vec<u8>, Option<usize>) {
@@ -391,7 +274,7 @@ mod tests {
         let mut plain = input.clone();
         plain["data"] = json!([values[..6].to_vec(), values[6..].to_vec()]);
         let plain = json!({ "id": "7", "inputs": [plain] }).to_string();
-        let plain = extents().parse(Kind::Tensor, plain.as_bytes(), None).unwrap();
+        let plain = parse(Kind::Tensor, plain.as_bytes(), None).unwrap();
         assert_eq!(
             (plain.id.as_deref(), &plain.images),
             (Some("7"), &Images::Values(values.clone()))
@@ -407,7 +290,7 @@ mod tests {
             "outputs": [{ "name": "logits", "parameters": { "binary_data": false } }, { "name": "features" }],
         });
         let (body, header) = with_binary(request, &bytes);
-        let binary = extents().parse(Kind::Tensor, &body, header).unwrap();
+        let binary = parse(Kind::Tensor, &body, header).unwrap();
         assert_eq!(binary.images, plain.images);
         assert_eq!(
             (binary.timeout, binary.priority),
@@ -416,7 +299,7 @@ mod tests {
         let asked: Vec<bool> = binary.outputs.iter().map(|asked| asked.binary).collect();
         assert_eq!(asked, [false, true]);
 
-        let raw = extents().parse(Kind::Tensor, &bytes[..24], Some(0)).unwrap();
+        let raw = parse(Kind::Tensor, &bytes[..24], Some(0)).unwrap();
         assert_eq!(raw.images, Images::Values(values[..6].to_vec()));
     }
 
@@ -426,16 +309,16 @@ mod tests {
         let input = json!({ "name": "image", "datatype": "BYTES", "shape": shape });
         let mut text = input.clone();
         text["data"] = json!(["YWI=", "Yw=="]);
-        let images = Images::Encoded(vec![b"ab".to_vec(), b"c".to_vec()]);
+        let images = Images::Encoded(vec![Bytes::from_static(b"ab"), Bytes::from_static(b"c")]);
         let body = json!({ "inputs": [text] }).to_string();
-        assert_eq!(extents().parse(Kind::Image, body.as_bytes(), None).unwrap().images, images);
+        assert_eq!(parse(Kind::Image, body.as_bytes(), None).unwrap().images, images);
         let data = b"\x02\0\0\0ab\x01\0\0\0c";
         let mut binary = input;
         binary["parameters"] = json!({ "binary_data_size": data.len() });
         let (body, header) = with_binary(json!({ "inputs": [binary] }), data);
-        assert_eq!(extents().parse(Kind::Image, &body, header).unwrap().images, images);
-        let raw = extents().parse(Kind::Image, b"jpeg", Some(0)).unwrap();
-        assert_eq!(raw.images, Images::Encoded(vec![b"jpeg".to_vec()]));
+        assert_eq!(parse(Kind::Image, &body, header).unwrap().images, images);
+        let raw = parse(Kind::Image, b"jpeg", Some(0)).unwrap();
+        assert_eq!(raw.images, Images::Encoded(vec![Bytes::from_static(b"jpeg")]));
         assert!(raw.outputs.iter().all(|asked| asked.binary));
     }
 

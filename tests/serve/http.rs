@@ -1,145 +1,12 @@
-//! The network behind HTTP, over loopback: what is served is what the library computes, bit for bit.
+//! Requests by HTTP.
 
-#![cfg(feature = "serve")]
-
-use effnet::arch::{Size, Variant};
+use crate::support::*;
 use effnet::image;
-use effnet::serve::{Connections, Model, ModelOptions, Server, serve};
-use effnet::session::{Session, SessionOptions};
-use effnet::weights::{Precision, Weights, stand_in};
+use effnet::serve::{Connections, ModelOptions, Tls};
+use effnet::session::Session;
 use serde_json::{Value, json};
-use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
-use std::time::Duration;
-use tokio::net::TcpListener;
-use tokio::runtime::Runtime;
-use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
-
-const SIDE: usize = 32;
-const ELEMS: usize = SIDE * SIDE * 3;
-const MAX_BODY: usize = 1 << 20;
-
-fn weights() -> Arc<Weights> {
-    Arc::new(stand_in::random_weights(Variant::Lite0, Precision::Fp32).unwrap())
-}
-
-fn session_options(batch: usize) -> SessionOptions {
-    let size = Some(Size::square(SIDE));
-    SessionOptions { batch, size, threads: Some(1), ..SessionOptions::default() }
-}
-
-fn model_options() -> ModelOptions {
-    ModelOptions {
-        session: session_options(4),
-        delay: Duration::ZERO,
-        max_queue: 1000,
-        max_queue_bytes: 1 << 30,
-        timeout: None,
-        decoders: 2,
-    }
-}
-
-/// A server on a port of its own.
-struct Served {
-    address: SocketAddr,
-    server: Arc<Server>,
-    runtime: Runtime,
-    stop: Option<oneshot::Sender<()>>,
-    served: Option<JoinHandle<()>>,
-}
-
-impl Served {
-    fn new(weights: Arc<Weights>, options: ModelOptions) -> Served {
-        let header_time = Duration::from_secs(30);
-        let drain_delay = Duration::ZERO;
-        Served::with(weights, options, Connections { most: 100, header_time, drain_delay })
-    }
-
-    fn with(weights: Arc<Weights>, options: ModelOptions, connections: Connections) -> Served {
-        let model = Model::start("m".to_owned(), weights, options).unwrap();
-        let server = Arc::new(Server::new(vec![model], MAX_BODY, Duration::from_secs(30)));
-        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-        let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
-        let address = listener.local_addr().unwrap();
-        let (stop, stopped) = oneshot::channel();
-        let stopped = async move {
-            let _ = stopped.await;
-        };
-        let served = runtime.spawn(serve(server.clone(), listener, connections, stopped));
-        Served { address, server, runtime, stop: Some(stop), served: Some(served) }
-    }
-
-    fn url(&self, path: &str) -> String {
-        format!("http://{}{path}", self.address)
-    }
-
-    fn get(&self, path: &str) -> (u16, String) {
-        text(agent().get(self.url(path)).call())
-    }
-
-    fn post(&self, path: &str, headers: &[(&str, &str)], body: &[u8]) -> (u16, String) {
-        let mut request = agent().post(self.url(path));
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
-        text(request.send(body))
-    }
-
-    /// Ends it, and waits until it has answered everything.
-    fn end(&mut self) {
-        drop(self.stop.take());
-        if let Some(served) = self.served.take() {
-            self.runtime.block_on(served).unwrap();
-        }
-    }
-}
-
-fn agent() -> ureq::Agent {
-    ureq::Agent::config_builder().http_status_as_error(false).build().into()
-}
-
-type Answered = Result<ureq::http::Response<ureq::Body>, ureq::Error>;
-
-fn bytes(answer: Answered) -> (u16, Option<usize>, Vec<u8>) {
-    let mut answer = answer.unwrap();
-    let length = answer.headers().get("inference-header-content-length");
-    let length = length.map(|length| length.to_str().unwrap().parse().unwrap());
-    let status = answer.status().as_u16();
-    (status, length, answer.body_mut().read_to_vec().unwrap())
-}
-
-fn text(answer: Answered) -> (u16, String) {
-    let (status, _, body) = bytes(answer);
-    (status, String::from_utf8_lossy(&body).into_owned())
-}
-
-/// Levels of image `seed`, of which no two are alike.
-fn levels(seed: usize) -> Vec<u8> {
-    (0..ELEMS).map(|i| (i * 31 + seed * 17 + (i * seed) % 251) as u8).collect()
-}
-
-/// A request for the logits of `n` images as binary data, and the logits.
-fn ask(address: SocketAddr, name: &str, input: &str, kind: &str, n: usize, data: &[u8]) -> Vec<u8> {
-    let request = json!({
-        "inputs": [{
-            "name": input, "datatype": kind, "shape": [n, SIDE, SIDE, 3],
-            "parameters": { "binary_data_size": data.len() },
-        }],
-        "outputs": [{ "name": "logits", "parameters": { "binary_data": true } }],
-    })
-    .to_string();
-    let body = [request.as_bytes(), data].concat();
-    let url = format!("http://{address}/v2/models/{name}/infer");
-    let length = request.len().to_string();
-    let request = agent().post(url).header("Inference-Header-Content-Length", length);
-    let (status, length, answer) = bytes(request.send(&body[..]));
-    let length = length.unwrap_or(0);
-    assert_eq!(status, 200, "{}", String::from_utf8_lossy(&answer));
-    answer[length..].to_vec()
-}
 
 /// Many requests at once, of one image and of several, by both kinds of tensor.
 #[test]
@@ -193,14 +60,6 @@ fn served_logits_are_those_of_a_run_bit_for_bit() {
     let images: usize = (0..REQUESTS).map(|request| 1 + request * 7 % 6).sum();
     assert_eq!(statistics["inference_count"], images);
     assert!(statistics["execution_count"].as_u64().unwrap() < images as u64, "nothing was batched");
-}
-
-fn png(seed: usize) -> Vec<u8> {
-    let pixels = levels(seed);
-    let image = ::image::RgbImage::from_raw(SIDE as u32, SIDE as u32, pixels).unwrap();
-    let mut to = std::io::Cursor::new(Vec::new());
-    image.write_to(&mut to, ::image::ImageFormat::Png).unwrap();
-    to.into_inner()
 }
 
 #[test]
@@ -393,41 +252,76 @@ fn deadlines_and_full_queues_are_answered_while_the_device_is_held() {
     });
 }
 
-/// Requests that were taken are answered, and the server ends by itself.
 #[test]
-fn what_was_taken_is_answered_when_the_server_stops() {
-    let mut served = Served::new(weights(), model_options());
-    let held = served.server.hold("m").unwrap();
-    let address = served.address;
-    let expected =
-        thread::spawn(move || ask(address, "m:pixels", "pixels", "UINT8", 1, &levels(2)));
-    while !served.get("/metrics").1.contains("effnet_queue_images{model=\"m\"} 1\n") {
-        thread::yield_now();
+fn a_form_of_images_is_classified() {
+    let served = Served::new(weights(), model_options());
+    let part = |name: &str, file: &str, bytes: &[u8]| {
+        let head =
+            format!("--cut\r\nContent-Disposition: form-data; name=\"{name}\"{file}\r\n\r\n");
+        [head.as_bytes(), bytes, b"\r\n"].concat()
+    };
+    let file = "; filename=\"a.png\"";
+    let body =
+        [part("image", file, &png(1)), part("image", file, &png(2)), b"--cut--\r\n".to_vec()];
+    let headers = [("Content-Type", "multipart/form-data; boundary=cut")];
+    let path = "/v2/models/m/classify?top_k=1";
+    let (status, answer) = served.post(path, &headers, &body.concat());
+    let results: Value = serde_json::from_str(&answer).unwrap();
+    assert_eq!((status, results["results"].as_array().unwrap().len()), (200, 2), "{answer}");
+    let (_, second) = served.post(path, &[], &png(2));
+    let second: Value = serde_json::from_str(&second).unwrap();
+    assert_eq!(results["results"][1], second["results"][0]);
+    for (body, expected) in [
+        ([part("text", "", b"x"), b"--cut--\r\n".to_vec()].concat(), "field 'text' is no file"),
+        (part("image", file, &png(1)), "the form cannot be read"),
+        (b"--cut--\r\n".to_vec(), "no images"),
+    ] {
+        let (status, answer) = served.post(path, &headers, &body);
+        assert!(status == 400 && answer.contains(expected), "{answer}");
     }
-    drop(served.stop.take());
-    let release = thread::spawn(move || drop(held));
-    served.end();
-    release.join().unwrap();
-    assert_eq!(expected.join().unwrap().len(), 4 * 1000);
-    let gone = agent().get(served.url("/v2/health/live")).call();
-    assert!(gone.is_err(), "the port is still served");
 }
 
-/// A client that sends half a header is cut off, and its place is another's.
 #[test]
-fn a_slow_client_holds_no_place_for_long() {
-    use std::io::{Read, Write};
-    let connections = Connections {
-        most: 1,
-        header_time: Duration::from_millis(100),
-        drain_delay: Duration::ZERO,
-    };
-    let served = Served::with(weights(), model_options(), connections);
-    let mut slow = std::net::TcpStream::connect(served.address).unwrap();
-    slow.write_all(b"GET /v2 HTTP/1.1\r\nHost: ").unwrap();
-    // There is one place, which the slow client has.
-    assert_eq!(served.get("/v2/health/live").0, 200);
-    let mut rest = Vec::new();
-    slow.read_to_end(&mut rest).unwrap_or_default();
-    assert!(rest.is_empty() || rest.starts_with(b"HTTP/1.1 408"), "{rest:?}");
+fn a_trace_goes_back_and_metrics_have_an_address_of_their_own() {
+    let served = Served::new(weights(), model_options());
+    let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let answer = agent().get(served.url("/v2")).header("traceparent", trace).call().unwrap();
+    assert_eq!(answer.headers()["traceparent"], trace);
+    let (status, metrics) = text(agent().get(format!("http://{}/metrics", served.metrics)).call());
+    assert!(status == 200 && metrics.contains("nv_inference_count{model=\"m\",version=\"1\"} 0\n"));
+    let (status, _) = text(agent().get(format!("http://{}/v2", served.metrics)).call());
+    assert_eq!(status, 404);
+}
+
+#[test]
+fn a_certificate_is_shown_on_all_addresses() {
+    use std::fs;
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let [cert, key, other] =
+        ["cert.pem", "key.pem", "other.pem"].map(|name| folder.path().join(name));
+    fs::write(&cert, made.cert.pem()).unwrap();
+    fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+    let stranger = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    fs::write(&other, stranger.signing_key.serialize_pem()).unwrap();
+    for (cert, key) in
+        [(&cert, &other), (&key, &key), (&cert, &cert), (&folder.path().join("x"), &key)]
+    {
+        let error = Tls::read(cert, key).unwrap_err();
+        assert!(error.contains(".pem: ") || error.contains("x: "), "{error}");
+    }
+    let tls = Some(Tls::read(&cert, &key).unwrap());
+    let served = Served::with(weights(), model_options(), Connections { tls, ..connections() });
+    let root = ureq::tls::Certificate::from_pem(made.cert.pem().as_bytes()).unwrap().to_owned();
+    let roots = ureq::tls::RootCerts::Specific(std::sync::Arc::new(vec![root]));
+    let config = ureq::tls::TlsConfig::builder().root_certs(roots).build();
+    let agent: ureq::Agent = ureq::Agent::config_builder().tls_config(config).build().into();
+    for (port, path) in
+        [(served.address.port(), "/v2/health/live"), (served.metrics.port(), "/metrics")]
+    {
+        let (status, _) = text(agent.get(format!("https://localhost:{port}{path}")).call());
+        assert_eq!(status, 200);
+    }
+    // Without encryption there is no answer.
+    assert!(agent.get(served.url("/v2/health/live")).call().is_err());
 }

@@ -1,0 +1,83 @@
+//! What happens around every request: keys are asked for, a line is logged, and `traceparent` (W3C Trace
+//! Context, section 3.2) goes back as it came.
+
+use super::error::ServeError;
+use super::listen::{Protocol, is_health, refused};
+use super::server::Server;
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use axum::middleware::{self, Next};
+use axum::response::Response;
+use std::sync::Arc;
+use std::time::Instant;
+use tracing::Level;
+
+const TRACE: HeaderName = HeaderName::from_static("traceparent");
+
+/// A protocol's routes behind all of that.
+pub fn layered(router: Router, server: Arc<Server>, protocol: Protocol) -> Router {
+    router.layer(middleware::from_fn_with_state((server, protocol), guard))
+}
+
+async fn guard(
+    State((server, protocol)): State<(Arc<Server>, Protocol)>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let began = Instant::now();
+    let trace = traceparent(request.headers()).cloned();
+    let is_told = tracing::enabled!(Level::DEBUG);
+    let told = is_told.then(|| (request.method().clone(), request.uri().path().to_owned()));
+    let is_admitted = is_health(protocol, &request) || server.keys().admit(request.headers());
+    let mut response = match is_admitted {
+        true => next.run(request).await,
+        false => refused(protocol, ServeError::Unauthorised),
+    };
+    if let Some((method, path)) = told {
+        let trace = trace.as_ref().and_then(|trace| trace.to_str().ok());
+        let grpc = response.headers().get("grpc-status").and_then(|code| code.to_str().ok());
+        tracing::debug!(
+            %method,
+            path,
+            status = response.status().as_u16(),
+            grpc,
+            ms = 1e3 * began.elapsed().as_secs_f64(),
+            trace,
+            "request"
+        );
+    }
+    if let Some(trace) = trace {
+        response.headers_mut().insert(TRACE, trace);
+    }
+    response
+}
+
+/// The request's place in a trace, where it has the form of one: version, trace, parent and flags, in
+/// hexadecimal digits.
+fn traceparent(headers: &HeaderMap) -> Option<&HeaderValue> {
+    let value = headers.get(TRACE)?;
+    let parts: Vec<&[u8]> = value.as_bytes().split(|&byte| byte == b'-').collect();
+    let is_hex = |part: &[u8]| part.iter().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(b));
+    let lengths: Vec<usize> = parts.iter().map(|part| part.len()).collect();
+    (lengths == [2, 32, 16, 2] && parts.iter().all(|part| is_hex(part))).then_some(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_in_a_trace_has_its_form() {
+        let given = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        for (value, is_one) in [
+            (given, true),
+            (&given[..54], false),
+            ("00-4BF92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", false),
+            ("x", false),
+        ] {
+            let headers = HeaderMap::from_iter([(TRACE, value.parse().unwrap())]);
+            assert_eq!(traceparent(&headers).is_some(), is_one, "{value}");
+        }
+    }
+}

@@ -1,0 +1,280 @@
+//! Connections: taken on each address, encrypted or not, until the server is to end; and then no
+//! request that was taken is lost.
+
+use super::error::ServeError;
+use super::server::Server;
+use super::{grpc, guard, http};
+use axum::Router;
+use axum::extract::Request;
+use axum::response::Response;
+use hyper::server::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use hyper_util::service::TowerToHyperService;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use std::future::Future;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
+
+/// How long the server waits where the system has nothing left for another connection.
+const EXHAUSTED: Duration = Duration::from_millis(200);
+/// Bytes that a client may have sent of a gRPC request, and on a connection, that nobody has read.
+const STREAM_WINDOW: u32 = 1 << 20;
+const CONNECTION_WINDOW: u32 = 4 << 20;
+/// Requests of one gRPC connection at once; the others wait.
+const STREAMS: u32 = 256;
+/// After so long without a word a gRPC client is asked whether it is there.
+const KEEP_ALIVE: Duration = Duration::from_secs(30);
+
+/// What is spoken on an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// HTTP/1.1: all routes.
+    Http,
+    /// gRPC, by HTTP/2.
+    Grpc,
+    /// HTTP/1.1: metrics alone.
+    Metrics,
+}
+
+impl Protocol {
+    /// As clients agree on it when a connection is encrypted.
+    fn alpn(self) -> &'static [u8] {
+        match self {
+            Protocol::Http | Protocol::Metrics => b"http/1.1",
+            Protocol::Grpc => b"h2",
+        }
+    }
+}
+
+/// An address, and what is spoken there.
+#[derive(Debug)]
+pub struct Endpoint {
+    /// What is spoken.
+    pub protocol: Protocol,
+    /// The address.
+    pub listener: TcpListener,
+}
+
+/// How connections are taken, and how serving ends.
+#[derive(Clone, Debug)]
+pub struct Connections {
+    /// Most of them at once, on all addresses; others wait for one to end.
+    pub most: usize,
+    /// How long the headers of a request are waited for, from the connection's start or the answer
+    /// before.
+    pub header_time: Duration,
+    /// How long requests are taken after the server has said that it is not ready: a load balancer
+    /// takes a while to notice.
+    pub drain_delay: Duration,
+    /// The certificate that all addresses show; none: connections are not encrypted.
+    pub tls: Option<Tls>,
+}
+
+/// A certificate and its key.
+#[derive(Clone, Debug)]
+pub struct Tls {
+    config: rustls::ServerConfig,
+}
+
+impl Tls {
+    /// The certificates of a PEM file, the server's own first, and the private key of another.
+    ///
+    /// # Errors
+    ///
+    /// In words, where a file cannot be read or the key is not the certificate's.
+    pub fn read(certificates: &Path, key: &Path) -> Result<Tls, String> {
+        let said =
+            |path: &Path, error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
+        let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(certificates)
+            .and_then(|found| found.collect())
+            .map_err(|error| said(certificates, &error))?;
+        if chain.is_empty() {
+            return Err(said(certificates, &"no certificate in PEM"));
+        }
+        let private = PrivateKeyDer::from_pem_file(key).map_err(|error| said(key, &error))?;
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, private))
+            .map_err(|error| said(certificates, &error))?;
+        Ok(Tls { config })
+    }
+
+    fn acceptor(&self, protocol: Protocol) -> TlsAcceptor {
+        let mut config = self.config.clone();
+        config.alpn_protocols = vec![protocol.alpn().to_vec()];
+        TlsAcceptor::from(Arc::new(config))
+    }
+}
+
+/// Serves until `stopped` is done: then the server is not ready, takes requests for
+/// [`Connections::drain_delay`] more, and answers what it took.
+pub async fn serve(
+    server: Arc<Server>,
+    endpoints: Vec<Endpoint>,
+    connections: Connections,
+    stopped: impl Future<Output = ()> + Send,
+) {
+    let places = Arc::new(Semaphore::new(connections.most.max(1)));
+    let drained = watch::Sender::new(false);
+    let mut serving = JoinSet::new();
+    for Endpoint { protocol, listener } in endpoints {
+        let router = match protocol {
+            Protocol::Http => http::router(server.clone()),
+            Protocol::Metrics => http::metrics_router(server.clone()),
+            Protocol::Grpc => {
+                let (router, reporter) = grpc::router(server.clone());
+                tokio::spawn(grpc::tell_health(server.clone(), reporter));
+                router
+            }
+        };
+        let place = Address {
+            speaker: Speaker {
+                protocol,
+                router: guard::layered(router, server.clone(), protocol),
+                tls: connections.tls.as_ref().map(|tls| tls.acceptor(protocol)),
+                header_time: connections.header_time,
+            },
+            places: places.clone(),
+            drained: drained.subscribe(),
+        };
+        serving.spawn(place.serve(listener));
+    }
+    stopped.await;
+    server.stop();
+    tokio::time::sleep(connections.drain_delay).await;
+    drained.send_replace(true);
+    while serving.join_next().await.is_some() {}
+    server.close();
+}
+
+/// An address's own.
+struct Address {
+    speaker: Speaker,
+    places: Arc<Semaphore>,
+    drained: watch::Receiver<bool>,
+}
+
+impl Address {
+    async fn serve(mut self, listener: TcpListener) {
+        let graceful = GracefulShutdown::new();
+        loop {
+            let (stream, place) = tokio::select! {
+                _ = self.drained.wait_for(|&is_drained| is_drained) => break,
+                taken = take(&listener, &self.places) => taken,
+            };
+            let (speaker, watcher) = (self.speaker.clone(), graceful.watcher());
+            tokio::spawn(async move {
+                speaker.speak(stream, watcher).await;
+                drop(place);
+            });
+        }
+        drop(listener);
+        graceful.shutdown().await;
+    }
+}
+
+/// What becomes of a connection.
+#[derive(Clone)]
+struct Speaker {
+    protocol: Protocol,
+    router: Router,
+    tls: Option<TlsAcceptor>,
+    header_time: Duration,
+}
+
+impl Speaker {
+    async fn speak(self, stream: TcpStream, watcher: Watcher) {
+        // Else small answers wait for acknowledgements.
+        let _ = stream.set_nodelay(true);
+        match &self.tls {
+            None => self.answer(stream, watcher).await,
+            Some(tls) => {
+                let accepted = tokio::time::timeout(self.header_time, tls.accept(stream)).await;
+                if let Ok(Ok(stream)) = accepted {
+                    self.answer(stream, watcher).await;
+                }
+            }
+        }
+    }
+
+    /// Answers requests until the client leaves or is slow, or the server ends. A client that breaks
+    /// off is no matter of others.
+    async fn answer<S>(&self, stream: S, watcher: Watcher)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let (stream, service) =
+            (TokioIo::new(stream), TowerToHyperService::new(self.router.clone()));
+        match self.protocol {
+            Protocol::Http | Protocol::Metrics => {
+                let mut http = http1::Builder::new();
+                http.timer(TokioTimer::new()).header_read_timeout(self.header_time);
+                let _ = watcher.watch(http.serve_connection(stream, service)).await;
+            }
+            Protocol::Grpc => {
+                let mut http = http2::Builder::new(TokioExecutor::new());
+                http.timer(TokioTimer::new())
+                    .initial_stream_window_size(STREAM_WINDOW)
+                    .initial_connection_window_size(CONNECTION_WINDOW)
+                    .max_concurrent_streams(STREAMS)
+                    .keep_alive_interval(KEEP_ALIVE)
+                    .keep_alive_timeout(self.header_time);
+                let _ = watcher.watch(http.serve_connection(stream, service)).await;
+            }
+        }
+    }
+}
+
+/// The next connection, once there is a place for it: a connection that has come waits for one, and not
+/// an address to which nobody may ever come.
+async fn take(
+    listener: &TcpListener,
+    places: &Arc<Semaphore>,
+) -> (TcpStream, Option<OwnedSemaphorePermit>) {
+    let stream = loop {
+        match listener.accept().await {
+            Ok((stream, _)) => break stream,
+            // Of a client that has left again.
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::ConnectionAborted
+                        | io::ErrorKind::ConnectionRefused
+                        | io::ErrorKind::ConnectionReset
+                ) => {}
+            Err(_) => tokio::time::sleep(EXHAUSTED).await,
+        }
+    };
+    // Nobody closes the semaphore.
+    (stream, places.clone().acquire_owned().await.ok())
+}
+
+/// An answer that is an error alone, as a protocol has it.
+pub(super) fn refused(protocol: Protocol, error: ServeError) -> Response {
+    use axum::response::IntoResponse;
+    match protocol {
+        Protocol::Http | Protocol::Metrics => error.into_response(),
+        Protocol::Grpc => grpc::refused(&error),
+    }
+}
+
+/// Whether a request is one that anybody may ask: probes bring no keys.
+pub(super) fn is_health(protocol: Protocol, request: &Request) -> bool {
+    let path = request.uri().path();
+    match protocol {
+        Protocol::Http | Protocol::Metrics => {
+            path == "/v2/health/live" || path == "/v2/health/ready"
+        }
+        Protocol::Grpc => path.starts_with("/grpc.health.v1.Health/"),
+    }
+}

@@ -1,0 +1,42 @@
+//! How serving ends, and whom it cuts off.
+
+use crate::support::*;
+use effnet::serve::Connections;
+use std::thread;
+use std::time::Duration;
+
+/// Requests that were taken are answered, and the server ends by itself.
+#[test]
+fn what_was_taken_is_answered_when_the_server_stops() {
+    let mut served = Served::new(weights(), model_options());
+    let held = served.server.hold("m").unwrap();
+    let address = served.address;
+    let expected =
+        thread::spawn(move || ask(address, "m:pixels", "pixels", "UINT8", 1, &levels(2)));
+    while !served.get("/metrics").1.contains("effnet_queue_images{model=\"m\"} 1\n") {
+        thread::yield_now();
+    }
+    drop(served.stop.take());
+    let release = thread::spawn(move || drop(held));
+    served.end();
+    release.join().unwrap();
+    assert_eq!(expected.join().unwrap().len(), 4 * 1000);
+    let gone = agent().get(served.url("/v2/health/live")).call();
+    assert!(gone.is_err(), "the port is still served");
+}
+
+/// A client that sends half a header is cut off, and its place is another's.
+#[test]
+fn a_slow_client_holds_no_place_for_long() {
+    use std::io::{Read, Write};
+    let connections =
+        Connections { most: 1, header_time: Duration::from_millis(100), ..connections() };
+    let served = Served::with(weights(), model_options(), connections);
+    let mut slow = std::net::TcpStream::connect(served.address).unwrap();
+    slow.write_all(b"GET /v2 HTTP/1.1\r\nHost: ").unwrap();
+    // There is one place, which the slow client has.
+    assert_eq!(served.get("/v2/health/live").0, 200);
+    let mut rest = Vec::new();
+    slow.read_to_end(&mut rest).unwrap_or_default();
+    assert!(rest.is_empty() || rest.starts_with(b"HTTP/1.1 408"), "{rest:?}");
+}
