@@ -161,7 +161,9 @@ impl Network for Null {
 
     fn submit(&mut self, images: &[&ImageInput]) -> Result<(), SessionError> {
         self.staged.clear();
-        self.staged.extend(images.iter().filter_map(|image| image.levels()).flatten());
+        for levels in images.iter().filter_map(|image| image.levels()) {
+            self.staged.extend_from_slice(levels);
+        }
         self.under_way.push_back(images.len());
         Ok(())
     }
