@@ -10,7 +10,7 @@ cd "$(dirname "$0")/.."
 seconds=${1:?usage: run.sh SECONDS [TARGET...]}
 shift
 host=$(rustc -vV | sed -n 's/^host: //p')
-all="checkpoint evidence graph image jpeg lists network packed pickle ptx"
+all="checkpoint evidence graph image jpeg lists network packed pickle ptx request"
 [ $# -gt 0 ] || set -- $all
 
 # As cargo-fuzz has them, with the checks of a debug build; no kernel is run.

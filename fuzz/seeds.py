@@ -69,6 +69,20 @@ def pickle():
             yield path.name, b"\1" + data.partition(b"s.\x80\x02")[2]
 
 
+def request():
+    """By HTTP as JSON, with binary data, raw; and by gRPC."""
+    numbers = {"name": "pixels", "datatype": "UINT8", "shape": [1, 2, 4, 3], "data": list(range(24))}
+    wish = {"name": "logits", "parameters": {"classification": 2, "binary_data": True}}
+    body = {"id": "7", "parameters": {"timeout": 5, "priority": 1}, "inputs": [numbers], "outputs": [wish]}
+    yield "json", b"\1\0\0" + json.dumps(body).encode()
+    image = {"name": "image", "datatype": "BYTES", "shape": [2, 1], "parameters": {"binary_data_size": 11}}
+    head = json.dumps({"inputs": [image]}).encode()
+    yield "binary", b"\3" + struct.pack("<H", len(head)) + head + b"\2\0\0\0ab\1\0\0\0c"
+    yield "raw", b"\5\0\0" + bytes(96)
+    tensor = b"\x0a\x06pixels\x12\x05UINT8\x1a\x04\1\2\4\3"
+    yield "grpc", b"\7\0\0" + b"\x0a\1m" + b"\x2a" + bytes([len(tensor)]) + tensor + b"\x3a\x18" + bytes(24)
+
+
 def graph():
     for path, data in files(FIXTURES / "graph"):
         data = gzip.decompress(data)
@@ -129,7 +143,7 @@ def ptx():
 def main():
     if len(sys.argv) not in (2, 3):
         sys.exit(__doc__)
-    targets = [checkpoint, evidence, graph, image, jpeg, lists, network, packed, pickle, ptx]
+    targets = [checkpoint, evidence, graph, image, jpeg, lists, network, packed, pickle, ptx, request]
     for target in targets:
         folder = pathlib.Path(sys.argv[1]) / target.__name__
         folder.mkdir(parents=True, exist_ok=True)

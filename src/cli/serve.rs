@@ -128,7 +128,7 @@ pub fn run(args: &Args) -> anyhow::Result<Status> {
     let lines: Vec<String> =
         models.iter().map(|model| format!("  {}: {}", model.name(), model.description())).collect();
     let names: Vec<String> = models.iter().map(|model| model.name().to_owned()).collect();
-    let source = args.models.is_some().then(|| host as Arc<dyn Source>);
+    let source = args.models.is_some().then_some(host as Arc<dyn Source>);
     let server = Arc::new(Server::new(models, source, options));
     for (name, fault) in faults {
         server.set_unavailable(&name, fault);
@@ -294,9 +294,12 @@ struct Listed {
     folder: Option<PathBuf>,
 }
 
+/// A name that cannot be served, and why.
+type Fault = (String, String);
+
 impl Host {
     /// All models; and names of the folder's that cannot be served, with the reason.
-    fn load_all(&self) -> anyhow::Result<(Vec<Model>, Vec<(String, String)>)> {
+    fn load_all(&self) -> anyhow::Result<(Vec<Model>, Vec<Fault>)> {
         let (mut models, mut faults) = (Vec::new(), Vec::new());
         for (name, place) in &self.listed.places {
             let prepared = place.open().and_then(|w| self.preparation.prepare(name.clone(), w));

@@ -8,11 +8,12 @@
 //! `model` (a request's way), `statistics`, `repository` (models by their names), `body` (how much of
 //! one), `keys`, `server` (what routes share), `people` (routes without tensors), `http` (all routes),
 //! `grpc/` (all methods), `guard` (what happens around every request), `listen` (connections, and how
-//! serving ends).
+//! serving ends). `fuzzed` reads any bytes as a request.
 
 mod body;
 mod engine;
 mod error;
+mod fuzzed;
 mod grpc;
 mod guard;
 mod http;
@@ -30,6 +31,7 @@ mod statistics;
 
 pub use engine::Hold;
 pub use error::ServeError;
+pub use fuzzed::read_request;
 pub use keys::Keys;
 pub use listen::{Connections, Endpoint, Protocol, Tls, serve};
 pub use model::{Model, ModelOptions, StartError};

@@ -7,9 +7,11 @@ mod service;
 
 use super::body::{Frames, Held};
 use super::error::ServeError;
+use super::oip::{Extents, Kind, Request};
 use super::server::{Served, Server};
 use axum::Router;
-use axum::extract::{Request, State};
+use axum::body::Bytes;
+use axum::extract::{self, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, post};
 use prost::Message;
@@ -28,6 +30,30 @@ use tonic_prost::ProstCodec;
 const DESCRIPTOR: &[u8] = include_bytes!("inference.bin");
 
 const SERVICE: &str = "inference.GRPCInferenceService";
+
+/// A message as a request, for fuzzing.
+pub fn read(extents: &Extents, kind: Kind, message: Bytes) -> Result<Request, ServeError> {
+    let message = messages::ModelInferRequest::decode(message)
+        .map_err(|error| ServeError::Invalid(error.to_string()))?;
+    service::request(extents, kind, message)
+}
+
+/// A message for levels of 2x4 pixels, raw.
+#[cfg(test)]
+pub fn example() -> Vec<u8> {
+    let input = messages::InferInputTensor {
+        name: "pixels".to_owned(),
+        datatype: "UINT8".to_owned(),
+        shape: vec![1, 2, 4, 3],
+        ..Default::default()
+    };
+    let message = messages::ModelInferRequest {
+        inputs: vec![input],
+        raw_input_contents: vec![vec![7; 24].into()],
+        ..Default::default()
+    };
+    message.encode_to_vec()
+}
 
 /// How often health looks at the models.
 const HEALTH_TICK: Duration = Duration::from_millis(250);
@@ -76,7 +102,7 @@ pub fn router(server: Arc<Server>) -> (Router, HealthReporter) {
     (router.fallback(unknown).with_state(server), reporter)
 }
 
-async fn unknown(request: Request) -> Response {
+async fn unknown(request: extract::Request) -> Response {
     refused(&ServeError::Unsupported(format!("no method {}", request.uri().path())))
 }
 
@@ -131,7 +157,7 @@ where
     F: Fn(Arc<Server>, Call<Req>) -> Answer + Clone + Send + Sync + 'static,
     Answer: Future<Output = Result<Res, ServeError>> + Send + 'static,
 {
-    post(move |State(server): Served, request: Request| async move {
+    post(move |State(server): Served, request: extract::Request| async move {
         let (parts, body) = request.into_parts();
         let timeout = parts.headers.get("grpc-timeout").map(|value| value.to_str().ok());
         let timeout = match timeout.map(|text| text.and_then(duration)) {

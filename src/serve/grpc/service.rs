@@ -200,7 +200,8 @@ pub async fn model_infer(
     Ok(answer)
 }
 
-fn request(
+/// What a message asks for.
+pub fn request(
     extents: &Extents,
     kind: Kind,
     message: ModelInferRequest,
@@ -272,11 +273,11 @@ fn data(name: &str, contents: InferTensorContents) -> Result<Data, ServeError> {
 fn values(parameters: HashMap<String, InferParameter>) -> Parameters {
     let value = |parameter: InferParameter| match parameter.parameter_choice {
         None => Value::Null,
-        Some(ParameterChoice::BoolParam(value)) => value.into(),
-        Some(ParameterChoice::Int64Param(value)) => value.into(),
-        Some(ParameterChoice::StringParam(value)) => value.into(),
-        Some(ParameterChoice::DoubleParam(value)) => value.into(),
-        Some(ParameterChoice::Uint64Param(value)) => value.into(),
+        Some(ParameterChoice::Bool(value)) => value.into(),
+        Some(ParameterChoice::Int64(value)) => value.into(),
+        Some(ParameterChoice::String(value)) => value.into(),
+        Some(ParameterChoice::Double(value)) => value.into(),
+        Some(ParameterChoice::Uint64(value)) => value.into(),
     };
     parameters.into_iter().map(|(name, parameter)| (name, value(parameter))).collect()
 }
