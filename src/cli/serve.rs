@@ -6,8 +6,8 @@ use super::device::RunArgs;
 use super::models::ModelArgs;
 use anyhow::{Context, anyhow, bail};
 use effnet::serve::{
-    Connections, Endpoint, Keys, Model, ModelOptions, Protocol, Server, ServerOptions, Source, Tls,
-    serve,
+    Connections, Ended, Endpoint, Keys, Model, ModelOptions, Protocol, Server, ServerOptions,
+    Source, Tls, serve,
 };
 use effnet::weights::Weights;
 use std::collections::BTreeMap;
@@ -189,10 +189,14 @@ pub fn run(args: &Args) -> anyhow::Result<Status> {
         let stopped = async move {
             let _ = ended.await;
         };
-        serve(server, endpoints, connections, stopped).await;
-        anyhow::Ok(())
-    })?;
-    Ok(Status::Complete)
+        match serve(server, endpoints, connections, stopped).await {
+            Ended::Stopped => Ok(Status::Complete),
+            Ended::DeviceLost => bail!(
+                "a device failed and stayed of no use to this process: start it again, and see \
+                 effnet devices"
+            ),
+        }
+    })
 }
 
 /// Logs on standard error.

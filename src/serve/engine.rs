@@ -104,6 +104,8 @@ struct Waiting {
     /// Threads, and those of them whose network can run.
     threads: usize,
     able: usize,
+    /// A thread has ended because its device stayed of no use.
+    is_lost: bool,
 }
 
 #[derive(Debug)]
@@ -187,6 +189,7 @@ impl Engine {
                 is_held: false,
                 threads,
                 able: threads,
+                is_lost: false,
             }),
             arrived: Condvar::new(),
             start: Instant::now(),
@@ -240,6 +243,11 @@ impl Engine {
     pub fn is_able(&self) -> bool {
         let waiting = lock(&self.shared.waiting);
         !waiting.is_closed && waiting.able > 0
+    }
+
+    /// Whether a device failed and stayed of no use.
+    pub fn is_lost(&self) -> bool {
+        lock(&self.shared.waiting).is_lost
     }
 
     /// Takes no more images; those that are queued are run.
@@ -432,9 +440,10 @@ impl Worker {
                 Err(error) => tracing::error!(%error, "a device that failed is of no use yet"),
             }
             if lock(&self.shared.waiting).is_closed {
-                break;
+                return false;
             }
         }
+        lock(&self.shared.waiting).is_lost = true;
         false
     }
 }

@@ -26,6 +26,8 @@ use tokio_rustls::TlsAcceptor;
 
 /// How long the server waits where the system has nothing left for another connection.
 const EXHAUSTED: Duration = Duration::from_millis(200);
+/// How often the server looks whether a device is lost.
+const LOST_TICK: Duration = Duration::from_millis(500);
 /// Bytes that a client may have sent of a gRPC request, and on a connection, that nobody has read.
 const STREAM_WINDOW: u32 = 1 << 20;
 const CONNECTION_WINDOW: u32 = 4 << 20;
@@ -116,14 +118,23 @@ impl Tls {
     }
 }
 
-/// Serves until `stopped` is done: then the server is not ready, takes requests for
-/// [`Connections::drain_delay`] more, and answers what it took.
+/// Why serving ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// It was to end.
+    Stopped,
+    /// A device failed and stayed of no use: the process has to be started anew.
+    DeviceLost,
+}
+
+/// Serves until `stopped` is done, or a device is lost: then the server is not ready, takes requests
+/// for [`Connections::drain_delay`] more, and answers what it took.
 pub async fn serve(
     server: Arc<Server>,
     endpoints: Vec<Endpoint>,
     connections: Connections,
     stopped: impl Future<Output = ()> + Send,
-) {
+) -> Ended {
     let places = Arc::new(Semaphore::new(connections.most.max(1)));
     let drained = watch::Sender::new(false);
     let mut serving = JoinSet::new();
@@ -149,12 +160,23 @@ pub async fn serve(
         };
         serving.spawn(place.serve(listener));
     }
-    stopped.await;
+    let ended = tokio::select! {
+        () = stopped => Ended::Stopped,
+        () = lost(&server) => Ended::DeviceLost,
+    };
     server.stop();
     tokio::time::sleep(connections.drain_delay).await;
     drained.send_replace(true);
     while serving.join_next().await.is_some() {}
     server.close();
+    ended
+}
+
+/// Waits until a device is lost.
+async fn lost(server: &Server) {
+    while !server.is_lost() {
+        tokio::time::sleep(LOST_TICK).await;
+    }
 }
 
 /// An address's own.

@@ -33,7 +33,7 @@ pub use engine::Hold;
 pub use error::ServeError;
 pub use fuzzed::read_request;
 pub use keys::Keys;
-pub use listen::{Connections, Endpoint, Protocol, Tls, serve};
+pub use listen::{Connections, Ended, Endpoint, Protocol, Tls, serve};
 pub use model::{Model, ModelOptions, StartError};
 pub use repository::Source;
 pub use server::{Server, ServerOptions};

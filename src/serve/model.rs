@@ -373,6 +373,11 @@ impl Model {
         self.values.is_able() && self.levels.as_ref().is_none_or(Engine::is_able)
     }
 
+    /// Whether a device failed and stayed of no use.
+    pub(super) fn is_lost(&self) -> bool {
+        self.values.is_lost() || self.levels.as_ref().is_some_and(Engine::is_lost)
+    }
+
     /// Takes no more images; those that are queued are run.
     pub(super) fn close(&self) {
         self.values.close();

@@ -89,6 +89,11 @@ impl Server {
         !*self.is_stopping.borrow() && self.models.all().iter().all(|model| model.is_able())
     }
 
+    /// Whether a device failed and stayed of no use: the process has to be started anew.
+    pub(super) fn is_lost(&self) -> bool {
+        self.models.all().iter().any(|model| model.is_lost())
+    }
+
     /// Tells when the server stops.
     pub(super) fn stopping(&self) -> watch::Receiver<bool> {
         self.is_stopping.subscribe()

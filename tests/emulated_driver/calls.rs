@@ -55,7 +55,16 @@ macro_rules! does {
 does! {
     cuInit(_flags: c_uint) { if fails("no-device") { NO_DEVICE } else { SUCCESS } }
     cuCtxSetCurrent(_context: Handle) { SUCCESS }
-    cuDevicePrimaryCtxRelease_v2(_device: c_int) { SUCCESS }
+    cuDevicePrimaryCtxRelease_v2(_device: c_int) {
+        let mut driver = driver();
+        driver.retained = driver.retained.saturating_sub(1);
+        if driver.retained == 0 {
+            // The context is gone, and with it what broke it.
+            driver.broken = SUCCESS;
+            driver.streams.clear();
+        }
+        SUCCESS
+    }
     cuStreamSynchronize(stream: Handle) { driver().wait(stream) }
     cuStreamDestroy_v2(stream: Handle) {
         let mut driver = driver();
@@ -182,7 +191,14 @@ gives! {
             _ => 0,
         })
     }
-    cuDevicePrimaryCtxRetain(to: Handle, _device: c_int) { Ok(driver().handle()) }
+    cuDevicePrimaryCtxRetain(to: Handle, _device: c_int) {
+        let mut driver = driver();
+        if driver.broken != SUCCESS {
+            return Err(driver.broken);
+        }
+        driver.retained += 1;
+        Ok(driver.handle())
+    }
     cuStreamCreate(to: Handle, _flags: c_uint) {
         let mut driver = driver();
         let stream = driver.handle();

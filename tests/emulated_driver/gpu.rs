@@ -60,8 +60,11 @@ pub struct Driver {
     /// The stream that is captured, with the work captured so far, while one is.
     pub capture: Option<(Handle, Vec<Work>)>,
     pub graphs: HashMap<Handle, Vec<Work>>,
-    /// The first failure of queued work; every call after it fails, as on a GPU.
+    /// The first failure of queued work; every call after it fails, as on a GPU, until nobody retains
+    /// the context.
     pub broken: CUresult,
+    /// How often the context is retained.
+    pub retained: u32,
     /// Pinned memory of the host: bytes from each address.
     pub pinned: BTreeMap<usize, usize>,
     /// Looks at events that were not done, since the last that was.

@@ -2,8 +2,8 @@
 
 use effnet::arch::{Size, Variant};
 use effnet::serve::{
-    Connections, Endpoint, Keys, Model, ModelOptions, Protocol, Server, ServerOptions, Source,
-    serve,
+    Connections, Ended, Endpoint, Keys, Model, ModelOptions, Protocol, Server, ServerOptions,
+    Source, serve,
 };
 use effnet::session::SessionOptions;
 use effnet::weights::{Precision, Weights, stand_in};
@@ -62,7 +62,7 @@ pub struct Served {
     pub server: Arc<Server>,
     pub runtime: Runtime,
     pub stop: Option<oneshot::Sender<()>>,
-    served: Option<JoinHandle<()>>,
+    served: Option<JoinHandle<Ended>>,
 }
 
 impl Served {
@@ -121,7 +121,7 @@ impl Served {
     pub fn end(&mut self) {
         drop(self.stop.take());
         if let Some(served) = self.served.take() {
-            self.runtime.block_on(served).unwrap();
+            assert_eq!(self.runtime.block_on(served).unwrap(), Ended::Stopped);
         }
     }
 }
