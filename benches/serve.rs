@@ -29,6 +29,7 @@ use std::error::Error;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -77,8 +78,73 @@ fn main() -> Fallible<()> {
         alone(name, &H2 { address, side: 192 })?;
     }
 
+    println!("\n| a deadline of 50 ms while the device is held for 2 s | ms |\n|---|---|");
+    deadlines(&servers)?;
+
+    println!("\n| B0 on the CPU, from the program's start to its first ready | ms |\n|---|---|");
+    ready()?;
+
     println!("\n| Lite0 on the CPU, JPEG of 600x400 | images a second |\n|---|---|");
     photographs(&servers)
+}
+
+/// Requests with a deadline, one after another, while the device is held.
+fn deadlines(servers: &Runtime) -> Fallible<()> {
+    let (server, address, _) = null_server(servers, 18)?;
+    let held = server.hold("null").ok_or("no model")?;
+    let end = Instant::now() + Duration::from_secs(2);
+    let url = format!("http://{address}/v2/models/null:pixels/infer");
+    let request = serde_json::json!({
+        "parameters": { "timeout": 50_000 },
+        "inputs": [{
+            "name": "pixels", "datatype": "UINT8", "shape": [1, 18, 18, 3], "data": vec![7; 18 * 18 * 3],
+        }],
+    })
+    .to_string();
+    let agent: ureq::Agent =
+        ureq::Agent::config_builder().http_status_as_error(false).build().into();
+    let mut times = Vec::new();
+    while Instant::now() < end {
+        let began = Instant::now();
+        let status = agent.post(&url).send(&request)?.status().as_u16();
+        if status != 503 {
+            return Err(format!("expected 503, found {status}").into());
+        }
+        times.push(1e3 * began.elapsed().as_secs_f64());
+    }
+    drop(held);
+    times.sort_by(f64::total_cmp);
+    println!("| the first of {} | {:.1} |", times.len(), times[0]);
+    println!("| the last | {:.1} |", times[times.len() - 1]);
+    Ok(())
+}
+
+/// The program, started several times.
+fn ready() -> Fallible<()> {
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("b0.safetensors");
+    let weights = stand_in::random_weights(Variant::B0, Precision::Fp32)?;
+    stand_in::write(&path, weights.metadata(), 1)?;
+    let mut times = Vec::new();
+    for _ in 0..ROUNDS {
+        let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let began = Instant::now();
+        let mut program = Command::new(env!("CARGO_BIN_EXE_effnet"))
+            .args(["serve", "--device", "cpu", "--grpc", "none", "--drain-delay", "0"])
+            .args(["--http", &format!("127.0.0.1:{port}"), "--weights"])
+            .arg(&path)
+            .stderr(Stdio::null())
+            .spawn()?;
+        let url = format!("http://127.0.0.1:{port}/v2/health/ready");
+        while ureq::get(&url).call().is_err() {
+            thread::sleep(Duration::from_millis(1));
+        }
+        times.push(1e3 * began.elapsed().as_secs_f64());
+        program.kill()?;
+        program.wait()?;
+    }
+    println!("| median of {ROUNDS} | {:.0} |", median(times));
+    Ok(())
 }
 
 /// A client whose connections ask one request after another.
@@ -306,12 +372,17 @@ fn framed(message: &impl Message) -> Bytes {
     [&[0][..], &(message.len() as u32).to_be_bytes(), &message].concat().into()
 }
 
-/// A server with a network that does nothing: its addresses of HTTP and gRPC, and a bare handler's.
-fn null(servers: &Runtime, side: usize) -> Fallible<(SocketAddr, SocketAddr, SocketAddr)> {
+/// A server with a network that does nothing, and its addresses of HTTP and gRPC.
+fn null_server(servers: &Runtime, side: usize) -> Fallible<(Arc<Server>, SocketAddr, SocketAddr)> {
     let weights = stand_in::random_weights(Variant::Lite0, Precision::Fp32)?;
     let recipe = weights.metadata().recipe.with_size(Size::square(side));
     let model = Model::null("null", recipe, CLASSES, model_options(SessionOptions::default()))?;
-    let (http, grpc) = served(servers, model)?;
+    served(servers, model)
+}
+
+/// Its addresses of HTTP and gRPC, and that of a bare handler that gives the same answer.
+fn null(servers: &Runtime, side: usize) -> Fallible<(SocketAddr, SocketAddr, SocketAddr)> {
+    let (_, http, grpc) = null_server(servers, side)?;
     // The answer of the server, header and all.
     let header = format!(
         "{{\"model_name\":\"null:pixels\",\"model_version\":\"1\",\"outputs\":[{{\"datatype\":\"FP32\",\
@@ -402,8 +473,8 @@ fn model_options(session: SessionOptions) -> ModelOptions {
     }
 }
 
-/// A server's addresses of HTTP and gRPC.
-fn served(servers: &Runtime, model: Model) -> Fallible<(SocketAddr, SocketAddr)> {
+/// A server, and its addresses of HTTP and gRPC.
+fn served(servers: &Runtime, model: Model) -> Fallible<(Arc<Server>, SocketAddr, SocketAddr)> {
     let body_time = Duration::from_secs(30);
     let options = ServerOptions { max_body: 64 << 20, body_time, keys: Keys::default() };
     let server = Arc::new(Server::new(vec![model], None, options));
@@ -420,8 +491,8 @@ fn served(servers: &Runtime, model: Model) -> Fallible<(SocketAddr, SocketAddr)>
         drain_delay: Duration::ZERO,
         tls: None,
     };
-    servers.spawn(serve(server, endpoints, connections, std::future::pending()));
-    Ok((addresses[0], addresses[1]))
+    servers.spawn(serve(server.clone(), endpoints, connections, std::future::pending()));
+    Ok((server, addresses[0], addresses[1]))
 }
 
 /// The library's pipeline and the server in turn, with the same photograph, threads and batch.
@@ -432,7 +503,7 @@ fn photographs(servers: &Runtime) -> Fallible<()> {
     let options = SessionOptions { batch: 4, ..SessionOptions::default() };
     let session = Session::new(weights.clone(), options)?;
     let mut pipeline = Pipeline::new(session, PipelineOptions { threads: Some(2) })?;
-    let (address, _) =
+    let (_, address, _) =
         served(servers, Model::start("m".to_owned(), weights, model_options(options))?)?;
     let head = format!(
         "POST /v2/models/m/classify?top_k=5 HTTP/1.1\r\nHost: bench\r\nContent-Length: {}\r\n\r\n",
