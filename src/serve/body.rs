@@ -4,13 +4,13 @@ use super::error::ServeError;
 use axum::body::{Body, Bytes, HttpBody};
 use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, HeaderMap};
 use flate2::read::{GzDecoder, ZlibDecoder};
-use hyper::body::Frame;
+use hyper::body::{Frame, SizeHint};
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::io::Read;
 use std::pin::{Pin, pin};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -53,19 +53,15 @@ impl Bodies {
     pub async fn read(&self, headers: &HeaderMap, body: Body) -> Result<Held, ServeError> {
         let most = self.most;
         let encoding = headers.get(CONTENT_ENCODING).map(|text| text.to_str().unwrap_or("?"));
-        let unpack: Option<Unpack> = match encoding {
-            None | Some("identity" | "") => None,
-            Some("gzip") => Some(|bytes| Box::new(GzDecoder::new(bytes))),
-            Some("deflate") => Some(|bytes| Box::new(ZlibDecoder::new(bytes))),
-            Some(encoding) => {
-                return Err(ServeError::Unsupported(format!(
-                    "Content-Encoding {encoding}: expected gzip or deflate"
-                )));
-            }
+        let encoding = encoding.unwrap_or_default().to_ascii_lowercase();
+        let unpack: Option<Unpack> = match &encoding[..] {
+            "" | "identity" => None,
+            "gzip" | "x-gzip" => Some(|bytes| Box::new(GzDecoder::new(bytes))),
+            "deflate" => Some(|bytes| Box::new(ZlibDecoder::new(bytes))),
+            _ => return Err(ServeError::Encoding(encoding)),
         };
         let length = headers.get(CONTENT_LENGTH).and_then(|text| text.to_str().ok()?.parse().ok());
         if length.is_some_and(|length: usize| length > most) {
-            let _ = timeout(self.time, drop_rest(pin!(body), most)).await;
             return Err(ServeError::TooLong { most });
         }
         let memory = self.reserve(match (length, unpack) {
@@ -190,7 +186,6 @@ async fn whole(body: Body, length: usize, most: usize) -> Result<Vec<u8>, ServeE
         let data =
             data.map_err(|error| ServeError::Invalid(format!("the body broke off: {error}")))?;
         if data.len() > most - bytes.len() {
-            drop_rest(body, most).await;
             return Err(ServeError::TooLong { most });
         }
         bytes.extend_from_slice(&data);
@@ -198,15 +193,72 @@ async fn whole(body: Body, length: usize, most: usize) -> Result<Vec<u8>, ServeE
     Ok(bytes)
 }
 
-/// Takes so many bytes more and keeps none: many clients look for an answer only when they have sent
-/// all, and find none where the connection has been closed.
-async fn drop_rest(mut body: Pin<&mut Body>, most: usize) {
-    let mut left = most;
-    while let Some(Ok(data)) = next(body.as_mut()).await {
-        match left.checked_sub(data.len()) {
-            Some(rest) => left = rest,
-            None => break,
+/// A request's body, the rest of which can be taken when the request has been answered.
+#[derive(Debug)]
+pub struct Lent {
+    body: Option<Body>,
+    rest: Rest,
+}
+
+/// What is left of a body that was lent.
+#[derive(Clone, Debug, Default)]
+pub struct Rest(Arc<Mutex<Option<Body>>>);
+
+impl Lent {
+    /// Lends a body.
+    pub fn new(body: Body) -> (Lent, Rest) {
+        let rest = Rest::default();
+        (Lent { body: Some(body), rest: rest.clone() }, rest)
+    }
+}
+
+impl HttpBody for Lent {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        match &mut self.body {
+            Some(body) => Pin::new(body).poll_frame(context),
+            None => Poll::Ready(None),
         }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.as_ref().is_none_or(Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.as_ref().map(Body::size_hint).unwrap_or_default()
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        let rest = self.body.take().filter(|body| !body.is_end_stream());
+        *self.rest.0.lock().unwrap_or_else(PoisonError::into_inner) = rest;
+    }
+}
+
+impl Bodies {
+    /// Takes what is left of a body and keeps none of it, up to the greatest length: many clients look
+    /// for an answer only when they have sent all, and find none where the connection has been closed.
+    pub async fn drop_rest(&self, rest: Rest) {
+        let body = rest.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(body) = body else { return };
+        let mut body = pin!(body);
+        let all = async {
+            let mut left = self.most;
+            while let Some(Ok(data)) = next(body.as_mut()).await {
+                match left.checked_sub(data.len()) {
+                    Some(rest) => left = rest,
+                    None => break,
+                }
+            }
+        };
+        let _ = timeout(self.time, all).await;
     }
 }
 

@@ -48,7 +48,7 @@ pub enum ServeError {
     #[error("bodies of other requests took all memory for them for {} s: try again later", .0.as_secs())]
     Crowded(Duration),
     /// The answer was not there in time.
-    #[error("no answer within {} ms", .0.as_millis())]
+    #[error("no answer within {}", within(.0))]
     Late(Duration),
     /// The server is stopping, or the model is.
     #[error("{0} is stopping")]
@@ -59,6 +59,9 @@ pub enum ServeError {
     /// No key, or none that is known.
     #[error("expected a key, as Authorization: Bearer KEY or X-API-Key: KEY")]
     Unauthorised,
+    /// A body that is packed in another way.
+    #[error("Content-Encoding {0}: expected gzip or deflate")]
+    Encoding(String),
     /// The protocol has it, this server has not.
     #[error("{0}")]
     Unsupported(String),
@@ -77,7 +80,7 @@ impl ServeError {
             ServeError::Slow(_) => 408,
             ServeError::TooLong { .. } | ServeError::TooMany { .. } => 413,
             ServeError::Device(_) => 500,
-            ServeError::Unsupported(_) => 501,
+            ServeError::Encoding(_) | ServeError::Unsupported(_) => 501,
             ServeError::Full { .. }
             | ServeError::Crowded(_)
             | ServeError::Late(_)
@@ -92,6 +95,7 @@ impl ServeError {
             ServeError::Invalid(_)
             | ServeError::NotFound(_)
             | ServeError::Unauthorised
+            | ServeError::Encoding(_)
             | ServeError::Unsupported(_) => "invalid",
             ServeError::TooLong { .. } | ServeError::TooMany { .. } => "too_large",
             ServeError::Slow(_) => "slow",
@@ -100,5 +104,13 @@ impl ServeError {
             ServeError::Stopping(_) | ServeError::Unavailable(_) => "stopping",
             ServeError::Device(_) => "device",
         }
+    }
+}
+
+/// A limit of time as requests give them.
+fn within(limit: &Duration) -> String {
+    match limit.as_micros() {
+        us if us % 1000 == 0 => format!("{} ms", us / 1000),
+        us => format!("{us} us"),
     }
 }

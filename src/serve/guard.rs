@@ -1,11 +1,14 @@
-//! What happens around every request: keys are asked for, a line is logged, and `traceparent` (W3C Trace
-//! Context, section 3.2) goes back as it came.
+//! What happens around every request: keys are asked for, a line is logged, `traceparent` (W3C Trace
+//! Context, section 3.2) goes back as it came, and a body that nobody has read is taken.
 
+use super::body::Lent;
 use super::error::ServeError;
-use super::listen::{Protocol, is_health, refused};
+use super::listen::{Protocol, is_open, refused};
 use super::server::Server;
 use axum::Router;
+use axum::body::Body;
 use axum::extract::{Request, State};
+use axum::http::header::EXPECT;
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use axum::middleware::{self, Next};
 use axum::response::Response;
@@ -29,11 +32,27 @@ async fn guard(
     let trace = traceparent(request.headers()).cloned();
     let is_told = tracing::enabled!(Level::DEBUG);
     let told = is_told.then(|| (request.method().clone(), request.uri().path().to_owned()));
-    let is_admitted = is_health(protocol, &request) || server.keys().admit(request.headers());
+    let is_admitted = is_open(protocol, &request) || server.keys().admit(request.headers());
+    // Who waits to be asked for the body sends none to who does not ask.
+    let is_lent = protocol != Protocol::Grpc && !request.headers().contains_key(EXPECT);
+    let (request, rest) = match is_lent {
+        true => {
+            let (parts, body) = request.into_parts();
+            let (body, rest) = Lent::new(body);
+            (Request::from_parts(parts, Body::new(body)), Some(rest))
+        }
+        false => (request, None),
+    };
     let mut response = match is_admitted {
         true => next.run(request).await,
-        false => refused(protocol, ServeError::Unauthorised),
+        false => {
+            drop(request);
+            refused(protocol, ServeError::Unauthorised)
+        }
     };
+    if let Some(rest) = rest {
+        server.bodies().drop_rest(rest).await;
+    }
     if let Some((method, path)) = told {
         let trace = trace.as_ref().and_then(|trace| trace.to_str().ok());
         let grpc = response.headers().get("grpc-status").and_then(|code| code.to_str().ok());

@@ -3,14 +3,14 @@
 use super::body::Held;
 use super::error::ServeError;
 use super::model::Model;
-use super::oip::{self, Kind};
+use super::oip::{self, Kind, Object};
 use super::repository::{Listed, State as ModelState};
 use super::server::{EXTENSIONS, Names, Served, Server, ok, reply};
 use super::statistics::Statistics;
 use super::{metrics, people};
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{Path, Request, State};
+use axum::extract::{Request, State};
 use axum::http::header::{CONTENT_TYPE, HeaderMap};
 use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -21,6 +21,8 @@ use tokio::task::spawn_blocking;
 
 /// Bytes of JSON before binary data.
 const HEADER_LENGTH: &str = "inference-header-content-length";
+/// Why there is no readiness.
+const NOT_READY: &str = "the server is stopping, or a model has failed";
 /// Bytes of JSON that are read at once.
 const SHORT_TEXT: usize = 64 << 10;
 
@@ -80,8 +82,7 @@ async fn ready(State(server): Served) -> Response {
     match server.is_ready() {
         true => ok(&json!({ "ready": true })),
         false => {
-            let error = "the server is stopping, or a model has failed";
-            let body = json!({ "ready": false, "error": error });
+            let body = json!({ "ready": false, "error": NOT_READY });
             reply(StatusCode::SERVICE_UNAVAILABLE, &body)
         }
     }
@@ -121,6 +122,7 @@ impl RepositoryRequest {
             return Ok(RepositoryRequest::default());
         }
         serde_json::from_slice(&body.bytes)
+            .map(|Object(request)| request)
             .map_err(|error| ServeError::Invalid(format!("expected nothing or JSON: {error}")))
     }
 }
@@ -141,7 +143,7 @@ async fn index(
 /// The body of an answer is KServe's; Triton's clients do not look at it.
 async fn load(
     State(server): Served,
-    Path(path): Names,
+    Names(path): Names,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ServeError> {
@@ -153,7 +155,7 @@ async fn load(
 
 async fn unload(
     State(server): Served,
-    Path(path): Names,
+    Names(path): Names,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ServeError> {
@@ -168,26 +170,31 @@ async fn openapi() -> Response {
     ([(CONTENT_TYPE, "application/yaml")], include_str!("openapi.yaml")).into_response()
 }
 
-async fn model_metadata(State(server): Served, Path(path): Names) -> Result<Response, ServeError> {
+async fn model_metadata(State(server): Served, Names(path): Names) -> Result<Response, ServeError> {
     let (model, kind) = server.of_path(&path)?;
     Ok(ok(&model.extents.metadata(kind)))
 }
 
-async fn model_ready(State(server): Served, Path(path): Names) -> Result<Response, ServeError> {
+async fn model_ready(State(server): Served, Names(path): Names) -> Result<Response, ServeError> {
     let (model, kind) = server.of_path(&path)?;
-    let is_ready = server.is_ready() && model.is_able();
-    let status = if is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    Ok(reply(status, &json!({ "name": model.extents.full_name(kind), "ready": is_ready })))
+    let name = model.extents.full_name(kind);
+    Ok(match server.is_ready() && model.is_able() {
+        true => ok(&json!({ "name": name, "ready": true })),
+        false => {
+            let body = json!({ "name": name, "ready": false, "error": NOT_READY });
+            reply(StatusCode::SERVICE_UNAVAILABLE, &body)
+        }
+    })
 }
 
-async fn model_config(State(server): Served, Path(path): Names) -> Result<Response, ServeError> {
+async fn model_config(State(server): Served, Names(path): Names) -> Result<Response, ServeError> {
     let (model, kind) = server.of_path(&path)?;
     Ok(ok(&model.extents.config(kind, model.delay())))
 }
 
 async fn model_statistics(
     State(server): Served,
-    Path(path): Names,
+    Names(path): Names,
 ) -> Result<Response, ServeError> {
     let (model, _) = server.of_path(&path)?;
     Ok(ok(&json!({ "model_stats": [Statistics::of(&model).json()] })))
@@ -224,7 +231,7 @@ async fn parsed(
 
 async fn infer(
     State(server): Served,
-    Path(path): Names,
+    Names(path): Names,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ServeError> {
@@ -233,7 +240,8 @@ async fn infer(
     let header = match headers.get(HEADER_LENGTH) {
         None => None,
         Some(value) => {
-            let length = value.to_str().ok().and_then(|value| value.parse().ok());
+            let digits = |text: &&str| text.bytes().all(|byte| byte.is_ascii_digit());
+            let length = value.to_str().ok().filter(digits).and_then(|text| text.parse().ok());
             Some(length.ok_or_else(|| {
                 ServeError::Invalid(format!(
                     "Inference-Header-Content-Length is {value:?}, expected a number of bytes"
@@ -256,4 +264,13 @@ async fn infer(
             (headers, body).into_response()
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_document_has_the_programs_version() {
+        let version = format!("\n  version: {}\n", env!("CARGO_PKG_VERSION"));
+        assert!(include_str!("openapi.yaml").contains(&version));
+    }
 }

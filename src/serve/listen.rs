@@ -290,13 +290,12 @@ pub(super) fn refused(protocol: Protocol, error: ServeError) -> Response {
     }
 }
 
-/// Whether a request is one that anybody may ask: probes bring no keys.
-pub(super) fn is_health(protocol: Protocol, request: &Request) -> bool {
+/// Whether a request is one that anybody may ask: probes bring no keys, and the page at `/` asks for one.
+pub(super) fn is_open(protocol: Protocol, request: &Request) -> bool {
     let path = request.uri().path();
     match protocol {
-        Protocol::Http | Protocol::Metrics => {
-            path == "/v2/health/live" || path == "/v2/health/ready"
-        }
+        Protocol::Http => matches!(path, "/" | "/v2/health/live" | "/v2/health/ready"),
+        Protocol::Metrics => false,
         Protocol::Grpc => path.starts_with("/grpc.health.v1.Health/"),
     }
 }

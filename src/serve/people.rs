@@ -4,12 +4,13 @@ use super::engine::Wanted;
 use super::error::ServeError;
 use super::model::Model;
 use super::network::ImageOutputs;
-use super::oip::{Images, Kind};
+use super::oip::{Images, Kind, Object};
 use super::queue::Priority;
 use super::server::{Names, Served, Server, ok};
 use crate::session::best;
 use axum::body::{Body, Bytes};
-use axum::extract::{FromRequest, Multipart, Path, Request, State};
+use axum::extract::{FromRequest, Multipart, Query, Request, State};
+use axum::http::Uri;
 use axum::http::header::{CONTENT_TYPE, HeaderMap};
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
@@ -23,7 +24,7 @@ const TOP_K: usize = 5;
 /// For people: an encoded image as the body, or a JSON list of images in base64.
 pub async fn classify(
     State(server): Served,
-    Path(path): Names,
+    Names(path): Names,
     request: Request,
 ) -> Result<Response, ServeError> {
     let (model, kind) = server.of_path(&path)?;
@@ -34,12 +35,10 @@ pub async fn classify(
         )));
     }
     let (parts, body) = request.into_parts();
-    let k = match top_k(parts.uri.query().unwrap_or_default()) {
-        Some(k) => k,
-        None => return Err(ServeError::Invalid("top_k: expected a number from 1 on".to_owned())),
-    };
+    let k = top_k(&parts.uri)?;
     let content = parts.headers.get(CONTENT_TYPE).and_then(|content| content.to_str().ok());
-    let is = |kind: &str| content.is_some_and(|content| content.starts_with(kind));
+    let content = content.and_then(|content| content.split(';').next()).map(str::trim);
+    let is = |kind: &str| content.is_some_and(|content| content.eq_ignore_ascii_case(kind));
     let (is_json, is_form) = (is("application/json"), is("multipart/form-data"));
     let body = server.bodies().read(&parts.headers, body).await?;
     let images = if is_json {
@@ -79,9 +78,16 @@ async fn form(request: Request) -> Result<Vec<Bytes>, ServeError> {
     Ok(images)
 }
 
-fn top_k(query: &str) -> Option<usize> {
-    let asked = query.split('&').find_map(|pair| pair.strip_prefix("top_k="));
-    asked.map_or(Some(TOP_K), |text| text.parse().ok().filter(|&k| k > 0))
+fn top_k(uri: &Uri) -> Result<usize, ServeError> {
+    #[derive(serde::Deserialize)]
+    struct Asked {
+        top_k: Option<usize>,
+    }
+    let asked = Query::<Asked>::try_from_uri(uri).map(|Query(asked)| asked.top_k);
+    match asked {
+        Ok(k @ (None | Some(1..))) => Ok(k.unwrap_or(TOP_K)),
+        _ => Err(ServeError::Invalid("top_k: expected a number from 1 on".to_owned())),
+    }
 }
 
 fn base64_image(image: usize, text: &str) -> Result<Bytes, ServeError> {
@@ -123,7 +129,7 @@ async fn classes(
 /// number in it.
 pub async fn prediction(
     State(server): Served,
-    Path(path): Names,
+    Names(path): Names,
     headers: HeaderMap,
     body: Body,
 ) -> Response {
@@ -162,7 +168,7 @@ async fn predicted(
     let (model, _) = server.of_path(path)?;
     let body = server.bodies().read(headers, body).await?;
     let expected = "expected {\"key\": [\"image\"], \"value\": [an image in base64]}";
-    let pipeline: Pipeline = serde_json::from_slice(&body.bytes)
+    let Object(pipeline): Object<Pipeline> = serde_json::from_slice(&body.bytes)
         .map_err(|error| ServeError::Invalid(format!("{expected}: {error}")))?;
     let at = pipeline.key.iter().position(|key| key == "image");
     let Some(text) = at.and_then(|at| pipeline.value.get(at)) else {
@@ -179,14 +185,16 @@ async fn predicted(
     Ok([format!("['{label}']"), format!("[{}]", best["probability"])])
 }
 
-/// What is served, and a place to drop an image on.
-pub async fn page(State(server): Served) -> Response {
+/// What is served, and a place to drop an image on. Without a key, where one is asked for, it does not
+/// say what is served.
+pub async fn page(State(server): Served, headers: HeaderMap) -> Response {
     let escape =
         |text: &str| text.replace('&', "&amp;").replace('<', "&lt;").replace('"', "&quot;");
     let rows: String = server
         .models()
         .all()
         .iter()
+        .filter(|_| server.keys().admit(&headers))
         .map(|model| {
             let [name, about] = [model.name(), model.description()].map(escape);
             let ([h, w], classes) = (model.extents.size, model.extents.classes);

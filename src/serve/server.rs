@@ -7,9 +7,11 @@ use super::keys::Keys;
 use super::model::Model;
 use super::oip::Kind;
 use super::repository::{Listed, Models, Source, State};
-use axum::extract::{self, Path};
+use axum::extract::rejection::PathRejection;
+use axum::extract::{self, FromRequestParts, Path};
 use axum::http::StatusCode;
 use axum::http::header::{ACCEPT_ENCODING, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
+use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 use std::collections::HashMap;
@@ -185,19 +187,31 @@ pub(super) fn base(name: &str) -> &str {
 }
 
 pub(super) type Served = extract::State<Arc<Server>>;
-pub(super) type Names = Path<HashMap<String, String>>;
+
+/// The named parts of a path.
+pub(super) struct Names(pub HashMap<String, String>);
+
+impl<S: Send + Sync> FromRequestParts<S> for Names {
+    type Rejection = ServeError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Names, ServeError> {
+        let names = Path::<HashMap<String, String>>::from_request_parts(parts, state).await;
+        let said = |rejection: PathRejection| ServeError::Invalid(rejection.body_text());
+        names.map(|Path(names)| Names(names)).map_err(said)
+    }
+}
 
 impl IntoResponse for ServeError {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.status()).unwrap_or_default();
         let mut response = reply(status, &json!({ "error": self.to_string() }));
-        if status == StatusCode::NOT_IMPLEMENTED {
-            let accepted = HeaderValue::from_static("gzip, deflate");
-            response.headers_mut().insert(ACCEPT_ENCODING, accepted);
-        }
-        if status == StatusCode::UNAUTHORIZED {
-            let scheme = HeaderValue::from_static("Bearer");
-            response.headers_mut().insert(WWW_AUTHENTICATE, scheme);
+        let header = match self {
+            ServeError::Encoding(_) => Some((ACCEPT_ENCODING, "gzip, deflate")),
+            ServeError::Unauthorised => Some((WWW_AUTHENTICATE, "Bearer")),
+            _ => None,
+        };
+        if let Some((name, value)) = header {
+            response.headers_mut().insert(name, HeaderValue::from_static(value));
         }
         response
     }

@@ -2,7 +2,7 @@
 
 use crate::support::*;
 use effnet::image;
-use effnet::serve::{Connections, ModelOptions, Tls};
+use effnet::serve::{Connections, Keys, Model, ModelOptions, ServerOptions, Tls};
 use effnet::session::Session;
 use serde_json::{Value, json};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -150,13 +150,39 @@ fn what_is_wrong_has_its_status_and_harms_nobody_else() {
             "number of bytes",
         ),
         ("/v2/models/m/classify?top_k=0", &[], b"x", 400, "top_k"),
+        ("/v2/models/m/classify?top_k=+1", &[], b"x", 400, "top_k"),
+        ("/v2/models/m/classify?top_k=%31", &[], b"x", 400, "image 0 of 1"),
+        (
+            "/v2/models/m/classify",
+            &[("Content-Type", "application/jsonx")],
+            b"[]",
+            400,
+            "image 0 of 1",
+        ),
+        (
+            "/v2/models/m/classify",
+            &[("Content-Type", "Application/JSON; a=b")],
+            b"[]",
+            400,
+            "no images",
+        ),
+        (
+            "/v2/models/m/infer",
+            &[("Inference-Header-Content-Length", "+0")],
+            b"",
+            400,
+            "number of bytes",
+        ),
+        ("/v2/models/%FF/infer", &[], b"", 400, "UTF-8"),
+        ("/v2/repository/index", &[], b"[true]", 400, "expected an object"),
+        ("/m/prediction", &[], b"x", 200, ""),
         ("/v2/health/live", &[], b"", 405, "takes no POST"),
         ("/v2/generate", &[], b"", 404, "no path /v2/generate"),
     ] {
         let (found, answer) = served.post(path, headers, body);
         assert_eq!(found, status, "{path}: {answer}");
         let error: Value = serde_json::from_str(&answer).unwrap();
-        assert!(error["error"].as_str().unwrap().contains(expected), "{path}: {answer}");
+        assert!(answer.contains(expected) && error.is_object(), "{path}: {answer}");
     }
     // A body of unknown length is too long when it has come so far.
     let mut reader = &long[..];
@@ -164,12 +190,12 @@ fn what_is_wrong_has_its_status_and_harms_nobody_else() {
     let chunked = chunked.header("Inference-Header-Content-Length", "0");
     let (status, answer) = text(chunked.send(ureq::SendBody::from_reader(&mut reader)));
     assert!(status == 413 && answer.contains("the body is longer than"), "{answer}");
-    let headers = [raw, ("Content-Encoding", "gzip")];
+    let headers = [raw, ("Content-Encoding", "X-Gzip")];
     let (status, _) = served.post("/v2/models/m:pixels/infer", &headers, &zipped(&pixels));
     assert_eq!(status, 200);
     let (_, metrics) = served.get("/metrics");
     assert!(
-        metrics.contains("effnet_requests_failed_total{model=\"m\",reason=\"invalid\"} 1\n"),
+        metrics.contains("effnet_requests_failed_total{model=\"m\",reason=\"invalid\"} 3\n"),
         "{metrics}"
     );
     assert!(metrics.contains("effnet_queue_images{model=\"m\"} 0\n"), "{metrics}");
@@ -324,4 +350,34 @@ fn a_certificate_is_shown_on_all_addresses() {
     }
     // Without encryption there is no answer.
     assert!(agent.get(served.url("/v2/health/live")).call().is_err());
+}
+
+/// A client that looks for an answer only when it has sent all finds one.
+#[test]
+fn long_bodies_that_nobody_reads_are_taken_all_the_same() {
+    let model = Model::start("m".to_owned(), weights(), model_options()).unwrap();
+    let options = ServerOptions { max_body: 64 << 20, ..server_options() };
+    let served = Served::of(vec![model], None, options, connections());
+    let long = vec![0; 40 << 20];
+    for (path, headers, status) in [
+        ("/v2/models/n/infer", &[][..], 404),
+        ("/v2/nothing", &[], 404),
+        ("/v2/health/live", &[], 405),
+        ("/v2/models/m/classify?top_k=0", &[], 400),
+        ("/v2/models/m/infer", &[("Content-Encoding", "br")], 501),
+    ] {
+        let (found, answer) = served.post(path, headers, &long);
+        assert_eq!(found, status, "{path}: {answer}");
+    }
+}
+
+#[test]
+fn the_page_asks_for_a_key_and_tells_nothing_without_one() {
+    let model = Model::start("m".to_owned(), weights(), model_options()).unwrap();
+    let options = ServerOptions { keys: Keys::read("secret").unwrap(), ..server_options() };
+    let served = Served::of(vec![model], None, options, connections());
+    let (status, page) = served.get("/");
+    assert!(status == 200 && !page.contains("value=\"m\"") && !page.contains("{rows}"), "{page}");
+    let answer = agent().get(served.url("/")).header("Authorization", "Bearer secret").call();
+    assert!(text(answer).1.contains("value=\"m\""));
 }

@@ -139,7 +139,7 @@ fn status(error: &ServeError) -> Status {
         ServeError::Slow(_) => Code::DeadlineExceeded,
         ServeError::TooLong { .. } | ServeError::TooMany { .. } => Code::ResourceExhausted,
         ServeError::Device(_) => Code::Internal,
-        ServeError::Unsupported(_) => Code::Unimplemented,
+        ServeError::Encoding(_) | ServeError::Unsupported(_) => Code::Unimplemented,
         ServeError::Full { .. }
         | ServeError::Crowded(_)
         | ServeError::Late(_)

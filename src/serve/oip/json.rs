@@ -4,8 +4,31 @@ use super::{Data, Given, Input, Parameters, Wish, invalid};
 use crate::serve::error::ServeError;
 use axum::body::Bytes;
 use serde::Deserialize;
-use serde::de::{self, DeserializeSeed, Deserializer, SeqAccess, Visitor};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use std::fmt;
+use std::marker::PhantomData;
+
+/// What is an object in JSON, and no list of the object's values, which derived readers take too.
+pub struct Object<T>(pub T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Object<T>, D::Error> {
+        struct Fields<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Fields<T> {
+            type Value = Object<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, fields: A) -> Result<Object<T>, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(fields)).map(Object)
+            }
+        }
+        from.deserialize_map(Fields(PhantomData))
+    }
+}
 
 #[derive(Deserialize)]
 struct JsonRequest {
@@ -13,9 +36,9 @@ struct JsonRequest {
     #[serde(default)]
     parameters: Parameters,
     #[serde(default)]
-    inputs: Vec<JsonInput>,
+    inputs: Vec<Object<JsonInput>>,
     #[serde(default)]
-    outputs: Vec<JsonOutput>,
+    outputs: Vec<Object<JsonOutput>>,
 }
 
 #[derive(Deserialize)]
@@ -102,15 +125,18 @@ pub fn read(body: &Bytes, header: Option<usize>) -> Result<Given, ServeError> {
         )));
     }
     let mut binary = body.slice(length..);
-    let request: JsonRequest = serde_json::from_slice(&body[..length])
+    let Object(request): Object<JsonRequest> = serde_json::from_slice(&body[..length])
         .map_err(|error| invalid(format!("the request is no JSON of this protocol: {error}")))?;
-    let inputs = request.inputs.into_iter().map(|input| input.given(&mut binary));
+    let inputs = request.inputs.into_iter().map(|Object(input)| input.given(&mut binary));
     let inputs = inputs.collect::<Result<Vec<Input>, ServeError>>()?;
     if !binary.is_empty() {
         let left = binary.len();
         return Err(invalid(format!("{left} bytes follow the JSON that no input has")));
     }
-    let wish = |output: JsonOutput| Wish { name: output.name, parameters: output.parameters };
+    let wish = |Object(output): Object<JsonOutput>| Wish {
+        name: output.name,
+        parameters: output.parameters,
+    };
     Ok(Given {
         id: request.id,
         parameters: request.parameters,

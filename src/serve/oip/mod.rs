@@ -11,6 +11,8 @@ mod answer;
 mod json;
 mod request;
 
+pub use json::Object;
+
 use super::engine::Wanted;
 use super::error::ServeError;
 use super::queue::Priority;

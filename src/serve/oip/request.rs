@@ -330,6 +330,13 @@ mod tests {
             (Kind::Image, b"{".to_vec(), None, "no JSON of this protocol"),
             (Kind::Image, b"{}".to_vec(), Some(9), "Inference-Header-Content-Length is 9"),
             (Kind::Image, b"{}".to_vec(), None, "0 inputs, expected one, 'image'"),
+            (Kind::Image, b"[]".to_vec(), None, "invalid type: sequence, expected an object"),
+            (
+                Kind::Image,
+                b"{\"inputs\": [[\"image\", [1], \"BYTES\", {}, [\"YQ==\"]]]}".to_vec(),
+                None,
+                "invalid type: sequence, expected an object",
+            ),
             (Kind::Tensor, nan, Some(0), "image 0 has the value NaN: expected finite"),
             (Kind::Tensor, vec![0; 5], Some(0), "has 5 bytes, expected 24 for 1 images of 1x2x3"),
             (
