@@ -3,15 +3,15 @@
 
 use super::body::Lent;
 use super::error::ServeError;
-use super::listen::{Protocol, is_open, refused};
-use super::server::Server;
+use super::grpc;
+use super::server::{Protocol, Server};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::header::EXPECT;
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use axum::middleware::{self, Next};
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use std::sync::Arc;
 use std::time::Instant;
 use tracing::Level;
@@ -47,7 +47,10 @@ async fn guard(
         true => next.run(request).await,
         false => {
             drop(request);
-            refused(protocol, ServeError::Unauthorised)
+            match protocol {
+                Protocol::Http | Protocol::Metrics => ServeError::Unauthorised.into_response(),
+                Protocol::Grpc => grpc::refused(&ServeError::Unauthorised),
+            }
         }
     };
     if let Some(rest) = rest {
@@ -70,6 +73,16 @@ async fn guard(
         response.headers_mut().insert(TRACE, trace);
     }
     response
+}
+
+/// Whether a request is one that anybody may ask: probes bring no keys, and the page at `/` asks for one.
+fn is_open(protocol: Protocol, request: &Request) -> bool {
+    let path = request.uri().path();
+    match protocol {
+        Protocol::Http => matches!(path, "/" | "/v2/health/live" | "/v2/health/ready"),
+        Protocol::Metrics => false,
+        Protocol::Grpc => path.starts_with("/grpc.health.v1.Health/"),
+    }
 }
 
 /// The request's place in a trace, where it has the form of one: version, trace, parent and flags, in

@@ -1,12 +1,9 @@
 //! Connections: taken on each address, encrypted or not, until the server is to end; and then no
 //! request that was taken is lost.
 
-use super::error::ServeError;
-use super::server::Server;
+use super::server::{Protocol, Server};
 use super::{grpc, guard, http};
 use axum::Router;
-use axum::extract::Request;
-use axum::response::Response;
 use hyper::server::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
@@ -35,27 +32,6 @@ const CONNECTION_WINDOW: u32 = 4 << 20;
 const STREAMS: u32 = 256;
 /// After so long without a word a gRPC client is asked whether it is there.
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
-
-/// What is spoken on an address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Protocol {
-    /// HTTP/1.1: all routes.
-    Http,
-    /// gRPC, by HTTP/2.
-    Grpc,
-    /// HTTP/1.1: metrics alone.
-    Metrics,
-}
-
-impl Protocol {
-    /// As clients agree on it when a connection is encrypted.
-    fn alpn(self) -> &'static [u8] {
-        match self {
-            Protocol::Http | Protocol::Metrics => b"http/1.1",
-            Protocol::Grpc => b"h2",
-        }
-    }
-}
 
 /// An address, and what is spoken there.
 #[derive(Debug)]
@@ -113,7 +89,9 @@ impl Tls {
 
     fn acceptor(&self, protocol: Protocol) -> TlsAcceptor {
         let mut config = self.config.clone();
-        config.alpn_protocols = vec![protocol.alpn().to_vec()];
+        // As clients agree on it.
+        let spoken: &[u8] = if protocol == Protocol::Grpc { b"h2" } else { b"http/1.1" };
+        config.alpn_protocols = vec![spoken.to_vec()];
         TlsAcceptor::from(Arc::new(config))
     }
 }
@@ -279,23 +257,4 @@ async fn take(
     };
     // Nobody closes the semaphore.
     (stream, places.clone().acquire_owned().await.ok())
-}
-
-/// An answer that is an error alone, as a protocol has it.
-pub(super) fn refused(protocol: Protocol, error: ServeError) -> Response {
-    use axum::response::IntoResponse;
-    match protocol {
-        Protocol::Http | Protocol::Metrics => error.into_response(),
-        Protocol::Grpc => grpc::refused(&error),
-    }
-}
-
-/// Whether a request is one that anybody may ask: probes bring no keys, and the page at `/` asks for one.
-pub(super) fn is_open(protocol: Protocol, request: &Request) -> bool {
-    let path = request.uri().path();
-    match protocol {
-        Protocol::Http => matches!(path, "/" | "/v2/health/live" | "/v2/health/ready"),
-        Protocol::Metrics => false,
-        Protocol::Grpc => path.starts_with("/grpc.health.v1.Health/"),
-    }
 }

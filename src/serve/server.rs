@@ -19,6 +19,17 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 
+/// What is spoken on an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// HTTP/1.1: all routes.
+    Http,
+    /// gRPC, by HTTP/2.
+    Grpc,
+    /// HTTP/1.1: metrics alone.
+    Metrics,
+}
+
 /// Of Triton's extensions those that there are.
 pub(super) const EXTENSIONS: [&str; 6] = [
     "binary_tensor_data",
