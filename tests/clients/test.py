@@ -18,6 +18,7 @@ import traceback
 # A run leaves no files beside the sources.
 sys.dont_write_bytecode = True
 
+import grpc_clients
 import http_clients
 import kserve_clients
 from server import LeftOut, given
@@ -25,6 +26,9 @@ from server import LeftOut, given
 PARTS = [
     ("tritonclient.http", http_clients.tritonclient),
     ("tritonclient.http.aio", http_clients.tritonclient_aio),
+    ("tritonclient.grpc", grpc_clients.tritonclient),
+    ("tritonclient.grpc.aio", grpc_clients.tritonclient_aio),
+    ("a deadline on the wire", grpc_clients.deadline),
     ("kserve by HTTP", kserve_clients.rest),
     ("kserve by gRPC", kserve_clients.grpc),
     ("Paddle Serving's pipeline", http_clients.paddle),
