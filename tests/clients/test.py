@@ -18,12 +18,16 @@ import traceback
 # A run leaves no files beside the sources.
 sys.dont_write_bytecode = True
 
+import descriptor
 import grpc_clients
 import http_clients
 import kserve_clients
 from server import LeftOut, given
 
 PARTS = [
+    ("the descriptor is that of its source", descriptor.of_its_source),
+    ("the descriptor has tritonclient's numbers and types", descriptor.of_tritonclient),
+    ("the server's messages have the descriptor's", descriptor.of_the_server),
     ("tritonclient.http", http_clients.tritonclient),
     ("tritonclient.http.aio", http_clients.tritonclient_aio),
     ("tritonclient.grpc", grpc_clients.tritonclient),
