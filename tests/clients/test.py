@@ -20,6 +20,7 @@ sys.dont_write_bytecode = True
 
 import descriptor
 import grpc_clients
+import health
 import http_clients
 import kserve_clients
 from server import LeftOut, given
@@ -38,6 +39,14 @@ PARTS = [
     ("Paddle Serving's pipeline", http_clients.paddle),
     ("curl: a body, a raw input, a form", http_clients.curl),
     ("long requests that are refused", http_clients.long_refusals),
+    ("health", health.check),
+    ("reflection", health.reflection),
+    ("SIGTERM: not ready, answers, the end", health.drains),
+    ("SIGTERM beside requests under way", health.answers_what_it_took),
+    ("SIGTERM beside an open Health.Watch", health.ends_beside_watch),
+    ("SIGTERM beside an open reflection", health.ends_beside_reflection),
+    ("SIGTERM beside a silent connection", health.ends_beside_silence),
+    ("a silent connection gives its place up", health.silence),
 ]
 
 
