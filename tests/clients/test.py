@@ -23,6 +23,7 @@ import grpc_clients
 import health
 import http_clients
 import kserve_clients
+import repository
 from server import LeftOut, given
 
 PARTS = [
@@ -39,6 +40,11 @@ PARTS = [
     ("Paddle Serving's pipeline", http_clients.paddle),
     ("curl: a body, a raw input, a form", http_clients.curl),
     ("long requests that are refused", http_clients.long_refusals),
+    ("a folder of models by HTTP", repository.by_http),
+    ("a folder of models by gRPC", repository.by_grpc),
+    ("requests beside a load", repository.exchanged_under_way),
+    ("an unloaded model is not ready, by HTTP", repository.not_ready_by_http),
+    ("an unloaded model is not ready, by gRPC", repository.not_ready_by_grpc),
     ("health", health.check),
     ("reflection", health.reflection),
     ("SIGTERM: not ready, answers, the end", health.drains),
