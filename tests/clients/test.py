@@ -18,6 +18,7 @@ import traceback
 # A run leaves no files beside the sources.
 sys.dont_write_bytecode = True
 
+import access
 import descriptor
 import grpc_clients
 import health
@@ -45,6 +46,8 @@ PARTS = [
     ("requests beside a load", repository.exchanged_under_way),
     ("an unloaded model is not ready, by HTTP", repository.not_ready_by_http),
     ("an unloaded model is not ready, by gRPC", repository.not_ready_by_grpc),
+    ("keys", access.keys),
+    ("TLS", access.tls),
     ("health", health.check),
     ("reflection", health.reflection),
     ("SIGTERM: not ready, answers, the end", health.drains),
