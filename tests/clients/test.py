@@ -24,6 +24,7 @@ import grpc_clients
 import health
 import http_clients
 import kserve_clients
+import perf
 import repository
 from server import LeftOut, given
 
@@ -56,6 +57,9 @@ PARTS = [
     ("SIGTERM beside an open reflection", health.ends_beside_reflection),
     ("SIGTERM beside a silent connection", health.ends_beside_silence),
     ("a silent connection gives its place up", health.silence),
+    ("statistics as perf_analyzer reads them", perf.statistics),
+    ("perf_analyzer by HTTP", perf.by_http),
+    ("perf_analyzer by gRPC", perf.by_grpc),
 ]
 
 
