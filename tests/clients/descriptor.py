@@ -135,8 +135,10 @@ def _structs(text):
 
 
 def _field_name(name):
-    """A field's name; a variant's, as BoolParam, is that of the field bool_param."""
-    return re.sub(r"(?<=[a-z0-9])([A-Z])", r"_\1", name).lower()
+    """A field's name. A variant's, as Bool or BoolParam, is that of the field bool_param."""
+    if name[0].islower():
+        return name
+    return name.lower().removesuffix("param") + "_param"
 
 
 def _field(attributes):
