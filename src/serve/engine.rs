@@ -23,7 +23,16 @@ pub struct Wanted {
 }
 
 /// What came of a request's images, in their order.
-pub type Answer = Result<Vec<ImageOutputs>, ServeError>;
+pub type Answer = Result<(Vec<ImageOutputs>, Spent), ServeError>;
+
+/// The longest that an image of a request took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Spent {
+    /// In the queue.
+    pub queue: Duration,
+    /// On the device.
+    pub run: Duration,
+}
 
 /// A request that waits for its images.
 #[derive(Debug)]
@@ -38,13 +47,16 @@ struct Request {
 struct Answering {
     images: Vec<Option<ImageOutputs>>,
     left: usize,
+    spent: Spent,
     to: Option<oneshot::Sender<Answer>>,
 }
 
 impl Request {
     /// Takes the outputs of one image; those of the last one are the answer.
-    fn done(&self, index: usize, outputs: ImageOutputs) {
+    fn done(&self, index: usize, outputs: ImageOutputs, spent: Spent) {
         let mut state = lock(&self.state);
+        state.spent.queue = state.spent.queue.max(spent.queue);
+        state.spent.run = state.spent.run.max(spent.run);
         if state.images[index].replace(outputs).is_none() {
             state.left -= 1;
         }
@@ -53,7 +65,7 @@ impl Request {
         {
             let images = state.images.iter_mut().filter_map(Option::take).collect();
             // Nobody may be there any more.
-            let _ = to.send(Ok(images));
+            let _ = to.send(Ok((images, state.spent)));
         }
     }
 
@@ -216,6 +228,7 @@ impl Engine {
         let state = Answering {
             images: images.iter().map(|_| None).collect(),
             left: images.len(),
+            spent: Spent::default(),
             to: Some(to),
         };
         let request = Arc::new(Request {
@@ -372,7 +385,7 @@ impl Worker {
         };
         let began = Instant::now();
         let metrics = &self.shared.metrics;
-        metrics.batch(pieces.len(), released);
+        metrics.released(released);
         for piece in &pieces {
             metrics.queue.add(began - piece.since);
         }
@@ -394,9 +407,11 @@ impl Worker {
         match network.collect(&wanted) {
             Ok(outputs) => {
                 let now = Instant::now();
-                self.shared.metrics.compute.add(now - began);
+                let run = now - began;
+                self.shared.metrics.ran(pieces.len(), run);
                 for (piece, outputs) in pieces.iter().zip(outputs) {
-                    piece.request.done(piece.index, outputs);
+                    let spent = Spent { queue: began - piece.since, run };
+                    piece.request.done(piece.index, outputs, spent);
                 }
                 self.shared.metrics.output.add(now.elapsed());
                 true
@@ -532,10 +547,10 @@ mod tests {
     #[test]
     fn a_device_that_failed_is_made_anew_and_what_was_under_way_has_an_error() {
         let engine = engine(2, 1);
-        assert_eq!(ask(&engine, 1).unwrap()[0].logits, [0.0]);
+        assert_eq!(ask(&engine, 1).unwrap().0[0].logits, [0.0]);
         assert!(matches!(ask(&engine, 1), Err(ServeError::Device(_))));
         // Refused once, made at the second try.
-        assert_eq!(ask(&engine, 3).unwrap()[2].logits, [2.0]);
+        assert_eq!(ask(&engine, 3).unwrap().0[2].logits, [2.0]);
         assert!(engine.is_able());
     }
 

@@ -50,6 +50,9 @@ pub enum ServeError {
     /// The answer was not there in time.
     #[error("no answer within {}", within(.0))]
     Late(Duration),
+    /// The deadline of the call itself is over.
+    #[error("no answer within {}, the call's deadline", within(.0))]
+    Expired(Duration),
     /// The server is stopping, or the model is.
     #[error("{0} is stopping")]
     Stopping(String),
@@ -86,6 +89,7 @@ impl ServeError {
             | ServeError::Late(_)
             | ServeError::Unavailable(_)
             | ServeError::Stopping(_) => 503,
+            ServeError::Expired(_) => 504,
         }
     }
 
@@ -100,7 +104,7 @@ impl ServeError {
             ServeError::TooLong { .. } | ServeError::TooMany { .. } => "too_large",
             ServeError::Slow(_) => "slow",
             ServeError::Full { .. } | ServeError::Crowded(_) => "full",
-            ServeError::Late(_) => "late",
+            ServeError::Late(_) | ServeError::Expired(_) => "late",
             ServeError::Stopping(_) | ServeError::Unavailable(_) => "stopping",
             ServeError::Device(_) => "device",
         }

@@ -196,13 +196,12 @@ async fn model_statistics(
     State(server): Served,
     Names(path): Names,
 ) -> Result<Response, ServeError> {
-    let (model, _) = server.of_path(&path)?;
-    Ok(ok(&json!({ "model_stats": [Statistics::of(&model).json()] })))
+    let (model, kind) = server.of_path(&path)?;
+    Ok(ok(&json!({ "model_stats": [Statistics::of(&model, kind).json()] })))
 }
 
 async fn all_statistics(State(server): Served) -> Response {
-    let all: Vec<Value> =
-        server.models().all().iter().map(|model| Statistics::of(model).json()).collect();
+    let all: Vec<Value> = server.statistics().iter().map(Statistics::json).collect();
     ok(&json!({ "model_stats": all }))
 }
 

@@ -4,25 +4,34 @@
 use super::server::{Protocol, Server};
 use super::{grpc, guard, http};
 use axum::Router;
+use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
-use hyper_util::service::TowerToHyperService;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use std::future::Future;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
+use tonic::codegen::Service;
 
 /// How long the server waits where the system has nothing left for another connection.
 const EXHAUSTED: Duration = Duration::from_millis(200);
+/// After so long without a request a gRPC client is let go, its open streams too; it comes back by itself.
+const IDLE: Duration = Duration::from_secs(600);
+/// How long answers are waited for to be sent when the server ends, and how often it looks for requests
+/// without one before that.
+const END_TIME: Duration = Duration::from_secs(1);
+const END_TICK: Duration = Duration::from_millis(10);
 /// How often the server looks whether a device is lost.
 const LOST_TICK: Duration = Duration::from_millis(500);
 /// Bytes that a client may have sent of a gRPC request, and on a connection, that nobody has read.
@@ -114,7 +123,8 @@ pub async fn serve(
     stopped: impl Future<Output = ()> + Send,
 ) -> Ended {
     let places = Arc::new(Semaphore::new(connections.most.max(1)));
-    let drained = watch::Sender::new(false);
+    let phase = watch::Sender::new(Phase::Serving);
+    let under_way = Arc::<AtomicUsize>::default();
     let mut serving = JoinSet::new();
     for Endpoint { protocol, listener } in endpoints {
         let router = match protocol {
@@ -132,9 +142,10 @@ pub async fn serve(
                 router: guard::layered(router, server.clone(), protocol),
                 tls: connections.tls.as_ref().map(|tls| tls.acceptor(protocol)),
                 header_time: connections.header_time,
+                under_way: under_way.clone(),
+                phase: phase.subscribe(),
             },
             places: places.clone(),
-            drained: drained.subscribe(),
         };
         serving.spawn(place.serve(listener));
     }
@@ -144,10 +155,38 @@ pub async fn serve(
     };
     server.stop();
     tokio::time::sleep(connections.drain_delay).await;
-    drained.send_replace(true);
-    while serving.join_next().await.is_some() {}
+    phase.send_replace(Phase::Ending);
+    let answered = async {
+        loop {
+            while under_way.load(Ordering::Relaxed) > 0 {
+                tokio::time::sleep(END_TICK).await;
+            }
+            tokio::time::sleep(END_TIME).await;
+            if under_way.load(Ordering::Relaxed) == 0 {
+                break;
+            }
+        }
+    };
+    tokio::select! {
+        () = async { while serving.join_next().await.is_some() {} } => {}
+        // Streams stay open, and some clients silent.
+        () = answered => {
+            phase.send_replace(Phase::Over);
+            while serving.join_next().await.is_some() {}
+        }
+    }
     server.close();
     ended
+}
+
+/// How far serving has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Phase {
+    Serving,
+    /// No connection is taken; what was asked is answered.
+    Ending,
+    /// Everything is answered.
+    Over,
 }
 
 /// Waits until a device is lost.
@@ -161,20 +200,24 @@ async fn lost(server: &Server) {
 struct Address {
     speaker: Speaker,
     places: Arc<Semaphore>,
-    drained: watch::Receiver<bool>,
 }
 
 impl Address {
-    async fn serve(mut self, listener: TcpListener) {
+    async fn serve(self, listener: TcpListener) {
         let graceful = GracefulShutdown::new();
+        let mut phase = self.speaker.phase.clone();
         loop {
             let (stream, place) = tokio::select! {
-                _ = self.drained.wait_for(|&is_drained| is_drained) => break,
+                _ = phase.wait_for(|&phase| phase >= Phase::Ending) => break,
                 taken = take(&listener, &self.places) => taken,
             };
             let (speaker, watcher) = (self.speaker.clone(), graceful.watcher());
             tokio::spawn(async move {
-                speaker.speak(stream, watcher).await;
+                let mut phase = speaker.phase.clone();
+                tokio::select! {
+                    () = speaker.speak(stream, watcher) => {}
+                    _ = phase.wait_for(|&phase| phase >= Phase::Over) => {}
+                }
                 drop(place);
             });
         }
@@ -190,6 +233,9 @@ struct Speaker {
     router: Router,
     tls: Option<TlsAcceptor>,
     header_time: Duration,
+    /// Requests that have no answer yet, on all addresses.
+    under_way: Arc<AtomicUsize>,
+    phase: watch::Receiver<Phase>,
 }
 
 impl Speaker {
@@ -213,8 +259,17 @@ impl Speaker {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let (stream, service) =
-            (TokioIo::new(stream), TowerToHyperService::new(self.router.clone()));
+        let stream = TokioIo::new(stream);
+        let requests = Arc::<Requests>::default();
+        let service = service_fn(|request: hyper::Request<Incoming>| {
+            let counted = Counted::new(&self.under_way, &requests);
+            let answer = self.router.clone().call(request);
+            async move {
+                let answer = answer.await;
+                drop(counted);
+                answer
+            }
+        });
         match self.protocol {
             Protocol::Http | Protocol::Metrics => {
                 let mut http = http1::Builder::new();
@@ -229,9 +284,56 @@ impl Speaker {
                     .max_concurrent_streams(STREAMS)
                     .keep_alive_interval(KEEP_ALIVE)
                     .keep_alive_timeout(self.header_time);
-                let _ = watcher.watch(http.serve_connection(stream, service)).await;
+                tokio::select! {
+                    _ = watcher.watch(http.serve_connection(stream, service)) => {}
+                    () = requests.are_absent(self.header_time) => {}
+                }
             }
         }
+    }
+}
+
+/// Requests of a connection.
+#[derive(Debug, Default)]
+struct Requests {
+    begun: AtomicUsize,
+    under_way: AtomicUsize,
+}
+
+impl Requests {
+    /// Waits until there has been none for `first` from the start on, or for [`IDLE`] after that.
+    async fn are_absent(&self, first: Duration) {
+        let (mut seen, mut limit) = (0, first);
+        loop {
+            tokio::time::sleep(limit).await;
+            let begun = self.begun.load(Ordering::Relaxed);
+            if begun == seen && self.under_way.load(Ordering::Relaxed) == 0 {
+                return;
+            }
+            (seen, limit) = (begun, IDLE);
+        }
+    }
+}
+
+/// A request that has no answer yet, as long as this lives.
+struct Counted {
+    all: Arc<AtomicUsize>,
+    of_connection: Arc<Requests>,
+}
+
+impl Counted {
+    fn new(all: &Arc<AtomicUsize>, of_connection: &Arc<Requests>) -> Counted {
+        all.fetch_add(1, Ordering::Relaxed);
+        of_connection.begun.fetch_add(1, Ordering::Relaxed);
+        of_connection.under_way.fetch_add(1, Ordering::Relaxed);
+        Counted { all: all.clone(), of_connection: of_connection.clone() }
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.all.fetch_sub(1, Ordering::Relaxed);
+        self.of_connection.under_way.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

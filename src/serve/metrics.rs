@@ -68,26 +68,48 @@ pub struct ModelMetrics {
     last_request: AtomicU64,
     /// How often a device was taken up anew.
     renewals: AtomicU64,
+    /// Nanoseconds that requests with an answer spent: decoding, in the queue, on the device, and with
+    /// all else.
+    spent: [AtomicU64; 4],
     /// Requests without an answer, by reason.
     failed: Mutex<BTreeMap<&'static str, u64>>,
-    /// Batches by their number of images.
-    batches: Mutex<BTreeMap<usize, u64>>,
+    /// Batches by their number of images, and their nanoseconds on the device.
+    batches: Mutex<BTreeMap<usize, [u64; 2]>>,
     released: [AtomicU64; Released::ALL.len()],
 }
 
 impl ModelMetrics {
     /// A batch goes.
-    pub fn batch(&self, images: usize, released: Released) {
-        *self.batches.lock().unwrap_or_else(PoisonError::into_inner).entry(images).or_default() +=
-            1;
+    pub fn released(&self, released: Released) {
         self.released[released as usize].fetch_add(1, Relaxed);
     }
 
-    /// A request has its answer.
-    pub fn answered(&self, after: Duration) {
+    /// A batch was run.
+    pub fn ran(&self, images: usize, run: Duration) {
+        self.compute.add(run);
+        let mut batches = self.batches.lock().unwrap_or_else(PoisonError::into_inner);
+        let [count, nanos] = batches.entry(images).or_default();
+        *count += 1;
+        *nanos += run.as_nanos() as u64;
+    }
+
+    /// A request has its answer, and spent so much of its time with decoding, in the queue and on the
+    /// device.
+    pub fn answered(&self, after: Duration, parts: [Duration; 3]) {
+        let [input, queue, run] = parts;
+        let rest = after.saturating_sub(input + queue + run);
+        for (sum, part) in self.spent.iter().zip([input, queue, run, rest]) {
+            sum.fetch_add(part.as_nanos() as u64, Relaxed);
+        }
         self.request.add(after);
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         self.last_request.store(now.as_millis() as u64, Relaxed);
+    }
+
+    /// Nanoseconds that requests with an answer spent: decoding, in the queue, on the device, and with
+    /// all else.
+    pub fn spent(&self) -> [u64; 4] {
+        [0, 1, 2, 3].map(|part| self.spent[part].load(Relaxed))
     }
 
     /// Milliseconds since 1970 of the last answer; 0 without one.
@@ -122,8 +144,8 @@ impl ModelMetrics {
         self.failed.lock().unwrap_or_else(PoisonError::into_inner).values().sum()
     }
 
-    /// Batches by their number of images.
-    pub fn batches(&self) -> BTreeMap<usize, u64> {
+    /// Batches by their number of images, and their nanoseconds on the device.
+    pub fn batches(&self) -> BTreeMap<usize, [u64; 2]> {
         self.batches.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
@@ -199,7 +221,7 @@ fn ours(text: &mut Text, models: &[(String, &Row<'_>)]) {
     let name = "effnet_batch_images_total";
     text.head(name, "counter", "Batches by their number of images.");
     for (model, row) in models {
-        for (images, count) in row.metrics.batches() {
+        for (images, [count, _]) in row.metrics.batches() {
             text.value(name, &format!("{model},images=\"{images}\""), count);
         }
     }
@@ -255,9 +277,11 @@ fn tritons(text: &mut Text, rows: &[Row<'_>]) {
         [
             ("nv_inference_request_success", "Requests with an answer.", |m| m.request.total()[0]),
             ("nv_inference_count", "Images that were run.", |m| {
-                m.batches().iter().map(|(&images, &count)| images as u64 * count).sum()
+                m.batches().iter().map(|(&images, [count, _])| images as u64 * count).sum()
             }),
-            ("nv_inference_exec_count", "Batches that were run.", |m| m.batches().values().sum()),
+            ("nv_inference_exec_count", "Batches that were run.", |m| {
+                m.batches().values().map(|[count, _]| count).sum()
+            }),
             ("nv_inference_request_duration_us", "Requests, from body to answer.", |m| {
                 us(m.request.total()[1])
             }),
@@ -327,7 +351,8 @@ mod tests {
         let metrics = ModelMetrics::default();
         metrics.request.add(Duration::from_micros(700));
         metrics.request.add(Duration::from_secs(20));
-        metrics.batch(3, Released::Free);
+        metrics.released(Released::Free);
+        metrics.ran(3, Duration::from_millis(2));
         metrics.failure(&ServeError::Late(Duration::ZERO));
         let row = Row {
             name: "a\"b",

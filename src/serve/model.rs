@@ -1,9 +1,9 @@
 //! A model that is served: its way from a request's images to their outputs.
 
-use super::engine::{Answer, Engine, Hold, Place, Wanted};
+use super::engine::{Engine, Hold, Place, Wanted};
 use super::error::ServeError;
 use super::metrics::{ModelMetrics, Row};
-use super::network::{ImageInput, Make, Network, Null, warm};
+use super::network::{ImageInput, ImageOutputs, Make, Network, Null, warm};
 use super::oip::{Extents, Images};
 use super::queue::Priority;
 use crate::image::{self, ImageError, Recipe};
@@ -266,14 +266,16 @@ impl Model {
         wanted: Wanted,
         priority: Priority,
         timeout: Option<Duration>,
-    ) -> Answer {
+    ) -> Result<Vec<ImageOutputs>, ServeError> {
         let began = Instant::now();
         let mut counted = Counted { metrics: &self.metrics, is_done: false };
         self.metrics.pending.fetch_add(1, Ordering::Relaxed);
         let work = async {
             let _seat = self.enter(&images)?;
             let (engine, inputs) = self.prepare(images).await?;
-            engine.submit(inputs, wanted, priority).answer().await
+            let input = began.elapsed();
+            let (outputs, spent) = engine.submit(inputs, wanted, priority).answer().await?;
+            Ok((outputs, [input, spent.queue, spent.run]))
         };
         let answer = match [timeout, self.options.timeout].into_iter().flatten().min() {
             Some(limit) => {
@@ -282,11 +284,11 @@ impl Model {
             None => work.await,
         };
         match &answer {
-            Ok(_) => self.metrics.answered(began.elapsed()),
+            Ok((_, parts)) => self.metrics.answered(began.elapsed(), *parts),
             Err(error) => self.metrics.failure(error),
         }
         counted.is_done = true;
-        answer
+        answer.map(|(outputs, _)| outputs)
     }
 
     /// A place in the queue for what the images are and for what they will be: an image of a few

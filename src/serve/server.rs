@@ -7,6 +7,7 @@ use super::keys::Keys;
 use super::model::Model;
 use super::oip::Kind;
 use super::repository::{Listed, Models, Source, State};
+use super::statistics::Statistics;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{self, FromRequestParts, Path};
 use axum::http::StatusCode;
@@ -145,6 +146,18 @@ impl Server {
             }
         }
         index
+    }
+
+    /// The statistics of all models, under each of their names.
+    pub(super) fn statistics(&self) -> Vec<Statistics> {
+        let models = self.models.all();
+        let of = |model| Kind::ALL.map(|kind| Statistics::of(model, kind));
+        models.iter().flat_map(|model| of(model)).collect()
+    }
+
+    /// Whether a name has a model or could have one, though it has none now.
+    pub(super) fn is_known(&self, name: &str) -> bool {
+        self.models.index().iter().any(|listed| listed.name == base(name))
     }
 
     /// Loads a model under its name without a suffix.

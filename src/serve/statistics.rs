@@ -1,15 +1,17 @@
 //! Triton's statistics of a model, for both protocols.
 
 use super::model::Model;
+use super::oip::Kind;
 use serde_json::{Value, json};
 
 /// A number of times, and nanoseconds in all.
 pub type Times = [u64; 2];
 
-/// What clients take differences of. A model's three names count together.
+/// What clients take differences of. A model's three names count together. Of requests each part has
+/// the same number, which perf_analyzer insists on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Statistics {
-    /// The model's name without a suffix.
+    /// The name that was asked for.
     pub name: String,
     /// Milliseconds since 1970 of the last request with an answer.
     pub last_inference: u64,
@@ -21,37 +23,39 @@ pub struct Statistics {
     pub success: Times,
     /// Requests without one.
     pub fail: Times,
-    /// Images in the queue.
+    /// Requests with an answer, in the queue.
     pub queue: Times,
-    /// Images decoded.
+    /// The same, decoding.
     pub input: Times,
-    /// Batches on the device.
+    /// The same, on the device.
     pub infer: Times,
-    /// Batches' outputs, to their requests.
+    /// The same, all else.
     pub output: Times,
-    /// Batches by their number of images.
-    pub by_size: Vec<(u64, u64)>,
+    /// Batches by their number of images, on the device.
+    pub by_size: Vec<(u64, Times)>,
     /// Bytes of GPUs' memory, by the GPU's number.
     pub memory: Vec<(usize, u64)>,
 }
 
 impl Statistics {
-    /// A model's, now.
-    pub fn of(model: &Model) -> Statistics {
+    /// A model's, now, under one of its names.
+    pub fn of(model: &Model, kind: Kind) -> Statistics {
         let metrics = &model.metrics;
-        let by_size: Vec<(u64, u64)> =
-            metrics.batches().iter().map(|(&images, &count)| (images as u64, count)).collect();
+        let by_size: Vec<(u64, Times)> =
+            metrics.batches().iter().map(|(&images, &times)| (images as u64, times)).collect();
+        let success = metrics.request.total();
+        let [input, queue, infer, output] = metrics.spent().map(|ns| [success[0], ns]);
         Statistics {
-            name: model.name().to_owned(),
+            name: model.extents.full_name(kind),
             last_inference: metrics.last_request(),
-            images: by_size.iter().map(|(images, count)| images * count).sum(),
-            batches: by_size.iter().map(|(_, count)| count).sum(),
-            success: metrics.request.total(),
+            images: by_size.iter().map(|(images, [count, _])| images * count).sum(),
+            batches: by_size.iter().map(|(_, [count, _])| count).sum(),
+            success,
             fail: [metrics.failures(), 0],
-            queue: metrics.queue.total(),
-            input: metrics.decode.total(),
-            infer: metrics.compute.total(),
-            output: metrics.output.total(),
+            queue,
+            input,
+            infer,
+            output,
             by_size,
             memory: model.memory().into_iter().collect(),
         }
@@ -60,7 +64,15 @@ impl Statistics {
     /// As HTTP has it.
     pub fn json(&self) -> Value {
         let times = |[count, ns]: Times| json!({ "count": count, "ns": ns });
-        let of_size = |&(images, count): &(u64, u64)| json!({ "batch_size": images, "compute_infer": { "count": count, "ns": 0 } });
+        let of_size = |&(images, [count, ns]): &(u64, Times)| {
+            let none = times([count, 0]);
+            json!({
+                "batch_size": images,
+                "compute_input": none,
+                "compute_infer": times([count, ns]),
+                "compute_output": none,
+            })
+        };
         let memory =
             |&(gpu, bytes): &(usize, u64)| json!({ "type": "GPU", "id": gpu, "byte_size": bytes });
         json!({

@@ -40,3 +40,26 @@ fn a_slow_client_holds_no_place_for_long() {
     slow.read_to_end(&mut rest).unwrap_or_default();
     assert!(rest.is_empty() || rest.starts_with(b"HTTP/1.1 408"), "{rest:?}");
 }
+
+/// A client that opens a connection to gRPC and says nothing is cut off.
+#[test]
+fn a_silent_client_of_grpc_holds_no_place_for_long() {
+    use std::io::Read;
+    let connections =
+        Connections { most: 1, header_time: Duration::from_millis(100), ..connections() };
+    let served = Served::with(weights(), model_options(), connections);
+    let mut silent = std::net::TcpStream::connect(served.grpc).unwrap();
+    assert_eq!(served.get("/v2/health/live").0, 200);
+    let mut rest = Vec::new();
+    silent.read_to_end(&mut rest).unwrap_or_default();
+}
+
+/// A connection that nobody closes does not keep the server from ending.
+#[test]
+fn the_server_ends_beside_silent_connections() {
+    let mut served = Served::new(weights(), model_options());
+    let silent = [served.grpc, served.address].map(|to| std::net::TcpStream::connect(to).unwrap());
+    assert_eq!(served.get("/v2/health/live").0, 200);
+    served.end();
+    drop(silent);
+}

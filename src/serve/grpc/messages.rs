@@ -285,8 +285,12 @@ pub struct InferStatistics {
 pub struct InferBatchStatistics {
     #[prost(uint64, tag = "1")]
     pub batch_size: u64,
+    #[prost(message, optional, tag = "2")]
+    pub compute_input: Option<StatisticDuration>,
     #[prost(message, optional, tag = "3")]
     pub compute_infer: Option<StatisticDuration>,
+    #[prost(message, optional, tag = "4")]
+    pub compute_output: Option<StatisticDuration>,
 }
 
 #[derive(Clone, PartialEq, Message)]

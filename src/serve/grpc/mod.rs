@@ -136,7 +136,7 @@ fn status(error: &ServeError) -> Status {
         ServeError::Invalid(_) => Code::InvalidArgument,
         ServeError::Unauthorised => Code::Unauthenticated,
         ServeError::NotFound(_) => Code::NotFound,
-        ServeError::Slow(_) => Code::DeadlineExceeded,
+        ServeError::Slow(_) | ServeError::Expired(_) => Code::DeadlineExceeded,
         ServeError::TooLong { .. } | ServeError::TooMany { .. } => Code::ResourceExhausted,
         ServeError::Device(_) => Code::Internal,
         ServeError::Encoding(_) | ServeError::Unsupported(_) => Code::Unimplemented,

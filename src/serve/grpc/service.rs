@@ -23,8 +23,14 @@ pub async fn server_ready(server: Arc<Server>, _: Call<Empty>) -> Answer<ReadyRe
 
 pub async fn model_ready(server: Arc<Server>, call: Call<ModelRequest>) -> Answer<ReadyResponse> {
     let ModelRequest { name, version } = call.message;
-    let (model, _) = server.model(&name, Some(&version))?;
-    Ok(ReadyResponse { ready: server.is_ready() && model.is_able() })
+    match server.model(&name, Some(&version)) {
+        Ok((model, _)) => Ok(ReadyResponse { ready: server.is_ready() && model.is_able() }),
+        // It is being loaded, or was unloaded: who waits for it asks again.
+        Err(_) if server.models().get(&name).is_none() && server.is_known(&name) => {
+            Ok(ReadyResponse { ready: false })
+        }
+        Err(error) => Err(error),
+    }
 }
 
 pub async fn server_metadata(_: Arc<Server>, _: Call<Empty>) -> Answer<ServerMetadataResponse> {
@@ -97,21 +103,25 @@ pub async fn model_statistics(
     call: Call<ModelRequest>,
 ) -> Answer<ModelStatisticsResponse> {
     let ModelRequest { name, version } = call.message;
-    let models = match name.is_empty() {
-        true => server.models().all(),
-        false => vec![server.model(&name, Some(&version))?.0],
+    let all = match name.is_empty() {
+        true => server.statistics(),
+        false => {
+            let (model, kind) = server.model(&name, Some(&version))?;
+            vec![Statistics::of(&model, kind)]
+        }
     };
     let times = |[count, ns]: [u64; 2]| Some(StatisticDuration { count, ns });
-    let statistics = |model| {
-        let found = Statistics::of(model);
+    let statistics = |found: Statistics| {
         let memory = |(gpu, byte_size): (usize, u64)| MemoryUsage {
             r#type: "GPU".to_owned(),
             id: gpu as i64,
             byte_size,
         };
-        let of_size = |(batch_size, count): (u64, u64)| InferBatchStatistics {
+        let of_size = |(batch_size, [count, ns]): (u64, [u64; 2])| InferBatchStatistics {
             batch_size,
-            compute_infer: times([count, 0]),
+            compute_input: times([count, 0]),
+            compute_infer: times([count, ns]),
+            compute_output: times([count, 0]),
         };
         ModelStatistics {
             name: found.name,
@@ -131,9 +141,7 @@ pub async fn model_statistics(
             memory_usage: found.memory.into_iter().map(memory).collect(),
         }
     };
-    Ok(ModelStatisticsResponse {
-        model_stats: models.iter().map(|model| statistics(model)).collect(),
-    })
+    Ok(ModelStatisticsResponse { model_stats: all.into_iter().map(statistics).collect() })
 }
 
 pub async fn repository_index(
@@ -176,8 +184,12 @@ pub async fn model_infer(
     let request = request(&model.extents, kind, message)?;
     drop(memory);
     let wanted = request.wanted();
-    let timeout = [timeout, request.timeout].into_iter().flatten().min();
-    let images = model.infer(request.images, wanted, request.priority, timeout).await?;
+    let limit = [timeout, request.timeout].into_iter().flatten().min();
+    let images = model.infer(request.images, wanted, request.priority, limit).await;
+    let images = images.map_err(|error| match error {
+        ServeError::Late(limit) if timeout == Some(limit) => ServeError::Expired(limit),
+        error => error,
+    })?;
     let mut answer = ModelInferResponse {
         model_name: model.extents.full_name(kind),
         model_version: "1".to_owned(),
