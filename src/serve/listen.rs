@@ -28,6 +28,9 @@ use tonic::codegen::Service;
 const EXHAUSTED: Duration = Duration::from_millis(200);
 /// After so long without a request a gRPC client is let go, its open streams too; it comes back by itself.
 const IDLE: Duration = Duration::from_secs(600);
+/// So many times as long as for headers a client of HTTP may take for an answer; one that asks for nothing
+/// is let go of before.
+const UNREAD: u32 = 4;
 /// How long answers are waited for to be sent when the server ends, and how often it looks for requests
 /// without one before that.
 const END_TIME: Duration = Duration::from_secs(1);
@@ -274,7 +277,11 @@ impl Speaker {
             Protocol::Http | Protocol::Metrics => {
                 let mut http = http1::Builder::new();
                 http.timer(TokioTimer::new()).header_read_timeout(self.header_time);
-                let _ = watcher.watch(http.serve_connection(stream, service)).await;
+                let unread = UNREAD * self.header_time;
+                tokio::select! {
+                    _ = watcher.watch(http.serve_connection(stream, service)) => {}
+                    () = requests.are_absent(unread, unread) => {}
+                }
             }
             Protocol::Grpc => {
                 let mut http = http2::Builder::new(TokioExecutor::new());
@@ -286,7 +293,7 @@ impl Speaker {
                     .keep_alive_timeout(self.header_time);
                 tokio::select! {
                     _ = watcher.watch(http.serve_connection(stream, service)) => {}
-                    () = requests.are_absent(self.header_time) => {}
+                    () = requests.are_absent(self.header_time, IDLE) => {}
                 }
             }
         }
@@ -301,8 +308,8 @@ struct Requests {
 }
 
 impl Requests {
-    /// Waits until there has been none for `first` from the start on, or for [`IDLE`] after that.
-    async fn are_absent(&self, first: Duration) {
+    /// Waits until there has been none for `first` from the start on, or for `then` after that.
+    async fn are_absent(&self, first: Duration, then: Duration) {
         let (mut seen, mut limit) = (0, first);
         loop {
             tokio::time::sleep(limit).await;
@@ -310,7 +317,7 @@ impl Requests {
             if begun == seen && self.under_way.load(Ordering::Relaxed) == 0 {
                 return;
             }
-            (seen, limit) = (begun, IDLE);
+            (seen, limit) = (begun, then);
         }
     }
 }

@@ -63,3 +63,18 @@ fn the_server_ends_beside_silent_connections() {
     served.end();
     drop(silent);
 }
+
+/// A client that asks for more than it takes is cut off.
+#[test]
+fn a_client_that_reads_nothing_holds_no_place_for_long() {
+    use std::io::Write;
+    let connections =
+        Connections { most: 1, header_time: Duration::from_millis(100), ..connections() };
+    let served = Served::with(weights(), model_options(), connections);
+    let mut client = std::net::TcpStream::connect(served.address).unwrap();
+    let ask = b"GET /openapi.yaml HTTP/1.1\r\nHost: x\r\n\r\n".repeat(2000);
+    // Until nobody takes any more of it.
+    client.set_write_timeout(Some(Duration::from_millis(200))).unwrap();
+    let _ = client.write_all(&ask);
+    assert_eq!(served.get("/v2/health/live").0, 200);
+}
