@@ -14,6 +14,7 @@ loopback interface; numpy is needed. What is random has a fixed seed.
 | stops | SIGTERM under load: no accepted request is lost; and among clients that hold their connections |
 | reloads | weights exchanged under load: each answer is of the one or of the other |
 | soak | good requests among hostile ones: right, quick enough, memory and descriptors flat |
+| crowds | what few clients can take from all others |
 | ready | from start to ready |
 """
 
@@ -24,6 +25,7 @@ import sys
 import time
 import traceback
 
+import crowds
 import deadline
 import overload
 import ready
@@ -37,6 +39,7 @@ PARTS = {
     "stops": stopping.check,
     "reloads": reloads.check,
     "soak": soak.check,
+    "crowds": crowds.check,
     "ready": ready.check,
 }
 SHORT = {"minutes": 1.0, "seconds": 10.0, "stops": 5, "reloads": 40, "starts": 3}
