@@ -146,6 +146,7 @@ def good(effnet, weights):
     photo = photograph("photos/chelsea.jpg")
     text = base64.b64encode(photograph("formats/rgb.png")).decode()
     as_json = {"inputs": [{"name": "image", "shape": [1], "datatype": "BYTES", "data": [text]}]}
+    of_paddle = {"key": ["image"], "value": [text]}
     return [
         Ask("one image of pixels, raw", raw("lite0:pixels", levels[:1].tobytes()), of_levels[0]),
         Ask("six images of pixels", tensor("lite0:pixels", "pixels", levels), b"".join(of_levels)),
@@ -156,6 +157,6 @@ def good(effnet, weights):
         Ask("a PNG, raw", raw("lite0", photograph("formats/rgb.png"))),
         Ask("a PNG of its own size to classify", request("/v2/models/lite0/classify?top_k=3", png(levels[0]))),
         Ask("a PNG in JSON", request("/v2/models/lite0/infer", json.dumps(as_json).encode())),
-        Ask("Paddle Serving's form", request("/lite0/prediction", json.dumps({"key": ["image"], "value": [text]}).encode())),
+        Ask("Paddle Serving's form", request("/lite0/prediction", json.dumps(of_paddle).encode())),
         GrpcAsk("two tensors by gRPC", frames.infer("lite0:tensor", "input", "FP32", values), b"".join(of_values)),
     ]

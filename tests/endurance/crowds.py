@@ -10,6 +10,7 @@ import time
 import zlib
 
 import frames
+import slow
 from asks import Ask, noise, raw
 from client import Connection, Unanswered, request
 from figures import spread
@@ -63,17 +64,7 @@ def opened_by_grpc(server):
 
 
 def never_reads(server):
-    """Asks for much and takes nothing of it."""
-    sock = socket.socket()
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
-    sock.connect(server.http)
-    sock.setblocking(False)
-    for _ in range(100):
-        try:
-            sock.send(request("/openapi.yaml") * 100)
-        except BlockingIOError:
-            time.sleep(0.002)
-    return sock
+    return slow.never_reads(server.http)
 
 
 def slow_bodies(args, report, name, head):
@@ -99,10 +90,11 @@ def slow_bodies(args, report, name, head):
             began = time.perf_counter()
             try:
                 answer = connection.ask(ask.data)
+                seconds = time.perf_counter() - began
                 if ask.is_right(answer):
-                    took.append(time.perf_counter() - began)
+                    took.append(seconds)
                 else:
-                    faults.append(f"status {answer.status} after {time.perf_counter() - began:.1f} s: {answer.body[:80]!r}")
+                    faults.append(f"status {answer.status} after {seconds:.1f} s: {answer.body[:80]!r}")
             except Unanswered as fault:
                 faults.append(str(fault))
             time.sleep(1.0)
@@ -170,7 +162,14 @@ def check(args, report):
         (slow_bodies, "Chunks", f"{head}Transfer-Encoding: chunked\r\n\r\n".encode()),
         (slow_bodies, "gzip", f"{head}Content-Encoding: gzip\r\nContent-Length: 1000\r\n\r\n".encode()),
     ]
-    threads = [threading.Thread(target=run, args=(args, report, *more)) for run, *more in checks]
+
+    def run(held, *more):
+        try:
+            held(args, report, *more)
+        except Exception as error:  # The others go on.
+            report.goal(f"the check runs to its end. {more[0]}", f"{type(error).__name__}: {error}", False)
+
+    threads = [threading.Thread(target=run, args=one) for one in checks]
     for thread in threads:
         thread.start()
     for thread in threads:

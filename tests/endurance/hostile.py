@@ -365,7 +365,8 @@ def odd_queries(numbers):
 
 
 def odd_forms(numbers):
-    body = numbers.choice([b"", b"--x", b"--x\r\n\r\n", b"--x\r\nContent-Disposition: form-data\r\n\r\nx\r\n--x--", bytes(5000)])
+    field = b"--x\r\nContent-Disposition: form-data\r\n\r\nx\r\n--x--"
+    body = numbers.choice([b"", b"--x", b"--x\r\n\r\n", field, bytes(5000)])
     boundary = numbers.choice(["; boundary=x", "", "; boundary=" + "b" * 5000])
     return request("/v2/models/lite0/classify", body, [f"Content-Type: multipart/form-data{boundary}"])
 

@@ -91,9 +91,9 @@ def garbage(numbers):
 
 def garbage_frames(numbers):
     """Frames of random kinds, flags, streams and contents."""
+    less_than = numbers.randrange
     return b"".join(
-        frame(numbers.randrange(12), numbers.randrange(256), numbers.randrange(8), numbers.randbytes(numbers.randrange(64)))
-        for _ in range(100)
+        frame(less_than(12), less_than(256), less_than(8), numbers.randbytes(less_than(64))) for _ in range(100)
     )
 
 
@@ -120,9 +120,8 @@ def rapid_reset(_):
 def made_to_reset(_):
     """Streams that the server has to reset, for their windows overflow (CVE-2025-8671)."""
     overflow = struct.pack(">I", 0x7FFFFFFF)
-    return b"".join(
-        frame(HEADERS, END_HEADERS, 2 * i + 1, INFER) + frame(WINDOW_UPDATE, 0, 2 * i + 1, overflow) for i in range(2000)
-    )
+    streams = range(1, 4001, 2)
+    return b"".join(frame(HEADERS, END_HEADERS, i, INFER) + frame(WINDOW_UPDATE, 0, i, overflow) for i in streams)
 
 
 def pings(_):
@@ -232,7 +231,8 @@ def unread(_):
     """Calls whose answers there is no window for."""
     nothing = frame(SETTINGS, 0, 0, struct.pack(">HI", 4, 0))
     live = headers_of(b"/inference.GRPCInferenceService/ServerMetadata")
-    calls = (frame(HEADERS, END_HEADERS, 2 * i + 1, live) + frame(DATA, END_STREAM, 2 * i + 1, bytes(5)) for i in range(250))
+    streams = range(1, 501, 2)
+    calls = (frame(HEADERS, END_HEADERS, i, live) + frame(DATA, END_STREAM, i, bytes(5)) for i in streams)
     return nothing + b"".join(calls)
 
 

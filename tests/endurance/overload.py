@@ -8,28 +8,34 @@ import time
 from asks import noise, raw
 from figures import flat, quantile, spread
 from lanes import Lane, Loop
-from server import MB, Meter, Server
+from server import MB, Meter, Server, busy_seconds
 
 IN_FLIGHT = 16
 QUEUE = 32
 TIMEOUT_S = 1.0
 # A request that has no answer after so long beyond its deadline hangs.
 HANGS_S = 5.0
+WARM_UP_S = 5.0
 # Connections that are there from the beginning and used in turn, so that their buffers are no growth of memory.
 CONNECTIONS = 64
 
 
 class Usage:
-    """Processor time of this process and of the server, as parts of one core."""
+    """Processor time of this process, of the server, and of all others, as parts of one core."""
 
     def __init__(self, server):
         self.server = server
-        self.began, self.own, self.servers = time.perf_counter(), time.process_time(), server.processor_seconds()
+        self.began, self.then = time.perf_counter(), self.seconds()
+
+    def seconds(self):
+        return time.process_time(), self.server.processor_seconds(), busy_seconds()
 
     def parts(self):
         wall = time.perf_counter() - self.began
-        own, servers = time.process_time() - self.own, self.server.processor_seconds() - self.servers
-        return f"{100 * own / wall:.0f} % of a core, the server {100 * servers / wall:.0f} %, of {os.cpu_count()} cores"
+        own, servers, busy = (100 * (now - then) / wall for now, then in zip(self.seconds(), self.then))
+        others = max(busy - own - servers, 0)
+        cores = os.cpu_count()
+        return f"{own:.1f} % of a core, the server {servers:.0f} %, others {others:.0f} %, of {cores} cores"
 
 
 def capacity(server, request, seconds, warm_up=1.0):
@@ -137,6 +143,8 @@ def check(args, report):
         measured = min(max(args.seconds / 4, 5), 15)
         before, parts = capacity(server, request, measured)
         report.figure("capacity before: closed loop, 16 in flight", f"{before:.1f} images/s; generator {parts}")
+        # Buffers and the allocator's memory fill first.
+        Flood(server, request, 2 * before, WARM_UP_S, expected[0], args.seed + 1)
         with Meter(server) as meter:
             usage = Usage(server)
             flood = Flood(server, request, 2 * before, args.seconds, expected[0], args.seed)

@@ -212,4 +212,5 @@ def tell_resources(args, report, server, meter, before, after):
         )
     left = mappings(server.pid)
     report.goal("replaced weights are let go of", f"{left} mapped files that have been replaced", left == 0)
-    report.goal("no panic", f"{server.panics}; running: {server.is_running()}", not server.panics and server.is_running())
+    is_whole = not server.panics and server.is_running()
+    report.goal("no panic", f"{server.panics}; running: {server.is_running()}", is_whole)

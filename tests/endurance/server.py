@@ -20,6 +20,13 @@ def statistics(pid):
     return (int(fields[11]) + int(fields[12])) / TICKS, int(fields[17])
 
 
+def busy_seconds():
+    """Processor seconds of all that runs on the machine, from the first line of /proc/stat."""
+    with open("/proc/stat") as file:
+        user, nice, system, _, _, irq, softirq, *_ = map(int, file.readline().split()[1:])
+    return (user + nice + system + irq + softirq) / TICKS
+
+
 class Server:
     """`effnet serve` on free ports of the loopback interface; the process is killed when the block ends."""
 

@@ -11,6 +11,8 @@ from client import request
 STEP_S = 0.5
 # Headers, and bodies, are waited for for 30 s; a client of HTTP/2 is asked after 30 s and given 30 s more.
 HTTP_LIMIT_S = 40.0
+# A client whose body does not come is told after 30 s, and may then ask for something else for 30 s.
+BODY_LIMIT_S = 75.0
 GRPC_LIMIT_S = 75.0
 
 BODY = noise(1, 1).tobytes()
@@ -19,22 +21,39 @@ LENGTH = f"Inference-Header-Content-Length: 0\r\nContent-Length: {SIDE * SIDE * 
 SHORT = f"POST /v2/models/lite0:pixels/infer HTTP/1.1\r\nHost: x\r\n{LENGTH}\r\n\r\n".encode()
 OPEN = frames.PREFACE + frames.frame(frames.SETTINGS)
 CALL = OPEN + frames.frame(frames.HEADERS, frames.END_HEADERS, 1, frames.headers_of(frames.Connection.METHOD))
+# Requests for a long answer, of which nothing is taken.
+LONG = request("/openapi.yaml") * 5000
+
+
+def never_reads(address):
+    """A client that asks for much and takes nothing of it."""
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    sock.connect(address)
+    sock.setblocking(False)
+    left, end = memoryview(LONG), time.perf_counter() + 0.3
+    while left and time.perf_counter() < end:
+        try:
+            left = left[sock.send(left) :]
+        except BlockingIOError:
+            time.sleep(0.005)
+    return sock
 
 
 class Kind:
     """So many clients that send `start` at once and `rest` a byte at a time, and live at most so long."""
 
-    def __init__(self, name, count, start=b"", rest=b"", grpc=False, reads=True):
+    def __init__(self, name, count, start=b"", rest=b"", grpc=False, reads=True, limit=None):
         self.name, self.count, self.start, self.rest, self.grpc, self.reads = name, count, start, rest, grpc, reads
-        self.limit = GRPC_LIMIT_S if grpc else HTTP_LIMIT_S
+        self.limit = limit or (GRPC_LIMIT_S if grpc else HTTP_LIMIT_S)
 
 
 KINDS = [
     Kind("idle", 100),
     Kind("a head a byte at a time", 20, rest=HEAD),
-    Kind("a body a byte at a time", 20, start=SHORT, rest=BODY),
+    Kind("a body a byte at a time", 20, start=SHORT, rest=BODY, limit=BODY_LIMIT_S),
     Kind("idle after an answer", 20, start=request("/v2/health/live")),
-    Kind("never reads its answers", 3, start=request("/openapi.yaml") * 2000, reads=False),
+    Kind("never reads its answers", 3, start=LONG, reads=False, limit=BODY_LIMIT_S),
     Kind("gRPC: idle", 20, grpc=True),
     Kind("gRPC: a preface a byte at a time", 10, rest=OPEN + bytes(1000), grpc=True),
     Kind("gRPC: opened, then silent", 10, start=OPEN, grpc=True),

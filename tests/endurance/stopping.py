@@ -15,6 +15,7 @@ import threading
 import time
 
 import frames
+import slow
 from asks import Ask, noise, photograph, raw, tensor
 from client import Connection, Unanswered, request
 from figures import spread
@@ -163,17 +164,8 @@ def half_a_body(server):
 
 
 def never_reads(server):
-    """Answers that nobody takes: many requests for a long one, on a connection whose window is small."""
-    sock = socket.socket()
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
-    sock.connect(server.http)
-    sock.setblocking(False)
-    for _ in range(200):
-        try:
-            sock.send(request("/openapi.yaml") * 100)
-        except BlockingIOError:
-            time.sleep(0.005)
-    return [sock]
+    """Answers that nobody takes."""
+    return [slow.never_reads(server.http)]
 
 
 def nothing_by_grpc(server):
