@@ -21,9 +21,9 @@ def keep_busy(server, request, is_over, found):
         try:
             began = time.perf_counter()
             answer = connection.ask(request)
-            found.append((answer.status, time.perf_counter() - began))
+            found.append((answer.status, time.perf_counter() - began, connection.sent_at))
         except Unanswered as fault:
-            found.append((fault.kind, 0.0))
+            found.append((fault.kind, 0.0, began))
             return
 
 
@@ -51,11 +51,13 @@ def check(args, report):
         slept = []
         sleeper = threading.Thread(target=sleep_late, args=(is_over, slept), daemon=True)
         sleeper.start()
-        connection, took, others = Connection(server.http), [], []
+        connection, took, others, missed = Connection(server.http), [], [], []
         for _ in range(args.deadlines):
             answer = connection.ask(small)
             if answer.status == 503 and b"no answer within 50 ms" in answer.body:
                 took.append(connection.done_at - connection.sent_at)
+                if abs(took[-1] - LIMIT_S) > TOLERANCE_S:
+                    missed.append((connection.sent_at, connection.done_at))
             else:
                 others.append((answer.status, answer.body[:100]))
             # So that the moments differ within the runs.
@@ -63,8 +65,8 @@ def check(args, report):
         is_over.set()
         for thread in [*busy, sleeper]:
             thread.join()
-    runs = [seconds for status, seconds in of_large if status == 200]
-    failed = [status for status, _ in of_large if status != 200]
+    runs = [seconds for status, seconds, _ in of_large if status == 200]
+    failed = [status for status, *_ in of_large if status != 200]
     report.figure(f"the device is busy: {IMAGES} images a request, two in flight", f"{len(runs)} of {spread(runs)}")
     ordered = ", ".join(f"{1e3 * seconds:.1f}" for seconds in sorted(took))
     is_met = len(took) == args.deadlines and all(abs(seconds - LIMIT_S) <= TOLERANCE_S for seconds in took)
@@ -74,6 +76,10 @@ def check(args, report):
         is_met,
     )
     report.goal("the large requests are answered", f"{len(failed)} failed {failed[:3]}", not failed and len(runs) > 2)
+    # What the server does with a large body when it comes may hold up the clock of others.
+    beside = [any(begin - 0.1 < sent < end for *_, sent in of_large) for begin, end in missed]
+    found = f"{sum(beside)} of {len(missed)}"
+    report.figure("of those not at 50 ± 10 ms, those while a large request came or just had", found)
     report.figure("a sleep of 50 ms of the client at the same time", spread(slept))
     if took:
         over = statistics.median(took) - LIMIT_S
