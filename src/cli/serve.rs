@@ -18,7 +18,9 @@ use std::process;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
-use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 /// Answer requests by HTTP and gRPC, in the protocol that Triton's and KServe's clients speak.
 #[derive(Debug, clap::Args)]
@@ -199,16 +201,16 @@ pub fn run(args: &Args) -> anyhow::Result<Status> {
     })
 }
 
-/// Logs on standard error.
+/// Logs on standard error: this program's own, and of others what is an error.
 fn log(args: &Args) {
-    let builder = tracing_subscriber::fmt()
-        .with_max_level(args.log_level)
-        .with_writer(std::io::stderr)
-        .with_target(false);
+    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false);
+    let others = args.log_level.min(LevelFilter::ERROR);
+    let targets = Targets::new().with_default(others).with_target("effnet", args.log_level);
+    let registry = tracing_subscriber::registry().with(targets);
     // A second one cannot be there: the program serves once.
     let _ = match args.log_json {
-        true => builder.json().flatten_event(true).try_init(),
-        false => builder.with_ansi(false).try_init(),
+        true => registry.with(layer.json().flatten_event(true)).try_init(),
+        false => registry.with(layer.with_ansi(false)).try_init(),
     };
 }
 

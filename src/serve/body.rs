@@ -7,18 +7,20 @@ use flate2::read::{GzDecoder, ZlibDecoder};
 use hyper::body::{Frame, SizeHint};
 use std::collections::VecDeque;
 use std::convert::Infallible;
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::io::Read;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 /// Bodies of the greatest length that are in memory at once; others wait.
 const AT_ONCE: usize = 8;
+/// How long a body is waited for that was not there when the server ended.
+const END_TIME: Duration = Duration::from_secs(2);
 /// Parts of the greatest length in which memory is counted.
 const PARTS: u32 = 1024;
 
@@ -27,9 +29,11 @@ const PARTS: u32 = 1024;
 pub struct Bodies {
     /// Most bytes of one, also when it is unpacked.
     most: usize,
-    /// How long memory for one is waited for, and then the body itself.
+    /// How long one is waited for, and memory for it.
     time: Duration,
     memory: Arc<Semaphore>,
+    /// Whether the server ends: what is not there by then has little time left.
+    is_ending: watch::Receiver<bool>,
 }
 
 /// What unpacks a body.
@@ -44,9 +48,11 @@ pub struct Held {
 }
 
 impl Bodies {
-    /// Bodies of at most `most` bytes, waited for for `time`.
-    pub fn new(most: usize, time: Duration) -> Bodies {
-        Bodies { most, time, memory: Arc::new(Semaphore::new(AT_ONCE * PARTS as usize)) }
+    /// Bodies of at most `most` bytes, waited for for `time`, or for [`END_TIME`] from when the server
+    /// ends.
+    pub fn new(most: usize, time: Duration, is_ending: watch::Receiver<bool>) -> Bodies {
+        let memory = Arc::new(Semaphore::new(AT_ONCE * PARTS as usize));
+        Bodies { most, time, memory, is_ending }
     }
 
     /// The whole body, unpacked.
@@ -64,22 +70,57 @@ impl Bodies {
         if length.is_some_and(|length: usize| length > most) {
             return Err(ServeError::TooLong { most });
         }
-        let memory = self.reserve(match (length, unpack) {
-            (Some(length), None) => self.parts(length),
-            // Packed and unpacked.
-            (_, Some(_)) => 2 * PARTS,
-            (None, None) => PARTS,
-        });
-        let memory = memory.await?;
-        let packed = timeout(self.time, whole(body, length.unwrap_or(0), most)).await;
-        let packed = packed.map_err(|_| ServeError::Slow(self.time))??;
+        let (packed, mut memory) = self.in_time(self.whole(body, length.unwrap_or(0))).await?;
         let bytes = match unpack {
             None => packed,
-            Some(unpack) => spawn_blocking(move || unpacked(unpack(&packed), most))
-                .await
-                .map_err(|_| ServeError::Invalid("unpacking the body failed".to_owned()))??,
+            Some(unpack) => {
+                memory.merge(self.reserve(PARTS).await?);
+                spawn_blocking(move || unpacked(unpack(&packed), most))
+                    .await
+                    .map_err(|_| ServeError::Invalid("unpacking the body failed".to_owned()))??
+            }
         };
         Ok(Held { bytes: bytes.into(), _memory: memory })
+    }
+
+    /// Everything that comes, with memory for as much as has come: what a client announces takes none.
+    async fn whole(
+        &self,
+        body: Body,
+        length: usize,
+    ) -> Result<(Vec<u8>, OwnedSemaphorePermit), ServeError> {
+        let mut body = pin!(body);
+        let mut memory = self.reserve(0).await?;
+        let mut bytes = Vec::with_capacity(length);
+        while let Some(data) = next(body.as_mut()).await {
+            let data =
+                data.map_err(|error| ServeError::Invalid(format!("the body broke off: {error}")))?;
+            if data.len() > self.most - bytes.len() {
+                return Err(ServeError::TooLong { most: self.most });
+            }
+            self.grow(&mut memory, bytes.len() + data.len()).await?;
+            bytes.extend_from_slice(&data);
+        }
+        Ok((bytes, memory))
+    }
+
+    /// What a body comes to, in the time that there is for one.
+    async fn in_time<T>(
+        &self,
+        taken: impl Future<Output = Result<T, ServeError>>,
+    ) -> Result<T, ServeError> {
+        let mut is_ending = self.is_ending.clone();
+        let ended = async {
+            // Where the server is gone, nobody waits.
+            let _ = is_ending.wait_for(|&is_ending| is_ending).await;
+            tokio::time::sleep(END_TIME).await;
+        };
+        tokio::select! {
+            biased;
+            taken = taken => taken,
+            () = tokio::time::sleep(self.time) => Err(ServeError::Slow(self.time)),
+            () = ended => Err(ServeError::Stopping("the server".to_owned())),
+        }
     }
 }
 
@@ -95,35 +136,41 @@ impl Bodies {
         const HEAD: usize = 5;
         let mut body = pin!(body);
         let mut frames = Frames::default();
-        let mut memory = None;
+        let mut memory = self.reserve(0).await?;
         let whole = async {
+            let mut is_packed = false;
             while let Some(data) = next(body.as_mut()).await {
                 let broken = |error| ServeError::Invalid(format!("the body broke off: {error}"));
                 frames.push(data.map_err(broken)?);
-                if frames.length > self.most.saturating_add(HEAD) {
+                let length = frames.head::<HEAD>().map_or(0, |head| {
+                    is_packed = head[0] != 0;
+                    u32::from_be_bytes([head[1], head[2], head[3], head[4]]) as usize
+                });
+                if length > self.most || frames.length > self.most.saturating_add(HEAD) {
                     return Err(ServeError::TooLong { most: self.most });
                 }
-                if memory.is_none()
-                    && let Some(head) = frames.head::<HEAD>()
-                {
-                    let length = u32::from_be_bytes([head[1], head[2], head[3], head[4]]) as usize;
-                    if length > self.most {
-                        return Err(ServeError::TooLong { most: self.most });
-                    }
-                    // Packed and unpacked.
-                    let is_packed = head[0] != 0;
-                    let length = if is_packed { 2 * self.most } else { length };
-                    memory = Some(self.reserve(self.parts(length)).await?);
-                }
+                self.grow(&mut memory, frames.length).await?;
+            }
+            if is_packed {
+                memory.merge(self.reserve(PARTS).await?);
             }
             Ok(())
         };
-        timeout(self.time, whole).await.unwrap_or(Err(ServeError::Slow(self.time)))?;
-        let memory = match memory {
-            Some(memory) => memory,
-            None => self.reserve(0).await?,
-        };
+        self.in_time(whole).await?;
         Ok((frames, Held { bytes: Bytes::new(), _memory: memory }))
+    }
+
+    /// Makes memory enough for so many bytes.
+    async fn grow(
+        &self,
+        memory: &mut OwnedSemaphorePermit,
+        bytes: usize,
+    ) -> Result<(), ServeError> {
+        let more = self.parts(bytes).saturating_sub(memory.num_permits() as u32);
+        if more > 0 {
+            memory.merge(self.reserve(more).await?);
+        }
+        Ok(())
     }
 
     /// Parts of memory for so many bytes.
@@ -176,21 +223,6 @@ impl HttpBody for Frames {
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         Poll::Ready(self.pieces.pop_front().map(|piece| Ok(Frame::data(piece))))
     }
-}
-
-/// Everything that comes, up to `most` bytes.
-async fn whole(body: Body, length: usize, most: usize) -> Result<Vec<u8>, ServeError> {
-    let mut body = pin!(body);
-    let mut bytes = Vec::with_capacity(length);
-    while let Some(data) = next(body.as_mut()).await {
-        let data =
-            data.map_err(|error| ServeError::Invalid(format!("the body broke off: {error}")))?;
-        if data.len() > most - bytes.len() {
-            return Err(ServeError::TooLong { most });
-        }
-        bytes.extend_from_slice(&data);
-    }
-    Ok(bytes)
 }
 
 /// A request's body, the rest of which can be taken when the request has been answered.

@@ -8,7 +8,7 @@ use super::server::{Protocol, Server};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::header::EXPECT;
+use axum::http::header::{CONNECTION, EXPECT};
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
@@ -68,6 +68,10 @@ async fn guard(
             trace,
             "request"
         );
+    }
+    if protocol == Protocol::Http && server.is_stopping() {
+        // The client comes back to another server, and not when this one is gone.
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     if let Some(trace) = trace {
         response.headers_mut().insert(TRACE, trace);

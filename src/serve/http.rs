@@ -2,7 +2,7 @@
 
 use super::body::Held;
 use super::error::ServeError;
-use super::model::Model;
+use super::model::{Model, aside};
 use super::oip::{self, Kind, Object};
 use super::repository::{Listed, State as ModelState};
 use super::server::{EXTENSIONS, Names, Served, Server, ok, reply};
@@ -17,14 +17,13 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde_json::{Value, json};
 use std::sync::Arc;
-use tokio::task::spawn_blocking;
 
 /// Bytes of JSON before binary data.
 const HEADER_LENGTH: &str = "inference-header-content-length";
 /// Why there is no readiness.
 const NOT_READY: &str = "the server is stopping, or a model has failed";
-/// Bytes of JSON that are read at once.
-const SHORT_TEXT: usize = 64 << 10;
+/// What a byte of JSON is, in bytes of binary data, for the time that it takes.
+const TEXT_WORK: usize = 4;
 
 /// The routes of metrics, for an address of their own.
 pub fn metrics_router(server: Arc<Server>) -> Router {
@@ -211,7 +210,7 @@ async fn all_metrics(State(server): Served) -> Response {
     ([(CONTENT_TYPE, "text/plain; version=0.0.4")], metrics::text(&rows)).into_response()
 }
 
-/// A body as a request; a long text is read aside, for others not to wait.
+/// A body as a request. A text takes much longer to read than binary data.
 async fn parsed(
     model: &Arc<Model>,
     kind: Kind,
@@ -219,13 +218,10 @@ async fn parsed(
     header: Option<usize>,
 ) -> Result<oip::Request, ServeError> {
     let text = header.unwrap_or(body.bytes.len());
-    if text <= SHORT_TEXT {
-        return oip::read(&model.extents, kind, body.bytes, header);
-    }
+    let work = text.saturating_mul(TEXT_WORK).saturating_add(body.bytes.len());
     let model = model.clone();
-    spawn_blocking(move || oip::read(&model.extents, kind, body.bytes, header))
-        .await
-        .map_err(|_| ServeError::Device("reading the request failed".to_owned()))?
+    // Memory for the body is held until it has been read.
+    aside(work, move || oip::read(&model.extents, kind, body.bytes.clone(), header)).await?
 }
 
 async fn infer(

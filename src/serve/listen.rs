@@ -158,6 +158,7 @@ pub async fn serve(
     };
     server.stop();
     tokio::time::sleep(connections.drain_delay).await;
+    server.end();
     phase.send_replace(Phase::Ending);
     let answered = async {
         loop {

@@ -15,7 +15,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
+use tokio::task::{JoinSet, spawn_blocking};
 
 /// How a model is served.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -318,17 +318,21 @@ impl Model {
     /// Each image's input, and the networks that take it.
     async fn prepare(&self, images: Images) -> Result<(&Engine, Vec<ImageInput>), ServeError> {
         let elems = self.extents.image_elems();
-        let values = |values: &[f32]| {
-            values.chunks_exact(elems).map(|image| ImageInput::Values(image.to_vec())).collect()
-        };
         match (images, &self.levels) {
-            (Images::Values(given), _) => Ok((&self.values, values(&given))),
+            (Images::Values(given), _) => {
+                let length = given.len();
+                let values = move || cut(&given, elems);
+                Ok((&self.values, aside(length, values).await?))
+            }
             (Images::Levels(levels), Some(engine)) => {
                 let image = |at| ImageInput::Levels(levels.slice(at..at + elems));
                 Ok((engine, (0..levels.len()).step_by(elems).map(image).collect()))
             }
             (Images::Levels(levels), None) => {
-                Ok((&self.values, values(&self.recipe.normalisation().values(&levels))))
+                let normalisation = self.recipe.normalisation();
+                let length = levels.len();
+                let values = move || cut(&normalisation.values(&levels), elems);
+                Ok((&self.values, aside(length, values).await?))
             }
             (Images::Encoded(images), levels) => match levels {
                 Some(engine) if self.recipe.rounds_to_levels() => {
@@ -390,6 +394,26 @@ impl Model {
     pub(super) fn hold(&self) -> Vec<Hold> {
         std::iter::once(&self.values).chain(&self.levels).map(Engine::hold).collect()
     }
+}
+
+/// Elements that are worked on at once; more are worked on aside, for other requests not to wait.
+pub(super) const SHORT: usize = 1 << 18;
+
+/// What a function of so many elements gives.
+pub(super) async fn aside<T: Send + 'static>(
+    elems: usize,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, ServeError> {
+    if elems <= SHORT {
+        return Ok(work());
+    }
+    let lost = |_| ServeError::Device("preparing a request panicked".to_owned());
+    spawn_blocking(work).await.map_err(lost)
+}
+
+/// Images of so many values each.
+fn cut(values: &[f32], elems: usize) -> Vec<ImageInput> {
+    values.chunks_exact(elems).map(|image| ImageInput::Values(image.to_vec())).collect()
 }
 
 /// From an encoded image to a network's input of so many elements.

@@ -59,6 +59,7 @@ pub struct Server {
     bodies: Bodies,
     keys: Keys,
     is_stopping: watch::Sender<bool>,
+    is_ending: watch::Sender<bool>,
 }
 
 impl Server {
@@ -69,11 +70,13 @@ impl Server {
         options: ServerOptions,
     ) -> Server {
         let ServerOptions { max_body, body_time, keys } = options;
+        let is_ending = watch::Sender::new(false);
         Server {
             models: Models::new(models, source),
-            bodies: Bodies::new(max_body, body_time),
+            bodies: Bodies::new(max_body, body_time, is_ending.subscribe()),
             keys,
             is_stopping: watch::Sender::new(false),
+            is_ending,
         }
     }
 
@@ -85,6 +88,16 @@ impl Server {
     /// From here on the server says that it is not ready. It answers all the same.
     pub fn stop(&self) {
         self.is_stopping.send_replace(true);
+    }
+
+    /// From here on requests that are not there yet have little time left.
+    pub(super) fn end(&self) {
+        self.is_ending.send_replace(true);
+    }
+
+    /// Whether the server has said that it stops.
+    pub(super) fn is_stopping(&self) -> bool {
+        *self.is_stopping.borrow()
     }
 
     /// Takes no more images; those that are queued are run.
@@ -100,7 +113,7 @@ impl Server {
 
     /// Whether requests are welcome.
     pub(super) fn is_ready(&self) -> bool {
-        !*self.is_stopping.borrow() && self.models.all().iter().all(|model| model.is_able())
+        !self.is_stopping() && self.models.all().iter().all(|model| model.is_able())
     }
 
     /// Whether a device failed and stayed of no use: the process has to be started anew.
@@ -130,7 +143,7 @@ impl Server {
 
     /// The repository's lines under all names; of the models that answer alone where `is_ready`.
     pub(super) fn index(&self, is_ready: bool) -> Vec<Listed> {
-        let stops = *self.is_stopping.borrow();
+        let stops = self.is_stopping();
         let mut index = Vec::new();
         for mut listed in self.models.index() {
             if stops && listed.state == State::Ready {

@@ -78,3 +78,41 @@ fn a_client_that_reads_nothing_holds_no_place_for_long() {
     let _ = client.write_all(&ask);
     assert_eq!(served.get("/v2/health/live").0, 200);
 }
+
+/// A request whose body is not there when the server ends does not keep it.
+#[test]
+fn the_server_ends_beside_half_a_body() {
+    use std::io::{Read, Write};
+    let mut served = Served::new(weights(), model_options());
+    let mut client = std::net::TcpStream::connect(served.address).unwrap();
+    let head = "POST /v2/models/m/infer HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nhalf";
+    client.write_all(head.as_bytes()).unwrap();
+    assert_eq!(served.get("/v2/health/live").0, 200);
+    served.end();
+    let mut answer = String::new();
+    let _ = client.read_to_string(&mut answer);
+    assert!(answer.is_empty() || answer.contains("the server is stopping"), "{answer}");
+}
+
+/// What clients announce takes no memory from others: only what has come does.
+#[test]
+fn slow_bodies_take_no_memory_from_others() {
+    use std::io::Write;
+    let served = Served::new(weights(), model_options());
+    let slow: Vec<std::net::TcpStream> = ["", "Content-Encoding: gzip\r\n"]
+        .into_iter()
+        .flat_map(|encoding| std::iter::repeat_n(encoding, 16))
+        .map(|encoding| {
+            let mut client = std::net::TcpStream::connect(served.address).unwrap();
+            let head = format!(
+                "POST /v2/models/m/infer HTTP/1.1\r\nHost: x\r\n{encoding}Content-Length: {MAX_BODY}\r\n\r\n12"
+            );
+            client.write_all(head.as_bytes()).unwrap();
+            client
+        })
+        .collect();
+    for _ in 0..4 {
+        ask(served.address, "m:pixels", "pixels", "UINT8", 6, &levels(1).repeat(6));
+    }
+    drop(slow);
+}

@@ -3,10 +3,12 @@
 use super::Call;
 use super::messages::*;
 use crate::serve::error::ServeError;
+use crate::serve::model::aside;
 use crate::serve::oip::{self, Data, Extents, Given, Input, Kind, Parameters, Wish};
 use crate::serve::server::{EXTENSIONS, Server};
 use crate::serve::statistics::Statistics;
 use axum::body::Bytes;
+use prost::Message;
 use serde_json::Value;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -181,8 +183,13 @@ pub async fn model_infer(
     let Call { message, timeout, memory } = call;
     let (model, kind) = server.model(&message.model_name, Some(&message.model_version))?;
     let id = message.id.clone();
-    let request = request(&model.extents, kind, message)?;
-    drop(memory);
+    let of_request = model.clone();
+    let request = aside(message.encoded_len(), move || {
+        let request = request(&of_request.extents, kind, message);
+        drop(memory);
+        request
+    });
+    let request = request.await??;
     let wanted = request.wanted();
     let limit = [timeout, request.timeout].into_iter().flatten().min();
     let images = model.infer(request.images, wanted, request.priority, limit).await;

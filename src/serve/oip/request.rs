@@ -34,6 +34,12 @@ impl Extents {
                 .map(|output| self.asked(output, binary))
                 .collect::<Result<Vec<_>, ServeError>>()?,
         };
+        for (at, asked) in outputs.iter().enumerate() {
+            if outputs[..at].iter().any(|before| before.output == asked.output) {
+                let name = asked.output.name();
+                return Err(invalid(format!("output '{name}' is asked for twice")));
+            }
+        }
         let number = |name: &str| match parameters.get(name) {
             None => Ok(None),
             Some(value) => value.as_u64().map(Some).ok_or_else(|| {
@@ -330,6 +336,14 @@ mod tests {
             (Kind::Image, b"{".to_vec(), None, "no JSON of this protocol"),
             (Kind::Image, b"{}".to_vec(), Some(9), "Inference-Header-Content-Length is 9"),
             (Kind::Image, b"{}".to_vec(), None, "0 inputs, expected one, 'image'"),
+            (
+                Kind::Image,
+                b"{\"inputs\": [{\"name\": \"image\", \"shape\": [1], \"datatype\": \"BYTES\", \"data\": [\"YQ==\"]}], \
+                  \"outputs\": [{\"name\": \"features\"}, {\"name\": \"logits\"}, {\"name\": \"features\"}]}"
+                    .to_vec(),
+                None,
+                "output 'features' is asked for twice",
+            ),
             (Kind::Image, b"[]".to_vec(), None, "invalid type: sequence, expected an object"),
             (
                 Kind::Image,
