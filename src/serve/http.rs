@@ -2,8 +2,9 @@
 
 use super::body::Held;
 use super::error::ServeError;
-use super::model::{Model, aside};
+use super::model::Model;
 use super::oip::{self, Kind, Object};
+use super::prepare::aside;
 use super::repository::{Listed, State as ModelState};
 use super::server::{EXTENSIONS, Names, Served, Server, ok, reply};
 use super::statistics::Statistics;

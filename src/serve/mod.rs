@@ -5,10 +5,10 @@
 //!
 //! In reading order: `error`, `queue` (which images run together, without a clock), `network` (what
 //! runs them), `engine` (the threads that own networks), `metrics`, `oip/` (requests and answers),
-//! `model` (a request's way), `statistics`, `repository` (models by their names), `body` (how much of
-//! one), `keys`, `server` (what routes share), `people` (routes without tensors), `http` (all routes),
-//! `grpc/` (all methods), `guard` (what happens around every request), `listen` (connections, and how
-//! serving ends). `fuzzed` reads any bytes as a request.
+//! `prepare` (their images), `model` (a request's way), `statistics`, `repository` (models by their
+//! names), `body` (how much of one), `keys`, `server` (what routes share), `people` (routes without
+//! tensors), `http` (all routes), `grpc/` (all methods), `guard` (what happens around every request),
+//! `listen` (connections, and how serving ends). `fuzzed` reads any bytes as a request.
 
 mod body;
 mod engine;
@@ -24,6 +24,7 @@ mod model;
 mod network;
 mod oip;
 mod people;
+mod prepare;
 mod queue;
 mod repository;
 mod server;

@@ -5,8 +5,9 @@ use super::error::ServeError;
 use super::metrics::{ModelMetrics, Row};
 use super::network::{ImageInput, ImageOutputs, Make, Network, Null, warm};
 use super::oip::{Extents, Images};
+use super::prepare::{Decoders, aside, cut, to_levels, to_values};
 use super::queue::Priority;
-use crate::image::{self, ImageError, Recipe};
+use crate::image::Recipe;
 use crate::session::{Device, InputType, Session, SessionError, SessionOptions};
 use crate::weights::{OutputActivation, Weights};
 use axum::body::Bytes;
@@ -14,8 +15,6 @@ use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
-use tokio::sync::Semaphore;
-use tokio::task::{JoinSet, spawn_blocking};
 
 /// How a model is served.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,7 +50,7 @@ pub struct Model {
     values: Engine,
     /// Takes levels; none where the host normalises them, which is as quick on a CPU.
     levels: Option<Engine>,
-    decoders: Arc<Semaphore>,
+    decoders: Decoders,
     queued: Mutex<[usize; 2]>,
     /// Of each GPU, by its number.
     memory: Memory,
@@ -209,7 +208,7 @@ impl Model {
             recipe,
             values: engine(values)?,
             levels: if levels.is_empty() { None } else { Some(engine(levels)?) },
-            decoders: Arc::new(Semaphore::new(options.decoders.max(1))),
+            decoders: Decoders::new(options.decoders, metrics.clone()),
             queued: Mutex::new([0, 0]),
             metrics,
             memory: Memory::new(),
@@ -317,7 +316,7 @@ impl Model {
 
     /// Each image's input, and the networks that take it.
     async fn prepare(&self, images: Images) -> Result<(&Engine, Vec<ImageInput>), ServeError> {
-        let elems = self.extents.image_elems();
+        let (elems, recipe) = (self.extents.image_elems(), &self.recipe);
         match (images, &self.levels) {
             (Images::Values(given), _) => {
                 let length = given.len();
@@ -329,49 +328,18 @@ impl Model {
                 Ok((engine, (0..levels.len()).step_by(elems).map(image).collect()))
             }
             (Images::Levels(levels), None) => {
-                let normalisation = self.recipe.normalisation();
+                let normalisation = recipe.normalisation();
                 let length = levels.len();
                 let values = move || cut(&normalisation.values(&levels), elems);
                 Ok((&self.values, aside(length, values).await?))
             }
             (Images::Encoded(images), levels) => match levels {
-                Some(engine) if self.recipe.rounds_to_levels() => {
-                    Ok((engine, self.decode(images, to_levels).await?))
+                Some(engine) if recipe.rounds_to_levels() => {
+                    Ok((engine, self.decoders.decode(images, recipe, to_levels).await?))
                 }
-                _ => Ok((&self.values, self.decode(images, to_values).await?)),
+                _ => Ok((&self.values, self.decoders.decode(images, recipe, to_values).await?)),
             },
         }
-    }
-
-    /// Decodes on as many threads as there are permits. An image that cannot be decoded has no
-    /// place in a batch.
-    async fn decode(
-        &self,
-        images: Vec<Bytes>,
-        prepare: Prepare,
-    ) -> Result<Vec<ImageInput>, ServeError> {
-        let (n, elems) = (images.len(), self.extents.image_elems());
-        let mut tasks = JoinSet::new();
-        for (index, bytes) in images.into_iter().enumerate() {
-            let permit = self.decoders.clone().acquire_owned().await;
-            let (recipe, metrics) = (self.recipe.clone(), self.metrics.clone());
-            tasks.spawn_blocking(move || {
-                let began = Instant::now();
-                let result = prepare(&bytes, &recipe, elems);
-                metrics.decode.add(began.elapsed());
-                drop(permit);
-                (index, result)
-            });
-        }
-        let mut inputs = vec![None; n];
-        while let Some(task) = tasks.join_next().await {
-            let lost = |_| ServeError::Device("decoding an image panicked".to_owned());
-            let (index, result) = task.map_err(lost)?;
-            let input = result
-                .map_err(|error| ServeError::Invalid(format!("image {index} of {n}: {error}")))?;
-            inputs[index] = Some(input);
-        }
-        Ok(inputs.into_iter().flatten().collect())
     }
 
     /// Whether images are taken, and a device can run them.
@@ -394,39 +362,4 @@ impl Model {
     pub(super) fn hold(&self) -> Vec<Hold> {
         std::iter::once(&self.values).chain(&self.levels).map(Engine::hold).collect()
     }
-}
-
-/// Elements that are worked on at once; more are worked on aside, for other requests not to wait.
-pub(super) const SHORT: usize = 1 << 18;
-
-/// What a function of so many elements gives.
-pub(super) async fn aside<T: Send + 'static>(
-    elems: usize,
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, ServeError> {
-    if elems <= SHORT {
-        return Ok(work());
-    }
-    let lost = |_| ServeError::Device("preparing a request panicked".to_owned());
-    spawn_blocking(work).await.map_err(lost)
-}
-
-/// Images of so many values each.
-fn cut(values: &[f32], elems: usize) -> Vec<ImageInput> {
-    values.chunks_exact(elems).map(|image| ImageInput::Values(image.to_vec())).collect()
-}
-
-/// From an encoded image to a network's input of so many elements.
-type Prepare = fn(&[u8], &Recipe, usize) -> Result<ImageInput, ImageError>;
-
-fn to_values(bytes: &[u8], recipe: &Recipe, elems: usize) -> Result<ImageInput, ImageError> {
-    let mut values = vec![0.0; elems];
-    image::preprocess(bytes, recipe, &mut values)?;
-    Ok(ImageInput::Values(values))
-}
-
-fn to_levels(bytes: &[u8], recipe: &Recipe, elems: usize) -> Result<ImageInput, ImageError> {
-    let mut levels = vec![0; elems];
-    image::preprocess_levels(bytes, recipe, &mut levels)?;
-    Ok(ImageInput::Levels(levels.into()))
 }

@@ -3,8 +3,8 @@
 use super::Call;
 use super::messages::*;
 use crate::serve::error::ServeError;
-use crate::serve::model::aside;
 use crate::serve::oip::{self, Data, Extents, Given, Input, Kind, Parameters, Wish};
+use crate::serve::prepare::aside;
 use crate::serve::server::{EXTENSIONS, Server};
 use crate::serve::statistics::Statistics;
 use axum::body::Bytes;
