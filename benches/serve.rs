@@ -161,10 +161,9 @@ struct Http {
 
 impl Client for Http {
     async fn ask(&self, in_flight: usize, end: Instant) -> Fallible<Vec<Duration>> {
-        let mut tasks = tokio::task::JoinSet::new();
-        for _ in 0..in_flight {
+        at_once(in_flight, || {
             let Http { address, request } = self.clone();
-            tasks.spawn_local(async move {
+            async move {
                 let mut stream = TcpStream::connect(address).await?;
                 stream.set_nodelay(true)?;
                 let (mut buffer, mut times) = (vec![0; 1 << 14], Vec::new());
@@ -174,15 +173,27 @@ impl Client for Http {
                     answer(&mut stream, &mut buffer).await?;
                     times.push(began.elapsed());
                 }
-                Fallible::Ok(times)
-            });
-        }
-        let mut all = Vec::new();
-        while let Some(times) = tasks.join_next().await {
-            all.extend(times??);
-        }
-        Ok(all)
+                Ok(times)
+            }
+        })
+        .await
     }
+}
+
+/// The times of so many futures that run at once, together.
+async fn at_once<Times>(in_flight: usize, one: impl Fn() -> Times) -> Fallible<Vec<Duration>>
+where
+    Times: Future<Output = Fallible<Vec<Duration>>> + 'static,
+{
+    let mut tasks = tokio::task::JoinSet::new();
+    for _ in 0..in_flight {
+        tasks.spawn_local(one());
+    }
+    let mut all = Vec::new();
+    while let Some(times) = tasks.join_next().await {
+        all.extend(times??);
+    }
+    Ok(all)
 }
 
 /// Reads one whole answer.
@@ -224,10 +235,9 @@ impl Client for H2 {
         tokio::task::spawn_local(connection);
         let frame = framed(&infer_request(self.side));
         let uri = format!("http://{}/inference.GRPCInferenceService/ModelInfer", self.address);
-        let mut tasks = tokio::task::JoinSet::new();
-        for _ in 0..in_flight {
+        at_once(in_flight, || {
             let (client, frame, uri) = (client.clone(), frame.clone(), uri.clone());
-            tasks.spawn_local(async move {
+            async move {
                 let mut times = Vec::new();
                 while Instant::now() < end {
                     let began = Instant::now();
@@ -252,14 +262,10 @@ impl Client for H2 {
                     }
                     times.push(began.elapsed());
                 }
-                Fallible::Ok(times)
-            });
-        }
-        let mut all = Vec::new();
-        while let Some(times) = tasks.join_next().await {
-            all.extend(times??);
-        }
-        Ok(all)
+                Ok(times)
+            }
+        })
+        .await
     }
 }
 

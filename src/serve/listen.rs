@@ -30,7 +30,7 @@ const EXHAUSTED: Duration = Duration::from_millis(200);
 const IDLE: Duration = Duration::from_secs(600);
 /// So many times as long as for headers a client of HTTP may take for an answer; one that asks for nothing
 /// is let go of before.
-const UNREAD: u32 = 4;
+const UNREAD: u32 = 2;
 /// How long answers are waited for to be sent when the server ends, and how often it looks for requests
 /// without one before that.
 const END_TIME: Duration = Duration::from_secs(1);
@@ -309,16 +309,18 @@ struct Requests {
 }
 
 impl Requests {
-    /// Waits until there has been none for `first` from the start on, or for `then` after that.
+    /// Waits until there has been none for `first` from the start on, or for `then` after that; up to
+    /// an eighth longer.
     async fn are_absent(&self, first: Duration, then: Duration) {
-        let (mut seen, mut limit) = (0, first);
-        loop {
-            tokio::time::sleep(limit).await;
+        let (mut seen, mut limit, mut absent) = (0, first, Duration::ZERO);
+        while absent < limit {
+            let tick = limit / 8;
+            tokio::time::sleep(tick).await;
+            absent += tick;
             let begun = self.begun.load(Ordering::Relaxed);
-            if begun == seen && self.under_way.load(Ordering::Relaxed) == 0 {
-                return;
+            if begun != seen || self.under_way.load(Ordering::Relaxed) > 0 {
+                (seen, limit, absent) = (begun, then, Duration::ZERO);
             }
-            (seen, limit) = (begun, then);
         }
     }
 }

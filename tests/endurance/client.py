@@ -99,6 +99,16 @@ def was_reset(sock):
     return False
 
 
+def connected(address, timeout):
+    """A new connection, whose small requests go at once."""
+    try:
+        sock = socket.create_connection(address, timeout)
+    except OSError as error:
+        raise Unanswered("refused", True, error) from None
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return sock
+
+
 class Connection:
     """A connection that is kept and, after its end, made anew by the next request."""
 
@@ -112,11 +122,7 @@ class Connection:
         """Connects where there is no connection."""
         if self.sock is not None:
             return
-        try:
-            self.sock = socket.create_connection(self.address, self.timeout)
-        except OSError as error:
-            raise Unanswered("refused", True, error) from None
-        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.sock = connected(self.address, self.timeout)
         self.asked = 0
         self.reader.clear()
 

@@ -1,10 +1,9 @@
 """Frames of HTTP/2, and with them the one call of gRPC that the checks need."""
 
-import socket
 import struct
 import time
 
-from client import Unanswered
+from client import Unanswered, connected
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = range(10)
@@ -77,11 +76,7 @@ class Connection:
     def connect(self):
         if self.sock is not None:
             return
-        try:
-            self.sock = socket.create_connection(self.address, self.timeout)
-        except OSError as error:
-            raise Unanswered("refused", True, error) from None
-        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.sock = connected(self.address, self.timeout)
         # Windows for what is received are widened to their greatest extent.
         settings = struct.pack(">HI", 4, 0x7FFFFFFF)
         widen = frame(WINDOW_UPDATE, payload=struct.pack(">I", 0x7FFF0000 - 65535))

@@ -1,7 +1,7 @@
 //! How serving ends, and whom it cuts off.
 
 use crate::support::*;
-use effnet::serve::Connections;
+use effnet::serve::{Connections, Model, ServerOptions};
 use std::thread;
 use std::time::Duration;
 
@@ -83,7 +83,10 @@ fn a_client_that_reads_nothing_holds_no_place_for_long() {
 #[test]
 fn the_server_ends_beside_half_a_body() {
     use std::io::{Read, Write};
-    let mut served = Served::new(weights(), model_options());
+    let model = Model::start("m".to_owned(), weights(), model_options()).unwrap();
+    // Longer than any test lasts.
+    let options = ServerOptions { body_time: Duration::from_secs(3600), ..server_options() };
+    let mut served = Served::of(vec![model], None, options, connections());
     let mut client = std::net::TcpStream::connect(served.address).unwrap();
     let head = "POST /v2/models/m/infer HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nhalf";
     client.write_all(head.as_bytes()).unwrap();
