@@ -7,6 +7,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io::{Cursor, Read};
 use std::ops::Range;
+use zip::read::{ArchiveOffset, Config};
 use zip::{CompressionMethod, ZipArchive};
 
 /// Deflate spends at least one bit on each of at most 258 bytes, two of them on the length's and
@@ -94,7 +95,11 @@ pub(super) fn members(file: &[u8]) -> Result<BTreeMap<String, Member>, Checkpoin
             if text.len() > 200 { "none that can be read".to_owned() } else { text }
         })
     };
-    let mut archive = ZipArchive::new(Cursor::new(file)).map_err(broken)?;
+    // The file begins with its first entry: nothing stands before the archive. To look for its start
+    // goes wrong where the records between directory and end are as long as an entry of the directory,
+    // which PyTorch writes for names of one length.
+    let config = Config { archive_offset: ArchiveOffset::Known(0) };
+    let mut archive = ZipArchive::with_config(config, Cursor::new(file)).map_err(broken)?;
     if archive.has_duplicate_names() {
         return Err(corrupt(
             "zip archive",
