@@ -301,6 +301,51 @@ fn an_untyped_storage_takes_its_type_from_the_tensor() {
     assert_eq!(checkpoint.read_f32("a").unwrap(), [0.5, -0.25]);
 }
 
+/// PyTorch writes zip64's records whether they are needed or not: 76 bytes between the directory and its
+/// end, as an entry of the directory has whose name has 30.
+#[test]
+fn a_pytorch_file_of_any_name_is_read() {
+    let values: Vec<u8> = [0.5f32, -0.25].into_iter().flat_map(f32::to_le_bytes).collect();
+    let mut pickle = Pickle::new(2);
+    pickle.op(b"}").text("a").global("torch._utils", "_rebuild_tensor_v2").op(b"((");
+    pickle.text("storage").global("torch", "FloatStorage").text("0").text("cpu").int(2);
+    pickle.op(b"tQ").int(0).tuple(&[2]).tuple(&[1]).op(b"\x89");
+    pickle.global("collections", "OrderedDict").op(b")RtRs.");
+    for stem in (1..=40).map(|length| "a".repeat(length)) {
+        let entries = [("data.pkl", &pickle.0[..]), ("data/0", &values), ("version", b"3\n")];
+        let names = entries.map(|(name, _)| format!("{stem}/{name}"));
+        let entries = [0, 1, 2].map(|i| (names[i].as_str(), entries[i].1));
+        let file = zip64_records(zip_archive(&entries, CompressionMethod::Stored));
+        let checkpoint = Checkpoint::from_bytes(file);
+        let read = checkpoint.unwrap_or_else(|e| panic!("{stem}: {e}")).read_f32("a").unwrap();
+        assert_eq!(read, [0.5, -0.25], "{stem}");
+    }
+}
+
+/// The archive, which has no comment, with zip64's end of the directory and its locator.
+fn zip64_records(archive: Vec<u8>) -> Vec<u8> {
+    let end = archive.len() - 22;
+    let number = |at: usize, bytes: usize| {
+        let mut all = [0; 8];
+        all[..bytes].copy_from_slice(&archive[end + at..][..bytes]);
+        u64::from_le_bytes(all)
+    };
+    let (entries, length, start) = (number(10, 2), number(12, 4), number(16, 4));
+    let mut file = archive[..end].to_vec();
+    file.extend(b"PK\x06\x06");
+    file.extend(44u64.to_le_bytes());
+    file.extend([30, 3, 45, 0]);
+    file.extend([0; 8]); // disks
+    for field in [entries, entries, length, start] {
+        file.extend(field.to_le_bytes());
+    }
+    file.extend(b"PK\x06\x07\0\0\0\0");
+    file.extend((end as u64).to_le_bytes());
+    file.extend(1u32.to_le_bytes());
+    file.extend(&archive[end..]);
+    file
+}
+
 #[test]
 fn a_checkpoint_can_be_shared_between_threads() {
     fn shared<T: Send + Sync>() {}

@@ -1,5 +1,6 @@
 //! Why a session could not be made or run.
 
+use super::Device;
 use crate::arch::Size;
 use crate::cpu::CpuError;
 use crate::device::{CudaError, EmulatedError};
@@ -92,6 +93,28 @@ pub enum SessionError {
     Busy {
         /// The number of runs under way.
         under_way: usize,
+    },
+    /// Device memory was given to a session that runs elsewhere.
+    #[error(
+        "device memory for a session on {device}: expected one on a CUDA GPU, as cuda or cuda:N; give \
+         host memory to this one"
+    )]
+    NotOnGpu {
+        /// The session's device.
+        device: Device,
+    },
+    /// An address of device memory that cannot be one.
+    #[error(
+        "device memory of the {what} at {found:#x}: expected an address that is a multiple of \
+         {align}, and not 0"
+    )]
+    DevicePointer {
+        /// What it is of: images or logits.
+        what: &'static str,
+        /// The address.
+        found: u64,
+        /// What it has to be a multiple of.
+        align: u64,
     },
     /// Classes were asked of a network without a classifier.
     #[error(

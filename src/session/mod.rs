@@ -73,6 +73,7 @@ pub(crate) use outputs::best;
 pub use outputs::{Outputs, Prediction};
 
 pub use crate::device::InputMut;
+pub use crate::device::cuda::{DevicePointer, StreamHandle};
 pub use crate::launches::{Input, InputType};
 
 use crate::arch::Size;
@@ -487,6 +488,59 @@ impl Session {
         self.images(buffer.images(n), self.capacity())?;
         let begun = self.machine.submit_buffer(buffer, self.host.values.as_deref(), n);
         self.begun(begun, n)
+    }
+
+    /// Queues a run of `n` images that are in the GPU's memory, `[n, h, w, 3]` in the session's type at
+    /// `input`, whose logits go to the GPU's memory, `[n, classes]` in f32 at `logits`: nothing of it
+    /// passes the host. The run follows what `stream` has been given so far, what `stream` is given
+    /// later follows the run, and this returns without waiting. Other runs may be under way, fewer than
+    /// [`capacity`](Session::capacity); this one counts as none of them, and is not collected. The logits
+    /// are those of [`run`](Session::run), bit for bit.
+    ///
+    /// # Errors
+    ///
+    /// [`SessionError::NotOnGpu`] for a session on another device; [`CudaError::Captured`] where `stream`
+    /// is being captured as a graph. A fault of the run itself is told by whoever waits for `stream`,
+    /// and by later calls.
+    ///
+    /// [`CudaError::Captured`]: crate::device::CudaError::Captured
+    ///
+    /// # Safety
+    ///
+    /// `stream` is a stream of the primary context of the session's GPU, the context of CUDA's runtime
+    /// API, and lives until this returns. From the run's turn on `stream` until its end there, `input`
+    /// is memory of `n` images that the GPU can read and nothing writes, and `logits` memory of `n` rows
+    /// that it can write and nothing else uses.
+    pub unsafe fn run_device(
+        &mut self,
+        input: DevicePointer,
+        n: usize,
+        logits: DevicePointer,
+        stream: StreamHandle,
+    ) -> Result<(), SessionError> {
+        if self.device.gpu().is_none() {
+            return Err(SessionError::NotOnGpu { device: self.device });
+        }
+        if !self.has_classifier() {
+            return Err(SessionError::NoClassifier);
+        }
+        self.room_for(n, self.capacity())?;
+        let elem_bytes = self.input_type().elem_bytes() as u64;
+        for (what, found, align) in [("images", input.0, elem_bytes), ("logits", logits.0, 4)] {
+            if found == 0 || !found.is_multiple_of(align) {
+                return Err(SessionError::DevicePointer { what, found, align });
+            }
+        }
+        let Machine::Cuda(_, device) = &mut self.machine else {
+            return Err(SessionError::NotOnGpu { device: self.device });
+        };
+        // SAFETY: the caller's promise.
+        let queued = unsafe { device.run_device(input, n, logits, stream) };
+        if device.under_way() == 0 {
+            // A device that fails gives up what is under way.
+            self.under_way.clear();
+        }
+        Ok(queued?)
     }
 
     /// Waits for the oldest run that was submitted and not collected.

@@ -50,6 +50,25 @@ pub struct Prediction {
     pub probability: Option<f32>,
 }
 
+impl Prediction {
+    /// The `k` best classes of one image's logits, as [`Outputs::top_k`] tells them: for logits that
+    /// were kept, or that came from a GPU's memory.
+    ///
+    /// # Errors
+    ///
+    /// If any of the logits is NaN or infinite.
+    pub fn best(
+        logits: &[f32],
+        k: usize,
+        activation: OutputActivation,
+    ) -> Result<Vec<Prediction>, NonFiniteLogits> {
+        match NonFiniteLogits::of(logits) {
+            Some(fault) => Err(fault),
+            None => Ok(top_k(logits, k, activation)),
+        }
+    }
+}
+
 impl<'a> Outputs<'a> {
     /// The outputs of `n` images, at least one.
     pub(super) fn new(n: usize, activation: OutputActivation, given: Given<'a>) -> Outputs<'a> {
@@ -112,10 +131,7 @@ impl<'a> Outputs<'a> {
                 return self.found(&best, overflowed, image, k.min(best.k));
             }
         };
-        match NonFiniteLogits::of(logits) {
-            Some(fault) => Err(fault),
-            None => Ok(top_k(logits, k, self.activation)),
-        }
+        Prediction::best(logits, k, self.activation)
     }
 
     /// The `k` best classes of those that a device has found.

@@ -5,8 +5,14 @@ use super::results::{
     CUresult, INVALID_DEVICE, INVALID_VALUE, NO_DEVICE, NOT_READY, OUT_OF_MEMORY, SUCCESS, name,
 };
 use super::settings::{capability, fails, gpus, injected, trace, version};
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::ffi::{c_char, c_int, c_uint, c_void};
+
+thread_local! {
+    /// The thread's context.
+    static CURRENT: Cell<Handle> = const { Cell::new(0) };
+}
 
 /// Looks at an event that is not done before it is done: work is as late as it may be.
 const LOOKS: u32 = 3;
@@ -54,7 +60,10 @@ macro_rules! does {
 
 does! {
     cuInit(_flags: c_uint) { if fails("no-device") { NO_DEVICE } else { SUCCESS } }
-    cuCtxSetCurrent(_context: Handle) { SUCCESS }
+    cuCtxSetCurrent(context: Handle) {
+        CURRENT.set(context);
+        SUCCESS
+    }
     cuDevicePrimaryCtxRelease_v2(_device: c_int) {
         let mut driver = driver();
         driver.retained = driver.retained.saturating_sub(1);
@@ -149,6 +158,9 @@ does! {
     cuMemcpyDtoHAsync_v2(to: *mut c_void, from: u64, bytes: usize, stream: Handle) {
         driver().enqueue(stream, Work::Download { to: to as usize, from, bytes })
     }
+    cuMemcpyDtoDAsync_v2(to: u64, from: u64, bytes: usize, stream: Handle) {
+        driver().enqueue(stream, Work::Copy { to, from, bytes })
+    }
     cuStreamBeginCapture_v2(stream: Handle, _mode: c_int) {
         driver().capture = Some((stream, Vec::new()));
         SUCCESS
@@ -177,6 +189,7 @@ does! {
 
 gives! {
     cuDriverGetVersion(to: c_int) { Ok(version()) }
+    cuCtxGetCurrent(to: Handle) { Ok(CURRENT.get()) }
     cuDeviceGetCount(to: c_int) { Ok(gpus().len() as c_int) }
     cuDeviceGet(to: c_int, ordinal: c_int) {
         if (0..gpus().len() as c_int).contains(&ordinal) { Ok(ordinal) } else { Err(INVALID_DEVICE) }
@@ -263,6 +276,13 @@ unsafe extern "C" fn cuStreamEndCapture(_stream: Handle, to: *mut Handle) -> CUr
     }
     // SAFETY: the same condition.
     unsafe { cuStreamEndCaptureHandle(to) }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn cuStreamIsCapturing(stream: Handle, to: *mut c_int) -> CUresult {
+    let captured = driver().capture.as_ref().is_some_and(|(captured, _)| *captured == stream);
+    // SAFETY: the driver's own condition: the caller's pointer takes an integer.
+    unsafe { give(to, c_int::from(captured)) }
 }
 
 #[unsafe(no_mangle)]

@@ -10,6 +10,9 @@ pub const MEMORY_BYTES: usize = 8 << 30;
 /// The addresses of everything that is not memory: only told apart, never followed.
 pub type Handle = u64;
 
+/// The stream that is there without having been made; other streams do not wait for it here.
+const DEFAULT_STREAM: Handle = 0;
+
 /// Something that a stream does when its turn comes.
 #[derive(Clone)]
 pub enum Work {
@@ -25,6 +28,8 @@ pub enum Work {
     Upload { to: u64, from: usize, bytes: usize },
     /// A copy to a host address.
     Download { to: usize, from: u64, bytes: usize },
+    /// A copy within device memory.
+    Copy { to: u64, from: u64, bytes: usize },
     /// A recording: the work before it is done, and the call of this number has come.
     Record(u64),
     /// Later work waits until the recording by the call of this number has come.
@@ -105,6 +110,9 @@ impl Driver {
     }
 
     pub fn enqueue(&mut self, stream: Handle, work: Work) -> CUresult {
+        if stream == DEFAULT_STREAM {
+            self.streams.entry(stream).or_default();
+        }
         match &mut self.capture {
             Some((captured, list)) if *captured == stream => list.push(work),
             _ => match self.streams.get_mut(&stream) {
@@ -207,6 +215,19 @@ impl Driver {
                 // for nothing else until it has waited for the stream: the driver's own condition.
                 let to = unsafe { std::slice::from_raw_parts_mut(to as *mut u8, bytes) };
                 to.copy_from_slice(&values);
+            }
+            Work::Copy { to, from, bytes } => {
+                let (Some((source, start)), Some((target, at))) = (self.find(from), self.find(to))
+                else {
+                    return INVALID_VALUE;
+                };
+                if start + bytes > source.len_bytes() || at + bytes > target.len_bytes() {
+                    return INVALID_VALUE;
+                }
+                trace(&format!("copy {bytes}"));
+                let target = target.clone();
+                let values: Vec<u8> = self.memory.read(source, start, bytes);
+                self.memory.write(&target, at, &values);
             }
             Work::Launch { entry: (image, entry), grid, block, shared, params, dependent } => {
                 self.launched += 1;

@@ -26,9 +26,9 @@
 //!   the newest target that is built;
 //! - `EFFNET_EMULATED_DRIVER_ORDER`: `late`, as where it is not set, or `early`;
 //! - `EFFNET_EMULATED_DRIVER_LOG`: a file to which a line is added for each kernel that runs;
-//! - `EFFNET_EMULATED_DRIVER_TRACE`: a file to which a line is added for each copy that is made, with
-//!   the host's address and whether its memory is pinned, and for each call about a graph, a wait of
-//!   the host or an attribute.
+//! - `EFFNET_EMULATED_DRIVER_TRACE`: a file to which a line is added for each copy that is made (with
+//!   the host's address and whether its memory is pinned, where the host has a part in it), and for
+//!   each call about a graph, a wait of the host or an attribute.
 
 #![allow(non_snake_case)] // the driver's names
 

@@ -76,6 +76,7 @@ functions! {
     device_memory = "cuDeviceTotalMem_v2"(*mut usize, CUdevice);
     context_retain = "cuDevicePrimaryCtxRetain"(*mut CUcontext, CUdevice);
     context_release = "cuDevicePrimaryCtxRelease_v2"(CUdevice);
+    context_get = "cuCtxGetCurrent"(*mut CUcontext);
     context_set = "cuCtxSetCurrent"(CUcontext);
     memory_info = "cuMemGetInfo_v2"(*mut usize, *mut usize);
     alloc = "cuMemAlloc_v2"(*mut CUdeviceptr, usize);
@@ -85,6 +86,7 @@ functions! {
     upload = "cuMemcpyHtoD_v2"(CUdeviceptr, *const c_void, usize);
     upload_async = "cuMemcpyHtoDAsync_v2"(CUdeviceptr, *const c_void, usize, CUstream);
     download_async = "cuMemcpyDtoHAsync_v2"(*mut c_void, CUdeviceptr, usize, CUstream);
+    copy_async = "cuMemcpyDtoDAsync_v2"(CUdeviceptr, CUdeviceptr, usize, CUstream);
     fill = "cuMemsetD8_v2"(CUdeviceptr, u8, usize);
     module_load = "cuModuleLoadData"(*mut CUmodule, *const c_void);
     module_unload = "cuModuleUnload"(CUmodule);
@@ -96,6 +98,7 @@ functions! {
     stream_create = "cuStreamCreate"(*mut CUstream, c_uint);
     stream_synchronize = "cuStreamSynchronize"(CUstream);
     stream_wait = "cuStreamWaitEvent"(CUstream, CUevent, c_uint);
+    stream_captured = "cuStreamIsCapturing"(CUstream, *mut c_uint);
     stream_destroy = "cuStreamDestroy_v2"(CUstream);
     capture_begin = "cuStreamBeginCapture_v2"(CUstream, c_uint);
     capture_end = "cuStreamEndCapture"(CUstream, *mut CUgraph);
@@ -147,7 +150,36 @@ pub fn version() -> Result<Version, CudaError> {
     Ok(if code == 0 { Version(found) } else { OLDEST })
 }
 
+/// The two functions by which a thread's context is kept.
+#[derive(Clone, Copy)]
+pub struct ThreadContext {
+    pub get: unsafe extern "C" fn(*mut CUcontext) -> c_int,
+    pub set: unsafe extern "C" fn(CUcontext) -> c_int,
+}
+
+impl ThreadContext {
+    /// Of the driver, where there is one: looked up once.
+    pub fn find() -> Option<ThreadContext> {
+        static FOUND: OnceLock<Option<ThreadContext>> = OnceLock::new();
+        *FOUND.get_or_init(|| {
+            // SAFETY: loading the driver's library runs its initialisers, which expect nothing of us.
+            if !unsafe { sys::is_culib_present() } {
+                return None;
+            }
+            // SAFETY: the types are those of cuda.h.
+            let found = unsafe { (look_up("cuCtxGetCurrent"), look_up("cuCtxSetCurrent")) };
+            let (Ok(get), Ok(set)) = found else { return None };
+            Some(ThreadContext { get, set })
+        })
+    }
+}
+
 impl Driver {
+    /// The functions by which a thread's context is kept.
+    pub fn thread_context(&self) -> ThreadContext {
+        ThreadContext { get: self.context_get.1, set: self.context_set.1 }
+    }
+
     /// The driver, initialised, where it is there and not too old.
     pub fn open() -> Result<Driver, CudaError> {
         let found = version()?;

@@ -158,6 +158,12 @@ pub enum CudaError {
         /// How many.
         under_way: usize,
     },
+    /// A run from device memory on a stream whose work is being captured.
+    #[error(
+        "the stream is being captured as a CUDA graph: a run from device memory uses memory that other \
+         runs use too, and cannot be replayed beside them; queue it on a stream that is not captured"
+    )]
+    Captured,
     /// A run was to be collected that nobody has submitted.
     #[error("no run is under way: submit one before collecting it")]
     NothingSubmitted,

@@ -8,14 +8,17 @@
 //!
 //! In reading order: `driver` (the functions in use), `faults` (what their results mean), `error`,
 //! `resources` (what the driver hands out), `open`, `loaded` (kernels), `slot` (what a run has for
-//! itself), `upload` (weights), `wait`, `runs`; `stepwise`, `measured` and `runner` for tools.
+//! itself), `upload` (weights), `wait`, `runs`, `on_device` (runs from device memory to device memory),
+//! `kept` (the caller's context); `stepwise`, `measured` and `runner` for tools.
 
 mod details;
 mod driver;
 mod error;
 mod faults;
+mod kept;
 mod loaded;
 mod measured;
+mod on_device;
 mod open;
 mod pinned;
 mod resources;
@@ -28,7 +31,9 @@ mod wait;
 
 pub use details::{DeviceDetails, details};
 pub use error::{CudaError, Version};
+pub use kept::KeptContext;
 pub use measured::{MeasuredDevice, RunTimes};
+pub use on_device::{DevicePointer, StreamHandle};
 pub use open::{Code, DeviceInfo, devices, driver_version, usable};
 pub use pinned::PinnedInput;
 pub use runner::{KernelBuffer, KernelRunner, Repeats};

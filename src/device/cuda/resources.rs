@@ -427,6 +427,33 @@ impl Event {
         }
     }
 
+    /// As [`record`](Event::record), on a stream of the caller's.
+    ///
+    /// # Safety
+    ///
+    /// The stream lives, in the same context.
+    pub unsafe fn record_on(&self, stream: CUstream) -> Result<(), CudaError> {
+        // SAFETY: the event lives; the rest is the caller's promise.
+        unsafe {
+            call!(
+                self.context.driver,
+                "marking the caller's stream",
+                event_record(self.handle, stream)
+            )
+        }
+    }
+
+    /// What a stream of the caller's is given from now on waits for what was recorded last.
+    ///
+    /// # Safety
+    ///
+    /// The stream lives, in the same context.
+    pub unsafe fn hold(&self, stream: CUstream) -> Result<(), CudaError> {
+        let what = "joining the caller's stream";
+        // SAFETY: the event lives, and no flags are defined; the rest is the caller's promise.
+        unsafe { call!(self.context.driver, what, stream_wait(stream, self.handle, 0)) }
+    }
+
     /// From `start` to this; both have been waited for.
     pub fn milliseconds_since(&self, start: &Event) -> Result<f32, CudaError> {
         let mut elapsed = 0.0;

@@ -248,7 +248,10 @@ impl CudaDevice {
             }
         });
         match queued {
-            Ok(()) => self.under_way.push_back(slot),
+            Ok(()) => {
+                self.slots[slot].on_device = false;
+                self.under_way.push_back(slot);
+            }
             Err(_) => self.abandon(),
         }
         queued
@@ -258,6 +261,9 @@ impl CudaDevice {
         let Streams { upload, compute, download } = &self.streams;
         let slot = &self.slots[slot];
         let prepared = &slot.prepared[&n];
+        if slot.on_device {
+            upload.wait_for(&slot.computed)?;
+        }
         slot.enqueue_upload(upload, &self.plan, n)?;
         slot.uploaded.record(upload)?;
         compute.wait_for(&slot.uploaded)?;
@@ -285,7 +291,7 @@ impl CudaDevice {
     }
 
     /// After a failure: nothing is under way any more, and no outputs are there.
-    fn abandon(&mut self) {
+    pub(super) fn abandon(&mut self) {
         let _ = self.streams.synchronize("giving up");
         self.under_way.clear();
         self.last = None;
@@ -350,7 +356,7 @@ impl CudaDevice {
     }
 
     /// Queues the launches of a run: as a graph where they were recorded.
-    fn replay(&self, prepared: &Prepared) -> Result<(), CudaError> {
+    pub(super) fn replay(&self, prepared: &Prepared) -> Result<(), CudaError> {
         match &prepared.kernels {
             // SAFETY: the device owns everything that was recorded; who queues the launches keeps the
             // run's slot until it has waited for them, and those of other runs follow on the stream.

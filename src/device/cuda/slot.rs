@@ -73,6 +73,9 @@ pub struct Slot {
     pub uploaded: Event,
     pub computed: Event,
     pub downloaded: Event,
+    /// Whether a run from device memory may still use the input, until `computed` has come; on the
+    /// stream of the launches every other run follows it.
+    pub on_device: bool,
     /// Images whose memory has been lent since the last run began.
     pub staged: usize,
     /// Images of the run that it holds.
@@ -92,6 +95,7 @@ impl Slot {
             uploaded: Event::marker(context)?,
             computed: Event::marker(context)?,
             downloaded: Event::marker(context)?,
+            on_device: false,
             staged: 0,
             images: 0,
         })

@@ -2,10 +2,14 @@
 //! what a caller gets, and every copy, graph and wait that reaches the driver. Then a driver that
 //! refuses what a run can do without, and one that fails.
 //!
+//! `on_device` is of runs from device memory to device memory.
+//!
 //! Each device lives in a process of its own, which is this program again: the driver's library and
 //! its faults are a process's.
 #![cfg(all(target_os = "linux", kernels))] // the library is found through LD_LIBRARY_PATH
 
+mod on_device;
+#[path = "../support/mod.rs"]
 mod support;
 
 use effnet::arch::{Network, Padding, Size, Variant};
@@ -14,11 +18,13 @@ use effnet::device::{CudaDevice, CudaError, EmulatedDevice, InputMut};
 use effnet::kernels::Compute;
 use effnet::launches::{Download, LaunchOptions, LaunchPlan, Path};
 use effnet::plan::{Plan, PlanOptions};
+
 use effnet::weights::stand_in::{self, Random};
 use effnet::weights::{Metadata, Precision, Weights};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::Arc;
 use support::{emulated_driver, metadata};
 
 const BATCH: usize = 2;
