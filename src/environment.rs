@@ -2,8 +2,10 @@
 //!
 //! A fact that cannot be found out is none, shown as `unknown`, and never an error.
 
+mod devices;
 mod smi;
 
+pub use devices::{KnownDevice, devices};
 pub use smi::GpuState;
 
 use crate::device::cuda;

@@ -26,7 +26,10 @@ NOTICES = ROOT / "THIRD-PARTY-NOTICES"
 TABLE = ROOT / "docs" / "dependencies.md"
 EMULATOR = ROOT / "crates" / "ptx-emulator"
 LISTING = ROOT / "crates" / "sass-listing"
-MANIFESTS = [ROOT / "Cargo.toml", EMULATOR / "Cargo.toml", LISTING / "Cargo.toml"]
+BINDINGS = [ROOT / "bindings" / "c", ROOT / "bindings" / "python"]
+MANIFESTS = [folder / "Cargo.toml" for folder in [ROOT, EMULATOR, LISTING, *BINDINGS]]
+# What people are given: the program, and the libraries of other languages.
+PARTS = ["effnet", "effnet-c", "effnet-python"]
 LOCK = ROOT / "Cargo.lock"
 FUZZ_LOCKS = [ROOT / "fuzz" / "Cargo.lock", EMULATOR / "fuzz" / "Cargo.lock"]
 
@@ -39,7 +42,8 @@ LEGAL = ("LICENCE", "LICENSE", "COPYING", "COPYRIGHT", "NOTICE", "UNLICENSE")
 HEAD = """\
 Third-party notices
 
-The effnet program contains the Rust crates below, each under its own licence. Their texts follow,
+effnet, as a program and as a library of C and of Python, contains of the Rust crates below what each
+of them needs, each under its own licence. Their texts follow,
 each once, under the crates that have it. Where a crate offers a choice, effnet takes it under the
 MIT license if it is offered, else under the Apache License 2.0. `tests/dependencies.py notices`
 writes this file from Cargo.lock and the crates' own sources.
@@ -49,7 +53,7 @@ writes this file from Cargo.lock and the crates' own sources.
 BESIDE = """
 Beside the crates
 
-The program contains the Rust standard library, Copyright (c) The Rust Project Contributors, under
+It contains the Rust standard library, Copyright (c) The Rust Project Contributors, under
 the MIT license or the Apache License 2.0, whose texts are below.
 
 libjpeg-turbo-rs is a port of libjpeg-turbo: this software is based in part on the work of the
@@ -90,11 +94,11 @@ class Graph:
         return sorted(others, key=lambda package: (package["name"], package["version"]))
 
     def shipped(self):
-        """What is in the program."""
-        return self.closure([self.member("effnet")], [None])
+        """What is in the program and in the libraries."""
+        return self.closure([self.member(name) for name in PARTS], [None])
 
     def built(self):
-        """What is in the program, and what runs while it is built."""
+        """What is in them, and what runs while they are built."""
         return self.closure(self.members, [None, "build"])
 
 
@@ -242,7 +246,7 @@ def direct(manifest):
 
 def direct_names():
     names = {name for manifest in MANIFESTS for _, name, _ in direct(manifest)}
-    return sorted(names - {"ptx-emulator", "sass-listing"})
+    return sorted(names - {"effnet", "ptx-emulator", "sass-listing"})
 
 
 def untold(graph):

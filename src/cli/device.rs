@@ -2,7 +2,7 @@
 
 use super::args;
 #[cfg(feature = "serve")]
-use anyhow::Context;
+use super::output;
 use anyhow::{anyhow, bail};
 use effnet::arch::Size;
 #[cfg(feature = "serve")]
@@ -104,7 +104,7 @@ impl RunArgs {
         match self.device {
             Wish::One(device) => Ok((self.choose_on(device, metadata)?, Vec::new())),
             Wish::AllGpus => {
-                let gpus = cuda::devices().context("--device cuda:all")?.len();
+                let gpus = cuda::devices().map_err(output::within("--device cuda:all"))?.len();
                 let first = DeviceRequest::This(Device::Cuda(0));
                 let others = (1..gpus).map(Device::Cuda).collect();
                 Ok((self.choose_on(first, metadata)?, others))

@@ -3,15 +3,13 @@
 mod list;
 
 use super::args::{self, LabelsArg};
-use super::models;
 use super::output::{self, Out};
 use super::{Status, info, labels};
 use effnet::arch::{Size, Variant};
 use effnet::image::Interpolation;
-use effnet::weights::import::stem;
 use effnet::weights::{
     Family, ImportOptions, ImportReport, Labels, OutputActivation, PaddingChoice, Precision,
-    RecipeOverrides, import,
+    RecipeOverrides, default_output, import,
 };
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -168,17 +166,7 @@ pub fn run(args: Args, out: &mut Out) -> anyhow::Result<Status> {
     };
     let output = match args.output {
         Some(output) => output,
-        None => {
-            let file_name = args.file.file_name().unwrap_or_default().to_string_lossy();
-            let name = args.name.as_deref().unwrap_or(stem(&file_name));
-            // Published names have a publisher before a slash, which no file name can have.
-            let name = name.replace(['/', '\\'], "--");
-            models::default_folder()?.join(format!(
-                "{name}.{}.{}",
-                args.precision,
-                models::EXTENSION
-            ))
-        }
+        None => default_output(&args.file, &options)?,
     };
     let report = import(&args.file, &output, &options)?;
     print(&report, args.json, out)?;

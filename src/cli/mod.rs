@@ -24,6 +24,7 @@ mod info;
 mod inputs;
 mod labels;
 mod list;
+mod man;
 mod models;
 mod notices;
 mod output;
@@ -109,6 +110,7 @@ enum Command {
     #[command(after_help = emulate::after_help())]
     Emulate(emulate::Args),
     Completions(completions::Args),
+    Man(man::Args),
     Notices(notices::Args),
 }
 
@@ -187,6 +189,7 @@ fn run(cli: Cli, out: &mut Out) -> anyhow::Result<Status> {
         Command::Devices(args) => devices::run(args, out),
         Command::Emulate(args) => emulate::run(args, out),
         Command::Completions(args) => completions::run(args, out),
+        Command::Man(args) => man::run(args, out),
         Command::Notices(args) => notices::run(args, out),
     }
 }

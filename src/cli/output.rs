@@ -21,6 +21,11 @@ fn is_quiet() -> bool {
     QUIET.load(Ordering::Relaxed)
 }
 
+/// An error, behind what it happened to.
+pub fn within<E: fmt::Display>(what: impl fmt::Display) -> impl FnOnce(E) -> anyhow::Error {
+    move |error| anyhow::anyhow!("{what}: {error}")
+}
+
 /// Writes a path as JSON text; what is not Unicode in it becomes U+FFFD.
 pub fn lossy<P: AsRef<Path>, S: serde::Serializer>(path: &P, to: S) -> Result<S::Ok, S::Error> {
     to.serialize_str(&path.as_ref().to_string_lossy())

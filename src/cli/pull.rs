@@ -1,9 +1,10 @@
 //! `effnet pull`: a known public checkpoint, downloaded, checked and imported.
 
 use super::output::{self, Align, Out, Table};
-use super::{Status, args, import, models};
+use super::{Status, args, import};
 use anyhow::anyhow;
-use effnet::weights::{CatalogueEntry, Precision, catalogue, find};
+use effnet::files::OutputFile;
+use effnet::weights::{CatalogueEntry, Precision, catalogue, default_folder, find};
 use effnet::weights::{Checked, Progress, PullOptions, PullReport, packed_path, pull};
 use indicatif::ProgressStyle;
 use serde::Serialize;
@@ -70,8 +71,12 @@ pub fn run(args: Args, out: &mut Out) -> anyhow::Result<Status> {
         .map_err(|error| anyhow!("{error}; `effnet pull --list` lists the known names"))?;
     let output = match args.output {
         Some(output) => output,
-        None => packed_path(&models::default_folder()?, entry, args.precision),
+        None => packed_path(&default_folder()?, entry, args.precision),
     };
+    // Before the download: whoever misspells a folder has the error at once.
+    if output.parent().is_some_and(|folder| !folder.as_os_str().is_empty() && !folder.is_dir()) {
+        OutputFile::new(&output)?;
+    }
     let options = PullOptions {
         url: args.url,
         output: Some(output),

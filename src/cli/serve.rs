@@ -4,7 +4,8 @@ use super::Status;
 use super::args;
 use super::device::RunArgs;
 use super::models::ModelArgs;
-use anyhow::{Context, anyhow, bail};
+use super::output;
+use anyhow::{anyhow, bail};
 use effnet::serve::{
     Connections, Ended, Endpoint, Keys, Model, ModelOptions, Protocol, Server, ServerOptions,
     Source, Tls, serve,
@@ -139,7 +140,7 @@ pub fn run(args: &Args) -> anyhow::Result<Status> {
         .worker_threads(2)
         .enable_all()
         .build()
-        .context("cannot start the server's threads")?;
+        .map_err(output::within("cannot start the server's threads"))?;
     let scheme = if tls.is_some() { "https" } else { "http" };
     let connections = Connections {
         most: args.max_connections,
@@ -149,7 +150,10 @@ pub fn run(args: &Args) -> anyhow::Result<Status> {
     };
     runtime.block_on(async {
         let http = listen(Protocol::Http, args.http, "--http").await?;
-        let address = http.listener.local_addr().context("the address that is listened on")?;
+        let address = http
+            .listener
+            .local_addr()
+            .map_err(output::within("the address that is listened on"))?;
         let mut endpoints = vec![http];
         let mut said = String::new();
         let mut others = Vec::new();
@@ -159,12 +163,15 @@ pub fn run(args: &Args) -> anyhow::Result<Status> {
         ] {
             let Some(asked) = asked else { continue };
             let endpoint = listen(protocol, asked, option).await?;
-            let address = endpoint.listener.local_addr().context("the address listened on")?;
+            let address = endpoint
+                .listener
+                .local_addr()
+                .map_err(output::within("the address that is listened on"))?;
             said.push_str(&format!(", {} {address}", &option[2..]));
             others.push(address.to_string());
             endpoints.push(endpoint);
         }
-        let signals = Signals::new().context("signals")?;
+        let signals = Signals::new().map_err(output::within("signals cannot be taken"))?;
         let ms = 1e3 * began.elapsed().as_secs_f64();
         match args.log_json {
             false => eprintln!(
@@ -216,8 +223,8 @@ fn log(args: &Args) {
 
 fn keys(args: &Args) -> anyhow::Result<Keys> {
     let Some(path) = &args.api_key_file else { return Ok(Keys::default()) };
-    let text =
-        fs::read_to_string(path).with_context(|| format!("--api-key-file {}", path.display()))?;
+    let text = fs::read_to_string(path)
+        .map_err(output::within(format_args!("--api-key-file {}", path.display())))?;
     Keys::read(&text).ok_or_else(|| {
         anyhow!("--api-key-file {}: no keys, expected one in a line", path.display())
     })
@@ -309,7 +316,7 @@ impl Host {
         let (mut models, mut faults) = (Vec::new(), Vec::new());
         for (name, place) in &self.listed.places {
             let prepared = place.open().and_then(|w| self.preparation.prepare(name.clone(), w));
-            models.push(prepared.with_context(|| format!("model '{name}'"))?);
+            models.push(prepared.map_err(output::within(format_args!("model '{name}'")))?);
         }
         for name in self.names() {
             if self.listed.places.contains_key(&name) {
@@ -386,7 +393,8 @@ fn listed(args: &Args) -> anyhow::Result<Listed> {
     }
     all.extend(args.model.iter().map(|name| (name.clone(), Place::Name(name.clone()))));
     if let Some(folder) = &args.models {
-        fs::read_dir(folder).with_context(|| format!("--models {}", folder.display()))?;
+        fs::read_dir(folder)
+            .map_err(output::within(format_args!("--models {}", folder.display())))?;
     } else if all.is_empty() {
         let name = Place::Only.open()?.metadata().variant.to_string();
         all.push((name, Place::Only));

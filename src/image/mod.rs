@@ -236,9 +236,22 @@ pub(crate) fn preprocess_within(
     out: &mut [f32],
     budget: &Budget,
 ) -> Result<Vec<ImageWarning>, ImageError> {
-    let warnings = decode_and_resize(encoded, recipe, out, budget, resize_and_crop)?;
+    decode_and_resize(encoded, recipe, out, budget, preprocess_pixels)
+}
+
+/// As [`preprocess`], of a picture that is decoded already, and turned as it should be.
+///
+/// # Errors
+///
+/// [`ImageError`] where the recipe, the length of `out` or the picture's own does not fit.
+pub fn preprocess_pixels(
+    image: &RgbImage8,
+    recipe: &Recipe,
+    out: &mut [f32],
+) -> Result<(), ImageError> {
+    resize_and_crop(image, recipe, out)?;
     recipe.normalisation().apply(out);
-    Ok(warnings)
+    Ok(())
 }
 
 /// An encoded image as the levels, 0 to 255, that [`preprocess`] normalises: `out` is
@@ -274,9 +287,21 @@ pub fn preprocess_levels(
     out: &mut [u8],
 ) -> Result<Vec<ImageWarning>, ImageError> {
     recipe.expect_levels()?;
-    decode_and_resize(encoded, recipe, out, Budget::shared(), |image, recipe, out| {
-        resized(image, recipe, out, |_, _| unreachable!("recipes with fractions are refused"))
-    })
+    decode_and_resize(encoded, recipe, out, Budget::shared(), preprocess_pixels_levels)
+}
+
+/// As [`preprocess_levels`], of a picture that is decoded already, and turned as it should be.
+///
+/// # Errors
+///
+/// Those of [`preprocess_pixels`], and [`ImageError::Recipe`] as in [`preprocess_levels`].
+pub fn preprocess_pixels_levels(
+    image: &RgbImage8,
+    recipe: &Recipe,
+    out: &mut [u8],
+) -> Result<(), ImageError> {
+    recipe.expect_levels()?;
+    resized(image, recipe, out, |_, _| unreachable!("recipes with fractions are refused"))
 }
 
 /// Decodes, within a budget of which nothing remains reserved, and writes the crop.

@@ -40,6 +40,8 @@ const LOST_TICK: Duration = Duration::from_millis(500);
 /// Bytes that a client may have sent of a gRPC request, and on a connection, that nobody has read.
 const STREAM_WINDOW: u32 = 1 << 20;
 const CONNECTION_WINDOW: u32 = 4 << 20;
+/// Bytes of a frame of gRPC at most: an image is one frame then, or few.
+const FRAME: u32 = 1 << 18;
 /// Requests of one gRPC connection at once; the others wait.
 const STREAMS: u32 = 256;
 /// After so long without a word a gRPC client is asked whether it is there.
@@ -289,6 +291,7 @@ impl Speaker {
                 http.timer(TokioTimer::new())
                     .initial_stream_window_size(STREAM_WINDOW)
                     .initial_connection_window_size(CONNECTION_WINDOW)
+                    .max_frame_size(FRAME)
                     .max_concurrent_streams(STREAMS)
                     .keep_alive_interval(KEEP_ALIVE)
                     .keep_alive_timeout(self.header_time);

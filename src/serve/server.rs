@@ -11,7 +11,9 @@ use super::statistics::Statistics;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{self, FromRequestParts, Path};
 use axum::http::StatusCode;
-use axum::http::header::{ACCEPT_ENCODING, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
+use axum::http::header::{
+    ACCEPT_ENCODING, CONNECTION, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE,
+};
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
@@ -243,6 +245,8 @@ impl IntoResponse for ServeError {
         let header = match self {
             ServeError::Encoding(_) => Some((ACCEPT_ENCODING, "gzip, deflate")),
             ServeError::Unauthorised => Some((WWW_AUTHENTICATE, "Bearer")),
+            // Else the rest of its body is waited for, to throw it away.
+            ServeError::Slow(_) => Some((CONNECTION, "close")),
             _ => None,
         };
         if let Some((name, value)) = header {

@@ -2,10 +2,11 @@
 //!
 //! Reading order: [`Family`] (who publishes weights), `names` (how they spell the tensors),
 //! `evidence` (what is known beside the tensors), `head` (the classifier), `recognise` (which
-//! family and variant a file is), `graph` (the same for exported graphs), [`settings`] (the padding, eps and recipe that belong to it),
-//! [`import`](fn@import) (into the layouts of `layout`), [`Weights`] (the packed file, opened),
-//! [`catalogue`] (known checkpoints), [`find`](fn@find) and [`pull`](fn@pull) (by name, fetched:
-//! with the feature `cli`), [`stand_in`] (random ones). The module [`import`](mod@import) reads the
+//! family and variant a file is), `graph` (the same for exported graphs), [`settings`] (the padding,
+//! eps and recipe that belong to it), [`import`](fn@import) (into the layouts of `layout`),
+//! [`Weights`] (the packed file, opened), [`catalogue`] (known checkpoints); [`find`](fn@find),
+//! [`pull`](fn@pull) and [`installed`](fn@installed) (by name, fetched, and found again: with the
+//! feature `cli`); [`stand_in`] (random ones). The module [`import`](mod@import) reads the
 //! containers.
 
 mod activation;
@@ -17,6 +18,8 @@ mod find;
 mod graph;
 mod head;
 pub mod import;
+#[cfg(feature = "cli")]
+mod installed;
 mod layout;
 mod metadata;
 mod names;
@@ -40,6 +43,11 @@ pub use family::{Family, UnknownFamily};
 #[cfg(feature = "cli")]
 pub use find::{UnknownModel, find};
 pub use graph::GraphFault;
+#[cfg(feature = "cli")]
+pub use installed::{
+    Folder, Installed, InstalledError, Listing, PACKED_EXTENSION, default_folder, default_output,
+    folders, installed,
+};
 pub use layout::{Layer, PackedTensor, Precision, TensorId, TensorKind, packed_tensors};
 pub use metadata::{Labels, Metadata, Source};
 pub use names::{SourceRole, SourceTensor, source_names};

@@ -129,6 +129,25 @@ fn completions_name_every_command() {
 }
 
 #[test]
+fn there_is_a_manual_page_for_every_command() {
+    let place = Place::new();
+    place.run(&["man", "share/man1"]).exits(0);
+    let page = |name: &str| {
+        let path = place.path(&format!("share/man1/{name}.1"));
+        fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+    };
+    let whole = page("effnet");
+    for command in ["classify", "eval", "info", "import", "pull", "plan", "man"] {
+        assert!(whole.contains(&format!("effnet\\-{command}(1)")), "{command} in {whole}");
+        assert!(page(&format!("effnet-{command}")).contains(".SH OPTIONS"), "{command}");
+    }
+    // Where no folder can be, it is said.
+    fs::write(place.path("file"), "").unwrap();
+    let refused = place.run(&["man", "file/man1"]).exits(2).stderr;
+    assert!(refused.contains("file/man1: cannot make this folder: "), "{refused}");
+}
+
+#[test]
 fn usage_errors_exit_with_2_and_help_with_0() {
     let place = Place::with_weights();
     place.picture("a.png", 1);

@@ -97,6 +97,25 @@ fn the_server_ends_beside_half_a_body() {
     assert!(answer.is_empty() || answer.contains("the server is stopping"), "{answer}");
 }
 
+/// A client whose body does not come has its answer, and its place is another's.
+#[test]
+fn half_a_body_holds_no_place_for_long() {
+    use std::io::{Read, Write};
+    let model = Model::start("m".to_owned(), weights(), model_options()).unwrap();
+    let options = ServerOptions { body_time: Duration::from_millis(100), ..server_options() };
+    // What cuts off who takes no answer is longer than any test.
+    let connections =
+        Connections { most: 1, header_time: Duration::from_secs(3600), ..connections() };
+    let served = Served::of(vec![model], None, options, connections);
+    let mut slow = std::net::TcpStream::connect(served.address).unwrap();
+    let head = "POST /v2/models/m/infer HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nhalf";
+    slow.write_all(head.as_bytes()).unwrap();
+    let mut answer = String::new();
+    slow.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
+    assert_eq!(served.get("/v2/health/live").0, 200);
+}
+
 /// What clients announce takes no memory from others: only what has come does.
 #[test]
 fn slow_bodies_take_no_memory_from_others() {
@@ -118,4 +137,15 @@ fn slow_bodies_take_no_memory_from_others() {
         ask(served.address, "m:pixels", "pixels", "UINT8", 6, &levels(1).repeat(6));
     }
     drop(slow);
+}
+
+/// The program says which model, and what is wrong with it.
+#[test]
+fn weights_that_are_not_there_are_named_with_the_reason() {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_effnet"));
+    command.args(["serve", "--http", "127.0.0.1:0", "--grpc", "none", "--weights"]);
+    let done = command.arg("none/absent.safetensors").output().unwrap();
+    let said = String::from_utf8_lossy(&done.stderr);
+    assert_eq!(done.status.code(), Some(2), "{said}");
+    assert!(said.contains("model 'absent': none/absent.safetensors: "), "{said}");
 }
