@@ -21,6 +21,15 @@ FIELD := .venv/field
 # The clients that `effnet serve` answers.
 CLIENTS := .venv/clients
 
+# The Python package, as it is built and installed for its tests; what validates deploy/, and what runs its
+# job for Ray.
+PACKAGE := .venv/package
+DEPLOYMENT := .venv/deployment
+RAY := .venv/ray
+
+# Where `make install` puts the program and the C and C++ library.
+PREFIX ?= /usr/local
+
 # CUDA's compiler: what build.rs would find, else one from PyPI in .cuda. With it CUDA 12's ptxas, whose
 # machine code runs on older drivers too, unless nvcc is of CUDA 12 itself; and a disassembler, for
 # listings of the machine code.
@@ -34,8 +43,8 @@ NVCC := $(if $(NVCC_FOUND),,.cuda/nvidia/cu13/bin/nvcc) \
 	$(if $(NVDISASM_FOUND),,.cuda/nvidia/cu13/bin/nvdisasm)
 comma := ,
 # Tests need the kernels, and machine code for the two targets whose registers they read.
-test quick check: export EFFNET_CUDA_ARCHS := $(or $(EFFNET_CUDA_ARCHS),80$(comma)90)
-test quick check: export EFFNET_REQUIRE_KERNELS := 1
+test test-all test-python test-c quick check: export EFFNET_CUDA_ARCHS := $(or $(EFFNET_CUDA_ARCHS),80$(comma)90)
+test test-all test-python test-c quick check: export EFFNET_REQUIRE_KERNELS := 1
 
 # The demo is built for this machine alone, in a folder of its own: machine code for its GPU where it
 # has one, else only the PTX that the emulator runs.
@@ -44,7 +53,8 @@ GPU_ARCH = $(shell nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2>/d
 DEMO := target/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help demo quick test test-onnx test-baselines test-field test-hostile test-serve test-endurance check fmt weights cuda bench \
+.PHONY: help demo quick test test-all test-onnx test-baselines test-field test-hostile test-serve test-endurance \
+	test-python test-c test-deploy test-ray install dist check fmt weights cuda bench \
 	gpu-bundle gpu-check clean
 
 help: ## list the targets
@@ -58,6 +68,11 @@ quick: cuda ## the most telling tests, in under two minutes where everything is 
 
 test: weights cuda ## everything that can be tested on this machine
 	CARGO="$(CARGO)" tests/run.sh
+
+test-all: test ## those of these tests too that take long; networks on the runtime alone
+	$(CARGO) test --locked --no-default-features --test cpu_executor
+	$(CARGO) test --locked --all-features --test emulated_kernels --test emulated_networks --test verify -- \
+		--ignored
 
 test-onnx: $(NVCC) $(WHEELS) $(ONNX)/installed ## exported ONNX files against ONNX Runtime, which PyPI has
 	$(CARGO) build --release --locked --bin effnet --example onnx_reference
@@ -88,6 +103,31 @@ test-endurance: $(NVCC) $(DEMO_WHEEL) $(CLIENTS)/installed ## `effnet serve` ove
 	$(CARGO) build --release --locked --bin effnet
 	target/release/effnet import $(DEMO_WHEEL) -o $(CLIENTS)/lite0.safetensors
 	$(CLIENTS)/bin/python tests/endurance/run.py target/release/effnet $(CLIENTS)
+
+test-python: $(NVCC) $(DEMO_WHEEL) ## the Python package: wheel, tests from another folder, stubs, types
+	CARGO="$(CARGO)" PYTHON="$(PYTHON)" bindings/python/test.sh $(PACKAGE)
+
+test-c: $(NVCC) $(DEMO_WHEEL) ## the C and C++ library: installed, built against by gcc, clang and CMake, under valgrind
+	CARGO="$(CARGO)" PYTHON="$(PYTHON)" bindings/c/test.sh
+
+test-deploy: $(NVCC) $(DEMO_WHEEL) $(DEPLOYMENT)/installed ## deploy/ against published schemas and the program; docs/coming-from.md
+	$(CARGO) build --release --locked --bin effnet
+	$(DEPLOYMENT)/bin/python tests/deployment/validate.py target/release/effnet
+	$(DEPLOYMENT)/bin/python tests/deployment/image.py target/release/effnet
+	$(DEPLOYMENT)/bin/python tests/deployment/coming_from.py target/release/effnet
+
+test-ray: $(NVCC) $(DEMO_WHEEL) $(RAY)/installed test-python ## deploy/ray over 1,000 images, with the Ray that PyPI has: 640 MB
+	$(RAY)/bin/pip install --quiet --force-reinstall --no-deps $(PACKAGE)/wheels/effnet-*.whl
+	$(RAY)/bin/python tests/deployment/ray_test.py target/release/effnet
+
+install: $(NVCC) ## the program, and the C and C++ library, into PREFIX [/usr/local]
+	$(CARGO) build --release --locked --bin effnet
+	CARGO="$(CARGO)" bindings/c/install.sh "$(PREFIX)"
+	install -D -m 755 target/release/effnet "$(DESTDIR)$(PREFIX)/bin/effnet"
+	target/release/effnet --quiet man "$(DESTDIR)$(PREFIX)/share/man/man1"
+
+dist: $(NVCC) ## what a release has, into target/dist/release: wheel, archive, list of contents, checksums
+	CARGO="$(CARGO)" PYTHON="$(PYTHON)" deploy/dist/build.sh target/dist/release target/dist/work
 
 check: cuda ## formatting, lints, documentation, dependencies; the runtime alone
 	$(CARGO) fmt --all --check
@@ -124,6 +164,16 @@ clean: ## remove what was built (what was fetched stays in .cache and .cuda)
 $(CLIENTS)/installed: tests/clients/requirements.txt
 	$(PYTHON) -m venv $(CLIENTS)
 	$(CLIENTS)/bin/pip install --quiet --requirement $<
+	touch $@
+
+$(DEPLOYMENT)/installed: tests/deployment/requirements.txt
+	$(PYTHON) -m venv $(DEPLOYMENT)
+	$(DEPLOYMENT)/bin/pip install --quiet --no-deps --requirement $<
+	touch $@
+
+$(RAY)/installed: tests/deployment/ray_requirements.txt deploy/ray/requirements.txt
+	$(PYTHON) -m venv $(RAY)
+	$(RAY)/bin/pip install --quiet --requirement $<
 	touch $@
 
 $(FIELD)/installed: tests/field/requirements.txt

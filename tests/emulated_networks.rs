@@ -178,7 +178,7 @@ fn b1_to_b3_f16_at_a_small_size() {
 }
 
 #[test]
-#[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
+#[ignore = "takes long: make test-all runs it"]
 fn b1_to_b3_f32_at_a_small_size() {
     small(&[Variant::B1, Variant::B2, Variant::B3], Compute::Fp32);
 }
@@ -190,7 +190,7 @@ fn b4_and_b5_f16_at_a_small_size() {
 }
 
 #[test]
-#[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
+#[ignore = "takes long: make test-all runs it"]
 fn b4_and_b5_f32_at_a_small_size() {
     small(&[Variant::B4, Variant::B5], Compute::Fp32);
 }
@@ -202,7 +202,7 @@ fn b6_and_b7_f16_at_a_small_size() {
 }
 
 #[test]
-#[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
+#[ignore = "takes long: make test-all runs it"]
 fn b6_and_b7_f32_at_a_small_size() {
     small(&[Variant::B6, Variant::B7], Compute::Fp32);
 }
@@ -216,7 +216,7 @@ fn lite1_to_lite4_f16_at_a_small_size() {
 }
 
 #[test]
-#[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
+#[ignore = "takes long: make test-all runs it"]
 fn lite1_to_lite4_f32_at_a_small_size() {
     small(&LITES, Compute::Fp32);
 }

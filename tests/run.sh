@@ -3,7 +3,7 @@
 # documentation's examples, which nextest does not run.
 set -eu
 cargo=${CARGO:-cargo}
-# tests/cuda_device.rs and cuda_runs.rs need the driver library that an example is.
+# tests/cuda_device.rs and cuda_runs/ need the driver library that an example is.
 "$cargo" build --locked --all-features --examples
 if "$cargo" nextest --version >/dev/null 2>&1; then
     "$cargo" nextest run --locked --workspace --all-features --no-fail-fast

@@ -611,7 +611,7 @@ mod mutants {
     }
 
     #[test]
-    #[cfg_attr(not(kernels), ignore = "needs kernels: build with nvcc (make cuda)")]
+    #[ignore = "takes long: make test-all runs it"]
     fn mutants_of_expand_depthwise_f32_are_reported() {
         all_are_reported(subjects(Precision::Fp32), 85.0);
     }

@@ -138,3 +138,17 @@ fn the_list_tells_what_is_known_of_each_digest() {
         assert!(line.contains(&format!(" {known} ")), "{line}");
     }
 }
+
+/// The folder is looked at before anything is fetched.
+#[test]
+fn a_folder_that_is_not_there_costs_no_download() {
+    let server = Local::new(|request| ranged(request, &B0, "\"one\""));
+    let (cache, url) = (tempfile::tempdir().unwrap(), server.url("/b0"));
+    let absent = ["none", "b0.safetensors"].iter().collect::<PathBuf>();
+    let done = effnet(&cache, &[NAME, "--url", &url, "-o", absent.to_str().unwrap()]).output();
+    let done = done.unwrap();
+    let said = String::from_utf8_lossy(&done.stderr);
+    assert_eq!(done.status.code(), Some(2), "{said}");
+    assert!(said.contains("none/b0.safetensors") && said.contains("existing folder"), "{said}");
+    assert!(server.ranges().is_empty() && !checkpoint(&cache).exists());
+}
