@@ -232,6 +232,7 @@ async fn infer(
     body: Body,
 ) -> Result<Response, ServeError> {
     let (model, kind) = server.of_path(&path)?;
+    model.expect_room()?;
     let body = server.bodies().read(&headers, body).await?;
     let header = match headers.get(HEADER_LENGTH) {
         None => None,

@@ -290,6 +290,23 @@ impl Model {
         answer.map(|(outputs, _)| outputs)
     }
 
+    /// Refuses a request that is not read yet, where not even an image more has a place: what comes
+    /// of it would be thrown away.
+    pub(super) fn expect_room(&self) -> Result<(), ServeError> {
+        let (queued, most) = (self.queued(), self.most());
+        if queued[0] < most[0] && queued[1] < most[1] {
+            return Ok(());
+        }
+        let error = ServeError::Full { queued, most };
+        self.metrics.failure(&error);
+        Err(error)
+    }
+
+    /// Images that may be queued, and their bytes.
+    fn most(&self) -> [usize; 2] {
+        [self.options.max_queue, self.options.max_queue_bytes]
+    }
+
     /// A place in the queue for what the images are and for what they will be: an image of a few
     /// bytes takes as much memory as any when it is decoded.
     fn enter(&self, images: &Images) -> Result<Seat<'_>, ServeError> {
@@ -300,8 +317,7 @@ impl Model {
             Images::Values(values) => (values.len() / elems, 4 * values.len()),
         };
         let taken = [n, given.saturating_add(n.saturating_mul(4 * elems))];
-        let ModelOptions { max_queue, max_queue_bytes, .. } = self.options;
-        let most = [max_queue, max_queue_bytes];
+        let most = self.most();
         if taken[0] > most[0] || taken[1] > most[1] {
             return Err(ServeError::TooMany { taken, most });
         }

@@ -40,6 +40,7 @@ pub async fn classify(
     let content = content.and_then(|content| content.split(';').next()).map(str::trim);
     let is = |kind: &str| content.is_some_and(|content| content.eq_ignore_ascii_case(kind));
     let (is_json, is_form) = (is("application/json"), is("multipart/form-data"));
+    model.expect_room()?;
     let body = server.bodies().read(&parts.headers, body).await?;
     let images = if is_json {
         let list: Vec<String> = serde_json::from_slice(&body.bytes).map_err(|error| {
@@ -166,6 +167,7 @@ async fn predicted(
         value: Vec<String>,
     }
     let (model, _) = server.of_path(path)?;
+    model.expect_room()?;
     let body = server.bodies().read(headers, body).await?;
     let expected = "expected {\"key\": [\"image\"], \"value\": [an image in base64]}";
     let Object(pipeline): Object<Pipeline> = serde_json::from_slice(&body.bytes)

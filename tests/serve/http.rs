@@ -270,6 +270,13 @@ fn deadlines_and_full_queues_are_answered_while_the_device_is_held() {
         }
         let (status, answer) = served.post(path, &[], request(None).as_bytes());
         assert!(status == 503 && answer.contains("the queue is full: 2 images"), "{answer}");
+        // Nobody looks at what comes of no use.
+        for path in ["/v2/models/m/infer", "/v2/models/m/classify"] {
+            let (status, answer) = served.post(path, &[], b"{");
+            assert!(status == 503 && answer.contains("the queue is full"), "{path}: {answer}");
+        }
+        let (status, answer) = served.post("/m/prediction", &[], b"{");
+        assert!(status == 200 && answer.contains("\"err_no\":8000"), "{answer}");
         assert_eq!(served.get("/v2/health/live").0, 200);
         drop(held);
         for answer in answers {

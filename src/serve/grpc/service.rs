@@ -182,6 +182,7 @@ pub async fn model_infer(
 ) -> Answer<ModelInferResponse> {
     let Call { message, timeout, memory } = call;
     let (model, kind) = server.model(&message.model_name, Some(&message.model_version))?;
+    model.expect_room()?;
     let id = message.id.clone();
     let of_request = model.clone();
     let request = aside(message.encoded_len(), move || {
