@@ -32,6 +32,9 @@ const OLDEST_PTX: Release = (8, 0);
 /// information, for the emulator's reports.
 const FLAGS: [&str; 6] = ["--ptx", "-lineinfo", "-O3", "-std=c++17", "-Werror", "all-warnings"];
 
+/// What is done to nvcc's text.
+const CLEANING: &str = include_str!("ptx.rs");
+
 /// A compiled kernel file.
 pub struct Kernel {
     /// Stem of the `.cu` file.
@@ -79,7 +82,7 @@ pub fn all(
     for (source, text) in &sources {
         for &front_end in &front_ends {
             let mut hash = DefaultHasher::new();
-            (text, &headers, FLAGS, &nvcc.version, &nvcc.path).hash(&mut hash);
+            (text, &headers, FLAGS, &nvcc.version, &nvcc.path, CLEANING).hash(&mut hash);
             for name in ["NVCC_CCBIN", "NVCC_PREPEND_FLAGS", "NVCC_APPEND_FLAGS"] {
                 env::var_os(name).hash(&mut hash);
             }

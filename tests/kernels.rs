@@ -37,6 +37,26 @@ fn images_hold_the_kernels_that_the_launch_modules_name() {
     }
 }
 
+/// nvcc numbers a file by its whole path. The number stands in names of the debug information, which
+/// are decimal bytes.
+#[test]
+fn ptx_is_the_same_wherever_it_is_made() {
+    let mut numbers = 0;
+    for image in built().unwrap().images {
+        let ptx = image.ptx().unwrap();
+        let lines = ptx.lines().filter_map(|line| line.strip_prefix(".b8 "));
+        let bytes: Vec<u8> =
+            lines.flat_map(|line| line.split(',')).filter_map(|byte| byte.parse().ok()).collect();
+        let names = String::from_utf8_lossy(&bytes);
+        for number in names.split("_INTERNAL_").skip(1) {
+            assert!(number.starts_with("00000000_"), "{}: {number:.20}", image.name);
+            numbers += 1;
+        }
+        assert!(!ptx.contains(env!("CARGO_MANIFEST_DIR")), "{}: a path", image.name);
+    }
+    assert!(numbers > 0, "no name has a number: is this still how nvcc writes them?");
+}
+
 /// Every instruction of every kernel is understood, and named by its line of `kernels/`.
 #[cfg(feature = "emulator")]
 #[test]

@@ -181,6 +181,8 @@ print(os.waitstatus_to_exitcode(status))
 
 INTERRUPT = """
 import effnet, itertools, numpy as np, os, signal, threading
+# A shell's job in the background is born deaf to it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 model = effnet.load(weights, device={device!r}, size=32)
 
 class Endless:
@@ -241,6 +243,7 @@ def test_an_image_that_never_comes_holds_nobody(script: Script) -> None:
     done = script(
         """
 import effnet, os, signal, threading
+signal.signal(signal.SIGINT, signal.default_int_handler)
 model = effnet.load(weights, device="cpu", size=32, decode_threads=2)
 os.mkfifo("pipe")
 stream = model.stream([photo, "pipe", photo], ahead=3)
