@@ -75,6 +75,15 @@ fn is_at(path: &Path, _file: &File) -> bool {
     path.exists()
 }
 
+/// Whether a folder that was made and then opened is there and locked. Some systems do not open
+/// folders, and lock none; on others it cannot be opened where another process has removed it.
+fn is_mine(folder: &Path, file: Option<&File>) -> bool {
+    match file {
+        Some(file) => lock(file).is_ok() && is_at(folder, file),
+        None => folder.is_dir(),
+    }
+}
+
 /// A file that becomes an output, or nothing.
 #[derive(Debug)]
 pub(super) struct Temporary {
@@ -155,11 +164,10 @@ impl TemporaryFolder {
             let path = folder.path().to_owned();
             live.push(path.clone());
             drop(live);
-            // Some systems do not open folders, and lock none.
             let file = File::open(&path).ok();
-            let mine = file.as_ref().is_none_or(|file| lock(file).is_ok() && is_at(&path, file));
+            let is_mine = is_mine(&path, file.as_ref());
             let made = TemporaryFolder { folder: Some(folder), path, _lock: file };
-            if mine {
+            if is_mine {
                 #[cfg(unix)]
                 made._lock.iter().for_each(|file| sweep(&place, file));
                 return Ok(made);
@@ -246,6 +254,19 @@ mod tests {
         let mut names: Vec<String> = entries.map(|name| name.into_string().unwrap()).collect();
         names.sort();
         names
+    }
+
+    /// Another process takes a folder for a leftover that is made and not locked yet.
+    #[test]
+    fn a_folder_that_is_gone_before_it_is_locked_is_made_anew() {
+        let place = tempfile::tempdir().unwrap();
+        let folder = place.path().join("folder");
+        fs::create_dir(&folder).unwrap();
+        let open = File::open(&folder).unwrap();
+        assert!(is_mine(&folder, Some(&open)) && is_mine(&folder, None));
+        fs::remove_dir(&folder).unwrap();
+        // Removed after it was opened, and before.
+        assert!(!is_mine(&folder, Some(&open)) && !is_mine(&folder, None));
     }
 
     #[test]
